@@ -1,1 +1,78 @@
-"""The asyncio client for the SMS gateway SMSPILOT.RU."""
+"""The asyncio client for the SMS gateway SMSPILOT.RU: typed, pooled, and always clear about what was sent.
+
+Everything a user needs is imported from here; modules with a leading underscore are nobody's business.
+"""
+
+from smspilot_async._version import __version__
+from smspilot_async.errors import (
+    ERROR_CODES,
+    AccountBlocked,
+    AuthenticationError,
+    BadRequest,
+    Certainty,
+    ClientClosed,
+    ConnectionFailed,
+    DuplicateMessage,
+    ErrorCode,
+    GatewayBusy,
+    GatewayError,
+    InsufficientFunds,
+    InvalidMessage,
+    MessageRefused,
+    NotFound,
+    OutcomeUnknown,
+    Reason,
+    SmsPilotError,
+    Unanswered,
+)
+from smspilot_async.models import (
+    Accepted,
+    AccountInfo,
+    InboundMessage,
+    Message,
+    MessageStatus,
+    NotSent,
+    Packet,
+    Refused,
+    SendResult,
+    SentMessage,
+    Unknown,
+)
+from smspilot_async.text import TextSize, measure, normalize_phone
+
+__all__ = [
+    "ERROR_CODES",
+    "Accepted",
+    "AccountBlocked",
+    "AccountInfo",
+    "AuthenticationError",
+    "BadRequest",
+    "Certainty",
+    "ClientClosed",
+    "ConnectionFailed",
+    "DuplicateMessage",
+    "ErrorCode",
+    "GatewayBusy",
+    "GatewayError",
+    "InboundMessage",
+    "InsufficientFunds",
+    "InvalidMessage",
+    "Message",
+    "MessageRefused",
+    "MessageStatus",
+    "NotFound",
+    "NotSent",
+    "OutcomeUnknown",
+    "Packet",
+    "Reason",
+    "Refused",
+    "SendResult",
+    "SentMessage",
+    "SmsPilotError",
+    "TextSize",
+    "Unanswered",
+    "Unknown",
+    "__version__",
+    "measure",
+    "normalize_phone",
+]

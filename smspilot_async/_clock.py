@@ -1,0 +1,56 @@
+"""The one place that knows what time it is: now, monotonic seconds, sleep, time-out.
+
+Everything in the package takes its time from :func:`current`, so that tests turn it by hand: they put a clock of their
+own in place with :func:`use`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Clock:
+    """The system's clock."""
+
+    def now(self) -> datetime:
+        """Return the wall clock's time, aware, UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that only ever grow, for deadlines."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+    def timeout_at(self, when: float) -> contextlib.AbstractAsyncContextManager[object]:
+        """Cancel the body and raise ``TimeoutError`` once :meth:`monotonic` has reached ``when``."""
+        return asyncio.timeout(when - self.monotonic())
+
+
+_SYSTEM: Final = Clock()
+_current: ContextVar[Clock] = ContextVar("smspilot_clock", default=_SYSTEM)
+
+
+def current() -> Clock:
+    """Return the clock in use here."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def use(clock: Clock) -> Iterator[None]:
+    """Put another clock in place for the body, and for every client made in it."""
+    token = _current.set(clock)
+    try:
+        yield
+    finally:
+        _current.reset(token)

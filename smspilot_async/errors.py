@@ -1,0 +1,441 @@
+"""Every error of this library, and for each one the answer to the question "was it sent?".
+
+    SmsPilotError
+    ├── InvalidMessage (ValueError)   nothing left: a field is wrong
+    ├── ClientClosed                  nothing left
+    ├── ConnectionFailed              nothing left: DNS, refused, TLS, proxy, no free connection in time
+    ├── GatewayError                  rejected: the gateway answered with an error code
+    │   ├── AuthenticationError       the key, the login or the address is not let in
+    │   ├── AccountBlocked            the account may not send until the vendor lifts it
+    │   ├── InsufficientFunds         top up the balance
+    │   ├── MessageRefused            this message can not go out as it is
+    │   │   └── DuplicateMessage      the same text to the same phone, moments ago (or a blacklist)
+    │   ├── GatewayBusy               try again later
+    │   ├── NotFound                  the gateway does not (or no longer) know this id
+    │   └── BadRequest                the request itself is wrong
+    └── Unanswered                    no readable answer; of a read: ask again
+        └── OutcomeUnknown            the same of a send, after its first byte: it may have been sent
+
+The classes follow what a caller does next; the code of the gateway is in ``GatewayError.code`` and decides alone, since
+its texts drift from version to version. Errors hold plain values only, so all of them pickle, and never a key, a
+password, a phone or a text.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ERROR_CODES",
+    "AccountBlocked",
+    "AuthenticationError",
+    "BadRequest",
+    "Certainty",
+    "ClientClosed",
+    "ConnectionFailed",
+    "DuplicateMessage",
+    "ErrorCode",
+    "GatewayBusy",
+    "GatewayError",
+    "InsufficientFunds",
+    "InvalidMessage",
+    "MessageRefused",
+    "NotFound",
+    "OutcomeUnknown",
+    "Reason",
+    "SmsPilotError",
+    "Unanswered",
+]
+
+
+class Certainty(enum.StrEnum):
+    """How sure we are that a message was not sent."""
+
+    NOT_SENT = "not sent"
+    """Evidence says that no byte of the request left: sending again can not send twice."""
+    REJECTED = "rejected"
+    """The gateway answered, and refused."""
+    UNKNOWN = "unknown"
+    """It may have been sent. Nobody can ask the gateway; sending again may send twice."""
+
+
+class Reason(enum.StrEnum):
+    """Why there is no answer to rely on."""
+
+    TIMEOUT = "timeout"
+    """The gateway did not answer within the request's time-out."""
+    DEADLINE = "deadline"
+    """The caller's deadline passed while the request was on the wire; its answer may still reach ``on_result``."""
+    CANCELLED = "cancelled"
+    """The request was cancelled on the wire, as when its event loop ends."""
+    DISCONNECTED = "disconnected"
+    """The connection broke before the whole answer was here."""
+    HTTP_STATUS = "http status"
+    """An HTTP status and a body without an answer, such as a 502 page of a proxy."""
+    UNREADABLE = "unreadable"
+    """The body is no answer of the gateway: HTML, half a document, not UTF-8."""
+    TOO_LARGE = "too large"
+    """The body outgrew every sensible answer to this request."""
+    MISMATCH = "mismatch"
+    """The answer can not be matched to the messages that were sent."""
+    DUPLICATE = "duplicate"
+    """The gateway says duplicate (243) after an earlier attempt of ours, so that attempt may have been accepted."""
+    PARTIAL = "partial"
+    """An error document for a packet whose first messages the gateway may already have accepted."""
+    SENT_BY_COST = "sent by cost"
+    """A request that only asked for the price was answered as a real send."""
+
+
+class SmsPilotError(Exception):
+    """The base of all errors of this library.
+
+    Attributes:
+        certainty: Whether anything was sent.
+        command: The gateway's command that failed (``"send"``, ``"check"``, ...), if it came to one.
+        message_id: The ``id`` of the message that failed, where the error is about one message.
+        packet_size: How many messages the failed request carried, if it carried messages.
+    """
+
+    certainty: Certainty = Certainty.NOT_SENT
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        command: str | None = None,
+        message_id: int | None = None,
+        packet_size: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.command = command
+        self.message_id = message_id
+        self.packet_size = packet_size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by attributes, since the arguments of the constructors are keywords."""
+        return _revive, (type(self), self.args, self.__dict__.copy())
+
+
+def _revive(cls: type[SmsPilotError], args: tuple[Any, ...], attributes: dict[str, Any]) -> SmsPilotError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(attributes)
+    return error
+
+
+class InvalidMessage(SmsPilotError, ValueError):
+    """A field of a message is wrong; nothing left this machine.
+
+    Attributes:
+        field: The name of the field, as in :class:`~smspilot_async.Message`.
+        code: The code with which the gateway would have refused it.
+    """
+
+    def __init__(self, message: str, *, field: str, code: int, message_id: int | None = None) -> None:
+        super().__init__(f"{field}: {message} (the gateway's code {code})", message_id=message_id)
+        self.field = field
+        self.code = code
+
+
+class ClientClosed(SmsPilotError):
+    """The client was closed; nothing left. Enter it again (``async with client:``) to open it again."""
+
+
+class ConnectionFailed(SmsPilotError):
+    """No connection to the gateway: DNS, refused, TLS, the proxy, or none was free in time. Nothing left."""
+
+
+class GatewayError(SmsPilotError):
+    """The gateway answered with an error code; :data:`ERROR_CODES` tells the known ones.
+
+    Attributes:
+        code: The gateway's code, or ``None`` where it refused without one.
+        description: The gateway's own text, with anything that looks like a phone taken out.
+        http_status: The HTTP status of the answer (usually 200, also for errors).
+        retry_after: Seconds to wait, where the gateway named them (HTTP 429).
+    """
+
+    certainty = Certainty.REJECTED
+    description: str
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        description: str = "",
+        http_status: int | None = None,
+        retry_after: float | None = None,
+        command: str | None = None,
+        message_id: int | None = None,
+        packet_size: int | None = None,
+    ) -> None:
+        super().__init__(message, command=command, message_id=message_id, packet_size=packet_size)
+        self.code = code
+        self.description = description
+        self.http_status = http_status
+        self.retry_after = retry_after
+
+
+class AuthenticationError(GatewayError):
+    """The key or login is wrong or missing, or this address may not use it."""
+
+
+class AccountBlocked(GatewayError):
+    """The account is blocked; the vendor's support can lift it."""
+
+
+class InsufficientFunds(GatewayError):
+    """The balance does not cover the messages."""
+
+
+class MessageRefused(GatewayError):
+    """The gateway refuses this message as it is: its phone, sender, text or time."""
+
+
+class DuplicateMessage(MessageRefused):
+    """Loop protection: the same text went to the same phone moments ago; or the phone is on a blacklist (243)."""
+
+
+class GatewayBusy(GatewayError):
+    """The gateway asks to try again later (110, or HTTP 429)."""
+
+
+class NotFound(GatewayError):
+    """The gateway does not know the id; it forgets messages after about 40 days."""
+
+
+class BadRequest(GatewayError):
+    """The request is malformed in the gateway's eyes."""
+
+
+class Unanswered(SmsPilotError):
+    """The gateway gave no readable answer: time-out, reset, 5xx, HTML, too large. A read can be asked again.
+
+    Attributes:
+        reason: What was wrong with the answer.
+        http_status: The HTTP status, where one arrived.
+    """
+
+    certainty = Certainty.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        http_status: int | None = None,
+        command: str | None = None,
+        message_id: int | None = None,
+        packet_size: int | None = None,
+    ) -> None:
+        super().__init__(message, command=command, message_id=message_id, packet_size=packet_size)
+        self.reason = reason
+        self.http_status = http_status
+
+
+class OutcomeUnknown(Unanswered):
+    """A send left, and no answer says what became of it. It is never tried again by itself.
+
+    Attributes:
+        code: The gateway's code, where one was part of the evidence (243, or an error document of a packet).
+        server_packet_id: The packet's id, where the answer still named it: ``check_packet`` can ask about it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        code: int | None = None,
+        server_packet_id: str | None = None,
+        http_status: int | None = None,
+        command: str | None = "send",
+        message_id: int | None = None,
+        packet_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            reason=reason,
+            http_status=http_status,
+            command=command,
+            message_id=message_id,
+            packet_size=packet_size,
+        )
+        self.code = code
+        self.server_packet_id = server_packet_id
+
+
+@attrs.frozen
+class ErrorCode:
+    """One row of the gateway's list of error codes.
+
+    Attributes:
+        code: The number.
+        text: The vendor's text, in English.
+        error: The class that is raised for it.
+        advice: What to do about it, for the person who reads the error.
+    """
+
+    code: int
+    text: str
+    error: type[GatewayError]
+    advice: str
+
+
+_FIX_REQUEST = "This looks like a fault of the client library or of something between it and the gateway; report it."
+_FIX_KEY = "Check the API key (or login and password) in the vendor's cabinet."
+_SUPPORT = "Write to the vendor's support."
+_PAY = "Top up the balance; the messages that were refused can be sent again afterwards."
+_FIX_PHONE = "Correct the phone number, or take it off the list."
+_FIX_SENDER = "Use a sender name that is registered in the vendor's cabinet, or none for the account's default."
+_FIX_TEXT = "Change the text."
+_LATER = "Wait and try again."
+_DUPLICATE = "Do not send it again before the account's duplicate window has passed; ask whether it went out before."
+_FIX_IDS = "Check the ids; the gateway forgets messages after about 40 days."
+_DELIVERY = "The message was not delivered."
+_TEMPLATE = "Bring the text in line with a template that is registered in the vendor's cabinet."
+
+_CATALOGUE: Final[tuple[tuple[type[GatewayError], str, dict[int, str]], ...]] = (
+    (
+        BadRequest,
+        _FIX_REQUEST,
+        {
+            10: "INPUT data is required",
+            11: "Unknown INPUT format",
+            12: "XML structure is invalid",
+            13: "JSON structure is invalid",
+            14: "Unknown COMMAND",
+            231: "PACKET_ID is invalid",
+            240: "Invalid INPUT list",
+            275: "Invalid list fields",
+            300: "SMS server_id is required",
+            303: "Invalid IDs list",
+            500: "Invalid -since- format",
+        },
+    ),
+    (
+        AuthenticationError,
+        _FIX_KEY,
+        {
+            100: "APIKEY is required",
+            101: "APIKEY is invalid",
+            102: "APIKEY not found",
+            400: "User not found",
+            401: "Invalid login details",
+        },
+    ),
+    (
+        AuthenticationError,
+        "Allow this machine's address in the vendor's cabinet, under settings, API.",
+        {113: "IP restriction"},
+    ),
+    (
+        AccountBlocked,
+        _SUPPORT,
+        {
+            105: "APIKEY is blocked (balance)",
+            106: "APIKEY is blocked (spam)",
+            107: "APIKEY is blocked (untrusted)",
+            122: "APIKEY is temporarily blocked",
+        },
+    ),
+    (InsufficientFunds, _PAY, {112: "No money", 241: "You don't have enough money"}),
+    (GatewayBusy, _LATER, {110: "System error"}),
+    (
+        MessageRefused,
+        _FIX_PHONE,
+        {
+            108: "Phone is required",
+            111: "Invalid phone",
+            212: "Phone is deprecated",
+            213: "Unsupported zone",
+            215: "Invalid phone length",
+            605: "Recipient has disabled such messages",
+        },
+    ),
+    (MessageRefused, "Send it in a packet of its own.", {214: "Phone is duplicated"}),
+    (
+        MessageRefused,
+        _FIX_SENDER,
+        {
+            115: "Invalid sender",
+            200: "Sender is required",
+            201: "Sender is invalid",
+            204: "Sender unregistered",
+            226: "Shared sender disabled",
+            640: "Sender is not allowed",
+            641: "Sender is not allowed",
+            642: "Sender is not allowed",
+            643: "Sender is not allowed",
+            644: "Sender is not allowed",
+            645: "Sender is not allowed",
+        },
+    ),
+    (
+        MessageRefused,
+        _FIX_TEXT,
+        {
+            220: "TEXT is required",
+            221: "TEXT too long",
+            223: "TEXT is an advertisement",
+            224: "Spam protection",
+            225: "Spam protection",
+            247: "Filter",
+            248: "Cyrillic and Latin in one word",
+        },
+    ),
+    (
+        MessageRefused,
+        _TEMPLATE,
+        {
+            630: "TEXT does not match a template",
+            631: "TEXT does not match a template",
+            632: "TEXT does not match a template",
+            633: "TEXT does not match a template",
+            634: "TEXT does not match a template",
+        },
+    ),
+    (MessageRefused, "Use a whole number as the message's id.", {230: "ID is invalid"}),
+    (
+        MessageRefused,
+        "A trial account sends two messages at a time; ask the vendor for full access.",
+        {242: "SMS count limit (trial)"},
+    ),
+    (DuplicateMessage, _DUPLICATE, {243: "Loop protection, blacklist"}),
+    (MessageRefused, "Use a time in the near future, in GMT.", {250: "Invalid SEND_DATETIME"}),
+    (MessageRefused, "Use a plain absolute URL; some accounts take http only.", {260: "Invalid callback URL"}),
+    (MessageRefused, "Use a ttl in minutes within the gateway's limits (10 to 1440).", {270: "Invalid ttl"}),
+    (
+        NotFound,
+        _FIX_IDS,
+        {
+            301: "SMS server_id is invalid",
+            302: "SMS server_id not found",
+            304: "SERVER_PACKET_ID is invalid",
+        },
+    ),
+    (
+        MessageRefused,
+        _DELIVERY,
+        {
+            600: "Expired",
+            601: "Undeliverable",
+            602: "Destination unreachable",
+            603: "Rejected",
+            604: "Cancelled",
+        },
+    ),
+)
+
+ERROR_CODES: Final[Mapping[int, ErrorCode]] = {
+    code: ErrorCode(code, text, error, advice)
+    for error, advice, texts in _CATALOGUE
+    for code, text in sorted(texts.items())
+}
+"""What is known of each code: the vendor's document 2.4.16, and what was seen live since."""

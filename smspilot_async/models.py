@@ -1,0 +1,403 @@
+"""What goes to the gateway and what comes back: frozen attrs classes, checked when they are made.
+
+A phone and a text are people's data: no ``repr`` here shows them. Unknown fields of the gateway's answers are kept in
+``extra``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+
+from smspilot_async import _clock
+from smspilot_async import text as _text
+from smspilot_async.errors import InvalidMessage, OutcomeUnknown, SmsPilotError
+
+if TYPE_CHECKING:
+    from smspilot_async.text import TextSize
+
+__all__ = [
+    "MOSCOW",
+    "Accepted",
+    "AccountInfo",
+    "CallbackMethod",
+    "InboundMessage",
+    "Message",
+    "MessageStatus",
+    "NotSent",
+    "Packet",
+    "Refused",
+    "SendResult",
+    "SentMessage",
+    "Unknown",
+]
+
+MOSCOW: Final = timezone(timedelta(hours=3), "MSK")
+"""The zone of ``InboundMessage.created``: UTC+3, fixed."""
+
+CallbackMethod: TypeAlias = Literal["get", "post"]
+
+_LARGEST_ID: Final = 2**63 - 1
+_SHORTEST_TTL, _LONGEST_TTL = 1, 1440
+_FINAL: Final = frozenset({-2, -1, 2})
+_digits = re.compile(r"[0-9]+", re.ASCII).fullmatch
+_not_in_a_url = re.compile(r"[\x00-\x20\x7f]").search
+
+
+def _id(value: Any) -> int | None:
+    if value is None:
+        return None
+    number = int(value) if isinstance(value, str) and len(value) < 20 and _digits(value) else value  # noqa: PLR2004
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _LARGEST_ID:
+        raise InvalidMessage("an id is a whole number from 0 to 2^63-1", field="id", code=230)
+    return number
+
+
+def _check_text(_: Message, __: object, value: Any) -> None:
+    if not isinstance(value, str):
+        raise InvalidMessage(f"a text is a str, not {type(value).__name__}", field="text", code=220)
+    _text.check_text(value)
+
+
+def _phone(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise InvalidMessage(f"a phone is a str, not {type(value).__name__}", field="to", code=111)
+    return _text.normalize_phone(value)
+
+
+def _check_sender(_: Message, __: object, value: Any) -> None:
+    if value is not None:
+        if not isinstance(value, str):
+            raise InvalidMessage(f"a sender is a str, not {type(value).__name__}", field="sender", code=115)
+        _text.check_sender(value)
+
+
+def _check_send_at(_: Message, __: object, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidMessage(
+            "needs a datetime with a time zone, such as datetime(..., tzinfo=UTC)", field="send_at", code=250
+        )
+    if value < _clock.current().now():
+        raise InvalidMessage(f"{value.isoformat()} has passed", field="send_at", code=250)
+
+
+def _check_callback(_: Message, __: object, value: Any) -> None:
+    if value is not None and not _is_web_address(value):
+        raise InvalidMessage("needs an absolute http or https URL", field="callback", code=260)
+
+
+def _is_web_address(value: Any) -> bool:
+    if not isinstance(value, str) or _not_in_a_url(value):
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _check_callback_method(_: Message, __: object, value: Any) -> None:
+    if value not in {None, "get", "post"}:
+        raise InvalidMessage("is 'get' or 'post'", field="callback_method", code=260)
+
+
+def _check_ttl(_: Message, __: object, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not _SHORTEST_TTL <= value <= _LONGEST_TTL:
+        raise InvalidMessage("is a whole number of minutes from 1 to 1440", field="ttl", code=270)
+
+
+@attrs.frozen(repr=False)
+class Message:
+    """One SMS to send. Every field is checked here, before anything is sent or paid.
+
+    Attributes:
+        to: The phone, normalised to digits by :func:`~smspilot_async.text.normalize_phone`.
+        text: 1 to 10 parts: up to 1530 characters of GSM-7 or 670 of UCS-2; see :func:`~smspilot_async.text.measure`.
+        sender: 3 to 11 Latin letters, digits, ``-`` or ``.``, or 10 to 16 digits; ``None`` for the account's default.
+        id: Your own whole number for it, echoed in answers. Left out, the client gives it a unique one.
+        send_at: When to send, with a time zone and not in the past; whole seconds count.
+        callback: An absolute http(s) URL that the gateway calls at each change of status.
+        callback_method: ``"get"`` (the gateway's default) or ``"post"``.
+        ttl: Minutes in which it may be delivered, 1 to 1440.
+
+    Raises:
+        InvalidMessage: naming the field and the gateway's code for the fault.
+    """
+
+    to: str = attrs.field(converter=_phone)
+    text: str = attrs.field(validator=_check_text)
+    sender: str | None = attrs.field(default=None, kw_only=True, validator=_check_sender)
+    id: int | None = attrs.field(default=None, kw_only=True, converter=_id)
+    send_at: datetime | None = attrs.field(default=None, kw_only=True, validator=_check_send_at)
+    callback: str | None = attrs.field(default=None, kw_only=True, validator=_check_callback)
+    callback_method: CallbackMethod | None = attrs.field(default=None, kw_only=True, validator=_check_callback_method)
+    ttl: int | None = attrs.field(default=None, kw_only=True, validator=_check_ttl)
+
+    @property
+    def size(self) -> TextSize:
+        """Alphabet, length and parts of the text."""
+        return _text.measure(self.text)
+
+    def __repr__(self) -> str:
+        shown = [f"id={self.id!r}", *(f"{name}=…" for name in ("to", "text"))]
+        shown += [f"{name}=…" for name in ("sender", "callback") if getattr(self, name) is not None]
+        if self.send_at is not None:
+            shown.append(f"send_at={self.send_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        if self.ttl is not None:
+            shown.append(f"ttl={self.ttl}")
+        return f"Message({', '.join(shown)})"
+
+
+def _extra() -> Any:
+    return attrs.field(factory=dict, kw_only=True, repr=False, hash=False)
+
+
+def _private(default: Any = None) -> Any:
+    return attrs.field(default=default, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class SentMessage:
+    """The gateway's answer about one message of a packet: accepted, refused, or not to be known.
+
+    Attributes:
+        id: Your number for the message (or the client's); ``None`` where the answer could not be tied to one.
+        server_id: The gateway's number for it, the one to ask :meth:`~smspilot_async.Client.check` about.
+        server_packet_id: The gateway's number for the packet it came in.
+        sender, to, text: As the gateway echoes them.
+        parts: SMS it was cut into.
+        price: Roubles, with the gateway's digits.
+        status: As answered: -2 refused, 0 accepted, 3 scheduled; any other number is kept as it came.
+        error: 0, or the gateway's code (:data:`~smspilot_async.errors.ERROR_CODES`).
+        send_at: When it is scheduled, aware, UTC.
+        country: ISO code.
+        operator: The operator's name.
+        extra: Fields that this library does not know.
+        failure: Why it was not accepted: a :class:`~smspilot_async.errors.GatewayError` where it was refused, an
+            :class:`~smspilot_async.errors.OutcomeUnknown` where nobody can know; ``None`` where it was accepted.
+    """
+
+    id: int | None = None
+    server_id: str | None = None
+    server_packet_id: str | None = None
+    sender: str | None = _private()
+    to: str | None = _private()
+    text: str | None = _private()
+    parts: int | None = None
+    price: Decimal | None = None
+    status: int | None = None
+    error: int | None = None
+    send_at: datetime | None = None
+    country: str | None = None
+    operator: str | None = None
+    extra: Mapping[str, Any] = _extra()
+    failure: SmsPilotError | None = attrs.field(default=None, eq=False)
+
+    @property
+    def accepted(self) -> bool:
+        """The gateway took it."""
+        return self.failure is None
+
+    @property
+    def refused(self) -> bool:
+        """The gateway did not take it, for sure."""
+        return self.failure is not None and not self.unknown
+
+    @property
+    def unknown(self) -> bool:
+        """Nobody can know whether the gateway took it."""
+        return isinstance(self.failure, OutcomeUnknown)
+
+
+@attrs.frozen(kw_only=True)
+class Packet:
+    """The answer to one packet, in the order in which its messages were given.
+
+    Attributes:
+        messages: One entry per message, accepted or not: look at each one's ``accepted``.
+        server_packet_id: The gateway's number, for :meth:`~smspilot_async.Client.check_packet`. Messages that had to be
+            sent again apart (error 110) carry their own in ``SentMessage.server_packet_id``.
+        balance: Roubles left after it.
+        cost: Roubles it cost.
+        extra: Fields that this library does not know.
+    """
+
+    messages: tuple[SentMessage, ...]
+    server_packet_id: str | None = None
+    balance: Decimal | None = None
+    cost: Decimal | None = None
+    extra: Mapping[str, Any] = _extra()
+
+    @property
+    def accepted(self) -> tuple[SentMessage, ...]:
+        """The messages that the gateway took."""
+        return tuple(message for message in self.messages if message.accepted)
+
+    @property
+    def refused(self) -> tuple[SentMessage, ...]:
+        """The messages that the gateway refused; each one's ``failure`` says why."""
+        return tuple(message for message in self.messages if message.refused)
+
+    @property
+    def unknown(self) -> tuple[SentMessage, ...]:
+        """The messages of which nobody can know whether they were taken."""
+        return tuple(message for message in self.messages if message.unknown)
+
+
+@attrs.frozen(kw_only=True)
+class MessageStatus:
+    """What became of one message.
+
+    Attributes:
+        id: Your number; 0 where none was given, and always 0 with the vendor's test key.
+        server_id: The gateway's number.
+        status: -2 unknown to the gateway or refused, -1 not delivered, 0 accepted, 1 with the operator, 2 delivered, 3
+            scheduled; any other number is kept as it came.
+        error: Delivery error (600 expired, 601 undeliverable, ...), where the gateway tells it.
+        modified: When it last changed, **without a zone**: nobody knows which one the gateway means.
+        extra: Fields that this library does not know.
+    """
+
+    id: int | None = None
+    server_id: str | None = None
+    status: int | None = None
+    error: int | None = None
+    modified: datetime | None = None
+    extra: Mapping[str, Any] = _extra()
+
+    @property
+    def is_final(self) -> bool:
+        """It will not change any more: delivered (2), not delivered (-1), or unknown (-2)."""
+        return self.status in _FINAL
+
+    @property
+    def delivered(self) -> bool:
+        """It reached the phone."""
+        return self.status == 2  # noqa: PLR2004
+
+
+@attrs.frozen(kw_only=True)
+class InboundMessage:
+    """An SMS that somebody sent to one of the account's numbers.
+
+    Attributes:
+        id: The gateway's number for it.
+        phone: Who sent it.
+        num: The service number it was sent to.
+        text: Its text, the prefix included.
+        created: When it arrived, aware, Moscow time (UTC+3); the gateway tells minutes only.
+        seen: Whether an answer had carried it before.
+        extra: Fields that this library does not know.
+    """
+
+    id: int | None = None
+    phone: str | None = _private()
+    num: str | None = _private()
+    text: str | None = _private()
+    created: datetime | None = None
+    seen: bool | None = None
+    extra: Mapping[str, Any] = _extra()
+
+
+@attrs.frozen(kw_only=True)
+class AccountInfo:
+    """The account, as the gateway tells it; fields change with the gateway's version.
+
+    Attributes:
+        id: The contract's number.
+        tariff_id: The tariff's number.
+        name: The customer's name, where told.
+        email: The customer's address.
+        phone: The customer's phone.
+        balance: Roubles.
+        date: When the account was registered, **without a zone**: nobody knows which one the gateway means.
+        senders: Sender names that may be used.
+        default_sender: The one used where a message names none.
+        any_sender: Whether any other name may be used too.
+        extra: Fields that this library does not know.
+    """
+
+    id: int | None = None
+    tariff_id: int | None = None
+    name: str | None = _private()
+    email: str | None = _private()
+    phone: str | None = _private()
+    balance: Decimal | None = None
+    date: datetime | None = None
+    senders: tuple[str, ...] = ()
+    default_sender: str | None = None
+    any_sender: bool | None = None
+    extra: Mapping[str, Any] = _extra()
+
+
+Item = TypeVar("Item")
+
+
+@attrs.frozen
+class Accepted(Generic[Item]):
+    """The gateway took the message.
+
+    Attributes:
+        item: What the caller handed in.
+        sent: The gateway's answer.
+    """
+
+    item: Item = attrs.field(repr=False)
+    sent: SentMessage
+
+
+@attrs.frozen
+class Refused(Generic[Item]):
+    """The message was refused, by the gateway or, being invalid, before it left; it was not sent.
+
+    Attributes:
+        item: What the caller handed in.
+        error: Why.
+        sent: The gateway's answer about it, where there is one.
+    """
+
+    item: Item = attrs.field(repr=False)
+    error: SmsPilotError
+    sent: SentMessage | None = None
+
+
+@attrs.frozen
+class Unknown(Generic[Item]):
+    """The message left, and nobody can know whether the gateway took it: never send it again unasked.
+
+    Attributes:
+        item: What the caller handed in.
+        error: Why it is not known.
+        sent: The gateway's answer about it, where there is one.
+    """
+
+    item: Item = attrs.field(repr=False)
+    error: OutcomeUnknown
+    sent: SentMessage | None = None
+
+
+@attrs.frozen
+class NotSent(Generic[Item]):
+    """The message did not leave: sending it again can not send it twice.
+
+    Attributes:
+        item: What the caller handed in.
+        error: Why, where something went wrong.
+    """
+
+    item: Item = attrs.field(repr=False)
+    error: SmsPilotError | None = None
+
+
+SendResult: TypeAlias = Accepted[Item] | Refused[Item] | Unknown[Item] | NotSent[Item]
+"""What became of one message; the four of them are all there is."""

@@ -1,0 +1,133 @@
+"""What fits into an SMS, and how phones and sender names are written: pure functions of strings.
+
+Lengths follow the gateway (API-2, "Length"): one SMS holds 160 characters of the GSM-7 alphabet or 70 of UCS-2; a longer
+text is cut into parts of 153 or 67, ten at most. Rules about phones are the library's own, and deliberately few.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import attrs
+
+from smspilot_async.errors import InvalidMessage
+
+__all__ = ["MAX_PARTS", "TextSize", "measure", "normalize_phone"]
+
+MAX_PARTS: Final = 10
+"""The gateway refuses longer texts with 221."""
+
+_GSM7: Final = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_GSM7_EXTENSION: Final = "^{}\\[~]|€"
+_not_gsm7 = re.compile(f"[^{re.escape(_GSM7 + _GSM7_EXTENSION)}]").search
+_extended = re.compile(f"[{re.escape(_GSM7_EXTENSION)}]").findall
+
+# XML 1.0, "Char": everything else stands in no XML document, not even as a character reference.
+_not_xml = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]").search
+_formatting = re.compile(r"[\s().\u2010-\u2015\u2212-]+")
+_digits = re.compile(r"[0-9]+", re.ASCII).fullmatch
+_sender = re.compile(r"[A-Za-z0-9.-]{3,11}|[0-9]{10,16}").fullmatch
+_SHORTEST_PHONE, _LONGEST_PHONE = 7, 15  # E.164
+_RUSSIAN_LENGTH = 11
+
+
+@attrs.frozen
+class TextSize:
+    """How a text is counted.
+
+    Attributes:
+        alphabet: ``"GSM-7"`` (Latin) or ``"UCS-2"`` (anything else, Cyrillic among it).
+        units: Its length: septets of GSM-7 (brackets, braces, ``^~|€`` and the backslash count two), or 16-bit units (an emoji counts two).
+        parts: Into how many SMS it is cut, each of them paid.
+    """
+
+    alphabet: Literal["GSM-7", "UCS-2"]
+    units: int
+    parts: int
+
+
+def measure(text: str) -> TextSize:
+    """Count a text as the operators do.
+
+    >>> measure("Hello").parts
+    1
+    >>> measure("Привет! " * 20)
+    TextSize(alphabet='UCS-2', units=160, parts=3)
+    """
+    if _not_gsm7(text) is None:
+        units = len(text) + len(_extended(text))
+        return TextSize("GSM-7", units, _cut(units, whole=160, part=153))
+    units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return TextSize("UCS-2", units, _cut(units, whole=70, part=67))
+
+
+def _cut(units: int, *, whole: int, part: int) -> int:
+    return 1 if units <= whole else -(-units // part)
+
+
+def normalize_phone(phone: str | int) -> str:
+    """Bring a phone into the gateway's form: digits, country code first.
+
+    Spaces, brackets, dots, dashes and a leading ``+`` go. A number without ``+``, of 11 digits, that begins with 89 or
+    87 is a domestic Russian or Kazakh one: its 8 becomes 7. Anything else stays as it is (``+84…`` is Vietnam).
+
+    Raises:
+        InvalidMessage: with the gateway's code: 108 nothing there, 111 not a number, 215 not 7 to 15 digits.
+
+    >>> normalize_phone("+7 (908) 796-47-81"), normalize_phone("8 908 796 47 81")
+    ('79087964781', '79087964781')
+    """
+    written = str(phone)
+    if len(written) == _RUSSIAN_LENGTH and written[0] == "7" and _digits(written):
+        return written
+    bare = _formatting.sub("", written)
+    if not bare:
+        raise InvalidMessage("a phone is required", field="to", code=108)
+    digits = bare.removeprefix("+")
+    if not _digits(digits):
+        raise InvalidMessage("a phone is digits, with an optional + before them", field="to", code=111)
+    if not _SHORTEST_PHONE <= len(digits) <= _LONGEST_PHONE:
+        raise InvalidMessage(f"a phone has 7 to 15 digits, this one {len(digits)}", field="to", code=215)
+    if not bare.startswith("+") and len(digits) == _RUSSIAN_LENGTH and digits.startswith(("89", "87")):
+        return "7" + digits[1:]
+    return digits
+
+
+def check_text(text: str) -> None:
+    """Refuse a text that the gateway would refuse, or that XML can not carry.
+
+    Raises:
+        InvalidMessage: with the gateway's code: 220 empty, 12 a character that XML can not carry, 221 too long.
+    """
+    if not text:
+        raise InvalidMessage("a text is required", field="text", code=220)
+    if found := _not_xml(text):
+        where = f"U+{ord(found.group()):04X} at position {found.start()}"
+        raise InvalidMessage(f"holds a character that no SMS request can carry, {where}", field="text", code=12)
+    size = measure(text)
+    if size.parts > MAX_PARTS:
+        limit = "1530 Latin" if size.alphabet == "GSM-7" else "670"
+        raise InvalidMessage(
+            f"{size.units} characters of {size.alphabet} make {size.parts} parts; "
+            f"{MAX_PARTS} parts ({limit} characters) are the most",
+            field="text",
+            code=221,
+        )
+
+
+def check_sender(sender: str) -> None:
+    """Refuse what can be no sender name.
+
+    Raises:
+        InvalidMessage: with the gateway's code 115.
+    """
+    if not _sender(sender):
+        raise InvalidMessage(
+            "a sender is 3 to 11 Latin letters, digits, '-' or '.', or 10 to 16 digits without '+'",
+            field="sender",
+            code=115,
+        )
