@@ -1,7 +1,7 @@
 """What fits into an SMS, and how phones and sender names are written: pure functions of strings.
 
-Lengths follow the gateway (API-2, "Length"): one SMS holds 160 characters of the GSM-7 alphabet or 70 of UCS-2; a longer
-text is cut into parts of 153 or 67, ten at most. Rules about phones are the library's own, and deliberately few.
+Lengths follow the gateway (API-2, "Length"): one SMS holds 160 characters of the GSM-7 alphabet or 70 of UCS-2; a
+longer text is cut into parts of 153 or 67, ten at most. Rules about phones are the library's own, and deliberately few.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class TextSize:
 
     Attributes:
         alphabet: ``"GSM-7"`` (Latin) or ``"UCS-2"`` (anything else, Cyrillic among it).
-        units: Its length: septets of GSM-7 (brackets, braces, ``^~|€`` and the backslash count two), or 16-bit units (an emoji counts two).
+        units: Its length: septets of GSM-7 (brackets, braces, ``^~|€`` and the backslash count two), or 16-bit units
+            (an emoji counts two).
         parts: Into how many SMS it is cut, each of them paid.
     """
 

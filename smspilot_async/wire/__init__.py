@@ -1,0 +1,43 @@
+"""The gateway's language, sans I/O: commands become bytes, bytes become models. No network and no clock.
+
+A command (:mod:`~smspilot_async.wire.commands`) is written in JSON or XML, exactly as API-2 documents it, and wrapped
+into an HTTP request of the chosen style. Reading is the opposite of exact: whatever the gateway answers, in either
+language, is read as leniently as it can be understood, and anything else becomes :class:`UnreadableAnswer`.
+"""
+
+from smspilot_async.wire._decode import ErrorDocument, decode
+from smspilot_async.wire._encode import encode
+from smspilot_async.wire._envelope import Envelope, RequestStyle, wrap
+from smspilot_async.wire._read import UnreadableAnswer
+from smspilot_async.wire.commands import (
+    Balance,
+    Check,
+    CheckPacket,
+    Command,
+    Cost,
+    Credentials,
+    Inbound,
+    Info,
+    Send,
+    WireFormat,
+)
+
+__all__ = [
+    "Balance",
+    "Check",
+    "CheckPacket",
+    "Command",
+    "Cost",
+    "Credentials",
+    "Envelope",
+    "ErrorDocument",
+    "Inbound",
+    "Info",
+    "RequestStyle",
+    "Send",
+    "UnreadableAnswer",
+    "WireFormat",
+    "decode",
+    "encode",
+    "wrap",
+]

@@ -1,0 +1,60 @@
+"""A document into an HTTP request: as its body, as a form field, or in the URL (API-2, "Transport")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smspilot_async.wire.commands import WireFormat
+
+RequestStyle: TypeAlias = Literal["body", "form", "query"]
+
+_CONTENT_TYPE: Final[Mapping[str, str]] = {"json": "application/json; charset=utf-8", "xml": "text/xml"}
+_FORM: Final = "application/x-www-form-urlencoded"
+
+
+@attrs.frozen(repr=False)
+class Envelope:
+    """One HTTP request. Its ``repr`` tells nothing, since the key is in the body or in the URL."""
+
+    method: Literal["GET", "POST"]
+    url: str
+    content_type: str | None
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Envelope({self.method}, {len(self.body)} bytes)"
+
+
+def wrap(
+    document: bytes, *, url: str, wire: WireFormat, style: RequestStyle, parameters: Mapping[str, str]
+) -> Envelope:
+    """Put a document into a request.
+
+    Args:
+        document: What :func:`~smspilot_async.wire.encode` wrote.
+        url: The gateway's endpoint.
+        wire: The document's language; the gateway sniffs it too, the content type is advice.
+        style: ``"body"``, ``"form"`` (field ``json`` or ``xml`` of a POST) or ``"query"`` (the same of a GET).
+        parameters: URL parameters that any request may carry: ``debug`` and ``r``.
+    """
+    if style == "query":
+        return Envelope("GET", with_parameters(url, {**parameters, wire: document.decode()}), None, b"")
+    target = with_parameters(url, parameters)
+    if style == "form":
+        return Envelope("POST", target, _FORM, urlencode([(wire, document)]).encode())
+    return Envelope("POST", target, _CONTENT_TYPE[wire], document)
+
+
+def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
+    """Add parameters to the query of a URL."""
+    if not parameters:
+        return url
+    parts = urlsplit(url)
+    query = "&".join(filter(None, (parts.query, urlencode(parameters))))
+    return urlunsplit(parts._replace(query=query))

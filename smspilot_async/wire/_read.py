@@ -1,0 +1,139 @@
+"""Bytes into a plain document of one shape, whichever language they are in.
+
+Both readers refuse what is no document quickly and in bounded memory: not UTF-8, HTML, entities, deep nesting, NaN, lone
+surrogates. XML is brought into the shape of JSON: attributes and children are keys, the content of ``<sms>`` is
+``text``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from typing import Any, Final, NoReturn
+from xml.parsers import expat
+
+import xmltodict
+
+_BOM: Final = "\ufeff"
+_DEEPEST: Final = 32
+_html = re.compile(r"<(!doctype\s+html|html|head|body|center|h1|p|br|div)\b", re.IGNORECASE).match
+_escaped_surrogate = re.compile(r"\\u[dD][89a-fA-F]").search
+_ROWS: Final = ("sms",)
+
+
+class UnreadableAnswer(Exception):
+    """The bytes are no answer of the gateway. Its text tells what they are instead, and nothing of their content."""
+
+
+def read(body: bytes) -> dict[str, Any]:
+    """Parse an answer, JSON or XML as its first character says.
+
+    Raises:
+        UnreadableAnswer: for anything but a JSON object or an XML document.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise UnreadableAnswer("not UTF-8") from None
+    text = text.removeprefix(_BOM).strip(" \t\r\n")
+    if not text:
+        raise UnreadableAnswer("an empty body")
+    if text[0] == "{":
+        return _read_json(text)
+    if text[0] == "<" and not _html(text):
+        return _read_xml(text)
+    raise UnreadableAnswer("an HTML page" if text[0] == "<" else "neither JSON nor XML")
+
+
+def _read_json(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise UnreadableAnswer("JSON nested too deep") from None
+    except (ValueError, ArithmeticError):
+        raise UnreadableAnswer("broken JSON") from None
+    _check_depth(document)
+    if _escaped_surrogate(text):
+        _refuse_lone_surrogates(document)
+    assert isinstance(document, dict)  # noqa: S101 - it began with a brace
+    return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity are no JSON
+
+
+def _check_depth(document: Any) -> None:
+    """Refuse nesting that no answer has, level by level, so that nothing recurses."""
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return
+    raise UnreadableAnswer("nested too deep")
+
+
+def _refuse_lone_surrogates(document: Any) -> None:
+    try:
+        json.dumps(document, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise UnreadableAnswer("a lone surrogate in a string") from None
+
+
+def _read_xml(text: str) -> dict[str, Any]:
+    data = text.encode()
+    try:
+        _guard_xml(data)
+        document = xmltodict.parse(
+            data,
+            encoding="utf-8",
+            attr_prefix="",
+            cdata_key="text",
+            force_list=_ROWS,
+            strip_whitespace=False,  # an SMS may begin with a space
+        )
+    except (expat.ExpatError, ValueError):
+        raise UnreadableAnswer("broken XML") from None
+    ((name, content),) = document.items()
+    return _as_json(name, content)
+
+
+def _guard_xml(data: bytes) -> None:
+    """Refuse entities and deep nesting before a tree is built of them."""
+    parser = expat.ParserCreate("utf-8")
+    depth = 0
+
+    def start(_name: str, _attributes: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _DEEPEST:
+            raise UnreadableAnswer("nested too deep")
+
+    def end(_name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def doctype(*_: object) -> NoReturn:
+        raise UnreadableAnswer("XML with a document type")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = doctype
+    parser.Parse(data, True)  # noqa: FBT003 - expat takes no keyword
+
+
+def _as_json(name: str, content: Any) -> dict[str, Any]:
+    if name in {"cost", "balance"}:
+        return {name: content["text"] if isinstance(content, dict) and "text" in content else content}
+    fields = content if isinstance(content, dict) else {}
+    if name in {"info", "error"}:
+        return {name: fields}
+    rows = fields.pop("sms", [])
+    fields.pop("text", None)  # white space between the rows
+    return {**fields, name: rows}

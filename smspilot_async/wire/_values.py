@@ -1,0 +1,119 @@
+"""One value of an answer into one of ours, leniently: numbers come as numbers or strings, and "none" in many forms.
+
+A reader returns ``None`` for what is missing or makes no sense, so that a strange price never hides that a message was
+accepted; only what decides about that (:func:`decisive`) is strict.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
+from typing import Any, Final
+
+from smspilot_async.models import MOSCOW
+from smspilot_async.wire._read import UnreadableAnswer
+
+_integer = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII).fullmatch
+_decimal = re.compile(r"[+-]?[0-9]{1,30}([.,][0-9]{1,30})?", re.ASCII).fullmatch
+_stamp = re.compile(r"[0-9]{9,11}", re.ASCII).fullmatch
+_LARGEST: Final = 10**30
+
+
+def _is_sane(value: int | Decimal) -> bool:
+    return -_LARGEST < value < _LARGEST
+
+
+def integer(value: Any) -> int | None:
+    """Read a whole number."""
+    if isinstance(value, str):
+        stripped = value.strip()
+        return int(stripped) if _integer(stripped) else None
+    if isinstance(value, Decimal) and value != value.to_integral_value():
+        return None
+    return int(value) if isinstance(value, (int, Decimal)) and _is_sane(value) else None
+
+
+def decisive(value: Any) -> int | None:
+    """Read a whole number on which it hangs whether a message was accepted.
+
+    Raises:
+        UnreadableAnswer: if there is something, and it is no whole number.
+    """
+    number = integer(value)
+    if number is None and value is not None and not (isinstance(value, str) and not value.strip()):
+        raise UnreadableAnswer("a status or error that is no number")
+    return number
+
+
+def decimal(value: Any) -> Decimal | None:
+    """Read money, with the digits that were sent."""
+    if isinstance(value, Decimal):
+        return value if _is_sane(value) and abs(int(value.as_tuple().exponent)) <= 30 else None  # noqa: PLR2004
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return Decimal(value) if _is_sane(value) else None
+    if isinstance(value, str) and _decimal(stripped := value.strip()):
+        return Decimal(stripped.replace(",", "."))
+    return None
+
+
+def string(value: Any) -> str | None:
+    """Read a string; a number that should have been one keeps its digits."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        return str(value) if _is_sane(value) else None
+    return None
+
+
+def identifier(value: Any) -> str | None:
+    """Read an id that the gateway gave out."""
+    text = string(value)
+    return text.strip() or None if text is not None else None
+
+
+def flag(value: Any) -> bool | None:
+    """Read 0 or 1."""
+    number = integer(value)
+    return None if number is None else number != 0
+
+
+def gmt(value: Any) -> datetime | None:
+    """Read a time that the gateway means as GMT, or a Unix stamp; aware, UTC."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and _stamp(value.strip()):
+        return datetime.fromtimestamp(int(value), UTC)
+    return _moment(value, UTC)
+
+
+def moscow(value: Any) -> datetime | None:
+    """Read a time that the gateway means as Moscow's; aware, UTC+3."""
+    return _moment(value, MOSCOW)
+
+
+def zoneless(value: Any) -> datetime | None:
+    """Read a time whose zone nobody knows; naive."""
+    return _moment(value, None)
+
+
+def _moment(value: Any, zone: tzinfo | None) -> datetime | None:
+    """Read ``YYYY-MM-DD HH:MM[:SS]``; nothing, ``""`` and ``0000-00-00 00:00:00`` are no date."""
+    if not isinstance(value, str):
+        return None
+    stripped = value.strip()
+    if not stripped or stripped.startswith("0000"):
+        return None
+    try:
+        moment = datetime.fromisoformat(stripped)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Read a comma-separated list."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else ()
+    return tuple(part.strip() for part in parts if isinstance(part, str) and part.strip())
