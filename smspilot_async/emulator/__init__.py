@@ -1,0 +1,32 @@
+"""SMSPILOT's gateway in a box, for development and tests.
+
+    async with Emulator.serve() as emulator:
+        client = Client(emulator.api_key, url=emulator.url)
+
+It reads and writes the wire with code of its own and shares nothing with the client, whose mistakes it is to find.
+`Emulator.serve` needs the extra ``emulator``; `Emulator.transport` works without. Tests in other languages drive it
+over HTTP, under ``/_emulator``.
+"""
+
+from smspilot_async.emulator._accounts import TEST_KEY, Account
+from smspilot_async.emulator._callbacks import CallbackCall
+from smspilot_async.emulator._clock import Clock
+from smspilot_async.emulator._emulator import Emulator
+from smspilot_async.emulator._faults import Fault
+from smspilot_async.emulator._messages import AcceptedMessage, InboundSms, StatusChange
+from smspilot_async.emulator._run import run
+from smspilot_async.emulator._unknowns import Unknowns
+
+__all__ = [
+    "TEST_KEY",
+    "AcceptedMessage",
+    "Account",
+    "CallbackCall",
+    "Clock",
+    "Emulator",
+    "Fault",
+    "InboundSms",
+    "StatusChange",
+    "Unknowns",
+    "run",
+]

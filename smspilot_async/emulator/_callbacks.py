@@ -1,0 +1,219 @@
+"""Calling the applications back, over real HTTP, whenever a message's status changes.
+
+Calls run in a thread with a loop of its own that lives only as long as there is something to call, so that an emulator
+without a server needs no closing. The calls for one message go out one after another, in the order of its statuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+import threading
+from collections import deque
+from concurrent.futures import Future
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import attrs
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from smspilot_async.emulator._messages import AcceptedMessage
+
+PATIENCE: Final = 10.0
+_AT_A_TIME: Final = 16
+_REMEMBERED_TEXT: Final = 200
+
+
+@attrs.frozen(kw_only=True)
+class CallbackCall:
+    """A call that was made, or not made and why.
+
+    Attributes:
+        at: By the emulator's clock.
+        answer_status: The HTTP status of the answer, if one came within 10 seconds.
+        answer: The beginning of its text.
+        failure: What went wrong instead of an answer: an exception's name, or ``"not loopback"``.
+    """
+
+    server_id: str
+    url: str = attrs.field(repr=False)
+    method: str
+    status: int
+    error: int
+    at: datetime
+    answer_status: int | None = None
+    answer: str = attrs.field(default="", repr=False)
+    failure: str | None = None
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the application answered as it should: ``OK``."""
+        return self.answer_status == httpx.codes.OK and self.answer.strip() == "OK"
+
+
+def call_for(message: AcceptedMessage, url: str) -> CallbackCall:
+    """The call that tells of a message's present status."""
+    return CallbackCall(
+        server_id=message.server_id,
+        url=url,
+        method=message.callback_method,
+        status=message.status,
+        error=message.error,
+        at=message.modified,
+    )
+
+
+class Caller:
+    """Makes calls in the background and remembers how they went.
+
+    Args:
+        allow_remote: Whether other hosts than this one may be called.
+    """
+
+    def __init__(self, *, allow_remote: bool) -> None:
+        self._allow_remote = allow_remote
+        self._lock = threading.Lock()
+        self._lanes: dict[str, deque[CallbackCall]] = {}
+        self._unstarted: list[str] = []
+        self._running = False
+        self._wake: Callable[[], object] | None = None
+        self._idle: list[Future[None]] = []
+        self._made: list[CallbackCall] = []
+
+    @property
+    def made(self) -> tuple[CallbackCall, ...]:
+        """The calls that are over, in the order in which they ended."""
+        with self._lock:
+            return tuple(self._made)
+
+    def clear(self) -> None:
+        """Forget the calls that are over."""
+        with self._lock:
+            self._made.clear()
+
+    def submit(self, call: CallbackCall) -> None:
+        """Make a call soon."""
+        with self._lock:
+            if not self._allow_remote and not is_loopback(urlsplit(call.url).hostname or ""):
+                self._made.append(attrs.evolve(call, failure="not loopback"))
+            elif lane := self._lanes.get(call.server_id):
+                lane.append(call)
+            else:
+                self._lanes[call.server_id] = deque([call])
+                self._unstarted.append(call.server_id)
+                self._hurry()
+
+    def idle(self) -> Future[None]:
+        """Is done when no call waits or is on its way."""
+        future: Future[None] = Future()
+        with self._lock:
+            if self._running:
+                self._idle.append(future)
+            else:
+                future.set_result(None)
+        return future
+
+    def _hurry(self) -> None:
+        if self._wake is not None:
+            self._wake()
+        elif not self._running:
+            self._running = True
+            threading.Thread(target=self._work, name="smspilot-callbacks", daemon=True).start()
+
+    def _work(self) -> None:
+        while self._has_work():
+            asyncio.run(self._call_all())
+
+    def _has_work(self) -> bool:
+        with self._lock:
+            if self._lanes:
+                return True
+            self._running = False
+            idle, self._idle = self._idle, []
+        for future in idle:
+            future.set_result(None)
+        return False
+
+    async def _call_all(self) -> None:
+        news, room = asyncio.Event(), asyncio.Semaphore(_AT_A_TIME)
+        self._listen(partial(asyncio.get_running_loop().call_soon_threadsafe, news.set))
+        async with _client() as client, asyncio.TaskGroup() as group:
+            while self._lanes_left():
+                for server_id in self._take_unstarted():
+                    task = group.create_task(self._work_off(server_id, client, room))
+                    task.add_done_callback(lambda _task: news.set())
+                await news.wait()
+                news.clear()
+
+    def _listen(self, wake: Callable[[], object]) -> None:
+        with self._lock:
+            self._wake = wake
+
+    def _lanes_left(self) -> bool:
+        with self._lock:
+            if not self._lanes:
+                self._wake = None  # from here on a new call has to wait for the next turn of the thread
+            return bool(self._lanes)
+
+    def _take_unstarted(self) -> list[str]:
+        with self._lock:
+            taken, self._unstarted = self._unstarted, []
+        return taken
+
+    async def _work_off(self, server_id: str, client: httpx.AsyncClient, room: asyncio.Semaphore) -> None:
+        while call := self._next_of(server_id):
+            async with room:
+                made = await _make(call, client)
+            with self._lock:
+                self._made.append(made)
+                self._lanes[server_id].popleft()
+
+    def _next_of(self, server_id: str) -> CallbackCall | None:
+        with self._lock:
+            lane = self._lanes[server_id]
+            if lane:
+                return lane[0]
+            del self._lanes[server_id]
+            return None
+
+
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=PATIENCE)
+
+
+async def _make(call: CallbackCall, client: httpx.AsyncClient) -> CallbackCall:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            response = await client.send(_request(call, client))
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as failure:
+        return attrs.evolve(call, failure=type(failure).__name__)
+    return attrs.evolve(call, answer_status=response.status_code, answer=response.text[:_REMEMBERED_TEXT])
+
+
+def _request(call: CallbackCall, client: httpx.AsyncClient) -> httpx.Request:
+    fields = {"server_id": call.server_id, "status": str(call.status), "error": str(call.error)}
+    if call.method == "post":
+        return client.build_request("POST", call.url, data=fields)
+    return client.build_request("GET", httpx.URL(call.url).copy_merge_params(fields))
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    # Making one takes longer than all the rest of a call.
+    return ssl.create_default_context()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its name alone; nothing is looked up."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,74 @@
+"""The emulator's time.
+
+Everything that depends on time (schedules, statuses, loop protection, the ``Date`` header) asks one clock, so that a
+test turns it by hand and nothing in it has to sleep. Speed 0 is frozen, 1 is real time, 60 makes an hour of a minute.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Clock:
+    """A clock that stands still until it is turned, or runs at a speed of its own.
+
+    Args:
+        start: The aware moment it shows first. Defaults to the present, cut to the second.
+        speed: Seconds it moves per second of real time. 0, the default, is frozen.
+    """
+
+    def __init__(self, start: datetime | None = None, *, speed: float = 0.0) -> None:
+        self.speed = speed
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._shown = _aware(start) if start is not None else datetime.now(UTC).replace(microsecond=0)
+        self._anchor = time.monotonic()
+
+    def now(self) -> datetime:
+        """The moment it shows, aware and in UTC."""
+        if not self.speed:
+            return self._shown
+        with self._lock:
+            return self._shown + timedelta(seconds=(time.monotonic() - self._anchor) * self.speed)
+
+    def advance(
+        self, *, weeks: float = 0, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
+    ) -> datetime:
+        """Turn it forward, make what has become due happen, and return the new moment.
+
+        Raises:
+            ValueError: The duration is negative; `set` is for going back.
+        """
+        by = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+        if by < timedelta(0):
+            raise ValueError("a clock advances forward; set() takes it anywhere")
+        self.set(self.now() + by)
+        return self.now()
+
+    def set(self, moment: datetime) -> None:
+        """Make it show an aware moment. Going back undoes nothing that has already happened.
+
+        Raises:
+            ValueError: The moment is naive.
+        """
+        with self._lock:
+            self._shown = _aware(moment)
+            self._anchor = time.monotonic()
+        for listener in tuple(self._listeners):
+            listener()
+
+    def on_turn(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every turn by hand."""
+        self._listeners.append(listener)
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("the clock needs an aware datetime")
+    return moment.astimezone(UTC)

@@ -1,0 +1,553 @@
+"""The gateway in a box: what a test holds in its hand.
+
+It binds the parts together (state, faults, callbacks, time), turns requests into replies for the server and the
+transport, and owns the lock that lets the test's thread and the server's thread both touch the state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from datetime import timedelta
+from email.utils import format_datetime
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+
+import attrs
+
+from smspilot_async.emulator import _wire
+from smspilot_async.emulator._accounts import TEST_KEY, Account, Book, new_key
+from smspilot_async.emulator._callbacks import CallbackCall, Caller, call_for
+from smspilot_async.emulator._clock import Clock
+from smspilot_async.emulator._errors import Refused, TooMany
+from smspilot_async.emulator._faults import Fault, FaultPlan, Faults
+from smspilot_async.emulator._gateway import Asker, Gateway, Rule, matcher
+from smspilot_async.emulator._http import (
+    API_PATH,
+    Ending,
+    Hold,
+    HttpRequest,
+    Reply,
+    find_document,
+)
+from smspilot_async.emulator._messages import AcceptedMessage, InboundSms, StatusChange
+from smspilot_async.emulator._transport import InProcessTransport
+from smspilot_async.emulator._unknowns import Unknowns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from smspilot_async.emulator._server import Served
+
+SERVICE_NUMBER: Final = "79021121075"
+_TEST_ACCOUNT: Final = 1_000_000
+_GARBAGE: Final = b"\x00\xff\x1f\x8b not a document \xc3\x28"
+
+_UNCARRIED: Final = frozenset(
+    {
+        Fault.RESET_BEFORE_READ,
+        Fault.RESET_AFTER_READ,
+        Fault.SERVER_ERROR,
+        Fault.BUSY,
+        Fault.TOO_MANY_REQUESTS,
+        Fault.NOT_FOUND,
+    }
+)
+_ENDINGS: Final = {
+    Fault.ACCEPT_THEN_RESET: Ending.RESET,
+    Fault.ACCEPT_THEN_CLOSE: Ending.CLOSE,
+    Fault.ACCEPT_THEN_HALF_ANSWER: Ending.HALF_ANSWER,
+}
+
+
+class Options(TypedDict, total=False):
+    """The arguments of `Emulator`."""
+
+    api_key: str | None
+    account: Account | None
+    profile: _wire.Profile
+    clock: Clock | None
+    seed: int | None
+    loop_protection: timedelta | None
+    undelivered: float
+    handover: timedelta
+    delivery: timedelta
+    allow_remote_callbacks: bool
+
+
+class Emulator:
+    """SMSPILOT's gateway, for development and tests.
+
+    Args:
+        api_key: The key of its first account. Defaults to a new one, which a `seed` makes repeatable.
+        account: The first account itself, where its defaults do not do.
+        profile: Which version's types its answers have: ``"2.6"`` numbers, ``"2.4.16"`` strings.
+        clock: Its time. Defaults to a frozen one that shows the present.
+        seed: Makes everything random repeatable.
+        loop_protection: How long the same text to the same phone is refused (243); `None` for never.
+        undelivered: The share of messages that end undelivered (-1, with an error 600 to 603).
+        handover: The time from acceptance to status 1.
+        delivery: The time from acceptance to status 2 or -1.
+        allow_remote_callbacks: Whether callbacks may leave this machine.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        account: Account | None = None,
+        profile: _wire.Profile = "2.6",
+        clock: Clock | None = None,
+        seed: int | None = None,
+        loop_protection: timedelta | None = timedelta(minutes=5),
+        undelivered: float = 0.0,
+        handover: timedelta = timedelta(seconds=5),
+        delivery: timedelta = timedelta(seconds=30),
+        allow_remote_callbacks: bool = False,
+    ) -> None:
+        self.clock = clock if clock is not None else Clock()
+        self._seed = seed
+        self._lock = threading.RLock()
+        self._faults = Faults()
+        self._holds: list[Hold] = []
+        self._listeners: list[Callable[[AcceptedMessage], None]] = []
+        self._caller = Caller(allow_remote=allow_remote_callbacks)
+        self._url = f"http://127.0.0.1{API_PATH}"
+        self._drop_connections: Callable[[], None] = lambda: None
+        self._book = Book()
+        self._account = self._first_account(account, api_key)
+        self._book.add(Account(api_key=TEST_KEY, id=_TEST_ACCOUNT))
+        self._new_gateway = partial(
+            Gateway,
+            clock=self.clock,
+            profile=profile,
+            book=self._book,
+            loop_protection=loop_protection,
+            undelivered=undelivered,
+            handover=handover,
+            delivery=delivery,
+        )
+        self._gateway = self._start_over()
+        self.clock.on_turn(self.tick)
+
+    @classmethod
+    def serve(
+        cls, *, host: str = "127.0.0.1", port: int = 0, keep_alive: float = 5.0, **options: Unpack[Options]
+    ) -> Served:
+        """An emulator on a real socket, for ``with`` or ``async with``.
+
+        It is served by a thread with an event loop of its own, so that it answers whatever the test's loop is doing.
+
+        Args:
+            host: The address to listen at.
+            port: The port; 0 takes a free one.
+            keep_alive: Seconds after which an idle connection is closed.
+            options: The arguments of `Emulator`.
+
+        Raises:
+            ImportError: The extra ``emulator`` is not installed.
+            OSError: On entering: nothing can listen there.
+        """
+        from smspilot_async.emulator._extras import require_server  # noqa: PLC0415 - an extra
+
+        return require_server()(cls(**options), host=host, port=port, keep_alive=keep_alive)
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers. Without a socket it is only a name, which `transport` answers to."""
+        return self._url
+
+    @property
+    def api_key(self) -> str:
+        """The first account's key; empty if it only has a login."""
+        return self._account.api_key or ""
+
+    @property
+    def account(self) -> Account:
+        """The first account. Its attributes may be changed at any time."""
+        return self._account
+
+    @property
+    def transport(self) -> InProcessTransport:
+        """A transport for ``httpx.AsyncClient`` that reaches this emulator without a socket, faults included."""
+        return InProcessTransport(self)
+
+    @property
+    def unknowns(self) -> Unknowns:
+        """The switches for what nobody knows about the live gateway."""
+        return self._gateway.unknowns
+
+    def add_account(self, account: Account | None = None, **fields: Any) -> Account:
+        """Take in another account, or make it of an `Account`'s fields. Without a key and a login it gets a key.
+
+        Raises:
+            ValueError: Another account has its key or login.
+        """
+        account = account if account is not None else Account(**fields)
+        with self._lock:
+            if account.api_key is None and account.login is None:
+                account.api_key = new_key(None if self._seed is None else self._seed + len(self._book.accounts))
+            return self._book.add(account)
+
+    # --- the truth --------------------------------------------------------------------------------------------------
+
+    @property
+    def messages(self) -> tuple[AcceptedMessage, ...]:
+        """Every message that the gateway accepted, in order, each as it stands now."""
+        with self._lock:
+            self.tick()
+            return tuple(self._gateway.ledger.messages)
+
+    @property
+    def test_messages(self) -> tuple[AcceptedMessage, ...]:
+        """The messages of test packets and of the vendor's test key: they went nowhere and cost nothing."""
+        with self._lock:
+            return tuple(self._gateway.ledger.test_messages)
+
+    @property
+    def inbound_messages(self) -> tuple[InboundSms, ...]:
+        """Every message that came in, for all accounts, in order."""
+        with self._lock:
+            inboxes = self._gateway.inboxes.values()
+            return tuple(sorted((sms for inbox in inboxes for sms in inbox.messages), key=lambda sms: sms.id))
+
+    @property
+    def callbacks(self) -> tuple[CallbackCall, ...]:
+        """The status callbacks that are over, with what the application answered."""
+        return self._caller.made
+
+    def subscribe(self, listener: Callable[[AcceptedMessage], None]) -> Callable[[], None]:
+        """Call `listener` with each message when it is accepted and when its status changes.
+
+        It is called in the thread that made the change, with the state locked: it should be quick.
+
+        Returns:
+            What ends it.
+        """
+        with self._lock:
+            self._listeners.append(listener)
+        return partial(self._unsubscribe, listener)
+
+    async def wait_for(self, *, timeout: float = 5.0, **fields: Any) -> AcceptedMessage:  # noqa: ASYNC109
+        """The first message that has these values, already accepted or still to come.
+
+        Args:
+            timeout: Seconds of real time.
+            fields: Attributes of `AcceptedMessage`, such as ``to="79087964781"`` or ``status=2``.
+
+        Raises:
+            TimeoutError: None came.
+            TypeError: Messages have no such attribute.
+        """
+        meets = matcher(**fields)
+        found: Future[AcceptedMessage] = Future()
+        found.set_running_or_notify_cancel()  # so that giving up here cannot collide with a message coming in there
+
+        def look(message: AcceptedMessage) -> None:
+            if not found.done() and meets(message):
+                found.set_result(message)
+
+        with self._lock:
+            for message in filter(meets, self.messages):
+                return message
+            stop = self.subscribe(look)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(found), timeout)
+        except TimeoutError:
+            raise TimeoutError(f"no message with this {' and '.join(fields)} within {timeout:g} s") from None
+        finally:
+            stop()
+
+    async def settled(self) -> None:
+        """Return when all status moves that are due are made, and their callbacks called and answered."""
+        while True:
+            self.tick()
+            idle = self._caller.idle()
+            if idle.done():
+                return
+            await asyncio.wrap_future(idle)
+
+    # --- what befalls it --------------------------------------------------------------------------------------------
+
+    def inbound(
+        self, phone: str, text: str, *, num: str = SERVICE_NUMBER, account: Account | None = None
+    ) -> InboundSms:
+        """Somebody sends an SMS to the service number of an account (the first one)."""
+        with self._lock:
+            return self._gateway.receive(phone, text, num, account if account is not None else self._account)
+
+    def fail_next(
+        self,
+        command: str,
+        fault: Fault | str,
+        *,
+        times: int = 1,
+        delay: float | None = None,
+        retry_after: int = 1,
+        status: int | None = None,
+        row: int = 0,
+    ) -> None:
+        """Let the next requests of a command fail.
+
+        Args:
+            command: ``"send"``, ``"check"``, ``"balance"``, ``"info"``, ``"inbound"``, or ``"*"`` for any request.
+            fault: How.
+            times: How many of them.
+            delay: Seconds for `Fault.SLOW`; without, it waits for `release`.
+            retry_after: Seconds for `Fault.TOO_MANY_REQUESTS`.
+            status: The HTTP status of the server errors, instead of 502 or 503.
+            row: The message of the packet for `Fault.BUSY_MESSAGE`, from 0.
+
+        Raises:
+            ValueError: There is no such command or fault.
+        """
+        plan = FaultPlan(
+            fault=Fault(fault), command=command, delay=delay, retry_after=retry_after, status=status, row=row
+        )
+        with self._lock:
+            self._faults.plan(plan, times)
+
+    def random_faults(
+        self,
+        shares: Mapping[Fault, float],
+        *,
+        command: str = "*",
+        seed: int | None = None,
+        delay: float | None = 0.05,
+        retry_after: int = 1,
+        row: int = 0,
+    ) -> None:
+        """Let a share of the requests of a command fail from now on, chosen by a seeded source.
+
+        Args:
+            shares: Which part of the requests meets which fault, such as ``{Fault.BUSY: 0.02}``.
+            command: As for `fail_next`.
+            seed: The emulator's own by default.
+            delay: As for `fail_next`, like the rest.
+            retry_after: Seconds.
+            row: The message.
+
+        Raises:
+            ValueError: The shares are negative or more than 1 together.
+        """
+        plan = FaultPlan(fault=Fault.BUSY, command=command, delay=delay, retry_after=retry_after, row=row)
+        with self._lock:
+            self._faults.draw_from(shares, self._seed if seed is None else seed, plan)
+
+    def no_more_faults(self) -> None:
+        """Forget the faults that are planned, and the random ones."""
+        with self._lock:
+            self._faults.clear()
+
+    def drop_connections(self) -> None:
+        """Close every connection that clients keep open, in an orderly way. Without a socket there are none."""
+        self._drop_connections()
+
+    def release(self) -> None:
+        """Let the answers go that `Fault.SLOW` holds back."""
+        with self._lock:
+            holds, self._holds = self._holds, []
+        for hold in holds:
+            hold.release()
+
+    def refuse(self, *, code: int, to: str | None = None, text: str | None = None) -> None:
+        """Refuse messages with an error code from now on: those to a phone, with a text, or all.
+
+        Args:
+            code: The protocol's error code, or any other.
+            to: Digits, in the international form.
+            text: The whole text.
+        """
+        with self._lock:
+            self._gateway.refusals.append(Rule(code, to, text))
+
+    def fail_delivery(self, *, code: int = 601, to: str | None = None, text: str | None = None) -> None:
+        """Accept messages from now on, and end them undelivered (-1) with an error code (600 to 603)."""
+        with self._lock:
+            self._gateway.failures.append(Rule(code, to, text))
+
+    def set_status(self, server_id: str, status: int, error: int = 0) -> None:
+        """Move a message to a status now, callback included, unless it has its last one already.
+
+        Raises:
+            KeyError: There is no such message.
+        """
+        with self._lock:
+            self._gateway.ledger.move(server_id, StatusChange(self.clock.now(), status, error))
+
+    def tick(self) -> None:
+        """Make the status moves that are due. A clock turned by hand does it by itself, and so does the server."""
+        with self._lock:
+            self._gateway.ledger.make_due(self.clock.now())
+
+    def reset(self) -> None:
+        """Forget messages, faults, switches and rules, and put the opening balances back. Accounts and time stay."""
+        with self._lock:
+            self._faults.clear()
+            self._caller.clear()
+            for account in self._book.accounts:
+                account.balance = account.opening_balance
+            self._gateway = self._start_over()
+        self.release()
+
+    # --- for the server and the transport ---------------------------------------------------------------------------
+
+    def exchange(self, request: HttpRequest) -> Reply:
+        """Answer a request to the gateway's address."""
+        with self._lock:
+            self.tick()
+            return self._exchange(request)
+
+    def resets_unread(self) -> bool:
+        """Whether the request that is just coming in is to be reset before it is read."""
+        with self._lock:
+            return self._faults.take_unread()
+
+    def forget_connection(self, connection: Hashable) -> None:
+        """A connection is gone, and counts no longer."""
+        with self._lock:
+            self._gateway.limits.forget(connection)
+
+    def listens_at(self, url: str, drop_connections: Callable[[], None]) -> None:
+        """A server has been put in front of it."""
+        self._url = url
+        self._drop_connections = drop_connections
+
+    def headers_of(self, reply: Reply) -> list[tuple[str, str]]:
+        """The headers of a reply. The date is the clock's."""
+        return [
+            ("Date", format_datetime(self.clock.now(), usegmt=True)),
+            ("Content-Type", reply.content_type),
+            ("Content-Length", str(len(reply.body))),
+            *reply.headers,
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """What the control API tells about it."""
+        with self._lock:
+            return {
+                "now": self.clock.now().isoformat(),
+                "messages": len(self.messages),
+                "test_messages": len(self.test_messages),
+                "inbound": len(self.inbound_messages),
+                "callbacks": len(self.callbacks),
+                "pending_faults": self._faults.pending,
+                "settled": self._caller.idle().done(),
+            }
+
+    def _exchange(self, http: HttpRequest) -> Reply:
+        if http.method == "HEAD":
+            return Reply(content_type=_wire.Wire.JSON.content_type)  # whatever it carries is not carried out
+        if http.method not in ("GET", "POST"):
+            return Reply.page(405, "Method Not Allowed", Allow="GET, POST")
+        limit = self.unknowns.max_bytes
+        if limit is not None and len(http.body) > limit:
+            return Reply.page(413, "Request Entity Too Large")
+        return self._answer(http, _understand(find_document(http)))
+
+    def _answer(self, http: HttpRequest, asked: _Asked) -> Reply:
+        command = asked.request.command if asked.request else ""
+        plan = self._faults.take(command)
+        if plan is None:
+            return self._carry_out(http, asked)
+        if plan.fault in _UNCARRIED:
+            return self._refusal(plan, asked.wire)
+        busy_row = plan.row if plan.fault is Fault.BUSY_MESSAGE else None
+        return self._spoil(plan, self._carry_out(http, asked, busy_row))
+
+    def _carry_out(self, http: HttpRequest, asked: _Asked, busy_row: int | None = None) -> Reply:
+        if asked.request is None:
+            return self._error(asked.code, asked.wire)
+        asker = Asker(client=http.client, connection=http.connection, busy_row=busy_row)
+        try:
+            answer = self._gateway.answer(asked.request, asker)
+        except Refused as refusal:
+            return self._error(refusal.code, asked.wire)
+        except TooMany as limit:
+            return _too_many(limit.retry_after)
+        return self._document(answer, asked.wire)
+
+    def _refusal(self, plan: FaultPlan, wire: _wire.Wire) -> Reply:
+        match plan.fault:
+            case Fault.BUSY:
+                return self._error(110, wire)
+            case Fault.TOO_MANY_REQUESTS:
+                return _too_many(plan.retry_after)
+            case Fault.NOT_FOUND:
+                return Reply.page(404, "Not Found")
+            case Fault.SERVER_ERROR:
+                return Reply.page(plan.status or 503, "Service Temporarily Unavailable")
+            case _:
+                return Reply(ending=Ending.RESET)
+
+    def _spoil(self, plan: FaultPlan, reply: Reply) -> Reply:
+        match plan.fault:
+            case Fault.SLOW:
+                hold = Hold(plan.delay)
+                self._holds.append(hold)
+                return attrs.evolve(reply, hold=hold)
+            case Fault.ACCEPT_THEN_GARBAGE:
+                return attrs.evolve(reply, body=_GARBAGE)
+            case Fault.ACCEPT_THEN_HTML:
+                return Reply.page(200, "OK")
+            case Fault.ACCEPT_THEN_SERVER_ERROR:
+                return Reply.page(plan.status or 502, "Bad Gateway")
+            case _:
+                return attrs.evolve(reply, ending=_ENDINGS.get(plan.fault, Ending.ANSWER))
+
+    def _error(self, code: int, wire: _wire.Wire) -> Reply:
+        reply = self._document(_wire.error(code, self._gateway.profile), wire)
+        return attrs.evolve(reply, status=self.unknowns.error_status)
+
+    def _document(self, answer: _wire.Answer, wire: _wire.Wire) -> Reply:
+        return Reply(content_type=wire.content_type, body=_wire.write(answer, wire, self._gateway.profile))
+
+    def _first_account(self, account: Account | None, api_key: str | None) -> Account:
+        account = account if account is not None else Account()
+        account.api_key = api_key or account.api_key
+        return self.add_account(account)
+
+    def _start_over(self) -> Gateway:
+        gateway = self._new_gateway(random=Random(self._seed))  # noqa: S311 - it must be repeatable
+        gateway.ledger.listeners.append(self._on_change)
+        return gateway
+
+    def _on_change(self, message: AcceptedMessage) -> None:
+        if message.callback and len(message.history) > 1:
+            for _ in range(1 + self.unknowns.callbacks_repeated):
+                self._caller.submit(call_for(message, message.callback))
+        for listener in tuple(self._listeners):
+            listener(message)
+
+    def _unsubscribe(self, listener: Callable[[AcceptedMessage], None]) -> None:
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+
+@attrs.frozen
+class _Asked:
+    """A document as far as it was understood: a request, or the code of the complaint about it."""
+
+    wire: _wire.Wire
+    request: _wire.Request | None = None
+    code: int = 0
+
+
+def _understand(document: bytes) -> _Asked:
+    try:
+        wire = _wire.sniff(document)
+    except Refused as refusal:
+        return _Asked(_wire.guess(document), code=refusal.code)
+    try:
+        return _Asked(wire, _wire.read(document, wire))
+    except Refused as refusal:
+        return _Asked(wire, code=refusal.code)
+
+
+def _too_many(retry_after: int) -> Reply:
+    return Reply.page(429, "Too Many Requests", Retry_After=str(retry_after))

@@ -1,0 +1,113 @@
+"""The emulator as a program: served until somebody ends it, on real time."""
+
+from __future__ import annotations
+
+import json as json_module
+import signal
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+from smspilot_async.emulator._callbacks import is_loopback
+from smspilot_async.emulator._clock import Clock
+from smspilot_async.emulator._emulator import Emulator
+from smspilot_async.emulator._messages import AcceptedMessage, message_as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smspilot_async.emulator._wire import Profile
+
+
+def run(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8025,
+    key: str | None = None,
+    seed: int | None = None,
+    json: bool = False,
+    allow_remote: bool = False,
+    profile: Profile = "2.6",
+    speed: float = 1.0,
+    out: TextIO | None = None,
+) -> None:
+    """Serve an emulator until Ctrl-C or SIGTERM.
+
+    Prints one line with the address and the key once it listens; with `json` that line is an object, and so is one
+    line for each message that is accepted.
+
+    Args:
+        host: The address to listen at.
+        port: The port; 0 takes a free one.
+        key: The account's key; a new one by default.
+        seed: Makes everything random repeatable, the key included.
+        json: Print JSON lines.
+        allow_remote: Listen at, and call back, other addresses than this machine's own.
+        profile: Which version's types the answers have.
+        speed: How many seconds pass per second.
+        out: Where to print; the standard output by default.
+
+    Raises:
+        ValueError: The host is not this machine's own, and that is not allowed.
+        OSError: Nothing can listen there.
+        ImportError: The extra ``emulator`` is not installed.
+    """
+    if not allow_remote and not is_loopback(host):
+        raise ValueError(f"{host} can be reached by others: that has to be allowed")
+    served = Emulator.serve(
+        host=host,
+        port=port,
+        api_key=key,
+        seed=seed,
+        profile=profile,
+        clock=Clock(speed=speed),
+        allow_remote_callbacks=allow_remote,
+    )
+    with _until_ended() as ended, served as emulator:
+        _announce(emulator, _Printer(out if out is not None else sys.stdout), as_json=json)
+        ended.wait()
+
+
+def _announce(emulator: Emulator, printer: _Printer, *, as_json: bool) -> None:
+    if not as_json:
+        printer.line(f"SMSPILOT emulator listens at {emulator.url} with the key {emulator.api_key}")
+        return
+    printer.json({"event": "listening", "url": emulator.url, "api_key": emulator.api_key})
+    emulator.subscribe(printer.accepted)
+
+
+class _Printer:
+    """Writes lines, and goes quiet when nobody reads them any more."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def line(self, text: str) -> None:
+        with suppress(BrokenPipeError):
+            self._out.write(text + "\n")
+            self._out.flush()
+
+    def json(self, value: dict[str, Any]) -> None:
+        self.line(json_module.dumps(value, ensure_ascii=False))
+
+    def accepted(self, message: AcceptedMessage) -> None:
+        if len(message.history) == 1:
+            self.json({"event": "accepted", **message_as_json(message)})
+
+
+@contextmanager
+def _until_ended() -> Iterator[threading.Event]:
+    """Signals end the wait instead of the program, so that the server is closed properly."""
+    ended = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield ended
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda *_signal: ended.set())
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

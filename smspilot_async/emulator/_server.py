@@ -1,0 +1,187 @@
+"""The emulator on a socket: uvicorn in a thread with an event loop of its own.
+
+Uvicorn's protocol is taken as it is, but for one thing: each request's scope carries its connection, because a gateway
+that fails resets and closes connections. Its access log is off, since it would print keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from smspilot_async.emulator._app import create_app
+from smspilot_async.emulator._http import API_PATH
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from smspilot_async.emulator._emulator import Emulator
+
+_TICK = 0.02
+
+
+class Connection:
+    """A client's connection, to be ended in other ways than HTTP has."""
+
+    def __init__(self, protocol: H11Protocol) -> None:
+        self._protocol = protocol
+
+    def reset(self) -> None:
+        """Send a TCP RST, as a crashing peer or a firewall does."""
+        transport = self._protocol.transport
+        sock = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):  # the client may have been faster
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+
+    def close(self) -> None:
+        """Send what is written, then a FIN."""
+        self._protocol.transport.close()
+
+
+class _Protocol(H11Protocol):
+    """Uvicorn's protocol, which shows its connection to the application."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._emulator: Emulator = self.app_state["emulator"]
+        self.app_state = {"connection": Connection(self)}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._emulator.forget_connection(self.app_state["connection"])
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, started, stopped and ticking at our word instead of by polling."""
+
+    def __init__(self, emulator: Emulator, keep_alive: float) -> None:
+        config = uvicorn.Config(
+            create_app(emulator),
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            timeout_keep_alive=cast("int", keep_alive),  # it only ever reaches call_later
+        )
+        super().__init__(config)
+        self._emulator = emulator
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+
+    def wait_until_ready(self) -> None:
+        self._ready.wait()
+
+    def stop(self) -> None:
+        if self._loop is not None and self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def drop_connections(self) -> None:
+        done = threading.Event()
+
+        def drop() -> None:
+            for protocol in list(self.server_state.connections):
+                protocol.transport.close()
+            done.set()
+
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(drop)
+            done.wait()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self.lifespan.state["emulator"] = self._emulator
+        try:
+            await super().startup(sockets)
+        finally:
+            self._ready.set()
+
+    async def main_loop(self) -> None:
+        stopping = cast("asyncio.Event", self._stopping)
+        patience = _TICK if self._emulator.clock.speed else None
+        while not stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), patience)
+            self._emulator.tick()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
+        self._emulator.release()
+        for protocol in list(self.server_state.connections):
+            protocol.transport.abort()
+        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+
+
+class Served:
+    """An emulator that listens while this is entered, with ``with`` or ``async with``."""
+
+    def __init__(self, emulator: Emulator, *, host: str, port: int, keep_alive: float = 5.0) -> None:
+        self._emulator = emulator
+        self._host = host
+        self._port = port
+        self._server = _Server(emulator, keep_alive)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> Emulator:
+        """Listen.
+
+        Raises:
+            OSError: Nothing can listen there.
+        """
+        sock = _listen(self._host, self._port)
+        self._emulator.listens_at(_url(self._host, sock.getsockname()[1]), self._server.drop_connections)
+        self._thread = threading.Thread(target=self._run, args=(sock,), name="smspilot-emulator", daemon=True)
+        self._thread.start()
+        self._server.wait_until_ready()
+        return self._emulator
+
+    def stop(self) -> None:
+        """Close everything and wait for the thread."""
+        self._server.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, sock: socket.socket) -> None:
+        asyncio.run(self._server.serve(sockets=[sock]))
+
+    def __enter__(self) -> Emulator:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Emulator:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as failure:
+        raise OSError(failure.errno, f"the emulator cannot listen at {host}:{port} ({failure.strerror})") from None
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}{API_PATH}" if ":" in host else f"http://{host}:{port}{API_PATH}"

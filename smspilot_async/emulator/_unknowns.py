@@ -1,0 +1,63 @@
+"""Switches for what nobody knows about the live gateway.
+
+A client must come out right whichever way they stand. Each is off at first, which is the likelier behaviour.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta, timezone, tzinfo
+from typing import Final, Literal
+
+import attrs
+
+MOSCOW: Final = timezone(timedelta(hours=3), "MSK")
+
+
+@attrs.define(kw_only=True)
+class Unknowns:
+    """How the gateway behaves where the protocol is silent. Change the attributes at any time.
+
+    Attributes:
+        partly_accepted: Accept this many messages of a longer packet, then answer an error document as if none had been.
+        partly_accepted_code: The code of that document.
+        rows_reordered: Shuffle the rows of a send answer.
+        rows_missing: Leave this many of the last rows out of a send answer.
+        ids_zero: Echo every message's id as 0.
+        duplicate_phones_refused: Refuse a phone that a packet has named before (214).
+        check_lag: For so long after accepting it, answer a check for a message with -2.
+        one_bad_refuses_packet: One bad message refuses its whole packet with an error document; nothing is accepted.
+        all_bad_refuses_packet: A packet of only bad messages is answered by the error document of its first.
+        missing_id_refuses_check: One unknown id refuses a whole check (302). Otherwise it makes a row of status -2, as
+            long as another id is known.
+        error_status: The HTTP status of error documents.
+        max_messages: The largest packet in messages; larger ones are refused with 240.
+        max_bytes: The largest body; larger ones are answered 413 with HTML.
+        messages_per_second: By the emulator's clock, for each account.
+        requests_per_second: The same, in requests.
+        connections_per_key: Sockets that one account may use at a time. The transport without a socket knows none.
+        limit_answer: How the last three refuse: status 429 with Retry-After, or an error document 110.
+        modified_zone: The time zone of `modified`, which the answer does not name.
+        callbacks_repeated: How many times more each callback is made.
+        https_callback_refused: Refuse a callback URL with https (260), as the 2018 document says.
+    """
+
+    partly_accepted: int | None = None
+    partly_accepted_code: int = 241
+    rows_reordered: bool = False
+    rows_missing: int = 0
+    ids_zero: bool = False
+    duplicate_phones_refused: bool = False
+    check_lag: timedelta | None = None
+    one_bad_refuses_packet: bool = False
+    all_bad_refuses_packet: bool = False
+    missing_id_refuses_check: bool = False
+    error_status: int = 200
+    max_messages: int | None = None
+    max_bytes: int | None = None
+    messages_per_second: int | None = None
+    requests_per_second: int | None = None
+    connections_per_key: int | None = None
+    limit_answer: Literal[429, 110] = 429
+    modified_zone: tzinfo = MOSCOW
+    callbacks_repeated: int = 0
+    https_callback_refused: bool = False

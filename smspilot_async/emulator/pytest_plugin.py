@@ -1,0 +1,29 @@
+"""The fixture `smspilot_emulator`, for the tests of applications that send SMS.
+
+It comes with the install. What it needs is imported when a test asks for it, not when pytest starts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smspilot_async.emulator._emulator import Emulator
+
+
+@pytest.fixture
+def smspilot_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An emulated gateway on a real socket; ``SMSPILOT_URL`` and ``SMSPILOT_API_KEY`` point at it.
+
+    Its clock is frozen: turn it with ``smspilot_emulator.clock.advance(minutes=2)``.
+    """
+    from smspilot_async.emulator._emulator import Emulator  # noqa: PLC0415 - see above
+
+    with Emulator.serve() as emulator:
+        monkeypatch.setenv("SMSPILOT_URL", emulator.url)
+        monkeypatch.setenv("SMSPILOT_API_KEY", emulator.api_key)
+        yield emulator
