@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
 from smspilot_async.emulator._errors import Refused
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
 
 TEST_KEY: Final = "XXXXXXXXXXXXYYYYYYYYYYYYZZZZZZZZXXXXXXXXXXXXYYYYYYYYYYYYZZZZZZZZ"
 _ALPHABET: Final = string.ascii_uppercase + string.digits
@@ -98,8 +96,8 @@ class Book:
             raise ValueError("an account needs a key or a login")
         if account.api_key in self._by_key or (account.login and self._by_login(account.login)):
             raise ValueError("another account has the same key or login")
+        account.id = account.id or self._next_id()
         self.accounts.append(account)
-        account.id = account.id or len(self.accounts)
         if account.api_key is not None:
             self._by_key[account.api_key] = account
         return account
@@ -135,6 +133,9 @@ class Book:
         if account.password is None or not secrets.compare_digest(account.password.encode(), password.encode()):
             raise Refused(401)
         return account
+
+    def _next_id(self) -> int:
+        return 1 + max((account.id for account in self.accounts if not account.is_for_tests), default=0)
 
     def _by_login(self, login: str) -> Account | None:
         return next((account for account in self.accounts if account.login == login), None)

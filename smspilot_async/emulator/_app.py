@@ -106,11 +106,11 @@ def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in headers if key == name), "")
 
 
-class _TooLarge(Exception):  # noqa: N818 - it goes no further than the endpoint
+class _TooLarge(Exception):
     pass
 
 
-class _Disconnected(Exception):  # noqa: N818 - the same
+class _Disconnected(Exception):
     pass
 
 

@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections import deque
 from concurrent.futures import Future
+from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -21,7 +22,6 @@ import httpx
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from smspilot_async.emulator._messages import AcceptedMessage
 

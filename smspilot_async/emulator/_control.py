@@ -37,14 +37,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from smspilot_async.emulator._callbacks import is_loopback
+from smspilot_async.emulator._emulator import SERVICE_NUMBER, Emulator
 from smspilot_async.emulator._messages import MESSAGE_FIELDS, message_as_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
-
-    from smspilot_async.emulator._emulator import Emulator
 
     Action = Callable[[dict[str, Any]], dict[str, Any]]
     Endpoint = Callable[[Request], Awaitable[Response]]
@@ -78,7 +77,8 @@ class _Control:
         return {"messages": [message for message in shown if _has(message, query)]}
 
     def inbound(self, body: dict[str, Any]) -> dict[str, Any]:
-        sms = self.emulator.inbound(**{name: str(body[name]) for name in ("phone", "text", "num") if name in body})
+        num = str(body.get("num", SERVICE_NUMBER))
+        sms = self.emulator.inbound(str(body["phone"]), str(body["text"]), num=num)
         return {"id": sms.id}
 
     def fail_next(self, body: dict[str, Any]) -> dict[str, Any]:

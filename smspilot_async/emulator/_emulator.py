@@ -34,12 +34,12 @@ from smspilot_async.emulator._http import (
 )
 from smspilot_async.emulator._messages import AcceptedMessage, InboundSms, StatusChange
 from smspilot_async.emulator._transport import InProcessTransport
-from smspilot_async.emulator._unknowns import Unknowns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
     from smspilot_async.emulator._server import Served
+    from smspilot_async.emulator._unknowns import Unknowns
 
 SERVICE_NUMBER: Final = "79021121075"
 _TEST_ACCOUNT: Final = 1_000_000
@@ -294,7 +294,8 @@ class Emulator:
         """Let the next requests of a command fail.
 
         Args:
-            command: ``"send"``, ``"check"``, ``"balance"``, ``"info"``, ``"inbound"``, or ``"*"`` for any request.
+            command: ``"send"``, ``"cost"``, ``"check"``, ``"balance"``, ``"info"``, ``"inbound"``, or ``"*"`` for any
+                request.
             fault: How.
             times: How many of them.
             delay: Seconds for `Fault.SLOW`; without, it waits for `release`.
@@ -450,7 +451,7 @@ class Emulator:
         return self._answer(http, _understand(find_document(http)))
 
     def _answer(self, http: HttpRequest, asked: _Asked) -> Reply:
-        command = asked.request.command if asked.request else ""
+        command = asked.request.fault_name if asked.request else ""
         plan = self._faults.take(command)
         if plan is None:
             return self._carry_out(http, asked)
@@ -488,7 +489,7 @@ class Emulator:
         match plan.fault:
             case Fault.SLOW:
                 hold = Hold(plan.delay)
-                self._holds.append(hold)
+                self._holds = [*(held for held in self._holds if not held.is_over), hold]
                 return attrs.evolve(reply, hold=hold)
             case Fault.ACCEPT_THEN_GARBAGE:
                 return attrs.evolve(reply, body=_GARBAGE)

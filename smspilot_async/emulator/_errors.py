@@ -72,7 +72,7 @@ def texts(code: int) -> tuple[str, str]:
     return TEXTS.get(code, ("Error", "Ошибка"))
 
 
-class Refused(Exception):  # noqa: N818 - a verdict of the gateway, not a fault of the program
+class Refused(Exception):
     """The gateway refuses a document or one message of it.
 
     Args:
@@ -84,7 +84,7 @@ class Refused(Exception):  # noqa: N818 - a verdict of the gateway, not a fault 
         self.code = code
 
 
-class TooMany(Exception):  # noqa: N818 - the same
+class TooMany(Exception):
     """The gateway was asked too often, or over too many connections.
 
     Args:

@@ -6,14 +6,14 @@ can be repeated exactly.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from random import Random
-from typing import TYPE_CHECKING
+from typing import Final
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+COMMANDS: Final = ("*", "send", "cost", "check", "balance", "info", "inbound")
 
 
 class Fault(StrEnum):
@@ -58,7 +58,8 @@ class FaultPlan:
     """A fault that waits for its request.
 
     Attributes:
-        command: ``"send"``, ``"check"``, ``"balance"``, ``"info"`` or ``"inbound"``; ``"*"`` is any request at all.
+        command: One of `COMMANDS`: a command, ``"cost"`` for a send that only asks for the price, or ``"*"`` for any
+            request at all.
         delay: Seconds of `Fault.SLOW`; `None` waits for `Emulator.release`.
         retry_after: Seconds, for `Fault.TOO_MANY_REQUESTS`.
         status: The HTTP status of the two server errors.
@@ -66,7 +67,7 @@ class FaultPlan:
     """
 
     fault: Fault
-    command: str = "*"
+    command: str = attrs.field(default="*", validator=attrs.validators.in_(COMMANDS))
     delay: float | None = None
     retry_after: int = 1
     status: int | None = None

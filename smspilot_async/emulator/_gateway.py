@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from smspilot_async.emulator._accounts import Account, Book
+from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._errors import Refused
 from smspilot_async.emulator._inbox import Inbox
 from smspilot_async.emulator._judge import Draft, as_text, as_whole, judge, read_moment
@@ -34,19 +36,17 @@ from smspilot_async.emulator._messages import (
     StatusChange,
 )
 from smspilot_async.emulator._unknowns import MOSCOW, Unknowns
-from smspilot_async.emulator._wire import Answer, Fields, Profile, Request, Rows, Single, Value
+from smspilot_async.emulator._wire import Answer, Fields, Profile, Request, Rows, Single, Value, says_yes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from smspilot_async.emulator._clock import Clock
 
 TRIAL_MESSAGES: Final = 2
 DELIVERY_ERRORS: Final = (600, 601, 602, 603)
 _WIRE_MOMENT: Final = "%Y-%m-%d %H:%M:%S"
 _WIRE_MINUTE: Final = "%Y-%m-%d %H:%M"
 _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
-_YES: Final = ("1", "true", "yes")
 # The test key's messages are not stored, so a rule of their number stands in for what became of them.
 _TEST_STATUSES: Final = (DELIVERED, DELIVERED, WITH_OPERATOR, ACCEPTED, UNDELIVERED)
 
@@ -160,8 +160,8 @@ class Gateway:
         rows = self._rows_to_send(request)
         packet = _Packet(
             account=account,
-            test=account.is_for_tests or _says_yes(request.fields.get("test")),
-            priced_only=_says_yes(request.fields.get("cost")),
+            test=account.is_for_tests or says_yes(request.fields.get("test")),
+            priced_only=request.is_priced_only,
             now=self.clock.now(),
             left=account.balance,
         )
@@ -338,10 +338,8 @@ class Gateway:
     # --- check ------------------------------------------------------------------------------------------------------
 
     def _check(self, request: Request, account: Account) -> Rows:
-        if request.rows is None:
-            asked = self._ids_of_packet(request, account)
-        else:
-            asked = self._ids_of_rows(request.rows)
+        rows = request.rows
+        asked = self._ids_of_packet(request, account) if rows is None else self._ids_of_rows(rows)
         found = [(number, self._own(number, account)) for number in asked]
         if not account.is_for_tests:
             self._refuse_missing(found)
@@ -446,10 +444,6 @@ def _total(verdicts: list[Draft | int]) -> Decimal:
 
 def _sms_left(account: Account) -> int:
     return int(account.balance // account.price) if account.price else 0
-
-
-def _says_yes(value: Any) -> bool:
-    return as_text(value).lower() in _YES
 
 
 def matcher(**wanted: Any) -> Callable[[AcceptedMessage], bool]:

@@ -6,7 +6,9 @@ The server and the in-process transport both turn their own requests into `HttpR
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
+from collections.abc import Hashable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -14,7 +16,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Iterator
 
 API_PATH: Final = "/api2.php"
 LARGEST_BODY: Final = 16 * 1024 * 1024
@@ -58,12 +60,18 @@ class Hold:
 
     async def wait(self) -> None:
         """Return when the answer may go."""
-        await asyncio.wait([asyncio.wrap_future(self._released)], timeout=self._delay)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(self._released), self._delay)
 
     def release(self) -> None:
         """Let the answer go."""
-        if not self._released.done():
+        with suppress(InvalidStateError):  # its time was over
             self._released.set_result(None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._released.done()
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,7 @@ their number says. Changes are announced to subscribers in the order in which th
 from __future__ import annotations
 
 import heapq
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,7 +16,6 @@ from smspilot_async.emulator._messages import FINAL, KEPT, AcceptedMessage, Stat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
 
     Listener = Callable[[AcceptedMessage], None]
 

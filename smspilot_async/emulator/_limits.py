@@ -6,17 +6,13 @@ They count by the emulator's clock, so with a frozen clock an allowance comes ba
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from datetime import datetime
 
 import attrs
 
 from smspilot_async.emulator._errors import Refused, TooMany
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
-    from datetime import datetime
-
-    from smspilot_async.emulator._unknowns import Unknowns
+from smspilot_async.emulator._unknowns import Unknowns
 
 
 @attrs.define

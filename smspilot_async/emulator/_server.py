@@ -11,7 +11,7 @@ import contextlib
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -52,7 +52,7 @@ class _Protocol(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._emulator: Emulator = self.app_state["emulator"]
-        self.app_state = {"connection": Connection(self)}
+        self.app_state: dict[str, Any] = {"connection": Connection(self)}
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

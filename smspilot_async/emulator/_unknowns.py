@@ -18,7 +18,7 @@ class Unknowns:
     """How the gateway behaves where the protocol is silent. Change the attributes at any time.
 
     Attributes:
-        partly_accepted: Accept this many messages of a longer packet, then answer an error document as if none had been.
+        partly_accepted: Accept this many messages of a longer packet, then answer an error document.
         partly_accepted_code: The code of that document.
         rows_reordered: Shuffle the rows of a send answer.
         rows_missing: Leave this many of the last rows out of a send answer.

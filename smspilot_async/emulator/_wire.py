@@ -7,18 +7,16 @@ client's codec is another piece of code, because a shared one would hide its own
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from json.encoder import encode_basestring_ascii
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
 from smspilot_async.emulator import _xml
 from smspilot_async.emulator._errors import Refused, texts
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 Profile = Literal["2.4.16", "2.6"]
 Value = str | int | Decimal | None
@@ -55,6 +53,16 @@ class Request:
     fields: Mapping[str, Any] = attrs.field(repr=False)
     rows: list[Any] | None = attrs.field(default=None, repr=False)
 
+    @property
+    def is_priced_only(self) -> bool:
+        """Whether a send only asks what it would cost."""
+        return self.command == "send" and says_yes(self.fields.get("cost"))
+
+    @property
+    def fault_name(self) -> str:
+        """What faults call it: its command, but for a send that only asks for the price."""
+        return "cost" if self.is_priced_only else self.command
+
 
 @attrs.frozen
 class Rows:
@@ -90,6 +98,11 @@ class Single:
 
 
 Answer = Rows | Fields | Single
+
+
+def says_yes(value: Any) -> bool:
+    """Whether a flag is set: 1, as a number or a text, or true."""
+    return str(value).lower() in ("1", "true", "yes")
 
 
 def sniff(document: bytes) -> Wire:
