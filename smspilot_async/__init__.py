@@ -3,6 +3,9 @@
 Everything a user needs is imported from here; modules with a leading underscore are nobody's business.
 """
 
+from smspilot_async._client import Client
+from smspilot_async._retry import Retry
+from smspilot_async._settings import ExposureWarning
 from smspilot_async._version import __version__
 from smspilot_async.errors import (
     ERROR_CODES,
@@ -25,6 +28,7 @@ from smspilot_async.errors import (
     SmsPilotError,
     Unanswered,
 )
+from smspilot_async.hooks import Hooks
 from smspilot_async.models import (
     Accepted,
     AccountInfo,
@@ -48,12 +52,15 @@ __all__ = [
     "AuthenticationError",
     "BadRequest",
     "Certainty",
+    "Client",
     "ClientClosed",
     "ConnectionFailed",
     "DuplicateMessage",
     "ErrorCode",
+    "ExposureWarning",
     "GatewayBusy",
     "GatewayError",
+    "Hooks",
     "InboundMessage",
     "InsufficientFunds",
     "InvalidMessage",
@@ -66,6 +73,7 @@ __all__ = [
     "Packet",
     "Reason",
     "Refused",
+    "Retry",
     "SendResult",
     "SentMessage",
     "SmsPilotError",

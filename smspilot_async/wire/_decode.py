@@ -13,7 +13,7 @@ from smspilot_async.wire._read import UnreadableAnswer, read
 from smspilot_async.wire.commands import Balance, Check, CheckPacket, Command, Cost, Inbound, Info, Send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 Answer = TypeVar("Answer")
 Model = TypeVar("Model")
@@ -116,6 +116,7 @@ _sent_message = _structurer(
     {
         "id": _values.integer,
         "server_id": _values.identifier,
+        "server_packet_id": _values.identifier,
         "sender": _values.string,
         "to": _values.string,
         "text": _values.string,
@@ -130,7 +131,7 @@ _sent_message = _structurer(
     sender="from",
     send_at="send_datetime",
 )
-_packet = _structurer(
+_packet_fields = _structurer(
     Packet,
     {
         "messages": lambda rows: tuple(map(_sent_message, _rows(rows))),
@@ -178,10 +179,10 @@ _account_info = _structurer(
 )
 
 
-def _rows(content: Any) -> Iterable[Mapping[str, Any]]:
+def _rows(content: Any) -> list[dict[str, Any]]:
     """The rows of an answer: a list, one row alone, or what PHP makes of a list with gaps, an object of rows."""
     if content is None or content == "":
-        return ()
+        return []
     if isinstance(content, dict):
         nested = list(content.values())
         content = nested if nested and all(isinstance(row, dict) for row in nested) else [content]
@@ -191,6 +192,13 @@ def _rows(content: Any) -> Iterable[Mapping[str, Any]]:
 
 
 # --- answers -------------------------------------------------------------------------------------
+
+
+def _packet(document: dict[str, Any]) -> Packet:
+    rows = _rows(document["send"])
+    for row in rows:
+        row["server_packet_id"] = document.get("server_packet_id")  # each message tells in which packet it went
+    return _packet_fields({**document, "send": rows})
 
 
 def _cost(document: dict[str, Any]) -> Any:

@@ -1,7 +1,7 @@
 """Bytes into a plain document of one shape, whichever language they are in.
 
-Both readers refuse what is no document quickly and in bounded memory: not UTF-8, HTML, entities, deep nesting, NaN, lone
-surrogates. XML is brought into the shape of JSON: attributes and children are keys, the content of ``<sms>`` is
+Both readers refuse what is no document quickly and in bounded memory: not UTF-8, HTML, entities, deep nesting, NaN,
+lone surrogates. XML is brought into the shape of JSON: attributes and children are keys, the content of ``<sms>`` is
 ``text``.
 """
 

@@ -1,0 +1,414 @@
+"""The client: its life, and one method per command of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
+
+from smspilot_async import _clock, _settings
+from smspilot_async._retry import Retry
+from smspilot_async._session import Session
+from smspilot_async._settings import Secret, Settings
+from smspilot_async._transport import check_proxy
+from smspilot_async.errors import ClientClosed, InvalidMessage, SmsPilotError
+from smspilot_async.models import (
+    AccountInfo,
+    CallbackMethod,
+    InboundMessage,
+    Message,
+    MessageStatus,
+    Packet,
+    SentMessage,
+)
+from smspilot_async.wire import (
+    Balance,
+    Check,
+    CheckPacket,
+    Command,
+    Cost,
+    Inbound,
+    Info,
+    RequestStyle,
+    Send,
+    WireFormat,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    import httpx
+
+    from smspilot_async.hooks import Hooks
+
+__all__ = ["Client"]
+
+Answer = TypeVar("Answer")
+
+# Ids the client gives out itself stay below 2^31: nobody knows how wide the gateway's own column is.
+_FIRST_IDS: Final = (1, 1_000_000_000)
+_is_server_id = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
+
+
+class Client:
+    """The gateway SMSPILOT.RU, for asyncio.
+
+    Making one does no network I/O and needs no event loop; ``async with`` is optional, but closes its connections.
+    One client is meant to be shared by all of an application. It may be used from several event loops in turn, as
+    notebooks and tests do: connections belong to the running loop.
+
+    Args:
+        api_key: The key, or a function that returns the one to use now (rotation). Left out, it comes from
+            ``SMSPILOT_API_KEY``, or from the file that ``SMSPILOT_API_KEY_FILE`` names.
+        login: In place of a key, together with ``password``; the vendor advises against it.
+        password: See ``login``.
+        url: The endpoint; left out, ``SMSPILOT_URL`` or ``https://smspilot.ru/api2.php``.
+        wire: The language of requests, ``"json"`` or ``"xml"``. Answers are understood in both.
+        request_style: How the document travels: ``"body"`` of a POST, field of a ``"form"``, or in the URL
+            (``"query"``, which warns: the key then stands in access logs).
+        sender: For messages that name none; left out, the account's default.
+        test: Let the gateway accept messages without handing them to operators. ``SMSPILOT_TEST=1`` switches it on too.
+        max_connections: To the gateway, at most.
+        timeout: Seconds for one HTTP exchange. A paid request is awaited so long whatever happens to its caller.
+        deadline: Seconds for a whole call, waiting and retries included; each call takes its own ``deadline=``.
+        retry: How what may be repeated without harm is repeated; ``Retry(attempts=1)`` for never.
+        rate_limit: Messages per second that sends may reach, at most.
+        debug_email: The gateway mails every request there, the key included (it warns).
+        referral: A contract number that is credited.
+        proxy: Its URL; left out, ``HTTPS_PROXY``, ``NO_PROXY`` and their like decide.
+        ssl_context: For TLS; left out, certifi's roots.
+        transport: An ``httpx.AsyncBaseTransport`` to use in place of the client's own connections; closed by whoever
+            made it.
+        hooks: Listeners, see :class:`Hooks`.
+        allow_http: Allow a ``http:`` URL beyond this machine, which shows the key to everyone on the way.
+
+    Raises:
+        ValueError: if an argument, or a variable of the environment, makes no sense.
+        InvalidMessage: if ``sender`` is no sender name.
+    """
+
+    def __init__(
+        self,
+        api_key: str | Callable[[], str] | None = None,
+        *,
+        login: str | None = None,
+        password: str | None = None,
+        url: str | None = None,
+        wire: WireFormat = "json",
+        request_style: RequestStyle = "body",
+        sender: str | None = None,
+        test: bool = False,
+        max_connections: int = 20,
+        timeout: float = 30.0,
+        deadline: float = 25.0,
+        retry: Retry | None = None,
+        rate_limit: float | None = None,
+        debug_email: str | None = None,
+        referral: int | str | None = None,
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        hooks: Iterable[Hooks] = (),
+        allow_http: bool = False,
+    ) -> None:
+        key, secret = Secret(api_key), Secret(password)
+        del api_key, password  # an error below shows this frame, but not them
+        _settings.one_of("wire", wire, ("json", "xml"))
+        _settings.one_of("request_style", request_style, ("body", "form", "query"))
+        _settings.positive(max_connections=max_connections, timeout=timeout, deadline=deadline, rate_limit=rate_limit)
+        _settings.check_sender(sender)
+        check_proxy(proxy)
+        self._settings = Settings(
+            credentials=_settings.credentials_from(key, login, secret),
+            url=_settings.url_from(url, allow_http=allow_http),
+            wire=wire,
+            request_style=_settings.style_from(request_style),
+            sender=sender,
+            test=_settings.test_from(test=test),
+            max_connections=max_connections,
+            timeout=timeout,
+            deadline=deadline,
+            retry=retry or Retry(),
+            rate_limit=rate_limit,
+            parameters=_settings.parameters_from(debug_email, referral),
+            proxy=proxy,
+            ssl_context=ssl_context,
+            transport=transport,
+        )
+        self._hooks = tuple(hooks)
+        self._clock = _clock.current()
+        self._ids = itertools.count(random.randint(*_FIRST_IDS))  # noqa: S311 - unique within a packet is enough
+        self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "open"
+        return f"<Client {self._settings.wire} over {self._settings.request_style}, {state}>"
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._is_closed = False
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - draining must not be cancelled
+        """Wait for the answers of what is on the wire, then close all connections.
+
+        Calls made from now on raise :class:`ClientClosed`; entering the client again opens it again.
+
+        Args:
+            timeout: Seconds to wait; what is then unanswered is reported as unknown. Left out, each request's own
+                time-out is the limit.
+        """
+        self._is_closed = True
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        self._forget_dead_loops()
+        if session is not None:
+            await session.aclose(timeout)
+
+    async def flush(self) -> None:
+        """Wait for the answers of all sends that are under way in this event loop."""
+        await self._session().flush()
+
+    def _session(self) -> Session:
+        if self._is_closed:
+            raise ClientClosed("the client is closed. Nothing was sent; enter it again to open it again.")
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            self._forget_dead_loops()
+            session = self._sessions[loop] = Session(self._settings, self._hooks, self._clock)
+        return session
+
+    def _forget_dead_loops(self) -> None:
+        for loop in [loop for loop in self._sessions if loop.is_closed()]:
+            self._sessions.pop(loop).abandon()
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        to: str,
+        text: str,
+        *,
+        sender: str | None = None,
+        id: int | None = None,  # noqa: A002 - the gateway's own word for it
+        send_at: datetime | None = None,
+        callback: str | None = None,
+        callback_method: CallbackMethod | None = None,
+        ttl: int | None = None,
+        deadline: float | None = None,
+    ) -> SentMessage:
+        """Send one SMS.
+
+        The arguments are those of :class:`Message`. If the caller is cancelled, or its deadline passes, while the
+        message is on the wire, the request goes on, and :meth:`Hooks.on_result` hears what became of it.
+
+        Args:
+            to: The phone.
+            text: The text, up to ten parts.
+            sender: The sender name, if not the client's or the account's default.
+            id: Your own whole number for it; left out, it gets a unique one.
+            send_at: When to send, with a time zone.
+            callback: A URL that the gateway calls at each change of status.
+            callback_method: ``"get"`` or ``"post"``.
+            ttl: Minutes in which it may be delivered, 1 to 1440.
+            deadline: Seconds for this call, in place of the client's.
+
+        Returns:
+            The gateway's answer; ``server_id`` is what to ask :meth:`check` about.
+
+        Raises:
+            InvalidMessage: a field is wrong; nothing left.
+            ConnectionFailed: nothing left.
+            GatewayError: the gateway refused it.
+            OutcomeUnknown: it left, and may have been sent; it is not tried again.
+        """
+        message = Message(
+            to,
+            text,
+            sender=sender,
+            id=id,
+            send_at=send_at,
+            callback=callback,
+            callback_method=callback_method,
+            ttl=ttl,
+        )
+        return await self.send_message(message, deadline=deadline)
+
+    async def send_message(self, message: Message, *, deadline: float | None = None) -> SentMessage:
+        """Send one SMS that is already a :class:`Message`; the rest is as with :meth:`send`."""
+        packet = await self.send_packet([message], deadline=deadline)
+        sent = packet.messages[0]
+        if sent.failure is not None:
+            raise sent.failure
+        return sent
+
+    async def send_packet(
+        self, messages: Iterable[Message], *, test: bool = False, deadline: float | None = None
+    ) -> Packet:
+        """Send messages in one request.
+
+        Messages that the gateway asks to send again (110) are, alone; nothing else is repeated once it left.
+
+        Args:
+            messages: At least one; 100 to 500 are a good size.
+            test: Let the gateway accept them without handing them to operators.
+            deadline: Seconds for this call, in place of the client's.
+
+        Returns:
+            One entry per message, in order: accepted, refused, or not to be known. Look at each one's ``accepted``.
+
+        Raises:
+            ConnectionFailed: nothing left.
+            GatewayError: the gateway refused the packet as a whole.
+            OutcomeUnknown: it left, and each of its messages may have been sent.
+        """
+        session = self._session()
+        batch = self._batch(messages)
+        command = Send(batch, self._ids_for(batch), self._settings.sender, test or self._settings.test)
+        outcome = await session.send(command, self._deadline(deadline))
+        if isinstance(outcome, SmsPilotError):
+            raise outcome
+        return outcome
+
+    def _batch(self, messages: Iterable[Message]) -> list[Message]:
+        batch = list(messages)
+        if not batch:
+            raise InvalidMessage("at least one message is needed", field="messages", code=240)
+        for message in batch:
+            if not isinstance(message, Message):
+                raise TypeError(f"messages are Message objects, not {type(message).__name__}")
+        return batch
+
+    def _ids_for(self, messages: list[Message]) -> list[int]:
+        """Give every message a number: the caller's where it is one of its own, else a new one."""
+        taken = {message.id for message in messages if message.id}
+        if len(taken) == len(messages):
+            return [message.id or 0 for message in messages]
+        free = (id_ for id_ in self._ids if id_ not in taken)
+        used: set[int] = set()
+        ids = []
+        for message in messages:
+            id_ = message.id if message.id and message.id not in used else next(free)
+            used.add(id_)
+            ids.append(id_)
+        return ids
+
+    async def cost(self, messages: Iterable[Message], *, deadline: float | None = None) -> Decimal:
+        """Ask for the price of a packet, in roubles. Nothing is sent.
+
+        Raises:
+            GatewayError: the gateway refuses the packet.
+            OutcomeUnknown: the gateway answered as if it had sent it.
+            ConnectionFailed, Unanswered: there is no answer.
+        """
+        batch = self._batch(messages)
+        answer = await self._ask(Cost(batch, self._ids_for(batch), self._settings.sender), deadline)
+        assert isinstance(answer, Decimal)  # noqa: S101 - a packet was made an error
+        return answer
+
+    # --- statuses --------------------------------------------------------------------------------
+
+    async def check(
+        self, server_ids: Iterable[str | int | SentMessage], *, deadline: float | None = None
+    ) -> list[MessageStatus]:
+        """Ask what became of messages.
+
+        Args:
+            server_ids: The gateway's ids, or the answers of :meth:`send` that hold them.
+            deadline: Seconds for this call, in place of the client's.
+
+        Raises:
+            NotFound: the gateway does not know one of the ids; it forgets messages after about 40 days.
+            GatewayError, ConnectionFailed, Unanswered: there is no answer.
+        """
+        ids = [_server_id(given, "server_ids", 300) for given in server_ids]
+        return await self._ask(Check(ids), deadline) if ids else []
+
+    async def check_packet(
+        self, server_packet_id: str | int | Packet, *, deadline: float | None = None
+    ) -> list[MessageStatus]:
+        """Ask what became of all messages of a packet.
+
+        Raises:
+            NotFound: the gateway does not know the packet.
+            GatewayError, ConnectionFailed, Unanswered: there is no answer.
+        """
+        return await self._ask(CheckPacket(_server_id(server_packet_id, "server_packet_id", 304)), deadline)
+
+    # --- account ---------------------------------------------------------------------------------
+
+    async def balance(self, *, deadline: float | None = None) -> Decimal:
+        """Ask for the balance, in roubles, with the gateway's digits."""
+        return await self._ask(Balance("rur"), deadline)
+
+    async def balance_sms(self, *, deadline: float | None = None) -> int:
+        """Ask for the balance as the gateway's rough count of SMS."""
+        return int(await self._ask(Balance("sms"), deadline))
+
+    async def info(self, *, deadline: float | None = None) -> AccountInfo:
+        """Ask about the account."""
+        return await self._ask(Info(), deadline)
+
+    # --- inbound ---------------------------------------------------------------------------------
+
+    async def inbound(
+        self, since: datetime | Literal["new"] | None = None, *, deadline: float | None = None
+    ) -> list[InboundMessage]:
+        """Ask for messages that people sent to the account's numbers.
+
+        Args:
+            since: Those since an aware datetime; or ``"new"``, those that no answer carried yet: that is destructive,
+                a lost answer loses them unless they are asked for by date, so it is never repeated by itself; or all.
+            deadline: Seconds for this call, in place of the client's.
+
+        Raises:
+            InvalidMessage: ``since`` is neither.
+            GatewayError, ConnectionFailed, Unanswered: there is no answer.
+        """
+        if isinstance(since, datetime):
+            if since.utcoffset() is None:
+                raise InvalidMessage("needs a datetime with a time zone", field="since", code=500)
+        elif since not in {None, "new"}:
+            raise InvalidMessage("needs a datetime with a time zone, 'new', or None", field="since", code=500)
+        return await self._ask(Inbound(since), deadline)
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    async def _ask(self, command: Command[Answer], deadline: float | None) -> Answer:
+        answer = await self._session().ask(command, self._deadline(deadline))
+        if isinstance(answer, SmsPilotError):
+            raise answer
+        return answer
+
+    def _deadline(self, deadline: float | None) -> float:
+        _settings.positive(deadline=deadline)
+        return self._settings.deadline if deadline is None else deadline
+
+
+def _server_id(given: str | int | SentMessage | Packet, field: str, code: int) -> str:
+    if isinstance(given, SentMessage):
+        value: str | int | None = given.server_id
+    elif isinstance(given, Packet):
+        value = given.server_packet_id
+    else:
+        value = given
+    text = "" if value is None or isinstance(value, bool) else str(value).strip()
+    if not _is_server_id(text):
+        raise InvalidMessage("needs an id that the gateway gave out", field=field, code=code)
+    return text

@@ -1,0 +1,302 @@
+"""What an answer, or the lack of one, proves: pure functions from HTTP replies to answers and errors.
+
+Nothing is raised here. An error is returned as a value and raised later, outside of any ``except`` block, so that no
+parser's or httpx's exception, and no bytes of a request, hang on to it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+
+from smspilot_async._transport import Failure, Reply
+from smspilot_async.errors import (
+    ERROR_CODES,
+    AccountBlocked,
+    AuthenticationError,
+    BadRequest,
+    ConnectionFailed,
+    GatewayBusy,
+    GatewayError,
+    MessageRefused,
+    OutcomeUnknown,
+    Reason,
+    SmsPilotError,
+    Unanswered,
+)
+from smspilot_async.models import Packet, SentMessage
+from smspilot_async.wire import Command, Cost, ErrorDocument, Send, UnreadableAnswer, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Answer = TypeVar("Answer")
+
+_DUPLICATE: Final = 243
+_TOO_MANY_REQUESTS: Final = 429
+_REFUSED: Final = -2
+_UNDELIVERED: Final = -1
+# The gateway reads the document and the account before it looks at messages, and checks a message before it takes it;
+# 110 says that the gateway behind it was away. About anything else (money, unknown codes) in answer to several
+# messages nobody knows whether the first of them were taken before it came up.
+_PROVES_NOTHING_WAS_TAKEN: Final = (BadRequest, AuthenticationError, AccountBlocked, MessageRefused, GatewayBusy)
+
+
+def interpret(
+    command: Command[Answer], result: Reply | Failure, *, now: datetime, tried_before: bool = False
+) -> Answer | SmsPilotError:
+    """Turn the end of an HTTP exchange into an answer or an error.
+
+    Args:
+        command: What was asked.
+        result: What came back.
+        now: The time, for a ``Retry-After`` that names a date; aware.
+        tried_before: Whether an earlier attempt of this very send reached the gateway.
+    """
+    if isinstance(result, Failure):
+        return _failed(command, result)
+    answer = _decoded(command, result.body)
+    if isinstance(answer, UnreadableAnswer):
+        return _unreadable(command, result, answer, now)
+    if isinstance(answer, ErrorDocument):
+        return _refusal(command, result, answer, now, tried_before=tried_before)
+    if isinstance(answer, Packet):
+        return _packet(command, answer, tried_before=tried_before)  # type: ignore[return-value]
+    return answer
+
+
+def _decoded(command: Command[Answer], body: bytes) -> Answer | ErrorDocument | UnreadableAnswer:
+    try:
+        return decode(command, body)
+    except (ErrorDocument, UnreadableAnswer) as outcome:
+        return outcome.with_traceback(None)
+
+
+# --- no answer -----------------------------------------------------------------------------------
+
+
+def _failed(command: Command[Any], failure: Failure) -> SmsPilotError:
+    if failure.nothing_left:
+        return ConnectionFailed(
+            f"{_subject(command)}: {failure.detail}. Nothing was sent; it can be tried again.", **about(command)
+        )
+    return _unanswered(command, failure.reason, failure.detail, failure.http_status)
+
+
+def _unreadable(command: Command[Any], reply: Reply, answer: UnreadableAnswer, now: datetime) -> SmsPilotError:
+    if reply.status == _TOO_MANY_REQUESTS:
+        return GatewayBusy(
+            f"{_subject(command)}: too many requests (HTTP 429). Nothing was sent; wait and try again.",
+            http_status=reply.status,
+            retry_after=retry_after(reply, now),
+            **about(command),
+        )
+    if reply.status >= 300:  # noqa: PLR2004 - redirects are not followed: a POST would be sent twice
+        return _unanswered(command, Reason.HTTP_STATUS, f"HTTP {reply.status} with {answer}", reply.status)
+    return _unanswered(command, Reason.UNREADABLE, str(answer), reply.status)
+
+
+def _unanswered(command: Command[Any], reason: Reason, detail: str, status: int | None) -> Unanswered:
+    if isinstance(command, Send):
+        return unknown(command, reason, detail, http_status=status)
+    return Unanswered(
+        f"{_subject(command)}: no answer that can be read ({detail}). Nothing was sent; ask again.",
+        reason=reason,
+        http_status=status,
+        **about(command),
+    )
+
+
+def unknown(command: Send, reason: Reason, detail: str, **more: Any) -> OutcomeUnknown:
+    """Make the error that says: it left, and may have been sent."""
+    return OutcomeUnknown(
+        f"{_subject(command)}: it left, but its outcome is unknown ({detail}). It may have been sent: do not send it "
+        "again before you know; the vendor's cabinet lists what arrived.",
+        reason=reason,
+        **about(command),
+        **more,
+    )
+
+
+# --- error documents -----------------------------------------------------------------------------
+
+
+def _refusal(
+    command: Command[Any], reply: Reply, document: ErrorDocument, now: datetime, *, tried_before: bool
+) -> SmsPilotError:
+    code = document.code
+    if isinstance(command, Send):
+        if code == _DUPLICATE and tried_before:
+            return _duplicate_of_ours(command)
+        if command.size > 1 and not issubclass(error_class(code), _PROVES_NOTHING_WAS_TAKEN):
+            detail = f"error {_in_words(code)}, for the whole packet, whose first messages may have been taken"
+            return unknown(command, Reason.PARTIAL, detail, code=code, http_status=reply.status)
+    error = error_class(code)
+    if reply.status == _TOO_MANY_REQUESTS and error is GatewayError:
+        error = GatewayBusy
+    return error(
+        _refused_in_words(_subject(command), code),
+        code=code,
+        description=redact(document.description, _texts(command)),
+        http_status=reply.status,
+        retry_after=retry_after(reply, now),
+        **about(command),
+    )
+
+
+def _duplicate_of_ours(command: Send, id_: int | None = None) -> OutcomeUnknown:
+    about_one = {} if id_ is None else {"message_id": id_}
+    detail = "error 243, duplicate, after an earlier attempt: that one was probably accepted"
+    error = unknown(command, Reason.DUPLICATE, detail, code=_DUPLICATE)
+    error.__dict__.update(about_one)
+    return error
+
+
+def error_class(code: int | None) -> type[GatewayError]:
+    """Tell the class for a code; unknown codes are plain :class:`GatewayError`."""
+    known = ERROR_CODES.get(code) if code is not None else None
+    return known.error if known else GatewayError
+
+
+def _in_words(code: int | None) -> str:
+    if code is None:
+        return "no code"
+    return f"{code}, {ERROR_CODES[code].text}" if code in ERROR_CODES else f"{code}, which this library does not know"
+
+
+def _refused_in_words(subject: str, code: int | None) -> str:
+    known = ERROR_CODES.get(code) if code is not None else None
+    advice = known.advice if known else "Look the code up in the vendor's list."
+    return f"{subject}: refused by the gateway with {_in_words(code)}. It was not sent. {advice}"
+
+
+_private_run = re.compile(r"\d{5,}|\w{20,}|\S+@\S+")
+_control = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def redact(description: str, texts: Sequence[str]) -> str:
+    """Take out of the gateway's words what may be a phone, a key, an address or a text; cut at 200 characters."""
+    if any(text in description for text in texts if text):
+        return ""
+    return _control.sub(" ", _private_run.sub("…", description))[:200].strip()
+
+
+def _texts(command: Command[Any]) -> Sequence[str]:
+    return [message.text for message in command.messages] if isinstance(command, (Send, Cost)) else ()
+
+
+def retry_after(reply: Reply, now: datetime) -> float | None:
+    """Read ``Retry-After``: seconds, or a date. Returns seconds from now, never below zero."""
+    value = (reply.retry_after or "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
+
+
+# --- answers to a send ---------------------------------------------------------------------------
+
+
+def _packet(command: Command[Any], packet: Packet, *, tried_before: bool) -> Packet | SmsPilotError:
+    if isinstance(command, Cost):
+        return OutcomeUnknown(
+            f"{_subject(command)}: only the price was asked for, but the gateway answered as if it had sent the "
+            "messages. Take them for sent, and ask the vendor.",
+            reason=Reason.SENT_BY_COST,
+            server_packet_id=packet.server_packet_id,
+            **about(command),
+        )
+    assert isinstance(command, Send)  # noqa: S101 - nothing else is answered with a packet
+    rows = match(command, packet.messages)
+    if rows is None:
+        detail = f"an answer about {len(packet.messages)} messages that can not be matched to them"
+        return unknown(command, Reason.MISMATCH, detail, server_packet_id=packet.server_packet_id)
+    judged = [_judge(command, id_, row, tried_before=tried_before) for id_, row in zip(command.ids, rows, strict=True)]
+    return attrs.evolve(packet, messages=tuple(judged))
+
+
+def match(command: Send, rows: Sequence[SentMessage]) -> Sequence[SentMessage] | None:
+    """Bring the rows of an answer into the order of the messages; ``None`` if nobody can say which is whose.
+
+    Unique ids equal to those that were sent decide; else the position does, where neither id nor phone contradicts it.
+    An id of 0 or none says nothing, and texts are never compared.
+    """
+    if len(rows) != command.size:
+        return None
+    by_id = {row.id: row for row in rows if row.id}
+    if len(by_id) == command.size and all(id_ in by_id for id_ in command.ids):
+        return [by_id[id_] for id_ in command.ids]
+    fits = all(
+        row.id in {None, 0, id_} and _is_same_phone(row.to, message.to)
+        for row, id_, message in zip(rows, command.ids, command.messages, strict=True)
+    )
+    return rows if fits else None
+
+
+def _is_same_phone(answered: str | None, sent: str) -> bool:
+    """Compare without the country code's writing: the gateway turns a domestic 8… into 7…."""
+    return not answered or answered == sent or answered.strip()[-10:] == sent[-10:]
+
+
+def _judge(command: Send, id_: int, row: SentMessage, *, tried_before: bool) -> SentMessage:
+    failure = _row_failure(command, id_, row, tried_before=tried_before)
+    if failure is None and row.id == id_:
+        return row
+    return attrs.evolve(row, id=id_, failure=failure)
+
+
+def _row_failure(command: Send, id_: int, row: SentMessage, *, tried_before: bool) -> SmsPilotError | None:
+    if row.error == _DUPLICATE and tried_before:
+        return _duplicate_of_ours(command, id_)
+    about_it: dict[str, Any] = {**about(command), "message_id": id_}
+    if row.error:
+        if (row.status is not None and row.status > _UNDELIVERED) and row.server_id not in {None, "0"}:
+            return _contradiction(row, about_it)
+        return error_class(row.error)(
+            _refused_in_words(f"send of message {id_}", row.error), code=row.error, **about_it
+        )
+    if row.status == _REFUSED:
+        return MessageRefused(_refused_in_words(f"send of message {id_}", None), **about_it)
+    if row.error is None and row.status is None and row.server_id is None:
+        return _contradiction(row, about_it)
+    return None
+
+
+def _contradiction(row: SentMessage, about_it: dict[str, Any]) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"send of message {about_it['message_id']}: the answer says neither that it was accepted nor that it was "
+        f"refused (status {row.status}, error {row.error}). It may have been sent: check before you send it again.",
+        reason=Reason.UNREADABLE,
+        code=row.error,
+        server_packet_id=row.server_packet_id,
+        **about_it,
+    )
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def about(command: Command[Any]) -> dict[str, Any]:
+    """Tell what an error is about, as the keywords that every error takes."""
+    fields: dict[str, Any] = {"command": command.name}
+    if isinstance(command, (Send, Cost)):
+        fields["packet_size"] = command.size
+        fields["message_id"] = command.ids[0] if command.size == 1 else None
+    return fields
+
+
+def _subject(command: Command[Any]) -> str:
+    if not isinstance(command, (Send, Cost)):
+        return command.name
+    if command.size == 1:
+        return f"{command.name} of message {command.ids[0]}"
+    return f"{command.name} of a packet of {command.size} messages"

@@ -1,0 +1,55 @@
+"""Which failure may be tried again, and when: a table, and a schedule.
+
+Only what is certain is repeated. Of a send: what did not leave (``NOT_SENT``), and what the gateway itself asked to
+be sent again (110, HTTP 429). Of a read: also what was not answered, except for ``inbound("new")``, whose answer
+marks messages as read.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import validators
+
+from smspilot_async.errors import ConnectionFailed, GatewayBusy, GatewayError, OutcomeUnknown, SmsPilotError, Unanswered
+from smspilot_async.wire import Inbound, Send
+
+if TYPE_CHECKING:
+    from smspilot_async.wire import Command
+
+_spread = random.Random().uniform  # noqa: S311 - spreads clients in time, hides nothing
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """How often, and how patiently, a call is tried again by itself, always inside its deadline.
+
+    Attributes:
+        attempts: The first one included; 1 tries nothing again.
+        first_delay: Seconds before the second attempt; doubled each time, and up to half as much again at random.
+        longest_delay: Seconds at most.
+    """
+
+    attempts: int = attrs.field(default=4, validator=validators.ge(1))
+    first_delay: float = attrs.field(default=0.5, validator=validators.gt(0))
+    longest_delay: float = attrs.field(default=8.0, validator=validators.gt(0))
+
+    def delay(self, attempt: int, error: SmsPilotError) -> float:
+        """Tell the seconds to wait after the given attempt (1 is the first) failed with this error."""
+        if isinstance(error, GatewayError) and error.retry_after is not None:
+            return error.retry_after
+        return min(self.first_delay * 2.0 ** (attempt - 1), self.longest_delay) * _spread(1.0, 1.5)
+
+
+def may_repeat(command: Command[Any], error: SmsPilotError) -> bool:
+    """Tell whether repeating the command after this error can do no harm."""
+    if isinstance(error, (ConnectionFailed, GatewayBusy)):
+        return True
+    return isinstance(error, Unanswered) and not isinstance(error, OutcomeUnknown) and is_repeatable(command)
+
+
+def is_repeatable(command: Command[Any]) -> bool:
+    """Tell whether asking twice is the same as asking once."""
+    return not isinstance(command, Send) and not (isinstance(command, Inbound) and command.is_destructive)

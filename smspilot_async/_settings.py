@@ -1,0 +1,194 @@
+"""What a client was told, by its arguments or by the environment where they are silent; checked when it is made."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import urlsplit
+
+import attrs
+
+from smspilot_async import text
+from smspilot_async._retry import Retry
+from smspilot_async.wire import Credentials, RequestStyle, WireFormat
+
+if TYPE_CHECKING:
+    import httpx  # noqa: TC004 - only a type
+
+DEFAULT_URL: Final = "https://smspilot.ru/api2.php"
+KeySource: TypeAlias = str | Callable[[], str]
+
+
+class ExposureWarning(UserWarning):
+    """A setting was chosen that shows the key or people's data to others."""
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Settings:
+    """A client's settings, checked. Its ``repr`` tells nothing."""
+
+    credentials: Callable[[], Credentials]
+    url: str
+    wire: WireFormat
+    request_style: RequestStyle
+    sender: str | None
+    test: bool
+    max_connections: int
+    timeout: float
+    deadline: float
+    retry: Retry
+    rate_limit: float | None
+    parameters: Mapping[str, str]
+    proxy: str | None
+    ssl_context: ssl.SSLContext | None
+    transport: httpx.AsyncBaseTransport | None
+
+
+class Secret:
+    """A value that shows itself to nobody who only looks: its ``repr``, and so a frame in a traceback, hides it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def reveal(self) -> object:
+        """Return the value."""
+        return self._value
+
+
+def credentials_from(api_key: Secret, login: str | None, password: Secret) -> Callable[[], Credentials]:
+    """Find out who asks: explicit credentials, ``SMSPILOT_API_KEY``, or the file that ``SMSPILOT_API_KEY_FILE`` names.
+
+    Raises:
+        ValueError: if there are none, or half of a login, or two kinds at once.
+    """
+    if login is not None or password.reveal() is not None:
+        if api_key.reveal() is not None:
+            raise ValueError("give an api_key, or login and password, not both")
+        if not login or not password.reveal():
+            raise ValueError("login and password go together")
+        fixed = Credentials((("login", _printable(login)), ("password", _printable(password.reveal()))))
+        return lambda: fixed
+    source = api_key if api_key.reveal() is not None else _key_from_environment()
+    key = source.reveal()
+    if callable(key):
+        return lambda: Credentials((("apikey", _printable(key())),))
+    fixed = Credentials((("apikey", _printable(key)),))
+    return lambda: fixed
+
+
+def _key_from_environment() -> Secret:
+    if os.environ.get("SMSPILOT_API_KEY"):
+        return Secret(os.environ["SMSPILOT_API_KEY"].strip())
+    if path := os.environ.get("SMSPILOT_API_KEY_FILE"):
+        return Secret(Path(path).read_text(encoding="utf-8").strip())
+    raise ValueError("no API key: pass api_key, or set SMSPILOT_API_KEY or SMSPILOT_API_KEY_FILE")
+
+
+def _printable(value: object) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        del value  # not in this frame, which a traceback would show
+        raise ValueError("a key, login or password is a string of printable characters, and not empty")
+    return value
+
+
+def url_from(url: str | None, *, allow_http: bool) -> str:
+    """Take the endpoint from the argument, ``SMSPILOT_URL``, or the default, and refuse to send a key in clear.
+
+    Raises:
+        ValueError: if it is no http(s) URL, or plain http beyond this machine without ``allow_http``.
+    """
+    url = url or os.environ.get("SMSPILOT_URL") or DEFAULT_URL
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment:
+        raise ValueError("url needs an absolute http or https address of the gateway")
+    if parts.username or parts.password:
+        raise ValueError("url must not hold credentials; pass api_key, or login and password")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+        raise ValueError("an http: url sends the key and every text in clear; use https, or pass allow_http=True")
+    return url if parts.path else parts._replace(path="/").geturl()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def test_from(*, test: bool) -> bool:
+    """``SMSPILOT_TEST`` switches test mode on for a whole machine, so that a staging system can not send.
+
+    Raises:
+        ValueError: if the variable is neither a yes nor a no.
+    """
+    value = os.environ.get("SMSPILOT_TEST", "").strip().lower()
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"", "0", "false", "no", "off"}:
+        return test
+    raise ValueError("SMSPILOT_TEST is 1 or 0")
+
+
+def parameters_from(debug_email: str | None, referral: int | str | None) -> dict[str, str]:
+    """Collect the URL parameters that go with every request (API-2, "debug" and "r")."""
+    parameters = {}
+    if debug_email is not None:
+        warnings.warn(
+            "debug_email mails every request, with the key, phones and texts, to that address",
+            ExposureWarning,
+            stacklevel=3,
+        )
+        parameters["debug"] = debug_email
+    if referral is not None:
+        parameters["r"] = str(referral)
+    return parameters
+
+
+def style_from(style: RequestStyle) -> RequestStyle:
+    """Check the request style; ``"query"`` is allowed, with a warning."""
+    if style == "query":
+        warnings.warn(
+            "request_style='query' puts the key, phones and texts into URLs, which servers and proxies log",
+            ExposureWarning,
+            stacklevel=3,
+        )
+    return style
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse anything but the allowed words.
+
+    Raises:
+        ValueError: naming the setting and what it takes.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
+
+
+def positive(**values: float | None) -> None:
+    """Refuse numbers that are not above zero.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, not {value!r}")
+
+
+def check_sender(sender: str | None) -> None:
+    """Check the default sender by the rules of a message's own."""
+    if sender is not None:
+        text.check_sender(sender)

@@ -1,0 +1,378 @@
+"""The one file that knows httpx: connections, their limits and time-outs, caps on answers, and what a failure proves.
+
+A request ends as a :class:`Reply` or a :class:`Failure`, never as an exception, so that no httpx object, and with it no
+request body, hangs on to an error. Measured reasons for its shape: httpx's pool slows down quadratically with its
+size, so connections are spread over several small pools behind a limiter of our own; a keep-alive connection that the
+server has given up swallows a request, so none is used after four idle seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import attrs
+import httpx
+
+from smspilot_async._version import __version__
+from smspilot_async.errors import Reason
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, Iterator
+
+    from smspilot_async._clock import Clock
+    from smspilot_async.wire import Envelope
+
+_POOL_SIZE: Final = 10
+_LONGEST_IDLE: Final = 4.0
+_HEADERS: Final = {
+    "User-Agent": f"smspilot-async/{__version__}",
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",  # what is not compressed can not be a bomb
+    "Connection": "keep-alive",
+}
+_AUTODETECT_GZIP: Final = zlib.MAX_WBITS | 32
+
+
+@attrs.frozen
+class Reply:
+    """An HTTP answer, whole."""
+
+    status: int
+    body: bytes = attrs.field(repr=False)
+    retry_after: str | None = None
+
+
+@attrs.frozen
+class Failure:
+    """No whole HTTP answer.
+
+    Attributes:
+        reason: What happened.
+        detail: The same in words, with nothing of the request.
+        nothing_left: There is evidence that not a byte of the request left this machine.
+        http_status: The status, where one arrived.
+    """
+
+    reason: Reason
+    detail: str
+    nothing_left: bool = False
+    http_status: int | None = None
+
+
+class Progress:
+    """How far one request has come, as httpcore reports it.
+
+    A CONNECT to a proxy is not our request. A transport that reports nothing proves nothing.
+
+    Attributes:
+        has_connection: It waits for no place in the pool any more.
+    """
+
+    __slots__ = ("_headers_left", "_is_reported", "has_connection")
+
+    def __init__(self) -> None:
+        self.has_connection = False
+        self._is_reported = False
+        self._headers_left = False
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        """Take one event of httpcore's trace."""
+        self._is_reported = True
+        if event.endswith("send_request_headers.started"):
+            method = getattr(info.get("request"), "method", b"")
+            self._headers_left = self._headers_left or method != b"CONNECT"
+
+    @property
+    def nothing_left(self) -> bool:
+        """There is evidence that not a byte of the request left this machine."""
+        return not self.has_connection or (self._is_reported and not self._headers_left)
+
+
+class _Lane:
+    """One pool of a few connections."""
+
+    __slots__ = ("free", "transport")
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, size: int) -> None:
+        self.transport = transport
+        self.free = size
+
+
+class Transport:
+    """Connections to the gateway, for the event loop it was made in.
+
+    Args:
+        url: The endpoint, for its scheme and host.
+        max_connections: Over all pools.
+        timeout: Seconds for one exchange, connecting included.
+        proxy: A proxy's URL; without it the environment decides (``HTTPS_PROXY``, ``NO_PROXY``).
+        ssl_context: For TLS; without it the system's and certifi's roots.
+        foreign: A transport to use in place of all that; whoever made it closes it.
+        clock: For the time-outs.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        max_connections: int,
+        timeout: float,
+        proxy: str | None,
+        ssl_context: ssl.SSLContext | None,
+        foreign: httpx.AsyncBaseTransport | None,
+        clock: Clock,
+    ) -> None:
+        self._url = url
+        self._max_connections = max_connections
+        self._timeout = timeout
+        self._proxy = proxy
+        self._ssl_context = ssl_context
+        self._foreign = foreign
+        self._clock = clock
+        self._slots = asyncio.Semaphore(max_connections)
+        self._opening = asyncio.Lock()
+        self._lanes: list[_Lane] = []
+        self._end_of_loop: AsyncGenerator[None, None] | None = None
+
+    async def exchange(
+        self,
+        envelope: Envelope,
+        *,
+        largest: int,
+        queue_until: float,
+        progress: Progress,
+        answer_until: float | None = None,
+    ) -> Reply | Failure:
+        """Send one request and read its answer.
+
+        Args:
+            envelope: The request.
+            largest: The most bytes its answer may have.
+            queue_until: How long it may wait for a connection, in the clock's monotonic seconds.
+            progress: Is kept up to date, also for a caller that cancels.
+            answer_until: How long it may wait for the answer; the time-out holds besides.
+        """
+        try:
+            async with self._clock.timeout_at(queue_until):
+                await self._slots.acquire()
+        except TimeoutError:
+            return Failure(Reason.DEADLINE, "no connection was free in time", nothing_left=True)
+        try:
+            if not self._lanes and (failure := await self._open()) is not None:
+                return failure
+            with self._lane() as transport:
+                progress.has_connection = True
+                until = self._clock.monotonic() + self._timeout
+                until = until if answer_until is None else min(until, answer_until)
+                return await self._guarded(transport, envelope, largest, progress, until)
+        finally:
+            self._slots.release()
+
+    @contextmanager
+    def _lane(self) -> Iterator[httpx.AsyncBaseTransport]:
+        """Take a place in the first pool that has one: so connections stay in use, and warm."""
+        lane = next(lane for lane in self._lanes if lane.free > 0)
+        lane.free -= 1
+        try:
+            yield lane.transport
+        finally:
+            lane.free += 1
+
+    async def _guarded(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        envelope: Envelope,
+        largest: int,
+        progress: Progress,
+        until: float,
+    ) -> Reply | Failure:
+        try:
+            async with self._clock.timeout_at(until):
+                return await self._roundtrip(transport, envelope, largest, progress)
+        except (TimeoutError, httpx.TimeoutException):
+            reason, detail = Reason.TIMEOUT, "no answer in time"
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, the request's fate is the question
+            reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=progress.nothing_left)
+        return Failure(reason, detail, nothing_left=progress.nothing_left)
+
+    async def _roundtrip(
+        self, transport: httpx.AsyncBaseTransport, envelope: Envelope, largest: int, progress: Progress
+    ) -> Reply | Failure:
+        headers = _HEADERS if envelope.content_type is None else {**_HEADERS, "Content-Type": envelope.content_type}
+        timeouts = {"connect": self._timeout, "read": self._timeout, "write": self._timeout, "pool": None}
+        request = httpx.Request(
+            envelope.method,
+            envelope.url,
+            headers=headers,
+            content=envelope.body or None,
+            extensions={"timeout": timeouts, "trace": progress},
+        )
+        response = await transport.handle_async_request(request)
+        try:
+            return await _read(response, largest)
+        finally:
+            await response.aclose()
+
+    # --- opening and closing ---------------------------------------------------------------------
+
+    async def _open(self) -> Failure | None:
+        async with self._opening:
+            if self._lanes:
+                return None
+            if self._foreign is not None:
+                self._lanes = [_Lane(self._foreign, self._max_connections)]
+                return None
+            try:
+                self._lanes = await self._pools()
+            except (OSError, ValueError, ImportError) as error:
+                detail = f"the connection can not be set up: {_in_words(error, with_text=True)}"
+                return Failure(Reason.DISCONNECTED, detail, nothing_left=True)
+            self._end_of_loop = _close_with_the_loop(self._lanes)
+            await anext(self._end_of_loop)
+            return None
+
+    async def _pools(self) -> list[_Lane]:
+        proxy = self._proxy or _proxy_from_environment(self._url)
+        context = self._ssl_context or await _default_context(self._url, proxy)
+        return [_Lane(_pool(size, context, proxy), size) for size in _spread_over_pools(self._max_connections)]
+
+    async def aclose(self) -> None:
+        """Close all connections. The next request opens new ones."""
+        if self._end_of_loop is not None:
+            await self._end_of_loop.aclose()
+            self._end_of_loop = None
+        self._lanes = []
+
+    def abandon(self) -> None:
+        """Let go of connections whose event loop has died without a chance to close them, quietly."""
+        if self._end_of_loop is None:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            self._lanes.clear()
+            self._end_of_loop = None
+            gc.collect()  # a dead loop's sockets stand in cycles; here, and not later, nobody is warned of them
+
+
+async def _close_with_the_loop(lanes: list[_Lane]) -> AsyncGenerator[None, None]:
+    """Close the pools when this generator is closed; a loop that ends closes its generators itself."""
+    try:
+        yield
+    finally:
+        for lane in lanes:
+            await lane.transport.aclose()
+
+
+def _spread_over_pools(connections: int) -> list[int]:
+    full, rest = divmod(connections, _POOL_SIZE)
+    return [_POOL_SIZE] * full + ([rest] if rest else [])
+
+
+def _pool(size: int, context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPTransport:
+    limits = httpx.Limits(max_connections=size, max_keepalive_connections=size, keepalive_expiry=_LONGEST_IDLE)
+    through = None
+    if proxy is not None:
+        through = httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None)
+    return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=through, trust_env=False)
+
+
+async def _default_context(url: str, proxy: str | None) -> ssl.SSLContext:
+    if not url.startswith("https:") and not (proxy or "").startswith("https:"):
+        return httpx.create_ssl_context(verify=False)  # no TLS on the way; spares reading the roots
+    return await asyncio.to_thread(httpx.create_ssl_context)
+
+
+def _proxy_from_environment(url: str) -> str | None:
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def check_proxy(proxy: str | None) -> None:
+    """Refuse a proxy that httpx can not use.
+
+    Raises:
+        ValueError: naming what is wrong, without the proxy's credentials.
+        ImportError: if it is a SOCKS proxy, and the package for it is not installed.
+    """
+    if proxy is None:
+        return
+    scheme = urlsplit(proxy).scheme
+    if scheme not in {"http", "https", "socks5", "socks5h"} or not urlsplit(proxy).hostname:
+        raise ValueError("proxy needs a URL that begins with http:, https: or socks5:")
+    if scheme.startswith("socks5"):
+        try:
+            import socksio  # type: ignore[import-not-found,unused-ignore]  # noqa: F401, PLC0415 - only looked for
+        except ImportError:
+            raise ImportError("a SOCKS proxy needs: pip install 'httpx[socks]'") from None
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+async def _read(response: httpx.Response, largest: int) -> Reply | Failure:
+    decompress = _decompressor(response.headers.get("content-encoding", ""))
+    too_large = Failure(Reason.TOO_LARGE, f"an answer of over {largest} bytes", http_status=response.status_code)
+    body = bytearray()
+    if decompress is None:
+        return Failure(Reason.UNREADABLE, "an encoding nobody asked for", http_status=response.status_code)
+    stream = response.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        return Failure(Reason.UNREADABLE, "a transport that is not asynchronous", http_status=response.status_code)
+    async for chunk in stream:
+        body += decompress(chunk, largest + 1 - len(body))
+        if len(body) > largest:
+            return too_large
+    return Reply(response.status_code, bytes(body), response.headers.get("retry-after"))
+
+
+class _Inflate:
+    """Undo gzip or deflate that was not asked for, never by more than the caller still has room for."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(_AUTODETECT_GZIP)
+
+    def __call__(self, chunk: bytes, room: int) -> bytes:
+        try:
+            return self._zlib.decompress(self._zlib.unconsumed_tail + chunk, max(room, 1))
+        except zlib.error:
+            raise httpx.DecodingError("broken compression") from None
+
+
+def _plain(chunk: bytes, _room: int) -> bytes:
+    return chunk
+
+
+def _decompressor(encoding: str) -> Any:
+    match encoding.strip().lower():
+        case "" | "identity":
+            return _plain
+        case "gzip" | "x-gzip" | "deflate":
+            return _Inflate()
+    return None
+
+
+def _in_words(error: Exception, *, with_text: bool) -> str:
+    """Name the failure, with its own text only while connecting: then it may tell a host, but nothing of a request."""
+    text = " ".join(str(error).split()) if with_text else ""
+    return text or _WORDS.get(type(error).__name__, type(error).__name__)
+
+
+_WORDS: Final = {
+    "ConnectError": "could not connect",
+    "ReadError": "the connection broke",
+    "WriteError": "the connection broke",
+    "RemoteProtocolError": "the connection was closed in the middle of the answer",
+    "DecodingError": "broken compression",
+}
