@@ -22,9 +22,7 @@ def count_parts(text: str) -> int:
     if _ALL_GSM7.issuperset(text):
         units = len(text) + sum(map(text.count, GSM7_EXTENSION))
         return _parts(units, 160, 153)
-    # Lone surrogates are refused before they get here, so that every character beyond the BMP is exactly two units.
-    units = len(text) + sum(character > "\uffff" for character in text)
-    return _parts(units, 70, 67)
+    return _parts(len(text.encode("utf-16-le")) // 2, 70, 67)
 
 
 def _parts(units: int, single: int, each: int) -> int:

@@ -1,0 +1,215 @@
+"""Status callbacks, called over HTTP at a real application."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+import pytest
+
+from smspilot_async.emulator import Emulator
+from smspilot_async.emulator import _callbacks as callbacks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PHONE = "79087964781"
+
+
+@attrs.define
+class Application:
+    """What a user's application would be: it notes the calls and answers ``OK``, or what it is told to."""
+
+    url: str = ""
+    answer: bytes = b"OK"
+    status: int = 200
+    calls: list[tuple[str, str, dict[str, str]]] = attrs.Factory(list)
+    gate: threading.Event = attrs.Factory(threading.Event)
+
+    def statuses(self, server_id: str) -> list[str]:
+        return [fields["status"] for _, _, fields in self.calls if fields["server_id"] == server_id]
+
+
+@pytest.fixture
+def application() -> Iterator[Application]:
+    app = Application()
+    app.gate.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(urlsplit(self.path).query)
+
+        def do_POST(self) -> None:
+            self.answer(self.rfile.read(int(self.headers["content-length"])).decode())
+
+        def answer(self, form: str) -> None:
+            app.gate.wait(5)
+            fields = {name: values[0] for name, values in parse_qs(form).items()}
+            app.calls.append((self.command, urlsplit(self.path).path, fields))
+            self.send_response(app.status)
+            self.send_header("content-length", str(len(app.answer)))
+            self.end_headers()
+            self.wfile.write(app.answer)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    app.url = f"http://127.0.0.1:{server.server_port}/status"
+    yield app
+    app.gate.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+async def test_each_change_of_status_is_called(
+    method: str, emulator: Emulator, desk: Any, application: Application
+) -> None:
+    server_id = desk.one(callback=f"{application.url}/a?token=1", callback_method=method)["server_id"]
+    await emulator.settled()
+    assert application.calls == []
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    extra = {"token": "1"} if method == "get" else {}
+    assert application.calls == [
+        (method.upper(), "/status/a", {**extra, "server_id": server_id, "status": status, "error": "0"})
+        for status in ("1", "2")
+    ]
+    assert [(call.status, call.answer_status, call.answer, call.acknowledged) for call in emulator.callbacks] == [
+        (1, 200, "OK", True),
+        (2, 200, "OK", True),
+    ]
+    assert [call.at for call in emulator.callbacks] == [change.at for change in emulator.messages[0].history[1:]]
+
+
+async def test_a_failure_says_why(emulator: Emulator, desk: Any, application: Application) -> None:
+    emulator.fail_delivery(code=602)
+    desk.one(callback=application.url)
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    assert [(fields["status"], fields["error"]) for _, _, fields in application.calls] == [("1", "0"), ("-1", "602")]
+
+
+async def test_a_scheduled_message_tells_of_its_start(
+    emulator: Emulator, desk: Any, application: Application
+) -> None:
+    due = int(emulator.clock.now().timestamp()) + 600
+    server_id = desk.one(callback=application.url, send_datetime=due)["server_id"]
+    emulator.clock.advance(hours=1)
+    await emulator.settled()
+    assert application.statuses(server_id) == ["0", "1", "2"]
+
+
+async def test_the_calls_for_one_message_keep_their_order(
+    emulator: Emulator, desk: Any, application: Application
+) -> None:
+    rows = [{"to": PHONE, "text": str(number), "callback": application.url} for number in range(60)]
+    answer = desk.send(*rows)
+    emulator.clock.advance(seconds=10)
+    emulator.clock.advance(seconds=50)
+    await emulator.settled()
+    assert all(application.statuses(row["server_id"]) == ["1", "2"] for row in answer["send"])
+    assert len(emulator.callbacks) == 120
+
+
+async def test_a_call_waits_behind_an_earlier_one(emulator: Emulator, desk: Any, application: Application) -> None:
+    application.gate.clear()
+    server_id = desk.one(callback=application.url)["server_id"]
+    emulator.clock.advance(seconds=10)
+    emulator.clock.advance(seconds=50)
+    other = desk.one(text="other", callback=application.url)["server_id"]
+    emulator.clock.advance(seconds=10)
+    assert not emulator.state()["settled"]
+    application.gate.set()
+    await emulator.settled()
+    assert application.statuses(server_id) == ["1", "2"]
+    assert application.statuses(other) == ["1"]
+    assert emulator.state()["settled"]
+
+
+async def test_they_may_be_repeated(emulator: Emulator, desk: Any, application: Application) -> None:
+    emulator.unknowns.callbacks_repeated = 1
+    server_id = desk.one(callback=application.url)["server_id"]
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    assert application.statuses(server_id) == ["1", "1", "2", "2"]
+
+
+async def test_another_answer_than_ok_is_noted(emulator: Emulator, desk: Any, application: Application) -> None:
+    application.answer, application.status = b"x" * 1000, 503
+    desk.one(callback=application.url)
+    emulator.clock.advance(seconds=10)
+    await emulator.settled()
+    (call,) = emulator.callbacks
+    assert (call.answer_status, call.answer, call.acknowledged, call.failure) == (503, "x" * 200, False, None)
+
+
+async def test_no_answer_is_noted(
+    emulator: Emulator, desk: Any, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "PATIENCE", 0.05)
+    application.gate.clear()
+    desk.one(callback=application.url)
+    desk.one(text="refused", callback="http://127.0.0.1:1/")
+    desk.one(text="nonsense", callback="http://127.0.0.1:99999/")
+    emulator.clock.advance(seconds=10)
+    await emulator.settled()
+    failures = [call.failure for call in sorted(emulator.callbacks, key=lambda call: call.server_id)]
+    assert failures[0] in {"ReadTimeout", "TimeoutError"}
+    assert failures[1:] == ["ConnectError", "InvalidURL"]
+
+
+@pytest.mark.parametrize("url", ["http://example.com/", "http://10.0.0.1/", "http://localhost.example.com/"])
+async def test_others_are_not_called_unasked(url: str, emulator: Emulator, desk: Any) -> None:
+    desk.one(callback=url)
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    assert [call.failure for call in emulator.callbacks] == ["not loopback", "not loopback"]
+
+
+async def test_others_are_called_where_that_is_allowed(desk_of: Any, application: Application) -> None:
+    emulator = Emulator(allow_remote_callbacks=True)
+    desk_of(emulator).one(callback=application.url)
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    assert [call.acknowledged for call in emulator.callbacks] == [True, True]
+
+
+async def test_a_served_emulator_calls_too(desk_of: Any, application: Application) -> None:
+    async with Emulator.serve() as emulator:
+        desk_of(emulator).one(callback=application.url.replace("127.0.0.1", "localhost"))
+        emulator.clock.advance(minutes=1)
+        await emulator.settled()
+        assert len(application.calls) == 2
+
+
+async def test_a_reset_forgets_them(emulator: Emulator, desk: Any, application: Application) -> None:
+    desk.one(callback=application.url)
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    emulator.reset()
+    assert emulator.callbacks == ()
+
+
+async def test_no_thread_is_left_behind(emulator: Emulator, desk: Any, application: Application) -> None:
+    before = threading.active_count()
+    desk.one(callback=application.url)
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    for thread in threading.enumerate():
+        if thread.name == "smspilot-callbacks":
+            thread.join(5)
+    assert threading.active_count() == before
+
+
+def test_the_address_is_not_shown(emulator: Emulator, desk: Any) -> None:
+    desk.one(callback="http://10.0.0.1/secret")
+    emulator.clock.advance(minutes=1)
+    assert "secret" not in repr(emulator.callbacks) + repr(emulator.messages)

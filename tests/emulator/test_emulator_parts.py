@@ -1,0 +1,218 @@
+"""The small rules: time, parts, phones, credentials, where a document hides."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from smspilot_async.emulator import Account, Clock, Emulator
+from smspilot_async.emulator._errors import Refused
+from smspilot_async.emulator._http import HttpRequest, find_document, path_of
+from smspilot_async.emulator._phones import read_phone
+from smspilot_async.emulator._text import count_parts
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+class TestClock:
+    def test_stands_still_until_it_is_turned(self) -> None:
+        clock = Clock(NOON)
+        assert clock.now() == NOON
+        assert clock.advance(minutes=2, seconds=1) == clock.now() == NOON + timedelta(seconds=121)
+
+    def test_shows_the_present_first(self) -> None:
+        assert datetime.now(UTC) - Clock().now() < timedelta(seconds=2)
+
+    def test_can_be_set_to_any_aware_moment(self) -> None:
+        clock = Clock(NOON)
+        clock.set(datetime(2025, 1, 1, 3, tzinfo=timezone(timedelta(hours=3))))
+        assert clock.now() == datetime(2025, 1, 1, tzinfo=UTC)
+        assert clock.now().tzinfo is UTC
+
+    @pytest.mark.parametrize("turn", [lambda: Clock(datetime(2026, 1, 1)), lambda: Clock().set(datetime(2026, 1, 1))])  # noqa: DTZ001
+    def test_refuses_a_naive_moment(self, turn: Any) -> None:
+        with pytest.raises(ValueError, match="aware"):
+            turn()
+
+    def test_advances_forward_only(self) -> None:
+        with pytest.raises(ValueError, match="forward"):
+            Clock().advance(seconds=-1)
+
+    def test_runs_at_its_speed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seconds = iter([100.0, 102.0, 110.0])
+        monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+        clock = Clock(NOON, speed=60)
+        assert clock.now() == NOON + timedelta(minutes=2)
+        assert clock.now() == NOON + timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("x" * 160, 1),
+        ("x" * 161, 2),
+        ("x" * 306, 2),
+        ("x" * 307, 3),
+        ("€" * 80, 1),
+        ("€" * 81, 2),
+        ("ы" * 70, 1),
+        ("ы" * 71, 2),
+        ("ы" * 134, 2),
+        ("ы" * 135, 3),
+        ("😀" * 35, 1),
+        ("😀" * 36, 2),
+        ("x" * 69 + "ы", 1),
+        ("x" * 1530, 10),
+        ("x" * 1531, 11),
+    ],
+)
+def test_a_text_takes_so_many_parts(text: str, parts: int) -> None:
+    assert count_parts(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("raw", "digits", "country", "operator"),
+    [
+        ("79087964781", "79087964781", "RU", "TELE2"),
+        ("89087964782", "79087964782", "RU", "TELE2"),
+        ("+7 (908) 796-47-83", "79087964783", "RU", "TELE2"),
+        ("79131437355", "79131437355", "RU", "MTS"),
+        ("79261234567", "79261234567", "RU", "MEGAFON"),
+        ("79031234567", "79031234567", "RU", "BEELINE"),
+        ("79991234567", "79991234567", "RU", ""),
+        ("87011234567", "77011234567", "KZ", ""),
+        ("84912345678", "84912345678", "VN", ""),
+        ("375291234567", "375291234567", "BY", ""),
+        ("999123456789", "999123456789", "", ""),
+    ],
+)
+def test_a_phone_is_read_as(raw: str, digits: str, country: str, operator: str) -> None:
+    phone = read_phone(raw)
+    assert (phone.digits, phone.country, phone.operator) == (digits, country, operator)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [("", 108), (" ", 108), ("abc", 111), ("7908796478x", 111), ("١٢٣٤٥٦٧٨٩٠", 111), ("79087964", 215)]
+    + [("7" * 16, 215), ("74951234567", 213)],
+)
+def test_a_phone_is_refused_with(raw: str, code: int) -> None:
+    with pytest.raises(Refused) as refusal:
+        read_phone(raw)
+    assert refusal.value.code == code
+
+
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = (
+    b'--B\r\nContent-Disposition: form-data; name="note"\r\n\r\nx\r\n'
+    b'--B\r\nContent-Disposition: form-data; filename="name=.json"; name="json"\r\n\r\n{"a": "b+c\r\n"}\r\n--B--\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("request_", "document"),
+    [
+        ({"body": b"{}"}, b"{}"),
+        ({"body": b"{}", "content_type": FORM}, b"{}"),
+        ({"body": b"<?xml?><a/>", "content_type": "application/json"}, b"<?xml?><a/>"),
+        ({"body": b"{}", "query": b"json={1}"}, b"{}"),
+        ({"body": b"json=%7B%22a+b%22%7D", "content_type": FORM}, b'{"a b"}'),
+        ({"body": b"json=%7B%7D"}, b"{}"),
+        ({"body": b"x=1&xml=%3C%3Fxml", "content_type": f"{FORM}; charset=utf-8"}, b"<?xml"),
+        ({"body": MULTIPART, "content_type": 'multipart/form-data; boundary="B"'}, b'{"a": "b+c\r\n"}'),
+        ({"query": b"debug=a@b&json=%7B%7D", "method": "GET"}, b"{}"),
+        ({"query": b"debug=a@b", "method": "GET"}, b""),
+        ({"body": b" {}"}, b" {}"),
+    ],
+)
+def test_the_document_is_found(request_: dict[str, Any], document: bytes) -> None:
+    assert find_document(HttpRequest(**{"method": "POST", **request_})) == document
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/api2.php", "/api2.php"),
+        ("http://smspilot.ru/api2.php", "/api2.php"),
+        ("HTTPS://smspilot.ru:443/api2.php", "/api2.php"),
+        ("http://smspilot.ru", "/"),
+    ],
+)
+def test_a_target_may_be_a_whole_url(target: str, path: str) -> None:
+    assert path_of(target) == path
+
+
+class TestAccounts:
+    @pytest.mark.parametrize(
+        ("credentials", "code"),
+        [
+            ({"apikey": None}, "100"),
+            ({"apikey": ""}, "100"),
+            ({"apikey": "nonsense"}, "101"),
+            ({"apikey": 5}, "101"),
+            ({"apikey": None, "login": "a@example.com"}, "401"),
+            ({"apikey": None, "password": "x"}, "401"),
+            ({"apikey": None, "login": "nobody@example.com", "password": "x"}, "400"),
+            ({"apikey": None, "login": "a@example.com", "password": "wrong"}, "401"),
+            ({"apikey": None, "login": "a@example.com", "password": "secret"}, None),
+            ({}, None),
+        ],
+    )
+    def test_credentials_are_checked(
+        self, credentials: dict[str, Any], code: str | None, emulator: Emulator, desk: Any
+    ) -> None:
+        emulator.add_account(login="a@example.com", password="secret")
+        assert desk.code(info=True, **credentials) == code
+
+    def test_a_login_without_a_password_never_opens(self, emulator: Emulator, desk: Any) -> None:
+        emulator.add_account(login="a@example.com")
+        assert desk.code(info=True, apikey=None, login="a@example.com", password="x") == "401"
+
+    @pytest.mark.parametrize("code", [105, 106, 107, 122])
+    def test_a_blocked_account_says_why(self, code: int, emulator: Emulator, desk: Any) -> None:
+        emulator.account.blocked = code
+        assert desk.code(balance="rur") == str(code)
+
+    def test_only_allowed_addresses_may_ask(self, emulator: Emulator, desk: Any) -> None:
+        emulator.account.allowed_ips = ["127.0.0.1"]
+        assert desk.code(info=True) is None
+        emulator.account.allowed_ips = ["10.0.0.1"]
+        assert desk.code(info=True) == "113"
+
+    def test_each_has_money_and_messages_of_its_own(self, emulator: Emulator, desk: Any) -> None:
+        other = emulator.add_account()
+        assert other.id == 2
+        row = desk.send({"to": "79087964781", "text": "x"}, apikey=other.api_key)["send"][0]
+        assert emulator.account.balance == emulator.account.opening_balance
+        assert other.balance < other.opening_balance
+        assert desk.code(check=[{"server_id": row["server_id"]}]) == "302"
+        assert desk.code(check=[{"server_id": row["server_id"]}], apikey=other.api_key) is None
+        assert [message.account for message in emulator.messages] == [2]
+
+    def test_two_never_share_credentials(self, emulator: Emulator) -> None:
+        emulator.add_account(login="a@example.com", password="x")
+        for twin in ({"api_key": emulator.api_key}, {"login": "a@example.com"}):
+            with pytest.raises(ValueError, match="same key or login"):
+                emulator.add_account(**twin)
+
+    def test_the_first_one_may_be_given(self) -> None:
+        account = Account(login="a@example.com", password="x")
+        emulator = Emulator(account=account)
+        assert emulator.account is account
+        assert emulator.api_key == ""
+        assert Emulator(account=Account(trial=True), api_key="K" * 64).api_key == "K" * 64
+
+    def test_a_seed_repeats_the_key(self) -> None:
+        assert Emulator(seed=3).api_key == Emulator(seed=3).api_key != Emulator(seed=4).api_key
+        assert len(Emulator().api_key) == 64
+        assert Emulator().api_key != Emulator().api_key
+
+    def test_no_secret_is_shown(self, emulator: Emulator) -> None:
+        account = emulator.add_account(login="a@example.com", password="secret")
+        shown = repr(account) + repr(emulator.account)
+        assert "secret" not in shown
+        assert "a@example.com" not in shown
+        assert emulator.api_key not in shown

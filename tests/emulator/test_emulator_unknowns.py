@@ -1,0 +1,171 @@
+"""Each switch for what nobody knows does what it says, and nothing while it is off."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import httpx
+import pytest
+
+from smspilot_async.emulator import Clock, Emulator, Unknowns
+from smspilot_async.emulator._http import HttpRequest
+
+GOOD = [{"to": f"7908796478{digit}", "text": "x", "id": digit + 1} for digit in range(5)]
+BAD = {"to": "x", "text": "x"}
+
+
+def test_all_are_off_at_first(emulator: Emulator) -> None:
+    assert emulator.unknowns == Unknowns()
+
+
+def test_every_switch_is_documented() -> None:
+    assert all(f"{field.name}:" in (Unknowns.__doc__ or "") for field in attrs.fields(Unknowns))
+
+
+@pytest.mark.parametrize(("accepted", "code"), [(2, 241), (0, 112)])
+def test_partly_accepted_then_an_error(accepted: int, code: int, emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.partly_accepted = accepted
+    emulator.unknowns.partly_accepted_code = code
+    assert desk.code(send=GOOD) == str(code)
+    assert len(emulator.messages) == accepted
+    assert emulator.account.opening_balance - emulator.account.balance == accepted * Decimal("1.25")
+
+
+def test_a_packet_that_fits_is_accepted_whole(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.partly_accepted = 5
+    assert desk.code(send=GOOD) is None
+
+
+def test_rows_reordered(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.rows_reordered = True
+    ids = [row["id"] for row in desk.send(*GOOD)["send"]]
+    assert ids != [1, 2, 3, 4, 5]
+    assert sorted(ids) == [1, 2, 3, 4, 5]
+    assert [message.id for message in emulator.messages] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("missing", "left"), [(2, 3), (5, 0), (9, 0)])
+def test_rows_missing(missing: int, left: int, emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.rows_missing = missing
+    assert len(desk.send(*GOOD)["send"]) == left
+    assert len(emulator.messages) == 5
+
+
+def test_ids_zero(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.ids_zero = True
+    answer = desk.send(*GOOD)
+    assert {row["id"] for row in answer["send"]} == {0}
+    checked = desk.json(check=True, server_packet_id=answer["server_packet_id"])["check"]
+    assert {row["id"] for row in checked} == {0}
+    assert emulator.messages[0].id == 1
+
+
+def test_duplicate_phones_refused(emulator: Emulator, desk: Any) -> None:
+    rows = [{"to": "79087964781", "text": text} for text in "ab"]
+    assert [row["error"] for row in desk.send(*rows, test=1)["send"]] == [0, 0]
+    emulator.unknowns.duplicate_phones_refused = True
+    assert [row["error"] for row in desk.send(*rows)["send"]] == [0, 214]
+
+
+def test_check_lag(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.check_lag = timedelta(seconds=10)
+    server_id = desk.one()["server_id"]
+    emulator.clock.advance(seconds=9)
+    assert desk.status(server_id) == -2
+    emulator.clock.advance(seconds=1)
+    assert desk.status(server_id) == 1
+
+
+def test_one_bad_refuses_the_packet(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.one_bad_refuses_packet = True
+    assert desk.code(send=[*GOOD, BAD]) == "111"
+    assert emulator.messages == ()
+    assert desk.code(send=GOOD) is None
+
+
+def test_all_bad_refuses_the_packet(emulator: Emulator, desk: Any) -> None:
+    assert desk.code(send=[BAD]) is None
+    emulator.unknowns.all_bad_refuses_packet = True
+    assert desk.code(send=[BAD]) == "111"
+    assert desk.code(send=[BAD, GOOD[0]]) is None
+
+
+def test_error_status(emulator: Emulator) -> None:
+    emulator.unknowns.error_status = 400
+    assert emulator.exchange(HttpRequest(method="POST", body=b'{"info": true}')).status == 400
+
+
+def test_max_messages(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.max_messages = 4
+    assert desk.code(send=GOOD) == "240"
+    assert desk.code(send=GOOD[:4]) is None
+
+
+def test_max_bytes(emulator: Emulator) -> None:
+    emulator.unknowns.max_bytes = 10
+    reply = emulator.exchange(HttpRequest(method="POST", body=b'{"info": true}'))
+    assert (reply.status, reply.content_type[:9]) == (413, "text/html")
+
+
+def test_requests_per_second(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.requests_per_second = 2
+    assert [desk.code(balance="rur") for _ in range(2)] == [None, None]
+    reply = emulator.exchange(HttpRequest(method="POST", body=f'{{"apikey":"{emulator.api_key}","info":1}}'.encode()))
+    assert (reply.status, reply.headers) == (429, (("Retry-After", "1"),))
+    emulator.clock.advance(seconds=1)
+    assert desk.code(balance="rur") is None
+
+
+def test_messages_per_second(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.messages_per_second = 5
+    emulator.unknowns.limit_answer = 110
+    assert desk.code(send=GOOD, cost=1) is None
+    assert desk.code(send=GOOD) is None
+    assert desk.code(send=GOOD[:1]) == "110"
+    assert desk.code(balance="rur") is None
+    emulator.clock.advance(seconds=1)
+    assert desk.code(send=[{"to": "79087964789", "text": "y"}]) is None
+    assert len(emulator.messages) == 6
+
+
+async def test_connections_per_key(served: Emulator) -> None:
+    served.unknowns.connections_per_key = 1
+    question = {"apikey": served.api_key, "balance": "rur"}
+    async with httpx.AsyncClient(trust_env=False) as first, httpx.AsyncClient(trust_env=False) as second:
+        statuses = [(await client.post(served.url, json=question)).status_code for client in (first, first, second)]
+        assert statuses == [200, 200, 429]
+    async with httpx.AsyncClient(trust_env=False) as third:
+        served.drop_connections()
+        assert (await third.post(served.url, json=question)).status_code == 200
+
+
+@pytest.mark.parametrize(("zone", "shown"), [(None, "15:00"), (UTC, "12:00")])
+def test_modified_zone(zone: Any, shown: str, desk_of: Any) -> None:
+    emulator = Emulator(clock=Clock(datetime(2026, 1, 31, 12, tzinfo=UTC)))
+    if zone:
+        emulator.unknowns.modified_zone = zone
+    desk = desk_of(emulator)
+    row = desk.json(check=[{"server_id": desk.one()["server_id"]}])["check"][0]
+    assert row["modified"] == f"2026-01-31 {shown}:00"
+
+
+def test_https_callback_refused(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.https_callback_refused = True
+    assert desk.one(callback="https://example.com/x")["error"] == 260
+    assert desk.one(callback="http://example.com/x")["error"] == 0
+
+
+def test_a_reset_puts_everything_back(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.ids_zero = True
+    emulator.inbound("79087964781", "x")
+    desk.one()
+    emulator.refuse(code=223)
+    emulator.fail_next("*", "busy")
+    emulator.reset()
+    assert emulator.unknowns == Unknowns()
+    assert emulator.messages == emulator.test_messages == emulator.inbound_messages == ()
+    assert emulator.account.balance == emulator.account.opening_balance
+    assert desk.one(id=3)["id"] == 3
