@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 from smspilot_async import _clock, _settings
+from smspilot_async._detached import Ticket
 from smspilot_async._retry import Retry
 from smspilot_async._session import Session
 from smspilot_async._settings import Secret, Settings
@@ -34,7 +35,6 @@ from smspilot_async.wire import (
     Inbound,
     Info,
     RequestStyle,
-    Send,
     WireFormat,
 )
 
@@ -79,6 +79,11 @@ class Client:
         deadline: Seconds for a whole call, waiting and retries included; each call takes its own ``deadline=``.
         retry: How what may be repeated without harm is repeated; ``Retry(attempts=1)`` for never.
         rate_limit: Messages per second that sends may reach, at most.
+        packet_size: Messages in a packet, at most; 100 to 500 are fastest.
+        linger: Seconds that :meth:`send` may wait for company, counted from the first message of a packet. With 0 a
+            call waits for nobody: calls made in the same turn of the loop, or while no connection is free, share
+            packets.
+        max_pending: Messages that may queue in :meth:`send`; beyond it callers wait.
         debug_email: The gateway mails every request there, the key included (it warns).
         referral: A contract number that is credited.
         proxy: Its URL; left out, ``HTTPS_PROXY``, ``NO_PROXY`` and their like decide.
@@ -109,6 +114,9 @@ class Client:
         deadline: float = 25.0,
         retry: Retry | None = None,
         rate_limit: float | None = None,
+        packet_size: int = 100,
+        linger: float = 0.0,
+        max_pending: int = 10_000,
         debug_email: str | None = None,
         referral: int | str | None = None,
         proxy: str | None = None,
@@ -122,6 +130,8 @@ class Client:
         _settings.one_of("wire", wire, ("json", "xml"))
         _settings.one_of("request_style", request_style, ("body", "form", "query"))
         _settings.positive(max_connections=max_connections, timeout=timeout, deadline=deadline, rate_limit=rate_limit)
+        _settings.positive(packet_size=packet_size, max_pending=max_pending)
+        _settings.not_negative(linger=linger)
         _settings.check_sender(sender)
         check_proxy(proxy)
         self._settings = Settings(
@@ -136,6 +146,9 @@ class Client:
             deadline=deadline,
             retry=retry or Retry(),
             rate_limit=rate_limit,
+            packet_size=packet_size,
+            linger=linger,
+            max_pending=max_pending,
             parameters=_settings.parameters_from(debug_email, referral),
             proxy=proxy,
             ssl_context=ssl_context,
@@ -181,7 +194,7 @@ class Client:
             await session.aclose(timeout)
 
     async def flush(self) -> None:
-        """Wait for the answers of all sends that are under way in this event loop."""
+        """Let every message go that waits for company, and wait for the answers to all sends of this event loop."""
         await self._session().flush()
 
     def _session(self) -> Session:
@@ -252,11 +265,14 @@ class Client:
 
     async def send_message(self, message: Message, *, deadline: float | None = None) -> SentMessage:
         """Send one SMS that is already a :class:`Message`; the rest is as with :meth:`send`."""
-        packet = await self.send_packet([message], deadline=deadline)
-        sent = packet.messages[0]
-        if sent.failure is not None:
-            raise sent.failure
-        return sent
+        session = self._session()
+        until = self._clock.monotonic() + self._deadline(deadline)
+        outcome = await session.batcher.send(message, message.id or next(self._ids), until)
+        if isinstance(outcome, SmsPilotError):
+            raise outcome
+        if outcome.failure is not None:
+            raise outcome.failure
+        return outcome
 
     async def send_packet(
         self, messages: Iterable[Message], *, test: bool = False, deadline: float | None = None
@@ -280,8 +296,9 @@ class Client:
         """
         session = self._session()
         batch = self._batch(messages)
-        command = Send(batch, self._ids_for(batch), self._settings.sender, test or self._settings.test)
-        outcome = await session.send(command, self._deadline(deadline))
+        until = self._clock.monotonic() + self._deadline(deadline)
+        tickets = [Ticket(message, id_, until=until) for message, id_ in zip(batch, self._ids_for(batch), strict=True)]
+        outcome = await session.send_packet(tickets, test=test, until=until)
         if isinstance(outcome, SmsPilotError):
             raise outcome
         return outcome

@@ -11,10 +11,17 @@ import contextlib
 import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+
+class Timer(Protocol):
+    """Something that will happen, and can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off."""
 
 
 class Clock:
@@ -31,6 +38,10 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+    def call_at(self, when: float, call: Callable[[], object]) -> Timer:
+        """Call once :meth:`monotonic` has reached ``when``, in the running loop."""
+        return asyncio.get_running_loop().call_later(when - self.monotonic(), call)
 
     def timeout_at(self, when: float) -> contextlib.AbstractAsyncContextManager[object]:
         """Cancel the body and raise ``TimeoutError`` once :meth:`monotonic` has reached ``when``."""

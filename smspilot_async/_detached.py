@@ -1,9 +1,9 @@
 """Paid requests in tasks of their own.
 
 A request on the wire may already have been accepted, so its answer, with the ids to ask about later, is awaited
-whatever happens
-to the caller: a cancelled task, a ``wait_for``, a web client that went away. Measured: no shield survives a native
-``task.cancel()``, a task of its own does, if somebody holds on to it.
+whatever
+happens to the caller: a cancelled task, a ``wait_for``, a web client that went away. Measured: no shield survives a
+    native ``task.cancel()``, a task of its own does, if somebody holds on to it.
 """
 
 from __future__ import annotations
@@ -11,171 +11,427 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from typing import TYPE_CHECKING, Final
+import math
+from collections import deque
+from collections.abc import Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 
 import attrs
 
 from smspilot_async import _evidence
 from smspilot_async._retry import may_repeat
 from smspilot_async._transport import Progress
-from smspilot_async.errors import ConnectionFailed, GatewayBusy, GatewayError, OutcomeUnknown, Reason, SmsPilotError
-from smspilot_async.models import Accepted, Message, NotSent, Packet, Refused, SendResult, SentMessage, Unknown
+from smspilot_async.errors import (
+    ConnectionFailed,
+    GatewayBusy,
+    GatewayError,
+    MessageRefused,
+    OutcomeUnknown,
+    Reason,
+    SmsPilotError,
+)
+from smspilot_async.models import Accepted, NotSent, Packet, Refused, SentMessage, Unknown
+from smspilot_async.wire import Envelope, Send
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-
-    from smspilot_async._clock import Clock
+    from smspilot_async._clock import Clock, Timer
     from smspilot_async._session import Session
     from smspilot_async.hooks import Hooks
-    from smspilot_async.wire import Send
+    from smspilot_async.models import Message, SendResult
 
+Item = TypeVar("Item")
 logger: Final = logging.getLogger("smspilot_async")
 
 # The loop itself holds tasks weakly: a client that is dropped in mid-air must not take its requests along.
 _held: Final[set[asyncio.Task[None]]] = set()
+# Refusals that a message may owe to its company in the packet: the same phone twice, a trial account's two at a time.
+_WORTH_A_PACKET_OF_ITS_OWN: Final = frozenset({214, 242})
 
 
-class PaidSend:
-    """One packet on its way, with all its attempts: it ends in a packet or an error, never in an exception.
+class Ticket:
+    """One message on its way through the client, from the caller's hand to a result.
 
     Args:
-        session: Makes the attempts.
-        command: The packet.
+        message: The message.
+        id: The number it travels under.
         until: No attempt begins after this moment, in the clock's monotonic seconds.
-        hooks: Hear of every message's result.
+        waiter: What its caller waits for, if it waits for this message alone. Cancelled, it takes the message back as
+            long as that has not left.
+
+    Attributes:
+        outcome: What became of it, once that is settled: the gateway's answer about it, or why there is none.
+        row: The last answer about it, also while it is being sent again.
+        error: The last reason why there was no answer about it.
+        is_withdrawn: Its caller takes it back, if it has not left.
+        is_told: The hooks have heard of its outcome.
+        queued_at: When it began to wait for company, in the clock's monotonic seconds.
     """
 
-    def __init__(self, session: Session, command: Send, *, until: float, hooks: Sequence[Hooks]) -> None:
+    __slots__ = (
+        "attempts",
+        "error",
+        "id",
+        "is_told",
+        "is_withdrawn",
+        "message",
+        "outcome",
+        "queued_at",
+        "row",
+        "until",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        message: Message,
+        id: int,  # noqa: A002 - the gateway's own word for it
+        *,
+        until: float = math.inf,
+        waiter: asyncio.Future[SentMessage | SmsPilotError] | None = None,
+    ) -> None:
+        self.message = message
+        self.id = id
         self.until = until
-        self.command = command
-        self.outcome: asyncio.Future[Packet | SmsPilotError] = asyncio.get_running_loop().create_future()
+        self.waiter = waiter
+        self.attempts = 0
+        self.is_withdrawn = False
+        self.is_told = False
+        self.queued_at = 0.0
+        self.outcome: SentMessage | SmsPilotError | None = None
+        self.row: SentMessage | None = None
+        self.error: SmsPilotError | None = None
+
+    @property
+    def is_taken_back(self) -> bool:
+        """Its caller does not want it sent any more."""
+        return self.is_withdrawn or (self.waiter is not None and self.waiter.cancelled())
+
+    def settle(self, outcome: SentMessage | SmsPilotError) -> None:
+        """Say what became of it."""
+        self.outcome = outcome
+        self.tell(outcome)
+
+    def tell(self, outcome: SentMessage | SmsPilotError) -> None:
+        """Answer its caller, which may be before it is settled."""
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(outcome)
+
+    def give_up(self) -> None:
+        """Settle it with what the last attempt brought, or, if there was none, as not sent."""
+        self.settle(self.row or self.error or _not_sent(self.id))
+
+    def result(self) -> SendResult[Message]:
+        """Tell what became of it, for those who handle results and not exceptions."""
+        return result_of(self.message, self.outcome)
+
+    def as_row(self) -> SentMessage:
+        """Tell what became of it as a row of a packet."""
+        if isinstance(self.outcome, SentMessage):
+            return self.outcome
+        return SentMessage(id=self.id, failure=self.outcome)
+
+
+def _not_sent(id_: int) -> ConnectionFailed:
+    text = f"send of message {id_}: taken back, or out of time, before it left. Nothing was sent."
+    return ConnectionFailed(text, command="send", message_id=id_)
+
+
+def _about(error: SmsPilotError, id_: int) -> SmsPilotError:
+    """Make each caller an error of its own, since each raises it."""
+    mine = copy(error)
+    mine.message_id = id_
+    return mine
+
+
+def _past_deadline(tickets: Sequence[Ticket]) -> OutcomeUnknown:
+    command = Send([ticket.message for ticket in tickets], [ticket.id for ticket in tickets])
+    return _evidence.unknown(command, Reason.DEADLINE, "no answer before the deadline; hooks will hear the result")
+
+
+def result_of(item: Item, outcome: SentMessage | SmsPilotError | None) -> SendResult[Item]:
+    """Turn what became of a message into its result, with the caller's own object in it."""
+    if isinstance(outcome, SentMessage):
+        if outcome.failure is None:
+            return Accepted(item, outcome)
+        if isinstance(outcome.failure, OutcomeUnknown):
+            return Unknown(item, outcome.failure, outcome)
+        return Refused(item, outcome.failure, outcome)
+    if isinstance(outcome, OutcomeUnknown):
+        return Unknown(item, outcome)
+    return Refused(item, outcome) if isinstance(outcome, GatewayError) else NotSent(item, outcome)
+
+
+@attrs.define
+class _Group:
+    """Messages that go in one request.
+
+    Attributes:
+        tried_before: The gateway may have seen them in an earlier request.
+        not_before: When to send them, in the clock's monotonic seconds.
+    """
+
+    tickets: Sequence[Ticket]
+    tried_before: bool = False
+    not_before: float = 0.0
+
+
+class Delivery:
+    """A packet on its way, with everything that comes of it: it ends when each of its messages is settled.
+
+    Args:
+        session: The client's life in this loop.
+        tickets: The messages.
+        test: Let the gateway accept them without handing them to operators.
+        may_split: Send messages again apart, if the gateway refuses the packet because of one of them.
+        spare: It may not use the connections that are kept for sends.
+        has_slot: A place for its first request was taken already.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        tickets: Sequence[Ticket],
+        *,
+        test: bool = False,
+        may_split: bool = True,
+        spare: bool = False,
+        has_slot: bool = False,
+    ) -> None:
+        self.tickets = tickets
+        self.packet: Packet | None = None
+        self.last_error: SmsPilotError | None = None
+        self.has_begun = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session = session
-        self._hooks = hooks
+        self._test = test
+        self._may_split = may_split
+        self._spare = spare
+        self._has_slot = has_slot
+        self._groups = deque([_Group(tickets)])
         self._progress: Progress | None = None
-        self._is_abandoned = False
-        self._has_begun = False
-        self._error: SmsPilotError | None = None
-        self._packet: Packet | None = None
-        self._rows: dict[int, SentMessage] = {}
+        self._on_the_wire: Sequence[Ticket] = ()
+        self._timer: Timer | None = None
 
     @property
     def is_on_the_wire(self) -> bool:
-        """An attempt has a connection, and waits for its answer."""
+        """A request has a connection, and waits for its answer."""
         return self._progress is not None and self._progress.has_connection
 
-    def abandon(self, task: asyncio.Task[None]) -> None:
-        """Nobody waits for it any more: take it back, or, if it is on the wire, begin no further attempt."""
-        self._is_abandoned = True
-        if self._has_begun and not self.is_on_the_wire:
-            task.cancel()
+    def past_deadline(self) -> OutcomeUnknown:
+        """Make the error for a caller whose time is up while the packet is on the wire."""
+        return _past_deadline(self.tickets)
+
+    def withdraw(self) -> None:
+        """Take back whatever has not left, and send nothing again."""
+        for ticket in self.tickets:
+            ticket.is_withdrawn = True
 
     async def run(self) -> None:
-        """Make the attempts, and tell the outcome to the caller first and then to the hooks."""
-        self._has_begun = True
+        """Send it, as often and in as many pieces as it takes; never raises."""
+        self.has_begun = True
+        self._watch_deadlines()
         try:
-            if not self._is_abandoned:
-                await self._attempts()
+            while self._groups:
+                await self._send(self._groups.popleft())
+                await self._tell_hooks()
         except asyncio.CancelledError:
-            self._cut_short()
-        outcome = self._outcome()
-        self._log(outcome)
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
-        for result in self._results(outcome):
-            for hook in self._hooks:
-                await _tell(hook, result)
-
-    # --- attempts --------------------------------------------------------------------------------
-
-    async def _attempts(self) -> None:
-        pending, tried_before, attempt = self.command, False, 0
-        while True:
-            attempt += 1
-            self._progress = Progress()
-            answer = await self._session.attempt(
-                pending, until=self.until, progress=self._progress, tried_before=tried_before
-            )
-            self._progress = None
-            again = self._take(pending, answer)
-            if again is None or self._is_abandoned:
-                return
-            pending, error = again
-            tried_before = tried_before or not isinstance(error, ConnectionFailed)
-            if not await self._session.pause(attempt, error, self.until):
-                return
-
-    def _take(self, pending: Send, answer: Packet | SmsPilotError) -> tuple[Send, SmsPilotError] | None:
-        """Take in what an attempt brought, and tell what to try again and why, if anything."""
-        if isinstance(answer, SmsPilotError):
-            self._error = answer
-            self._explain(pending, answer)
-            return (pending, answer) if may_repeat(pending, answer) else None
-        self._rows |= {row.id: row for row in answer.messages if row.id is not None}
-        self._packet = answer if self._packet is None else _joined(self._packet, answer)
-        busy = [row for row in answer.messages if isinstance(row.failure, GatewayBusy)]
-        if not busy:
-            return None
-        error = busy[0].failure
-        assert error is not None  # noqa: S101 - it is a GatewayBusy
-        return _only(pending, {row.id for row in busy}), error
-
-    def _explain(self, pending: Send, error: SmsPilotError) -> None:
-        """Messages that were sent again apart, and failed again, failed for this reason; not having left is none."""
-        if self._packet is None or isinstance(error, ConnectionFailed):
-            return
-        for id_ in pending.ids:
-            self._rows[id_] = attrs.evolve(self._rows[id_], failure=error)
-
-    def _cut_short(self) -> None:
-        """End it, cancelled: by a caller before it left, or by the end of the loop while it was on the wire."""
-        if self._progress is None or self._progress.nothing_left:
-            return
-        lost = _evidence.unknown(self.command, Reason.CANCELLED, "cancelled while it was on the wire")
-        self._error = lost
-        self._explain(_only(self.command, set(self.command.ids) - set(self._settled_ids())), lost)
-
-    def _withdrawn(self) -> ConnectionFailed:
-        return ConnectionFailed("send: taken back before it left. Nothing was sent.", **_evidence.about(self.command))
+            self._cut_short("cancelled while it was on the wire")
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not turn into a claim that nothing was sent
+            self._cut_short(f"a fault of this library, {type(error).__name__}")
+        self.end()
+        self._log()
+        await self._tell_hooks()
 
     def end(self) -> None:
-        """Make sure that nobody waits for ever, even if the loop ended before the first step."""
-        if not self.outcome.done():
-            self.outcome.set_result(self._withdrawn())
+        """Make sure that nobody waits for ever; a task may be cancelled before its first step."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for ticket in self.tickets:
+            if ticket.outcome is None:
+                ticket.give_up()
+        self._release()
+        if not self.done.done():
+            self.done.set_result(None)
 
-    def _settled_ids(self) -> Iterator[int]:
-        return (id_ for id_, row in self._rows.items() if not isinstance(row.failure, GatewayBusy))
+    def outcome(self) -> Packet | SmsPilotError:
+        """Put together what became of a whole packet: an answer, or, if there was none about any message, an error."""
+        if self.packet is None:
+            return self.last_error or next(ticket.outcome for ticket in self.tickets if _is_error(ticket.outcome))
+        return attrs.evolve(self.packet, messages=tuple(ticket.as_row() for ticket in self.tickets))
 
-    def _outcome(self) -> Packet | SmsPilotError:
-        if self._packet is not None:
-            return attrs.evolve(self._packet, messages=tuple(self._rows[id_] for id_ in self.command.ids))
-        return self._error or self._withdrawn()
+    # --- one request -----------------------------------------------------------------------------
+
+    async def _send(self, group: _Group) -> None:
+        if not self._has_wanted(group) or not await self._wait_for_turn(group) or not self._has_wanted(group):
+            self._release()
+            return
+        session = self._session
+        messages = [ticket.message for ticket in group.tickets]
+        command = Send(messages, [ticket.id for ticket in group.tickets], session.sender, self._test)
+        envelope = session.write(command)
+        if not isinstance(envelope, Envelope):
+            self._release()
+            self._take_error(command, group, envelope)
+        elif envelope.is_too_large and len(group.tickets) > 1:
+            self._put_first(_halves(group, tried_before=group.tried_before))
+        else:
+            await self._exchange(command, group, envelope)
+
+    async def _exchange(self, command: Send, group: _Group, envelope: Envelope) -> None:
+        self._on_the_wire, self._progress = group.tickets, Progress()
+        reply = await self._session.exchange(command, envelope, self._progress)
+        self._release()
+        now = self._session.clock.now()
+        answer = _evidence.interpret(command, reply, now=now, tried_before=group.tried_before)
+        if isinstance(answer, Packet):
+            self._take_rows(command, group, answer)
+        else:
+            self._take_error(command, group, answer)
+        self._on_the_wire, self._progress = (), None
+
+    async def _wait_for_turn(self, group: _Group) -> bool:
+        session = self._session
+        delay = group.not_before - session.clock.monotonic()
+        if delay > 0:
+            self._release()
+            await session.clock.sleep(delay)
+        if not self._has_slot:
+            await session.slots.acquire(spare=self._spare)
+            self._has_slot = True
+        return await session.rate.wait(len(group.tickets), max(ticket.until for ticket in group.tickets))
+
+    def _release(self) -> None:
+        if self._has_slot:
+            self._has_slot = False
+            self._session.slots.release(spare=self._spare)
+
+    def _has_wanted(self, group: _Group) -> bool:
+        """Drop what was settled or taken back meanwhile, or is out of time."""
+        now = self._session.clock.monotonic()
+        for ticket in group.tickets:
+            if ticket.outcome is None and (ticket.is_taken_back or ticket.until <= now):
+                ticket.give_up()
+        group.tickets = [ticket for ticket in group.tickets if ticket.outcome is None]
+        return bool(group.tickets)
+
+    def _put_first(self, groups: Sequence[_Group]) -> None:
+        self._groups.extendleft(reversed(groups))
+
+    # --- what an answer means for each message ---------------------------------------------------
+
+    def _take_rows(self, command: Send, group: _Group, packet: Packet) -> None:
+        self.packet = packet if self.packet is None else _joined(self.packet, packet)
+        busy: list[Ticket] = []
+        for ticket, row in zip(group.tickets, packet.messages, strict=True):
+            ticket.row = row
+            if row.failure is None:
+                ticket.settle(row)
+            elif isinstance(row.failure, GatewayBusy):
+                busy.append(ticket)
+            elif self._deserves_its_own_packet(group, row):
+                self._put_first([_Group([ticket], tried_before=group.tried_before)])
+            else:
+                ticket.settle(row)
+        if busy:
+            failure = busy[0].row.failure if busy[0].row else None
+            assert failure is not None  # noqa: S101 - it is a GatewayBusy
+            self._repeat(command, busy, failure, tried_before=True)
+
+    def _deserves_its_own_packet(self, group: _Group, row: SentMessage) -> bool:
+        return self._may_split and len(group.tickets) > 1 and row.error in _WORTH_A_PACKET_OF_ITS_OWN
+
+    def _take_error(self, command: Send, group: _Group, error: SmsPilotError) -> None:
+        if isinstance(error, MessageRefused) and self._may_split and len(group.tickets) > 1:
+            # The gateway refused all because of one, and does not say which.
+            self._put_first(_halves(group, tried_before=True))
+            return
+        self.last_error = error
+        tried_before = group.tried_before or not isinstance(error, ConnectionFailed)
+        self._repeat(command, group.tickets, error, tried_before=tried_before)
+
+    def _repeat(self, command: Send, tickets: Sequence[Ticket], error: SmsPilotError, *, tried_before: bool) -> None:
+        """Send messages again later, if that can do no harm and there is time; else settle them with this error."""
+        clock, retry = self._session.clock, self._session.retry
+        again: list[Ticket] = []
+        wanted = may_repeat(command, error)
+        not_before = clock.monotonic() + retry.delay(tickets[0].attempts + 1, error) if wanted else math.inf
+        for ticket in tickets:
+            ticket.attempts += 1
+            ticket.error = error
+            if wanted and ticket.attempts < retry.attempts and not_before < ticket.until and not ticket.is_taken_back:
+                again.append(ticket)
+            else:
+                self._settle(ticket, error, alone=len(tickets) == 1)
+        if again:
+            self._groups.append(_Group(again, tried_before=tried_before, not_before=not_before))
+
+    def _settle(self, ticket: Ticket, error: SmsPilotError, *, alone: bool) -> None:
+        """Settle with an error; a message that was refused before, and then did not leave again, stays refused."""
+        if ticket.row is None:
+            ticket.settle(error if alone or ticket.waiter is None else _about(error, ticket.id))
+        elif isinstance(error, ConnectionFailed) or error is ticket.row.failure:
+            ticket.settle(ticket.row)
+        else:
+            ticket.settle(attrs.evolve(ticket.row, failure=_about(error, ticket.id)))
+
+    def _cut_short(self, detail: str) -> None:
+        """End it before its time, as when the loop ends: what is on the wire may have been sent."""
+        if self._progress is None or self._progress.nothing_left:
+            return
+        tickets = [ticket for ticket in self._on_the_wire if ticket.outcome is None]
+        command = Send([ticket.message for ticket in tickets], [ticket.id for ticket in tickets])
+        self.last_error = lost = _evidence.unknown(command, Reason.CANCELLED, detail)
+        for ticket in tickets:
+            self._settle(ticket, lost, alone=len(tickets) == 1)
+
+    # --- deadlines -------------------------------------------------------------------------------
+
+    def _watch_deadlines(self) -> None:
+        waiting = [ticket.until for ticket in self.tickets if ticket.waiter is not None and not ticket.waiter.done()]
+        earliest = min(waiting, default=math.inf)
+        if earliest < math.inf:
+            self._timer = self._session.clock.call_at(earliest, self._expire)
+
+    def _expire(self) -> None:
+        """Answer those callers whose time is up; what is on the wire goes on without them."""
+        now = self._session.clock.monotonic()
+        left = set(self._on_the_wire) if self.is_on_the_wire else set()
+        for ticket in self.tickets:
+            if ticket.outcome is not None or ticket.until > now:
+                continue
+            if ticket in left:
+                ticket.tell(_past_deadline([ticket]))
+            else:
+                ticket.give_up()
+        self._watch_deadlines()
 
     # --- telling ---------------------------------------------------------------------------------
 
-    def _results(self, outcome: Packet | SmsPilotError) -> Iterator[SendResult[Message]]:
-        if not self._hooks:
+    async def _tell_hooks(self) -> None:
+        hooks = self._session.hooks
+        if not hooks:
             return
-        for position, message in enumerate(self.command.messages):
-            if isinstance(outcome, Packet):
-                yield result_of(message, outcome.messages[position])
-            else:
-                yield failed(message, outcome)
+        for ticket in self.tickets:
+            if ticket.outcome is None or ticket.is_told:
+                continue
+            ticket.is_told = True
+            for hook in hooks:
+                await _tell(hook, ticket.result())
 
-    def _log(self, outcome: Packet | SmsPilotError) -> None:
-        if isinstance(outcome, OutcomeUnknown):
-            logger.warning("packet of %d: outcome unknown (%s)", self.command.size, outcome.reason)
-        elif isinstance(outcome, GatewayError):
-            logger.warning("packet of %d: refused with %s", self.command.size, outcome.code)
-        elif isinstance(outcome, SmsPilotError):
-            logger.warning("packet of %d: not sent (%s)", self.command.size, type(outcome).__name__)
-        elif outcome.refused or outcome.unknown:
-            counts = self.command.size, len(outcome.refused), len(outcome.unknown)
-            logger.warning("packet of %d: %d refused, %d unknown", *counts)
+    def _log(self) -> None:
+        reasons = {_reason(ticket.outcome) for ticket in self.tickets} - {""}
+        if reasons:
+            logger.warning("packet of %d: %s", len(self.tickets), ", ".join(sorted(reasons)))
 
 
-def _only(command: Send, ids: Collection[int | None]) -> Send:
-    kept = [(message, id_) for message, id_ in zip(command.messages, command.ids, strict=True) if id_ in ids]
-    return attrs.evolve(command, messages=[message for message, _ in kept], ids=[id_ for _, id_ in kept])
+def _is_error(outcome: SentMessage | SmsPilotError | None) -> TypeGuard[SmsPilotError]:
+    return isinstance(outcome, SmsPilotError)
+
+
+def _halves(group: _Group, *, tried_before: bool) -> list[_Group]:
+    middle = len(group.tickets) // 2
+    return [_Group(half, tried_before) for half in (group.tickets[:middle], group.tickets[middle:])]
 
 
 def _joined(first: Packet, then: Packet) -> Packet:
@@ -183,22 +439,14 @@ def _joined(first: Packet, then: Packet) -> Packet:
     return attrs.evolve(first, balance=then.balance, cost=cost)
 
 
-def result_of(message: Message, sent: SentMessage) -> SendResult[Message]:
-    """Turn the answer about one message into its result."""
-    if sent.failure is None:
-        return Accepted(message, sent)
-    if isinstance(sent.failure, OutcomeUnknown):
-        return Unknown(message, sent.failure, sent)
-    return Refused(message, sent.failure, sent)
-
-
-def failed(message: Message, error: SmsPilotError) -> SendResult[Message]:
-    """Turn the failure of a whole packet into the result of one of its messages."""
-    if isinstance(error, OutcomeUnknown):
-        return Unknown(message, error)
-    if isinstance(error, GatewayError):
-        return Refused(message, error)
-    return NotSent(message, error)
+def _reason(outcome: SentMessage | SmsPilotError | None) -> str:
+    """Say in a word why a message was not accepted; nothing of the message."""
+    failure = outcome.failure if isinstance(outcome, SentMessage) else outcome
+    if isinstance(failure, OutcomeUnknown):
+        return f"outcome unknown ({failure.reason})"
+    if isinstance(failure, GatewayError):
+        return f"refused ({failure.code})"
+    return "" if failure is None else f"not sent ({type(failure).__name__})"
 
 
 async def _tell(hook: Hooks, result: SendResult[Message]) -> None:
@@ -211,54 +459,53 @@ async def _tell(hook: Hooks, result: SendResult[Message]) -> None:
 
 
 class Detached:
-    """The paid requests of one event loop."""
+    """The deliveries of one event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._tasks: dict[asyncio.Task[None], PaidSend] = {}
+        self._deliveries: dict[asyncio.Task[None], Delivery] = {}
 
-    async def run(self, send: PaidSend) -> Packet | SmsPilotError:
-        """Start it, and wait for its outcome until its deadline.
-
-        A caller that is cancelled, or out of time, takes its message back while it still queues; once it is on the
-        wire it goes on alone.
-        """
-        task = self._start(send)
-        try:
-            async with self._clock.timeout_at(send.until):
-                await asyncio.wait({send.outcome})
-        except TimeoutError:
-            send.abandon(task)
-            if send.is_on_the_wire:
-                detail = "no answer before the deadline; hooks will hear the result"
-                return _evidence.unknown(send.command, Reason.DEADLINE, detail)
-            await asyncio.wait({send.outcome})
-        except asyncio.CancelledError:
-            send.abandon(task)
-            raise
-        return send.outcome.result()
-
-    def _start(self, send: PaidSend) -> asyncio.Task[None]:
-        task = asyncio.create_task(send.run(), name=f"smspilot send of {send.command.size}")
-        self._tasks[task] = send
+    def start(self, delivery: Delivery) -> asyncio.Task[None]:
+        """Let a delivery run until it is done, whatever becomes of its caller."""
+        task = asyncio.create_task(delivery.run(), name=f"smspilot packet of {len(delivery.tickets)}")
+        self._deliveries[task] = delivery
         _held.add(task)
         task.add_done_callback(self._forget)
         return task
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task).end()
+        self._deliveries.pop(task).end()
         _held.discard(task)
 
-    async def settle(self, timeout: float | None) -> None:  # noqa: ASYNC109 - a public promise of Client.aclose
-        """Wait for all of them; those not done after ``timeout`` seconds are ended, and report what is known."""
-        tasks = set(self._tasks) - {asyncio.current_task()}  # a hook may flush
-        if not tasks:
-            return
-        if timeout is not None:
-            try:
-                async with self._clock.timeout_at(self._clock.monotonic() + timeout):
-                    await asyncio.wait(tasks)
-            except TimeoutError:
-                for task in tasks:
-                    task.cancel()
-        await asyncio.wait(tasks)
+    async def run(self, delivery: Delivery, until: float) -> Packet | SmsPilotError:
+        """Start it, and wait for its outcome until a deadline.
+
+        A caller that is cancelled, or out of time, takes back what still queues; what is on the wire goes on alone.
+        """
+        task = self.start(delivery)
+        try:
+            async with self._clock.timeout_at(until):
+                await asyncio.wait({delivery.done})
+        except TimeoutError:
+            if delivery.is_on_the_wire:
+                delivery.withdraw()
+                return delivery.past_deadline()
+            self._take_back(delivery, task)
+        except asyncio.CancelledError:
+            self._take_back(delivery, task)
+            raise
+        return delivery.outcome()
+
+    def _take_back(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+        delivery.withdraw()
+        if not delivery.is_on_the_wire:
+            for ticket in delivery.tickets:
+                if ticket.outcome is None:
+                    ticket.give_up()
+            if delivery.has_begun:
+                task.cancel()
+
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """Those that are under way, but for the one that asks: a hook may flush."""
+        return set(self._deliveries) - {asyncio.current_task()}

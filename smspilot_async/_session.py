@@ -1,29 +1,33 @@
-"""Everything of a client that belongs to one event loop: connections, the rate limit, requests under way, retries."""
+"""Everything of a client that belongs to one event loop: connections, limits, the queue, retries, what is under way."""
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import asyncio
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from smspilot_async import _evidence
-from smspilot_async._detached import Detached, PaidSend
+from smspilot_async._batching import Batcher
+from smspilot_async._detached import Delivery, Detached, Ticket
 from smspilot_async._rate import RateLimit
 from smspilot_async._retry import may_repeat
-from smspilot_async._transport import Progress, Transport
+from smspilot_async._slots import Slots
+from smspilot_async._transport import Progress, Reply, Transport
 from smspilot_async.errors import ConnectionFailed, SmsPilotError
-from smspilot_async.wire import Envelope, Send, encode, wrap
+from smspilot_async.wire import Envelope, encode, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from smspilot_async._clock import Clock
     from smspilot_async._settings import Settings
+    from smspilot_async._transport import Failure
     from smspilot_async.hooks import Hooks
     from smspilot_async.models import Packet
     from smspilot_async.wire import Command
 
 Answer = TypeVar("Answer")
-logger: Final = logging.getLogger("smspilot_async")
 
 
 class Session:
@@ -31,11 +35,19 @@ class Session:
 
     def __init__(self, settings: Settings, hooks: Sequence[Hooks], clock: Clock) -> None:
         self.clock = clock
+        self.hooks = hooks
         self.retry = settings.retry
+        self.sender = settings.sender
+        self.test = settings.test
+        self.slots = Slots(settings.max_connections)
+        self.rate = RateLimit(settings.rate_limit, clock)
+        self.detached = Detached(clock)
+        self.batcher = Batcher(
+            self, packet_size=settings.packet_size, linger=settings.linger, max_pending=settings.max_pending
+        )
+        self.gateway_date: datetime | None = None
+        """The gateway's own time, as its last answer told it; aware, UTC."""
         self._settings = settings
-        self._hooks = hooks
-        self._detached = Detached(clock)
-        self._rate = RateLimit(settings.rate_limit, clock)
         self._transport = Transport(
             url=settings.url,
             max_connections=settings.max_connections,
@@ -46,56 +58,55 @@ class Session:
             clock=clock,
         )
 
-    async def ask(self, command: Command[Answer], deadline: float) -> Answer | SmsPilotError:
-        """Ask something that costs nothing, in the caller's task, with retries, for ``deadline`` seconds at most."""
-        until = self.clock.monotonic() + deadline
-        for attempt in range(1, self.retry.attempts + 1):
-            answer = await self.attempt(command, until=until, answer_until=until, progress=Progress())
-            if not isinstance(answer, SmsPilotError) or not may_repeat(command, answer):
-                break
-            if not await self.pause(attempt, answer, until):
-                break
-        return answer
+    # --- asking, for nothing ---------------------------------------------------------------------
 
-    async def send(self, command: Send, deadline: float) -> Packet | SmsPilotError:
-        """Send a packet in a task of its own, which goes on when the caller does not."""
-        until = self.clock.monotonic() + deadline
-        return await self._detached.run(PaidSend(self, command, until=until, hooks=self._hooks))
-
-    async def attempt(
-        self,
-        command: Command[Answer],
-        *,
-        until: float,
-        progress: Progress,
-        answer_until: float | None = None,
-        tried_before: bool = False,
-    ) -> Answer | SmsPilotError:
-        """Make one attempt: write, exchange, judge.
+    async def ask(self, command: Command[Answer], deadline: float, *, spare: bool = False) -> Answer | SmsPilotError:
+        """Ask something that costs nothing, in the caller's task, with retries, for ``deadline`` seconds at most.
 
         Args:
             command: What to ask.
-            until: How long it may wait before it leaves, in the clock's monotonic seconds.
-            progress: Tells a caller that cancels how far it came.
-            answer_until: How long to wait for the answer; the request's own time-out holds besides.
-            tried_before: Whether an earlier attempt of this send reached the gateway.
+            deadline: Seconds.
+            spare: It may not use the connections that are kept for sends.
         """
-        if isinstance(command, Send) and not await self._rate.wait(command.size, until):
-            detail = f"{command.name}: the rate limit leaves no room before the deadline. Nothing was sent."
-            return ConnectionFailed(detail, **_evidence.about(command))
-        envelope = self._write(command)
+        until = self.clock.monotonic() + deadline
+        attempt = 0
+        while True:
+            attempt += 1
+            answer = await self._ask_once(command, until, spare=spare)
+            if not isinstance(answer, SmsPilotError) or not may_repeat(command, answer):
+                return answer
+            delay = self.retry.delay(attempt, answer)
+            if attempt >= self.retry.attempts or self.clock.monotonic() + delay >= until:
+                return answer
+            await self.clock.sleep(delay)
+
+    async def _ask_once(self, command: Command[Answer], until: float, *, spare: bool) -> Answer | SmsPilotError:
+        envelope = self.write(command)
         if not isinstance(envelope, Envelope):
             return envelope
-        result = await self._transport.exchange(
-            envelope,
-            largest=command.largest_answer,
-            queue_until=until,
-            answer_until=answer_until,
-            progress=progress,
-        )
-        return _evidence.interpret(command, result, now=self.clock.now(), tried_before=tried_before)
+        if not await self._slot_before(until, spare=spare):
+            detail = f"{command.name}: no connection was free in time. Nothing was sent; it can be tried again."
+            return ConnectionFailed(detail, **_evidence.about(command))
+        try:
+            reply = await self.exchange(command, envelope, Progress(), until)
+        finally:
+            self.slots.release(spare=spare)
+        return _evidence.interpret(command, reply, now=self.clock.now())
 
-    def _write(self, command: Command[Any]) -> Envelope | ConnectionFailed:
+    async def _slot_before(self, until: float, *, spare: bool) -> bool:
+        if self.slots.take(spare=spare):
+            return True
+        try:
+            async with self.clock.timeout_at(until):
+                await self.slots.acquire(spare=spare)
+        except TimeoutError:
+            return False
+        return True
+
+    # --- one request -----------------------------------------------------------------------------
+
+    def write(self, command: Command[Any]) -> Envelope | ConnectionFailed:
+        """Write a command down as an HTTP request, with the key of this moment."""
         settings = self._settings
         try:
             credentials = settings.credentials()
@@ -112,25 +123,65 @@ class Session:
         detail = f"{command.name}: api_key() gave no usable key ({reason}). Nothing was sent."
         return ConnectionFailed(detail, **_evidence.about(command))
 
-    async def pause(self, attempt: int, error: SmsPilotError, until: float) -> bool:
-        """Wait before the next attempt; ``False`` if there is none, or no time for it."""
-        if attempt >= self.retry.attempts:
-            return False
-        delay = self.retry.delay(attempt, error)
-        if self.clock.monotonic() + delay >= until:
-            return False
-        await self.clock.sleep(delay)
-        return True
+    async def exchange(
+        self, command: Command[Any], envelope: Envelope, progress: Progress, answer_until: float | None = None
+    ) -> Reply | Failure:
+        """Make one HTTP exchange; the caller holds a place in ``slots``.
+
+        Args:
+            command: What is asked, for the size of its answer.
+            envelope: The same, written down.
+            progress: Tells a caller that cancels how far it came.
+            answer_until: How long to wait for the answer, in the clock's monotonic seconds; the time-out holds besides.
+        """
+        reply = await self._transport.exchange(
+            envelope, largest=command.largest_answer, progress=progress, answer_until=answer_until
+        )
+        if isinstance(reply, Reply) and reply.date:
+            self.gateway_date = _http_date(reply.date) or self.gateway_date
+        return reply
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    async def send_packet(self, tickets: Sequence[Ticket], *, test: bool, until: float) -> Packet | SmsPilotError:
+        """Send messages in one request, which goes on when the caller does not."""
+        delivery = Delivery(self, tickets, test=test or self.test, may_split=False)
+        return await self.detached.run(delivery, until)
 
     async def flush(self) -> None:
-        """Wait for the answers to all paid requests that are under way now."""
-        await self._detached.settle(None)
+        """Let everything go that waits, and wait for the answers to all of it."""
+        await self.batcher.drain()
+
+    # --- the end ---------------------------------------------------------------------------------
 
     async def aclose(self, timeout: float | None) -> None:  # noqa: ASYNC109 - a public promise of Client.aclose
-        """Wait for paid requests, at most ``timeout`` seconds, and close all connections."""
-        await self._detached.settle(timeout)
+        """Send what waits, wait for the answers, at most ``timeout`` seconds, and close all connections."""
+        if timeout is None:
+            await self.batcher.drain()
+        else:
+            try:
+                async with self.clock.timeout_at(self.clock.monotonic() + timeout):
+                    await self.batcher.drain()
+            except TimeoutError:
+                await self._cut_short()
+        self.batcher.stop()
         await self._transport.aclose()
+
+    async def _cut_short(self) -> None:
+        """What queues is not sent; what is on the wire may have been."""
+        self.batcher.give_up()
+        while tasks := self.detached.tasks:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     def abandon(self) -> None:
         """Let go of what a dead event loop left behind."""
         self._transport.abandon()
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(value)
+    except ValueError:
+        return None

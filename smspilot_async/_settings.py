@@ -43,6 +43,9 @@ class Settings:
     deadline: float
     retry: Retry
     rate_limit: float | None
+    packet_size: int
+    linger: float
+    max_pending: int
     parameters: Mapping[str, str]
     proxy: str | None
     ssl_context: ssl.SSLContext | None
@@ -186,6 +189,17 @@ def positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be above 0, not {value!r}")
+
+
+def not_negative(**values: float) -> None:
+    """Refuse numbers below zero.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must not be below 0, not {value!r}")
 
 
 def check_sender(sender: str | None) -> None:

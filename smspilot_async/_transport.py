@@ -48,6 +48,7 @@ class Reply:
     status: int
     body: bytes = attrs.field(repr=False)
     retry_after: str | None = None
+    date: str | None = None
 
 
 @attrs.frozen
@@ -137,7 +138,6 @@ class Transport:
         self._ssl_context = ssl_context
         self._foreign = foreign
         self._clock = clock
-        self._slots = asyncio.Semaphore(max_connections)
         self._opening = asyncio.Lock()
         self._lanes: list[_Lane] = []
         self._end_of_loop: AsyncGenerator[None, None] | None = None
@@ -147,34 +147,25 @@ class Transport:
         envelope: Envelope,
         *,
         largest: int,
-        queue_until: float,
         progress: Progress,
         answer_until: float | None = None,
     ) -> Reply | Failure:
-        """Send one request and read its answer.
+        """Send one request and read its answer. At most ``max_connections`` may be under way; the caller counts them.
 
         Args:
             envelope: The request.
             largest: The most bytes its answer may have.
-            queue_until: How long it may wait for a connection, in the clock's monotonic seconds.
             progress: Is kept up to date, also for a caller that cancels.
-            answer_until: How long it may wait for the answer; the time-out holds besides.
+            answer_until: How long it may wait for the answer, in the clock's monotonic seconds; the time-out holds
+                besides.
         """
-        try:
-            async with self._clock.timeout_at(queue_until):
-                await self._slots.acquire()
-        except TimeoutError:
-            return Failure(Reason.DEADLINE, "no connection was free in time", nothing_left=True)
-        try:
-            if not self._lanes and (failure := await self._open()) is not None:
-                return failure
-            with self._lane() as transport:
-                progress.has_connection = True
-                until = self._clock.monotonic() + self._timeout
-                until = until if answer_until is None else min(until, answer_until)
-                return await self._guarded(transport, envelope, largest, progress, until)
-        finally:
-            self._slots.release()
+        if not self._lanes and (failure := await self._open()) is not None:
+            return failure
+        with self._lane() as transport:
+            progress.has_connection = True
+            until = self._clock.monotonic() + self._timeout
+            until = until if answer_until is None else min(until, answer_until)
+            return await self._guarded(transport, envelope, largest, progress, until)
 
     @contextmanager
     def _lane(self) -> Iterator[httpx.AsyncBaseTransport]:
@@ -334,7 +325,8 @@ async def _read(response: httpx.Response, largest: int) -> Reply | Failure:
         body += decompress(chunk, largest + 1 - len(body))
         if len(body) > largest:
             return too_large
-    return Reply(response.status_code, bytes(body), response.headers.get("retry-after"))
+    headers = response.headers
+    return Reply(response.status_code, bytes(body), headers.get("retry-after"), headers.get("date"))
 
 
 class _Inflate:

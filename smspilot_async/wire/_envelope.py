@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 RequestStyle: TypeAlias = Literal["body", "form", "query"]
 
 _CONTENT_TYPE: Final[Mapping[str, str]] = {"json": "application/json; charset=utf-8", "xml": "text/xml"}
+_LARGEST_BODY: Final = 1_000_000
+_LONGEST_URL: Final = 6 * 1024
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -26,6 +28,11 @@ class Envelope:
     url: str
     content_type: str | None
     body: bytes
+
+    @property
+    def is_too_large(self) -> bool:
+        """Larger than a gateway or a proxy may take; nobody knows the gateway's own limits."""
+        return len(self.body) > _LARGEST_BODY or len(self.url) > _LONGEST_URL
 
     def __repr__(self) -> str:
         return f"Envelope({self.method}, {len(self.body)} bytes)"

@@ -1,0 +1,77 @@
+"""How many requests may be under way at once, and who goes first.
+
+A queue of our own stands in front of httpx's pool, because a request that waits *in* the pool makes every other one
+slower. Two connections are kept free of campaigns and status checks, so that a one-time code never waits behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_KEPT_FOR_SENDS: Final = 2
+
+
+class Slots:
+    """Places for requests: first come, first served; those that may use every place before those that may not.
+
+    Args:
+        total: Connections.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._free = total
+        self._spare_free = max(1, total - _KEPT_FOR_SENDS)
+        self._waiting: deque[Callable[[], bool]] = deque()
+        self._spare_waiting: deque[Callable[[], bool]] = deque()
+
+    def take(self, *, spare: bool = False) -> bool:
+        """Take a place if one is free and nobody waits for it.
+
+        Args:
+            spare: The work can wait: it may not use the places kept for sends.
+        """
+        if self._free <= 0 or self._waiting or (spare and (self._spare_free <= 0 or self._spare_waiting)):
+            return False
+        self._free -= 1
+        self._spare_free -= spare
+        return True
+
+    def when_free(self, grant: Callable[[], bool], *, spare: bool = False) -> None:
+        """Call ``grant`` when a place is free; it is taken if that returns true."""
+        (self._spare_waiting if spare else self._waiting).append(grant)
+
+    async def acquire(self, *, spare: bool = False) -> None:
+        """Wait for a place, and take it. A waiter that is cancelled takes none."""
+        if self.take(spare=spare):
+            return
+        turn = asyncio.get_running_loop().create_future()
+
+        def grant() -> bool:
+            if turn.done():
+                return False  # cancelled: nobody waits any more
+            turn.set_result(None)
+            return True
+
+        self.when_free(grant, spare=spare)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(spare=spare)
+            raise
+
+    def release(self, *, spare: bool = False) -> None:
+        """Give a place back, to whoever waits longest."""
+        self._free += 1
+        self._spare_free += spare
+        while self._free > 0 and self._waiting:
+            self._free -= self._waiting.popleft()()
+        while self._free > 0 and self._spare_free > 0 and self._spare_waiting:
+            granted = self._spare_waiting.popleft()()
+            self._free -= granted
+            self._spare_free -= granted
