@@ -1,0 +1,326 @@
+"""The commands of ``smspilot``, one thin function each: options in, a call of the client, something to read out.
+
+``--json`` prints what a program reads. Exit codes: 0 all went well, 1 some messages refused, 2 wrong use, 3 outcome
+unknown, 4 the gateway or the network failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import platform
+import sys
+from decimal import Decimal, InvalidOperation
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec
+
+import click
+
+from smspilot_async import __version__
+from smspilot_async.cli import _bulk, _queries, _send
+from smspilot_async.cli._connection import Connection
+from smspilot_async.cli._extras import need_emulator
+from smspilot_async.cli._problems import Exit, Problem, unexpected
+from smspilot_async.cli._times import parse_time, parse_zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, tzinfo
+
+    from smspilot_async.emulator._wire import Profile
+
+P = ParamSpec("P")
+
+# The commands say what the library's log would say, and better: without a handler Python prints it on stderr.
+logging.getLogger("smspilot_async").addHandler(logging.NullHandler())
+
+_PAID = frozenset({"send", "bulk"})
+
+
+class _Commands(click.Group):
+    """Turns whatever escapes a command into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except (KeyboardInterrupt, click.Abort):
+            problem = Problem("interrupted.", Exit.INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - a traceback could show what nobody may see
+            problem = unexpected(error, paid=ctx.invoked_subcommand in _PAID)
+        raise problem
+
+
+def _zone_type(value: str) -> tzinfo:
+    try:
+        return parse_zone(value)
+    except ValueError as wrong:
+        raise click.BadParameter(f"{wrong}.") from None
+
+
+def _roubles_type(value: str) -> Decimal:
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise click.BadParameter(f"{value!r} is no amount of roubles; write it as 150 or 150.50.")
+    return amount
+
+
+def _time(written: str | None, zone: tzinfo | None, option: str) -> datetime | None:
+    if written is None:
+        return None
+    try:
+        return parse_time(written, zone)
+    except ValueError as wrong:
+        raise click.BadParameter(f"{wrong}.", param_hint=f"'{option}'") from None
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's callback
+    if value and not ctx.resilient_parsing:
+        click.echo(f"smspilot {__version__} (Python {platform.python_version()}, httpx {installed('httpx')})")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the versions."
+)
+def app() -> None:
+    """Send SMS through SMSPILOT.RU, and always know whether they were sent.
+
+    The API key is read from SMSPILOT_API_KEY, or from the file that SMSPILOT_API_KEY_FILE names; SMSPILOT_URL names
+    another gateway (an emulator, say), and SMSPILOT_TEST=1 keeps every message from the operators.
+
+    Exit codes: 0 all went well, 1 some messages refused, 2 wrong use, 3 it is not known whether a message was sent,
+    4 the gateway or the network failed, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")  # a terminal without Cyrillic must not end a run
+
+
+def _connected(command: Callable[P, None]) -> Callable[..., None]:
+    """Add the options that say where the gateway is; the command gets a :class:`Connection`."""
+
+    @click.option("--key-file", metavar="FILE", help="Read the API key from this file.")
+    @click.option("--url", help="The gateway's address, instead of SMSPILOT_URL.")
+    @click.option("--wire", type=click.Choice(["json", "xml"]), default="json", show_default=True)
+    @functools.wraps(command)
+    def with_connection(*args: Any, key_file: str | None, url: str | None, wire: Any, **options: Any) -> None:
+        command(*args, connection=Connection(key_file, url, wire), **options)  # type: ignore[arg-type]
+
+    return with_connection
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+_test = click.option("--test", is_flag=True, help="Do everything but hand the messages to the operators.")
+_sender = click.option("--from", "sender", metavar="NAME", help="The sender's name; the account's default without.")
+_zone = click.option(
+    "--tz", "zone", type=_zone_type, metavar="ZONE", help="Zone of times without one: Europe/Moscow, +03:00."
+)
+
+
+def _exit(code: int) -> NoReturn:
+    raise click.exceptions.Exit(code)
+
+
+@app.command()
+@click.argument("to")
+@click.argument("text")
+@_sender
+@click.option("--id", "message_id", type=int, help="Your own number for it, echoed in answers.")
+@click.option("--send-at", metavar="TIME", help="When to send: 2026-12-31 18:00, with an offset or --tz.")
+@_zone
+@click.option("--ttl", type=int, metavar="MINUTES", help="Give up delivering after this, 1 to 1440.")
+@click.option("--callback", metavar="URL", help="Called by the gateway at each change of status.")
+@click.option("--callback-method", type=click.Choice(["get", "post"]))
+@_test
+@_as_json
+@_connected
+def send(
+    *,
+    to: str,
+    text: str,
+    sender: str | None,
+    message_id: int | None,
+    send_at: str | None,
+    zone: tzinfo | None,
+    ttl: int | None,
+    callback: str | None,
+    callback_method: Literal["get", "post"] | None,
+    test: bool,
+    as_json: bool,
+    connection: Connection,
+) -> None:
+    """Send TEXT to the phone TO. A TEXT of - is read from stdin, where no list of processes shows it."""
+    message = _send.make_message(
+        to,
+        _text(text),
+        sender=sender,
+        id=message_id,
+        send_at=_time(send_at, zone, "--send-at"),
+        ttl=ttl,
+        callback=callback,
+        callback_method=callback_method,
+    )
+    _exit(_send.send(message, connection.client(test=test), as_json=as_json))
+
+
+@app.command()
+@click.argument("to")
+@click.argument("text")
+@_sender
+@_as_json
+@_connected
+def cost(*, to: str, text: str, sender: str | None, as_json: bool, connection: Connection) -> None:
+    """Ask what TEXT to TO would cost. Nothing is sent. (For a list: bulk --dry-run.)."""
+    message = _send.make_message(to, _text(text), sender=sender)
+    _exit(_queries.cost(connection.client(), message, as_json=as_json))
+
+
+@app.command()
+@click.argument("server_ids", nargs=-1, metavar="[SERVER_ID]...")
+@click.option("--packet", metavar="ID", help="All messages of the packet with this server_packet_id.")
+@_as_json
+@_connected
+def check(*, server_ids: tuple[str, ...], packet: str | None, as_json: bool, connection: Connection) -> None:
+    """Ask what became of messages, by their SERVER_IDs or by their packet.
+
+    The exit code says whether the gateway answered, whatever the statuses are.
+    """
+    if bool(server_ids) == bool(packet):
+        raise click.UsageError("Name the messages by their server ids, or their packet with --packet.")
+    _exit(_queries.check(connection.client(), server_ids, packet, as_json=as_json))
+
+
+@app.command()
+@click.option("--sms", is_flag=True, help="As a rough count of SMS.")
+@_as_json
+@_connected
+def balance(*, sms: bool, as_json: bool, connection: Connection) -> None:
+    """Ask for the balance, in roubles."""
+    _exit(_queries.balance(connection.client(), sms=sms, as_json=as_json))
+
+
+@app.command()
+@_as_json
+@_connected
+def info(*, as_json: bool, connection: Connection) -> None:
+    """Ask what the gateway knows about the account."""
+    _exit(_queries.info(connection.client(), as_json=as_json))
+
+
+@app.command()
+@click.option("--since", metavar="TIME|new", help="Those since a time, or only those that no answer has carried yet.")
+@_zone
+@_as_json
+@_connected
+def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection: Connection) -> None:
+    """Ask for the messages that people sent to the account's numbers.
+
+    With --since new the gateway marks what it answers as read: should the answer get lost, ask again by time.
+    """
+    moment: datetime | Literal["new"] | None = "new" if since == "new" else _time(since, zone, "--since")
+    _exit(_queries.inbound(connection.client(), moment, as_json=as_json))
+
+
+@app.command()
+@click.argument("path", metavar="FILE")
+@click.option("--template", metavar="TEXT", help="What to send: 'Hello, {name}', filled from the columns.")
+@click.option("--encoding", default="utf-8", show_default=True, help="The file's: utf-8, cp1251, ...")
+@_zone
+@_sender
+@click.option(
+    "--results", metavar="FILE", help="What becomes of each row; FILE.results.csv without. Never overwritten."
+)
+@click.option("--keep-duplicates", is_flag=True, help="Also send rows that repeat an earlier phone and text.")
+@click.option("--max-cost", type=_roubles_type, metavar="RUB", help="Send nothing if it costs more.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and send nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@_test
+@_as_json
+@_connected
+def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
+    r"""Send a list: a CSV FILE with a header, and a row per message.
+
+    \b
+    Columns: to, text (or --template), and if wanted from, send_at, ttl.
+    Rows that can not be sent are refused with their line number; they stop nothing. A row that repeats the phone and
+    text of an earlier one is not sent, unless --keep-duplicates says so.
+
+    First the plan is shown: rows, faults, price, balance, samples; then you are asked. With --dry-run that is all, and
+    the exit code is 1 if there are bad rows. With --json: JSON lines, an object per event (plan, result, bill).
+
+    Ctrl-C waits for the answer to what is on the wire, and reports; a second one does not wait.
+    """
+    order = _bulk.Order(as_json=as_json, **options)
+    _exit(_bulk.bulk(order, connection.client()))
+
+
+@app.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8025, show_default=True, help="0: any free one.")
+@click.option("--key", help="The account's key; a new one without. It guards nothing but play money.")
+@click.option("--seed", type=int, help="Makes everything random repeatable, the key included.")
+@click.option("--speed", type=click.FloatRange(0), default=1.0, show_default=True, help="Its seconds per second.")
+@click.option("--profile", type=click.Choice(["2.6", "2.4.16"]), default="2.6", show_default=True, help="API version.")
+@click.option("--allow-remote", is_flag=True, help="Listen and call back beyond this machine.")
+@_as_json
+def emulator(
+    *,
+    host: str,
+    port: int,
+    key: str | None,
+    seed: int | None,
+    speed: float,
+    profile: Profile,
+    allow_remote: bool,
+    as_json: bool,
+) -> None:
+    """Serve a gateway of your own, to develop and test against. Nothing leaves this machine."""
+    with need_emulator("emulator"):
+        from smspilot_async.emulator import run  # noqa: PLC0415 - an extra
+
+        try:
+            run(
+                host=host,
+                port=port,
+                key=key,
+                seed=seed,
+                json=as_json,
+                allow_remote=allow_remote,
+                profile=profile,
+                speed=speed,
+            )
+        except ValueError as wrong:
+            raise Problem(f"{wrong}: add --allow-remote, or use 127.0.0.1.") from None
+        except OSError as wrong:
+            raise Problem(f"nothing can listen at {host}:{port}: {wrong.strerror or wrong}.") from None
+
+
+@app.command()
+@click.option("--seed", type=int, default=7, show_default=True, help="Which requests fail.")
+@click.option(
+    "--people", type=click.IntRange(1, 39_999), default=1000, show_default=True, help="How many, in scene one."
+)
+@_as_json
+def demo(*, seed: int, people: int, as_json: bool) -> None:
+    """Show what this is good for, against an emulated gateway on this machine. Takes less than a minute."""
+    with need_emulator("demo"):
+        from smspilot_async.cli import _demo  # noqa: PLC0415 - it needs an extra
+
+        _exit(_demo.demo(seed=seed, people=people, as_json=as_json))
+
+
+def _text(argument: str) -> str:
+    if argument != "-":
+        return argument
+    try:
+        read = sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError:
+        raise click.UsageError("The text on stdin is not UTF-8.") from None
+    return read.removesuffix("\n")  # the one that echo adds

@@ -1,0 +1,123 @@
+"""The bill of a run: how many messages took which way, and what they cost. It grows with every outcome."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from smspilot_async.cli._output import count, lines_as_ranges, money, print_facts, print_line, print_table
+from smspilot_async.cli._results import OutcomeName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smspilot_async.cli._results import Outcome
+
+_LEFT_OUT: Final[tuple[OutcomeName, str]] = ("not_sent", "duplicate of an earlier row")
+
+
+@attrs.define
+class Bill:
+    """What a run came to.
+
+    Attributes:
+        counts: How many rows had each outcome; together they are all rows that were read.
+        parts, cost: Of the accepted messages, as the gateway counted them.
+        unpriced: Accepted messages whose price the gateway did not tell.
+        balance: What is left, where the gateway told it.
+        reasons: For each reason, the lines that were refused or left unsent for it.
+        unknown: The lines of which nobody knows.
+        packets: The gateway's numbers of the packets, in order.
+    """
+
+    counts: Counter[OutcomeName] = attrs.Factory(Counter)
+    parts: int = 0
+    cost: Decimal = Decimal(0)
+    unpriced: int = 0
+    balance: Decimal | None = None
+    reasons: defaultdict[tuple[OutcomeName, str], list[int]] = attrs.Factory(lambda: defaultdict(list))
+    unknown: list[int] = attrs.Factory(list)
+    packets: dict[str, None] = attrs.Factory(dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one row in."""
+        self.counts[outcome.outcome] += 1
+        match outcome.outcome:
+            case "accepted":
+                self._add_accepted(outcome)
+            case "unknown":
+                self.unknown.append(outcome.line)
+            case name:
+                self.reasons[name, _reason(outcome)].append(outcome.line)
+        if outcome.packet:
+            self.packets[outcome.packet] = None
+
+    def _add_accepted(self, outcome: Outcome) -> None:
+        self.parts += outcome.parts or 0
+        if outcome.price is None:
+            self.unpriced += 1
+        else:
+            self.cost += outcome.price
+
+    @property
+    def cut_short(self) -> bool:
+        """Rows were left that nobody had decided to leave out."""
+        return any(key[0] == "not_sent" and key != _LEFT_OUT for key in self.reasons)
+
+    @property
+    def read(self) -> int:
+        """All rows."""
+        return self.counts.total()
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Write it for a program."""
+        names: tuple[OutcomeName, ...] = ("accepted", "refused", "unknown", "not_sent")
+        return {
+            "read": self.read,
+            **{name: self.counts[name] for name in names},
+            "parts": self.parts,
+            "cost": self.cost,
+            "unpriced": self.unpriced,
+            "balance": self.balance,
+            "unknown_lines": self.unknown,
+        }
+
+    def show(self) -> None:
+        """Print it for a person."""
+        unpriced = f" (without {count(self.unpriced, 'message')} whose price was not told)" if self.unpriced else ""
+        print_facts(
+            {
+                "accepted": f"{self.counts['accepted']:,} of {count(self.read, 'row')}",
+                "refused": f"{self.counts['refused']:,}",
+                "unknown": self._unknown_line(),
+                "not sent": f"{self.counts['not_sent']:,}",
+                "parts": f"{self.parts:,}",
+                "cost": money(self.cost) + unpriced,
+                "balance": money(self.balance),
+            }
+        )
+
+    def _unknown_line(self) -> str:
+        if not self.unknown:
+            return "0"
+        lines = lines_as_ranges(sorted(self.unknown), most=5)
+        return f"{len(self.unknown):,} - these may have been sent: lines {lines}"
+
+    def show_reasons(self) -> None:
+        """Print why messages were refused or left out, with their lines, for a person."""
+        rows = [
+            (f"{len(lines):,}", name.replace("_", " "), reason, lines_as_ranges(sorted(lines), most=4))
+            for (name, reason), lines in sorted(self.reasons.items(), key=lambda item: -len(item[1]))
+        ]
+        if rows:
+            print_line()
+            print_table(("rows", "outcome", "reason", "lines"), rows, right=("rows",))
+
+
+def _reason(outcome: Outcome) -> str:
+    if outcome.error is not None and outcome.error.startswith("duplicate of line "):
+        return _LEFT_OUT[1]  # they differ in the line they repeat; as a reason they are one
+    return outcome.error or "the sending was stopped before it"

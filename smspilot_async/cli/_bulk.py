@@ -1,0 +1,304 @@
+"""The command ``bulk``: a list goes out, and every row of it is accounted for.
+
+First the plan, then the question, then the sending. Which engine sends is this module's smallest concern: it feeds rows
+in, and writes, counts and shows what comes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import tzinfo
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from smspilot_async.cli._bill import Bill
+from smspilot_async.cli._interrupts import Interrupts
+from smspilot_async.cli._output import (
+    count,
+    money,
+    note,
+    on_terminal,
+    print_json,
+    print_line,
+    stderr_console,
+    to_json,
+)
+from smspilot_async.cli._plan import Plan
+from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
+from smspilot_async.cli._recipients import Composer, Recipient
+from smspilot_async.cli._results import Outcome, Results, check_free
+from smspilot_async.cli._sending import PacketEngine
+from smspilot_async.cli._source import STDIN, UTF8, Source
+from smspilot_async.errors import SmsPilotError
+from smspilot_async.models import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from smspilot_async import Client
+    from smspilot_async.cli._sending import Engine
+
+_PATIENCE: Final = 5.0  # seconds for the balance, which is an extra
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """What the user asked for, option by option."""
+
+    path: str
+    template: str | None = None
+    encoding: str = UTF8
+    zone: tzinfo | None = None
+    sender: str | None = None
+    results: str | None = None
+    keep_duplicates: bool = False
+    max_cost: Decimal | None = None
+    dry_run: bool = False
+    yes: bool = False
+    test: bool = False
+    as_json: bool = False
+
+    @property
+    def results_path(self) -> str:
+        """Where the results go."""
+        if self.results is not None:
+            return self.results
+        if self.path == STDIN:
+            raise Problem("a list from stdin needs --results FILE for what becomes of it.")
+        return f"{self.path}.results.csv"
+
+
+@attrs.frozen
+class RecipientList:
+    """A list that can be gone through more than once."""
+
+    source: Source
+    composer: Composer
+
+    @classmethod
+    def open(cls, order: Order) -> RecipientList:
+        """Read the list.
+
+        Raises:
+            Problem: It can not be used.
+        """
+        source = Source.open(order.path, order.encoding)
+        composer = Composer.plan(source, order.template, zone=order.zone, sender=order.sender)
+        if next(source.rows(), None) is None:
+            raise Problem(f"{source.name} has a header and no rows below it; there is nothing to send.")
+        return cls(source, composer)
+
+    def __iter__(self) -> Iterator[Recipient]:
+        return self.composer.recipients(self.source)
+
+
+def bulk(order: Order, client: Client) -> int:
+    """Send a list; answer the exit code.
+
+    Raises:
+        Problem: Nothing was sent, and the line says why.
+        SmsPilotError: The gateway could not be asked for the price; nothing was sent.
+    """
+    recipients = RecipientList.open(order)
+    if not order.dry_run:
+        check_free(order.results_path)
+    plan = Plan(keep_duplicates=order.keep_duplicates)
+    # The question below blocks: it is asked between two loops, so that Ctrl-C works there as everywhere.
+    _price(plan, client, recipients, as_json=order.as_json)
+    _show_plan(plan, order, recipients)
+    if order.dry_run:
+        return Exit.REFUSED if plan.faults else Exit.FINE
+    _decide(plan, order)
+    with Results.create(order.results_path) as results:
+        run = Run(order, PacketEngine(client, test=order.test), results)
+        asyncio.run(run.send(client, recipients, total=plan.messages))
+    return run.finish()
+
+
+def _price(plan: Plan, client: Client, recipients: RecipientList, *, as_json: bool) -> None:
+    try:
+        asyncio.run(_ask_price(plan, client, recipients))
+    except SmsPilotError as error:
+        failure = error
+    else:
+        return
+    if as_json:
+        print_json({"event": "error", "error": error_as_json(failure)})
+    raise Problem(explain(failure), exit_code(failure))
+
+
+async def _ask_price(plan: Plan, client: Client, recipients: RecipientList) -> None:
+    async with client:
+        await plan.price_by(client, recipients)
+
+
+def _show_plan(plan: Plan, order: Order, recipients: RecipientList) -> None:
+    unused = recipients.composer.unused
+    if order.as_json:
+        print_json({"event": "plan", **plan.as_json(), "unused_columns": unused, "dry_run": order.dry_run})
+        return
+    plan.show(unused=unused)
+    print_line()
+
+
+def _decide(plan: Plan, order: Order) -> None:
+    if order.max_cost is not None:
+        _check_price(plan, order.max_cost)
+    if not plan.is_covered:
+        note(
+            f"the balance of {money(plan.balance)} does not cover the price of {money(plan.price)}: "
+            "the gateway will refuse what is not paid for, and the sending will stop there"
+        )
+    if order.yes or not plan.messages:
+        return
+    if not on_terminal():
+        raise Problem("nobody to ask at this terminal, and no --yes: nothing was sent.")
+    if not click.confirm(f"Send {count(plan.messages, 'message')} for {money(plan.price)}?", err=True):
+        raise Problem("nothing was sent.")
+
+
+def _check_price(plan: Plan, limit: Decimal) -> None:
+    if plan.unpriced:
+        raise Problem(
+            f"--max-cost can not be kept to: {count(plan.unpriced, 'message')} could not be priced "
+            f"({plan.price_error}). Nothing was sent."
+        )
+    if plan.price is None or plan.price > limit:
+        raise Problem(f"the price is {money(plan.price)}, more than --max-cost {limit:f}: nothing was sent.")
+
+
+class Run:
+    """One run over a list: what is fed to the engine, and what is done with what comes out.
+
+    Args:
+        order: What the user asked for.
+        engine: Who sends.
+        results: Where it is written down; ``None`` for a run that nobody will ask about.
+    """
+
+    def __init__(self, order: Order, engine: Engine, results: Results | None = None) -> None:
+        self.bill = Bill()
+        self._order = order
+        self._engine = engine
+        self._results = results
+        self._interrupts = Interrupts(engine.stop, engine.quit)
+
+    async def send(self, client: Client, recipients: Iterable[Recipient], *, total: int) -> None:
+        """Send the list, with a progress bar where somebody watches; then ask what is left on the account."""
+        async with client:
+            with progress_bar() as progress, self._interrupts:
+                await self._send_all(recipients, progress, total)
+            await self._ask_balance(client)
+
+    async def _send_all(self, recipients: Iterable[Recipient], progress: Progress, total: int) -> None:
+        bar = progress.add_task("", total=total)
+        async for results in self._engine.results(self._sendable(recipients)):
+            for result in results:
+                self._settle(result.item, Outcome.of(result))
+            self._save()
+            progress.update(bar, advance=len(results), description=self._standing())
+        self._save()
+
+    def _sendable(self, recipients: Iterable[Recipient]) -> Iterator[Recipient]:
+        for row in recipients:
+            if row.error is not None:
+                self._settle(row, Outcome.of(Refused(row, row.error)))
+            elif row.duplicate_of is not None and not self._order.keep_duplicates:
+                self._settle(row, Outcome.duplicate(row))
+            else:
+                yield row
+
+    def _settle(self, row: Recipient, outcome: Outcome) -> None:
+        self.bill.add(outcome)
+        if self._order.as_json:
+            print_json({"event": "result", **attrs.asdict(outcome)})
+        if self._results is not None:
+            self._results.settle(row.position, outcome)
+
+    def _save(self) -> None:
+        if self._results is None:
+            return
+        self._results.flush()
+        if self._results.failure is not None:
+            self._engine.stop()
+
+    def _standing(self) -> str:
+        counts = self.bill.counts
+        return f"{counts['accepted']:,} accepted, {counts['refused']:,} refused, {counts['unknown']:,} unknown"
+
+    async def _ask_balance(self, client: Client) -> None:
+        with contextlib.suppress(SmsPilotError):
+            self.bill.balance = await client.balance(deadline=_PATIENCE)
+
+    def finish(self) -> int:
+        """Show the bill, say what a person must know beyond it, and answer the exit code."""
+        if self._order.as_json:
+            print_json(self._as_json())
+        else:
+            self.bill.show()
+            self.bill.show_reasons()
+        for line in self._remarks():
+            note(line)
+        return self._exit_code()
+
+    def _as_json(self) -> Mapping[str, Any]:
+        stopped_by = self._engine.stopped_by
+        return {
+            "event": "bill",
+            **self.bill.as_json(),
+            "results": self._results and self._results.path,
+            "interrupted": self._interrupts.exit_code is not None,
+            "stopped_by": stopped_by and error_as_json(stopped_by),
+        }
+
+    def _remarks(self) -> Iterator[str]:
+        if self._interrupts.exit_code is not None:
+            yield "interrupted."
+        if error := self._engine.stopped_by:
+            left = count(self.bill.counts["not_sent"], "row")
+            yield f"stopped early, with {left} not sent: {explain(error)}"
+        if self.bill.unknown:
+            yield (
+                f"{count(len(self.bill.unknown), 'message')} may or may not have been sent; "
+                "sending them again may send them twice."
+            )
+        if self._results is not None:
+            yield from self._results_remarks(self._results)
+
+    def _results_remarks(self, results: Results) -> Iterator[str]:
+        if results.failure is None:
+            yield f"results: {results.path}"
+            return
+        why = results.failure.strerror or results.failure
+        yield f"{results.path} could not be written to the end ({why}), so the sending was stopped. Not in it:"
+        yield from (to_json(attrs.asdict(each)) for each in results.unwritten if each.outcome != "not_sent")
+
+    def _exit_code(self) -> int:
+        counts, stopped_by = self.bill.counts, self._engine.stopped_by
+        if counts["unknown"]:
+            return Exit.UNKNOWN
+        if self._interrupts.exit_code is not None:
+            return self._interrupts.exit_code
+        if self._results is not None and self._results.failure is not None:
+            return Exit.FAILED
+        if stopped_by is not None and (self.bill.cut_short or exit_code(stopped_by) == Exit.FAILED):
+            return Exit.FAILED
+        return Exit.REFUSED if counts["refused"] else Exit.FINE
+
+
+def progress_bar() -> Progress:
+    """Make a progress bar on stderr; it is silent where nobody watches."""
+    console = stderr_console()
+    return Progress(
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,55 @@
+"""How a command reaches the gateway: the options that say where, and the client made from them.
+
+The key comes from the environment or from a file, never from an argument, which every user of the machine could read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import attrs
+
+from smspilot_async import Client
+from smspilot_async.cli._problems import Problem
+
+if TYPE_CHECKING:
+    WireName: TypeAlias = Literal["json", "xml"]
+
+
+# Longer than a request's own time-out (30 s): a command has time to hear the answer to what it has sent.
+_PATIENCE: Final = 60.0
+
+
+@attrs.frozen
+class Connection:
+    """Where the gateway is, and how to speak to it; ``None`` leaves it to the environment."""
+
+    key_file: str | None = None
+    url: str | None = None
+    wire: WireName = "json"
+
+    def client(self, **settings: Any) -> Client:
+        """Make a client.
+
+        Raises:
+            Problem: There is no key, or a setting is wrong.
+        """
+        try:
+            key = None if self.key_file is None else Path(self.key_file).read_text(encoding="utf-8").strip()
+            return Client(key, url=self.url, wire=self.wire, deadline=_PATIENCE, **settings)
+        except OSError as wrong:
+            line = f"the file with the key can not be read: {wrong.filename}: {wrong.strerror}."
+        except UnicodeDecodeError:
+            line = "the file with the key is no text."
+        except ValueError as wrong:
+            line = _setting_line(str(wrong))
+        raise Problem(line)
+
+
+def _setting_line(wrong: str) -> str:
+    if wrong.startswith("no API key"):
+        return (
+            "no API key: put it into SMSPILOT_API_KEY, or into a file and that file's name into SMSPILOT_API_KEY_FILE."
+        )
+    return f"{wrong}."

@@ -1,0 +1,164 @@
+"""Scene one of the demo: a thousand people, a gateway that accepts and then drops the connection, and two senders.
+
+The plain loop is what most code does today: one request per message, and another try at any failure. Both senders meet
+the same faults at the same rate from the same seed, and the gateway's own record tells how often it accepted what.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+import httpx
+
+from smspilot_async import Client
+from smspilot_async.cli._output import print_line
+from smspilot_async.emulator import Emulator, Fault
+from smspilot_async.errors import OutcomeUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from rich.progress import Progress
+
+FAULT_RATE: Final = 0.03
+_RETRIES: Final = 3
+_SHOWN: Final = 2
+_FIRST_PHONE: Final = 79_087_960_000
+
+
+@attrs.frozen
+class Person:
+    """Somebody who is to get one message."""
+
+    number: int
+    phone: str = attrs.field(repr=False)
+    text: str = attrs.field(repr=False)
+
+    @property
+    def masked(self) -> str:
+        """The phone, as far as it concerns others."""
+        return f"{self.phone[:4]}*****{self.phone[-2:]}"
+
+
+@attrs.frozen
+class Tally:
+    """How a sender did, by the gateway's record.
+
+    Attributes:
+        people: How many there were.
+        once, twice, never: People by how often the gateway accepted their message; ``twice`` is twice or more.
+        believed: People whom the sender takes for reached.
+        unknown: People of whom the sender says that it does not know.
+        seconds: How long it took.
+    """
+
+    people: int
+    once: int
+    twice: int
+    never: int
+    believed: int
+    unknown: tuple[Person, ...]
+    seconds: float
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Write it for a program."""
+        return {
+            "reached_once": self.once,
+            "reached_twice": self.twice,
+            "not_reached": self.never,
+            "believed_sent": self.believed,
+            "unknown": len(self.unknown),
+            "unknown_ids": [person.number for person in self.unknown],
+            "seconds": round(self.seconds, 2),
+        }
+
+
+Sender: TypeAlias = "Callable[[Emulator, Sequence[Person], Callable[[], None]], Awaitable[Report]]"
+
+
+@attrs.frozen
+class Report:
+    """What a sender itself says it did."""
+
+    believed: int
+    unknown: tuple[Person, ...] = ()
+
+
+def crowd(size: int) -> Sequence[Person]:
+    """Make up people."""
+    return [Person(number, str(_FIRST_PHONE + number), f"Ваш код {number:04d}") for number in range(1, size + 1)]
+
+
+async def race(people: Sequence[Person], seed: int, progress: Progress) -> tuple[Tally, Tally]:
+    """Let both senders send; answer how the plain loop did, and how this library did."""
+    plain = await _judged(_plain_loop, people, seed, progress, "a plain loop with retries")
+    ours = await _judged(_this_library, people, seed, progress, "smspilot_async")
+    return plain, ours
+
+
+async def _judged(sender: Sender, people: Sequence[Person], seed: int, progress: Progress, name: str) -> Tally:
+    bar = progress.add_task(name, total=len(people))
+    # Loop protection would hide the doubles: it is an account's setting, and it ends after some minutes.
+    async with Emulator.serve(seed=seed, loop_protection=None) as emulator:
+        emulator.random_faults({Fault.ACCEPT_THEN_RESET: FAULT_RATE}, command="send", seed=seed)
+        start = time.perf_counter()
+        report = await sender(emulator, people, lambda: progress.advance(bar))
+        seconds = time.perf_counter() - start
+        times = Counter(Counter(message.to for message in emulator.messages).values())
+    once, reached = times[1], times.total()
+    return Tally(len(people), once, reached - once, len(people) - reached, report.believed, report.unknown, seconds)
+
+
+async def _plain_loop(emulator: Emulator, people: Sequence[Person], step: Callable[[], None]) -> Report:
+    believed = 0
+    async with httpx.AsyncClient(trust_env=False) as http:
+        for person in people:
+            for _ in range(1 + _RETRIES):
+                try:
+                    row = {"to": person.phone, "text": person.text}
+                    answer = await http.post(emulator.url, json={"apikey": emulator.api_key, "send": [row]})
+                    answer.raise_for_status()
+                except httpx.HTTPError:
+                    continue
+                believed += 1
+                break
+            step()
+    return Report(believed)
+
+
+async def _this_library(emulator: Emulator, people: Sequence[Person], step: Callable[[], None]) -> Report:
+    believed, unknown = 0, []
+    async with Client(emulator.api_key, url=emulator.url) as client:
+        for person in people:
+            try:
+                await client.send(person.phone, person.text, id=person.number)
+                believed += 1
+            except OutcomeUnknown:
+                unknown.append(person)
+            step()
+    return Report(believed, tuple(unknown))
+
+
+def show(plain: Tally, ours: Tally) -> None:
+    """Print what came of it."""
+    print_line(f"   a plain loop with retries  {_in_words(plain)}")
+    print_line(f"   smspilot_async             {_in_words(ours)}")
+    print_line()
+    print_line(f"   The loop reports {plain.believed:,} messages sent, and knows nothing of the doubles.")
+    print_line(f"   This library reports {ours.believed:,} sent and {_list_of(ours.unknown)},")
+    print_line("   and leaves it to you what to do about them: it sends nothing twice by itself.")
+
+
+def _in_words(tally: Tally) -> str:
+    return f"{tally.twice:,} of {tally.people:,} reached twice, {tally.never:,} not at all"
+
+
+def _list_of(unknown: Sequence[Person]) -> str:
+    if not unknown:
+        return "none unknown"
+    shown = ", ".join(f"no. {person.number} ({person.masked})" for person in unknown[:_SHOWN])
+    more = len(unknown) - _SHOWN
+    return f"{len(unknown):,} unknown:\n   {shown}{f' and {more:,} more' if more > 0 else ''}"

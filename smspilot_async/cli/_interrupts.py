@@ -1,0 +1,67 @@
+"""Ctrl-C while something paid is under way: the first one asks to stop, the second one insists.
+
+What is on the wire can not be called back, so the first waits for its answer. A polite kill (SIGTERM) counts as the
+first. Where the loop takes no signal handlers (Windows, or beside the main thread) Python's own way stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Final
+
+from smspilot_async.cli._output import note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SHELL_BASE: Final = 128  # a shell shows a death by signal n as 128 + n
+
+
+class Interrupts:
+    """Listens in the running loop while its body runs.
+
+    Args:
+        stop: Called at the first: send nothing more.
+        quit: Called at the second: do not wait either.
+    """
+
+    def __init__(self, stop: Callable[[], None], quit: Callable[[], None]) -> None:  # noqa: A002 - the word for it
+        self._stop = stop
+        self._quit = quit
+        self._first: int | None = None
+        self._insisted = False
+
+    @property
+    def exit_code(self) -> int | None:
+        """How a command ends that was interrupted; ``None`` where it was not."""
+        return None if self._first is None else _SHELL_BASE + self._first
+
+    @property
+    def insisted(self) -> bool:
+        """There was a second one: nothing may be waited for."""
+        return self._insisted
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                self._loop.add_signal_handler(number, self._heard, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in _SIGNALS:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                self._loop.remove_signal_handler(number)
+
+    def _heard(self, number: int) -> None:
+        if self._first is None:
+            self._first = number
+            note("\nstopping: waiting for the answer to what is on the wire (Ctrl-C again: do not wait)".strip("\n"))
+            self._stop()
+        else:
+            self._insisted = True
+            self._quit()

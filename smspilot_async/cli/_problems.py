@@ -1,0 +1,142 @@
+"""What ends a command early: exit codes, and errors turned into the one line that a person reads.
+
+The line says what happened, to which message, whether it was sent, and what to do. It never holds the key: what the
+library raises is free of it, and of any other exception only the type and the place are shown.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import traceback
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+
+from smspilot_async.cli._output import one_line
+from smspilot_async.errors import (
+    ERROR_CODES,
+    AccountBlocked,
+    AuthenticationError,
+    GatewayError,
+    InsufficientFunds,
+    InvalidMessage,
+    MessageRefused,
+    OutcomeUnknown,
+    SmsPilotError,
+    Unanswered,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PACKAGE: Final = Path(__file__).parent.parent
+
+_ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
+_subject = re.compile(r"\A\w+(?: of (?:message \d+|a packet of \d+ messages))?: ")
+
+
+class Exit(enum.IntEnum):
+    """The exit codes of every command."""
+
+    FINE = 0
+    REFUSED = 1
+    USAGE = 2
+    UNKNOWN = 3
+    FAILED = 4
+    INTERRUPTED = 130
+
+
+class Problem(click.ClickException):
+    """One line for a person, and the exit code that goes with it."""
+
+    def __init__(self, line: str, exit_code: int = Exit.USAGE) -> None:
+        super().__init__(line)
+        vars(self)["exit_code"] = int(exit_code)  # click declares it for the class, and reads it from the instance
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line on stderr."""
+        click.echo(f"smspilot: {one_line(self.message)}", file=file, err=file is None)
+
+
+def exit_code(error: SmsPilotError) -> Exit:
+    """Tell the exit code of a command that failed with this error."""
+    match error:
+        case OutcomeUnknown():
+            return Exit.UNKNOWN
+        case InvalidMessage():
+            return Exit.USAGE
+        case MessageRefused() | InsufficientFunds():
+            return Exit.REFUSED
+        case _:
+            return Exit.FAILED
+
+
+def explain(error: SmsPilotError, *, about: str = "") -> str:
+    """Say in one line what happened, to what, whether it was sent, and what to do.
+
+    Args:
+        error: What the library raised; its own text says most of it.
+        about: The message that it is about, as a person would name it; without, as the library does.
+    """
+    text = f"{about}: {bare(error)}" if about else str(error)
+    text = text if text.endswith((".", "!", "?")) else f"{text}."
+    return f"{text} Nothing was sent." if isinstance(error, InvalidMessage) else text
+
+
+def bare(error: SmsPilotError) -> str:
+    """Take the library's name for a message or packet off the text of its error."""
+    return _subject.sub("", str(error), count=1)
+
+
+def reason(error: SmsPilotError) -> str:
+    """Say why in a few words, the same for every message that it befell: the code has a place of its own."""
+    match error:
+        case GatewayError(code=int(code)) if code in ERROR_CODES:
+            return ERROR_CODES[code].text
+        case GatewayError(description=text) if text:
+            return text
+        case GatewayError():
+            return "refused by the gateway"
+        case InvalidMessage(code=code):
+            return str(error).removesuffix(f" (the gateway's code {code})")
+        case OutcomeUnknown():
+            return f"may have been sent ({error.reason})"
+        case _:
+            return bare(error)
+
+
+def is_of_account(error: SmsPilotError | None) -> bool:
+    """Tell whether no other message would fare better."""
+    match error:
+        case OutcomeUnknown(code=int(code)) if code in ERROR_CODES:
+            return issubclass(ERROR_CODES[code].error, _ACCOUNT_ERRORS)
+        case _:
+            return isinstance(error, _ACCOUNT_ERRORS)
+
+
+def error_as_json(error: SmsPilotError) -> Mapping[str, Any]:
+    """Write an error for a program."""
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "certainty": error.certainty.value,
+        "code": getattr(error, "code", None),
+        "reason": error.reason.value if isinstance(error, Unanswered) else None,
+    }
+
+
+def unexpected(error: BaseException, *, paid: bool) -> Problem:
+    """Make a fault of this program a line without anything secret: its type, and the places it went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames if _ours(frame)]
+    where = " > ".join(places[-4:]) or "the start"
+    line = f"a fault of this program, please report it: {type(error).__name__} at {where}."
+    if not paid:
+        return Problem(line, Exit.FAILED)
+    return Problem(f"{line} What it was sending may have been sent.", Exit.UNKNOWN)
+
+
+def _ours(frame: traceback.FrameSummary) -> bool:
+    return Path(frame.filename).is_relative_to(_PACKAGE)

@@ -1,0 +1,131 @@
+"""The commands that only ask: ``cost``, ``check``, ``balance``, ``info``, ``inbound``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import attrs
+
+from smspilot_async.cli._output import count, money, print_facts, print_json, print_line, print_table
+from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
+from smspilot_async.cli._send import status_word
+from smspilot_async.errors import ERROR_CODES, SmsPilotError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from datetime import datetime
+
+    from smspilot_async import Client
+    from smspilot_async.models import Message, MessageStatus
+
+Answer = TypeVar("Answer")
+
+
+def ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer]], *, as_json: bool) -> Answer:
+    """Put a question to the gateway.
+
+    Raises:
+        Problem: It did not answer, or did not like the question.
+    """
+    try:
+        return asyncio.run(_ask(client, question))
+    except SmsPilotError as error:
+        failure = error
+    if as_json:
+        print_json({"error": error_as_json(failure)})
+    raise Problem(explain(failure), exit_code(failure))
+
+
+async def _ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+    async with client:
+        return await question()
+
+
+def cost(client: Client, message: Message, *, as_json: bool) -> int:
+    """Price one message."""
+    price = ask(client, lambda: client.cost([message]), as_json=as_json)
+    parts = message.size.parts
+    if as_json:
+        print_json({"cost": price, "currency": "RUB", "parts": parts})
+    else:
+        print_line(f"{money(price)} for {count(parts, 'part')}")
+    return Exit.FINE
+
+
+def check(client: Client, server_ids: Sequence[str], packet: str | None, *, as_json: bool) -> int:
+    """Show the statuses of messages, or of a packet."""
+    statuses = ask(
+        client, lambda: client.check(server_ids) if packet is None else client.check_packet(packet), as_json=as_json
+    )
+    if as_json:
+        print_json([_status_as_json(status) for status in statuses])
+    else:
+        print_table(("server id", "id", "status", "error", "modified"), map(_status_row, statuses))
+    return Exit.FINE
+
+
+def _status_as_json(status: MessageStatus) -> dict[str, Any]:
+    return {**attrs.asdict(status, recurse=False), "is_final": status.is_final, "delivered": status.delivered}
+
+
+def _status_row(status: MessageStatus) -> tuple[object, ...]:
+    return status.server_id, status.id, status_word(status.status), error_word(status.error), status.modified
+
+
+def error_word(code: int | None) -> str:
+    """Say an error code in words; one that nobody knows stays a number."""
+    if not code:
+        return ""
+    return f"{code} {ERROR_CODES[code].text}" if code in ERROR_CODES else str(code)
+
+
+def balance(client: Client, *, sms: bool, as_json: bool) -> int:
+    """Show the balance."""
+    if sms:
+        left = ask(client, client.balance_sms, as_json=as_json)
+        print_json({"balance_sms": left}) if as_json else print_line(f"{left:,} SMS")
+    else:
+        amount = ask(client, client.balance, as_json=as_json)
+        print_json({"balance": amount, "currency": "RUB"}) if as_json else print_line(money(amount))
+    return Exit.FINE
+
+
+def info(client: Client, *, as_json: bool) -> int:
+    """Show the account."""
+    account = ask(client, client.info, as_json=as_json)
+    if as_json:
+        print_json(account)
+        return Exit.FINE
+    print_facts(
+        {
+            "contract": account.id,
+            "tariff": account.tariff_id,
+            "name": account.name,
+            "e-mail": account.email,
+            "phone": account.phone,
+            "balance": money(account.balance),
+            "registered": account.date,
+            "senders": ", ".join(account.senders),
+            "default sender": account.default_sender,
+            "any sender": None if account.any_sender is None else "yes" if account.any_sender else "no",
+            **account.extra,
+        }
+    )
+    return Exit.FINE
+
+
+def inbound(client: Client, since: datetime | Literal["new"] | None, *, as_json: bool) -> int:
+    """Show messages that came in."""
+    messages = ask(client, lambda: client.inbound(since), as_json=as_json)
+    if as_json:
+        print_json([attrs.asdict(message, recurse=False) for message in messages])
+    else:
+        print_table(
+            ("created", "from", "to", "text"),
+            [
+                (message.created and f"{message.created:%Y-%m-%d %H:%M}", message.phone, message.num, message.text)
+                for message in messages
+            ],
+        )
+    return Exit.FINE

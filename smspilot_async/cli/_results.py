@@ -1,0 +1,197 @@
+"""What became of every row, and the file that keeps it: one line per row of the list, in the list's order.
+
+The file is made before anything is sent, never over another, and every line is in the system's hands as soon as it is
+known, so that a killed run leaves what it knew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import os
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import attrs
+
+from smspilot_async.cli._output import one_line
+from smspilot_async.cli._problems import Problem, reason
+from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, SmsPilotError
+from smspilot_async.models import Accepted, NotSent, Refused, SendResult, Unknown
+
+if TYPE_CHECKING:
+    from typing import Self, TextIO
+
+    from smspilot_async.cli._recipients import Recipient
+
+OutcomeName: TypeAlias = Literal["accepted", "refused", "unknown", "not_sent"]
+
+COLUMNS: Final = ("line", "to", "outcome", "server_id", "packet", "parts", "price", "error_code", "error")
+
+_phone_like = re.compile(r"[+\d\s().-]*").fullmatch
+_FORMULA_STARTS: Final = ("=", "+", "-", "@")
+_MOST_UNWRITTEN: Final = 1000
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of one row; the fields are the columns of the results."""
+
+    line: int
+    to: str = attrs.field(repr=False)
+    outcome: OutcomeName
+    server_id: str | None = None
+    packet: str | None = None
+    parts: int | None = None
+    price: Decimal | None = None
+    error_code: int | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, result: SendResult[Recipient]) -> Outcome:
+        """Write down a result."""
+        row = result.item
+        match result:
+            case Accepted(sent=sent):
+                return cls(
+                    line=row.line,
+                    to=row.to,
+                    outcome="accepted",
+                    server_id=sent.server_id,
+                    packet=sent.server_packet_id,
+                    parts=sent.parts if sent.parts is not None or row.message is None else row.message.size.parts,
+                    price=sent.price,
+                )
+            case Refused(error=error, sent=sent):
+                return cls._failed(row, "refused", error, None if sent is None else sent.server_packet_id)
+            case Unknown(error=error, sent=sent):
+                packet = error.server_packet_id if sent is None else sent.server_packet_id
+                return cls._failed(row, "unknown", error, packet)
+            case NotSent(error=error):
+                return cls._failed(row, "not_sent", error)
+
+    @classmethod
+    def duplicate(cls, row: Recipient) -> Outcome:
+        """Write down a row that was left out because it repeats another."""
+        return cls(line=row.line, to=row.to, outcome="not_sent", error=f"duplicate of line {row.duplicate_of}")
+
+    @classmethod
+    def _failed(
+        cls, row: Recipient, outcome: OutcomeName, error: SmsPilotError | None, packet: str | None = None
+    ) -> Outcome:
+        text = None if error is None else one_line(reason(error))
+        return cls(line=row.line, to=row.to, outcome=outcome, packet=packet, error_code=code_of(error), error=text)
+
+
+def code_of(error: SmsPilotError | None) -> int | None:
+    """Tell the gateway's code for an error, where it has one."""
+    return error.code if isinstance(error, (GatewayError, InvalidMessage, OutcomeUnknown)) else None
+
+
+class Results:
+    """The file of results, open for one run.
+
+    Attributes:
+        path: Where it is.
+        failure: Why it can not be written any more, once it can not; then
+        unwritten: holds the outcomes that are not in it.
+    """
+
+    def __init__(self, path: str, file: TextIO) -> None:
+        self.path = path
+        self.failure: OSError | None = None
+        self.unwritten: list[Outcome] = []
+        self._file = file
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._next = 0
+        self._early: dict[int, Outcome] = {}
+
+    @classmethod
+    def create(cls, path: str) -> Results:
+        """Make the file; it must not be there yet.
+
+        Raises:
+            Problem: It is there, or can not be made.
+        """
+        check_free(path)
+        try:
+            results = cls(path, Path(path).open("x", encoding="utf-8", newline=""))  # noqa: SIM115 - closed by __exit__
+            results._write_head()
+        except (OSError, ValueError) as wrong:
+            raise _not_creatable(path, wrong) from None
+        return results
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+        with contextlib.suppress(OSError):  # said already, in `failure`
+            self._file.close()
+
+    def settle(self, position: int, outcome: Outcome) -> None:
+        """Note what became of a row; it is written after every row before it."""
+        self._early[position] = outcome
+        while (ready := self._early.pop(self._next, None)) is not None:
+            self.unwritten.append(ready)
+            self._next += 1
+        if len(self.unwritten) >= _MOST_UNWRITTEN:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what is known to the system, where it survives this process; a failure is kept, not raised."""
+        if self.failure is not None:
+            return
+        try:
+            self._writer.writerows(map(_cells, self.unwritten))
+            self._file.flush()
+        except OSError as wrong:
+            self.failure = wrong
+        else:
+            self.unwritten.clear()
+
+    def _write_head(self) -> None:
+        self._writer.writerow(COLUMNS)
+        self._file.flush()
+
+
+def check_free(path: str) -> None:
+    """Refuse early what :meth:`Results.create` would refuse, before the user is asked anything.
+
+    Raises:
+        Problem: It is there, or its folder is not, or can not be written to.
+    """
+    if os.path.lexists(path):
+        raise Problem(
+            f"{path} is there already: it may be the results of a run that has sent this list. "
+            "Nothing was sent; name another file with --results."
+        )
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise _not_creatable(path, FileNotFoundError(errno.ENOENT, "there is no such folder"))
+    if not os.access(folder, os.W_OK):
+        raise _not_creatable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def _not_creatable(path: str, wrong: Exception) -> Problem:
+    why = getattr(wrong, "strerror", None) or str(wrong)
+    return Problem(f"the results can not be written to {path}: {why}. Nothing was sent.")
+
+
+def _cells(outcome: Outcome) -> list[Any]:
+    values = attrs.asdict(outcome)
+    values["price"] = None if outcome.price is None else f"{outcome.price:f}"
+    values["error"] = no_formula(outcome.error or "")
+    values["to"] = outcome.to if _phone_like(outcome.to) else no_formula(one_line(outcome.to))
+    values["server_id"], values["packet"] = (
+        no_formula(one_line(each or "")) for each in (outcome.server_id, outcome.packet)
+    )
+    return [values[column] for column in COLUMNS]
+
+
+def no_formula(text: str) -> str:
+    """Keep a spreadsheet from running a text: it would take a leading ``=``, ``+``, ``-`` or ``@`` for a formula."""
+    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text

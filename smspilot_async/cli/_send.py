@@ -1,0 +1,133 @@
+"""The command ``send``: one message, and an honest word about what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from smspilot_async.cli._interrupts import Interrupts
+from smspilot_async.cli._output import money, print_facts, print_json
+from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
+from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
+from smspilot_async.models import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from smspilot_async import Client
+    from smspilot_async.models import SentMessage
+
+STATUSES: Mapping[int, str] = {
+    -2: "not taken, or not known to the gateway",
+    -1: "not delivered",
+    0: "accepted",
+    1: "with the operator",
+    2: "delivered",
+    3: "scheduled",
+}
+
+
+def make_message(to: str, text: str, **fields: Any) -> Message:
+    """Make a message of the arguments.
+
+    Raises:
+        Problem: One of them is wrong.
+    """
+    try:
+        return Message(to, text, **fields)
+    except InvalidMessage as wrong:
+        line = explain(wrong)
+    raise Problem(line)
+
+
+def send(message: Message, client: Client, *, as_json: bool) -> int:
+    """Send it; answer the exit code.
+
+    Raises:
+        Problem: It was not accepted, or nobody knows.
+    """
+    return asyncio.run(_send(message, client, as_json=as_json))
+
+
+async def _send(message: Message, client: Client, *, as_json: bool) -> int:
+    async with client:
+        with Interrupts(stop=_keep_waiting, quit=partial(_give_up, client)) as interrupts:
+            failure = await _failure(client.send_message(message), partial(_show, as_json=as_json))
+    if failure is None:
+        return interrupts.exit_code or Exit.FINE
+    if as_json:
+        print_json({"outcome": outcome_of(failure), "to": message.to, "error": error_as_json(failure)})
+    raise Problem(explain(failure, about=f"the message to {message.to}"), exit_code(failure))
+
+
+async def _failure(
+    sending: Coroutine[Any, Any, SentMessage], show: Callable[[SentMessage], None]
+) -> SmsPilotError | None:
+    try:
+        sent = await sending
+    except SmsPilotError as error:
+        return error
+    except asyncio.CancelledError:  # Ctrl-C where the loop takes no signal handlers
+        return OutcomeUnknown(
+            "cut off before the gateway's answer came; it may have been sent.", reason=Reason.CANCELLED
+        )
+    show(sent)
+    return None
+
+
+def _keep_waiting() -> None: ...
+
+
+_closing: set[asyncio.Future[None]] = set()  # held, or the loop would forget them
+
+
+def _give_up(client: Client) -> None:
+    # The client knows best what it can still take back: closing it ends the request, with the truth.
+    _closing.add(asyncio.ensure_future(client.aclose(timeout=0.0)))
+
+
+def _show(sent: SentMessage, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"outcome": "accepted", **sent_as_json(sent)})
+        return
+    print_facts(
+        {
+            "server id": sent.server_id,
+            "packet": sent.server_packet_id,
+            "to": sent.to,
+            "from": sent.sender,
+            "status": status_word(sent.status),
+            "send at": sent.send_at and sent.send_at.isoformat(" "),
+            "parts": sent.parts,
+            "price": money(sent.price),
+            "operator": " ".join(filter(None, (sent.country, sent.operator))),
+        }
+    )
+
+
+def sent_as_json(sent: SentMessage) -> Mapping[str, Any]:
+    """Write the gateway's answer about one message."""
+    return attrs.asdict(sent, recurse=False, filter=_without(attrs.fields(type(sent)).failure))
+
+
+def _without(left_out: attrs.Attribute[Any]) -> Callable[[attrs.Attribute[Any], Any], bool]:
+    return lambda attribute, _: attribute.name != left_out.name
+
+
+def outcome_of(error: SmsPilotError) -> str:
+    """Name the outcome of a failed send as the results of a list name it."""
+    match error:
+        case OutcomeUnknown():
+            return "unknown"
+        case GatewayError() | InvalidMessage():
+            return "refused"
+        case _:
+            return "not_sent"
+
+
+def status_word(status: int | None) -> str:
+    """Say a status in words; one that nobody knows stays a number."""
+    return "" if status is None else STATUSES.get(status, f"status {status}")

@@ -1,0 +1,77 @@
+"""Texts with gaps: ``Привет, {name}`` filled from the columns of a row, and from nothing else.
+
+This is deliberately not :meth:`str.format`: no attributes, no formats, no conversions, no code. What stands between the
+braces is the name of a column; ``{{`` and ``}}`` are the braces themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Piece: TypeAlias = tuple[str, str | None]
+"""A literal, and the column that follows it (``None`` at the end)."""
+
+_brace = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
+
+
+class TemplateError(ValueError):
+    """The template can not be used with these columns; the message says why."""
+
+
+def column_name(written: str) -> str:
+    """Bring a column's name, in a header or between braces, to the form in which names are compared."""
+    return written.strip().casefold()
+
+
+@attrs.frozen
+class Template:
+    """A text cut at its gaps."""
+
+    pieces: tuple[Piece, ...]
+
+    @classmethod
+    def parse(cls, written: str, columns: Iterable[str]) -> Template:
+        """Cut a text at its gaps; every gap must be one of the columns.
+
+        Raises:
+            TemplateError: at a lone brace, an empty gap, or a gap that is no column.
+        """
+        known = set(columns)
+        pieces: list[Piece] = []
+        literal, start = "", 0
+        for found in _brace.finditer(written):
+            literal += written[start : found.start()]
+            start = found.end()
+            token = found.group()
+            if token in {"{{", "}}"}:
+                literal += token[0]
+            else:
+                pieces.append((literal, _gap(token, found.start(), known)))
+                literal = ""
+        return cls((*pieces, (literal + written[start:], None)))
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that it is filled from."""
+        return frozenset(column for _, column in self.pieces if column is not None)
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """Fill the gaps; the values are taken as they are, braces in them too."""
+        return "".join(literal + ("" if column is None else values[column]) for literal, column in self.pieces)
+
+
+def _gap(token: str, position: int, known: set[str]) -> str:
+    if len(token) == 1:
+        raise TemplateError(f"a lone {token} at character {position + 1}; write {token * 2} for the brace itself")
+    name = column_name(token[1:-1])
+    if not name:
+        raise TemplateError(f"an empty {token} at character {position + 1}; write {{{{}}}} for the braces themselves")
+    if name not in known:
+        raise TemplateError(f"no column fits {token}; the file has {', '.join(sorted(known)) or 'none'}")
+    return name

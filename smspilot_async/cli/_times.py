@@ -1,0 +1,87 @@
+"""Times as people write them in a file or on the command line, and the zone that they mean.
+
+A time without a zone is never guessed at: it is read in the zone that was named, or refused.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
+
+_offset = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE | re.ASCII).fullmatch
+_iso = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?",
+    re.IGNORECASE | re.ASCII,
+).fullmatch
+_dotted = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4}) (\d\d?):(\d\d)(?::(\d\d))?", re.ASCII).fullmatch
+_LARGEST_OFFSET = timedelta(hours=15)
+
+
+def parse_zone(written: str) -> tzinfo:
+    """Read an IANA name (``Europe/Moscow``) or an offset (``+03:00``, ``+3``, ``UTC``).
+
+    Raises:
+        ValueError: it is neither; the message says so.
+    """
+    name = written.strip()
+    if name.upper() in {"UTC", "GMT", "Z"}:
+        return UTC
+    if found := _offset(name):
+        return _fixed(*found.groups())
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # malformed, a folder of the zone database, or not in it
+        raise ValueError(
+            f"{name!r} is no time zone: write a name such as Europe/Moscow, or an offset such as +03:00"
+        ) from None
+
+
+def _fixed(sign: str, hours: str, minutes: str | None) -> timezone:
+    offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
+    if offset >= _LARGEST_OFFSET:
+        raise ValueError(f"{sign}{hours} hours is no time zone")
+    return timezone(-offset if sign == "-" else offset)
+
+
+def parse_time(written: str, zone: tzinfo | None) -> datetime:
+    """Read ``2026-12-31 18:00`` (seconds, ``T`` and an offset may follow) or ``31.12.2026 18:00``; answer it aware.
+
+    Args:
+        written: What a person wrote.
+        zone: How to read a time that names no zone of its own; ``None``: refuse it.
+
+    Raises:
+        ValueError: it is no time, names no zone, or does not exist (or twice) in the zone.
+    """
+    naive, own_zone = _read(written.strip())
+    if own_zone is not None:
+        return naive.replace(tzinfo=own_zone)
+    if zone is None:
+        raise ValueError(f"{written!r} names no time zone: add an offset such as +03:00, or say which zone with --tz")
+    return _placed(naive, zone)
+
+
+def _read(written: str) -> tuple[datetime, tzinfo | None]:
+    if found := _iso(written):
+        *numbers, zone = found.groups()
+    elif found := _dotted(written):
+        day, month, year, *rest = found.groups()
+        numbers, zone = [year, month, day, *rest], None
+    else:
+        raise ValueError(f"{written!r} is no time: write it as 2026-12-31 18:00 or 31.12.2026 18:00")
+    try:
+        year, month, day, hour, minute, second = (int(number or 0) for number in numbers)
+        return datetime(year, month, day, hour, minute, second), parse_zone(zone) if zone else None  # noqa: DTZ001
+    except ValueError as wrong:
+        raise ValueError(f"{written!r} is no time: {wrong}") from None
+
+
+def _placed(naive: datetime, zone: tzinfo) -> datetime:
+    early, late = (naive.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if early.utcoffset() == late.utcoffset():
+        return early
+    # The clocks are put forward or back here: a time that is left out does not survive the way to UTC and back.
+    exists = early.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == naive
+    problem = "comes twice" if exists else "does not exist"
+    raise ValueError(f"{naive} {problem} in {zone} (the clocks change): write it with an offset such as +03:00")
