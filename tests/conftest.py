@@ -1,0 +1,80 @@
+"""What tests of every part share: an emulator on a real socket, a client for it, a clock turned by hand, TLS."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trustme
+from listeners import Listener
+from manual_clock import ManualClock
+
+from smspilot_async import Client, _clock
+from smspilot_async.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in tuple(os.environ):
+        if name.startswith("SMSPILOT_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """An emulator on a real socket, which takes every message, repeated ones too."""
+    async with Emulator.serve(port=0, loop_protection=None, seed=1) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def client(emulator: Emulator, listener: Listener) -> AsyncIterator[Client]:
+    """A client of that emulator; what its hooks hear is in ``listener``."""
+    async with Client(emulator.api_key, url=emulator.url, hooks=[listener]) as client:
+        yield client
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """Hooks that remember what they heard."""
+    return Listener()
+
+
+@pytest.fixture
+def manual_clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """A clock turned by hand, for every client that is made in the test."""
+    clock = ManualClock()
+    monkeypatch.setattr(_clock, "_current", ContextVar[_clock.Clock]("manual clock", default=clock))
+    return clock
+
+
+@attrs.frozen
+class Tls:
+    """Both ends of TLS for 127.0.0.1, under an authority that nobody else trusts."""
+
+    authority: trustme.CA
+
+    def server(self, host: str = "127.0.0.1") -> ssl.SSLContext:
+        """The server's end, with a certificate for that host."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert(host).configure_cert(context)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """The client's end, which trusts the authority."""
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        return context
+
+
+@pytest.fixture(scope="session")
+def tls() -> Tls:
+    """TLS that needs no real certificates."""
+    return Tls(trustme.CA())
