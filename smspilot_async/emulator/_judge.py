@@ -155,9 +155,10 @@ def _callback(url: str, *, https: bool) -> str | None:
     if not url:
         return None
     try:
-        scheme, host = urlsplit(url).scheme.lower(), urlsplit(url).hostname
+        parts = urlsplit(url)
+        nowhere = not parts.hostname or parts.port == 0  # reading a port beyond 65535 raises
     except ValueError:
         raise Refused(260) from None
-    if not host or scheme not in ({"http", "https"} if https else {"http"}):
+    if nowhere or parts.scheme not in ({"http", "https"} if https else {"http"}):
         raise Refused(260)
     return url

@@ -180,7 +180,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as failure:
-        raise OSError(failure.errno, f"the emulator cannot listen at {host}:{port} ({failure.strerror})") from None
+        reason = str(failure.strerror).partition(" (while")[0]
+        raise OSError(failure.errno, f"the emulator cannot listen at {host}:{port} ({reason})") from None
 
 
 def _url(host: str, port: int) -> str:

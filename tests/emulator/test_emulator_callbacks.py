@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -49,13 +50,14 @@ def application() -> Iterator[Application]:
             app.gate.wait(5)
             fields = {name: values[0] for name, values in parse_qs(form).items()}
             app.calls.append((self.command, urlsplit(self.path).path, fields))
-            self.send_response(app.status)
-            self.send_header("content-length", str(len(app.answer)))
-            self.end_headers()
-            self.wfile.write(app.answer)
+            with suppress(OSError):  # the caller may have lost patience
+                self.send_response(app.status)
+                self.send_header("content-length", str(len(app.answer)))
+                self.end_headers()
+                self.wfile.write(app.answer)
 
-        def log_message(self, *_args: object) -> None:
-            pass
+        def log_request(self, code: object = "-", size: object = "-") -> None:
+            """Keep quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -97,9 +99,7 @@ async def test_a_failure_says_why(emulator: Emulator, desk: Any, application: Ap
     assert [(fields["status"], fields["error"]) for _, _, fields in application.calls] == [("1", "0"), ("-1", "602")]
 
 
-async def test_a_scheduled_message_tells_of_its_start(
-    emulator: Emulator, desk: Any, application: Application
-) -> None:
+async def test_a_scheduled_message_tells_of_its_start(emulator: Emulator, desk: Any, application: Application) -> None:
     due = int(emulator.clock.now().timestamp()) + 600
     server_id = desk.one(callback=application.url, send_datetime=due)["server_id"]
     emulator.clock.advance(hours=1)
@@ -158,12 +158,11 @@ async def test_no_answer_is_noted(
     application.gate.clear()
     desk.one(callback=application.url)
     desk.one(text="refused", callback="http://127.0.0.1:1/")
-    desk.one(text="nonsense", callback="http://127.0.0.1:99999/")
     emulator.clock.advance(seconds=10)
     await emulator.settled()
     failures = [call.failure for call in sorted(emulator.callbacks, key=lambda call: call.server_id)]
     assert failures[0] in {"ReadTimeout", "TimeoutError"}
-    assert failures[1:] == ["ConnectError", "InvalidURL"]
+    assert failures[1:] == ["ConnectError"]
 
 
 @pytest.mark.parametrize("url", ["http://example.com/", "http://10.0.0.1/", "http://localhost.example.com/"])

@@ -49,6 +49,8 @@ class TestSend:
             ({"callback": "ftp://example.com"}, 260),
             ({"callback": "http://"}, 260),
             ({"callback": "http://[x"}, 260),
+            ({"callback": "http://127.0.0.1:99999/"}, 260),
+            ({"callback": "http://127.0.0.1:0/"}, 260),
             ({"callback": "https://example.com/x"}, 0),
             ({"ttl": 0}, 270),
             ({"ttl": 1441}, 270),
@@ -337,9 +339,7 @@ class TestTestPackets:
 
 class TestBalanceAndInfo:
     @pytest.mark.parametrize(("unit", "balance"), [("rur", 405.6), ("sms", 324), (True, 324), ("other", 405.6)])
-    def test_the_balance_in_roubles_or_messages(
-        self, unit: Any, balance: float, emulator: Emulator, desk: Any
-    ) -> None:
+    def test_the_balance_in_roubles_or_messages(self, unit: Any, balance: float, emulator: Emulator, desk: Any) -> None:
         emulator.account.balance = Decimal("405.60")
         assert float(desk.json(balance=unit)["balance"]) == balance
 

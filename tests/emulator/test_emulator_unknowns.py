@@ -166,6 +166,7 @@ def test_a_reset_puts_everything_back(emulator: Emulator, desk: Any) -> None:
     emulator.fail_next("*", "busy")
     emulator.reset()
     assert emulator.unknowns == Unknowns()
-    assert emulator.messages == emulator.test_messages == emulator.inbound_messages == ()
+    assert emulator.messages == emulator.test_messages == ()
+    assert emulator.inbound_messages == ()
     assert emulator.account.balance == emulator.account.opening_balance
     assert desk.one(id=3)["id"] == 3

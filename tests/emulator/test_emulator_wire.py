@@ -17,7 +17,8 @@ from smspilot_async.emulator._http import HttpRequest
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 # What XML can carry, which is also what a message can: no control characters but white space, no surrogates.
 TEXTS = st.text(
-    st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff") | st.sampled_from("\r\n\t &<>\"'"),
+    st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff")
+    | st.sampled_from("\r\n\t &<>\"'"),
     min_size=1,
     max_size=60,
 )
@@ -87,8 +88,8 @@ def test_xml_in_an_unknown_encoding_is_refused(desk: Any) -> None:
 
 
 def test_xml_may_be_in_another_encoding(desk: Any, emulator: Emulator) -> None:
-    document = f'<?xml version="1.0" encoding="windows-1251"?><send apikey="{emulator.api_key}"><sms to="79087964781">Ы</sms></send>'
-    desk.raw(document.encode("cp1251"))
+    message = f'<send apikey="{emulator.api_key}"><sms to="79087964781">Ы</sms></send>'
+    desk.raw(f'<?xml version="1.0" encoding="windows-1251"?>{message}'.encode("cp1251"))
     assert emulator.messages[0].text == "Ы"
 
 
@@ -99,12 +100,13 @@ def test_extras_beside_any_command_are_tolerated(desk: Any) -> None:
     assert desk.code(send=[{"to": 79087964781, "text": 1234, "unknown": None}], **extras) is None
 
 
-class TestProfiles:
-    SEND = {"to": "89087964781", "text": "Ура", "id": "12345"}
+SEND = {"to": "89087964781", "text": "Ура", "id": "12345"}
 
+
+class TestProfiles:
     def test_2_6_answers_numbers(self, desk_of: Any) -> None:
         desk = desk_of(new())
-        answer = desk.send(self.SEND)
+        answer = desk.send(SEND)
         assert answer == {
             "send": [
                 {
@@ -129,13 +131,13 @@ class TestProfiles:
         assert desk.json(check=True, server_packet_id=5001) == {
             "check": [{"id": 12345, "server_id": "100000001", "status": 0, "modified": "2026-01-31 15:00:00"}]
         }
-        assert desk.send(self.SEND, cost=1) == {"cost": Decimal("1.25")}
+        assert desk.send(SEND, cost=1) == {"cost": Decimal("1.25")}
         assert desk.json(apikey=None, info=True)["error"].keys() == {"code", "description", "description_ru"}
         assert desk.json(info=True)["info"].items() >= {"id": 1, "any_sender": 1, "name": "Emulated account"}.items()
 
     def test_2_4_16_answers_strings(self, desk_of: Any) -> None:
         desk = desk_of(old())
-        answer = desk.send(self.SEND)
+        answer = desk.send(SEND)
         assert answer["send"][0] == {
             "id": "12345",
             "server_id": "100000001",
@@ -152,21 +154,22 @@ class TestProfiles:
         }
         assert (answer["server_packet_id"], answer["balance"], answer["cost"]) == ("5001", "999998.75", "1.25")
         assert desk.json(check=[{"server_id": 100000001}])["check"][0]["status"] == "0"
-        assert desk.send(self.SEND, cost="1") == {"cost": "1.25"}
+        assert desk.send(SEND, cost="1") == {"cost": "1.25"}
         assert desk.json(balance="rur") == {"balance": Decimal("999998.75")}
         assert desk.json(apikey=None, info=True)["error"] == {"code": "100", "description": "APIKEY is required"}
         assert "name" not in desk.json(info=True)["info"]
 
     def test_the_test_key_has_numbers_too(self, desk_of: Any) -> None:
-        row = desk_of(new()).send(self.SEND, apikey=TEST_KEY)["send"][0]
+        row = desk_of(new()).send(SEND, apikey=TEST_KEY)["send"][0]
         assert (row["id"], row["price"]) == (12345, Decimal("1.25"))
 
     def test_money_keeps_its_digits(self, desk_of: Any) -> None:
         emulator = new()
         emulator.account.balance = Decimal("20006.90")
-        assert desk_of(emulator).raw(
-            json.dumps({"apikey": emulator.api_key, "balance": "rur"}).encode()
-        ) == b'{"balance": 20006.90}'
+        assert (
+            desk_of(emulator).raw(json.dumps({"apikey": emulator.api_key, "balance": "rur"}).encode())
+            == b'{"balance": 20006.90}'
+        )
 
     @pytest.mark.parametrize("make", [old, new])
     def test_xml_is_the_same_in_both(self, make: Any, desk_of: Any) -> None:
