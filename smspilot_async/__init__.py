@@ -3,6 +3,7 @@
 Everything a user needs is imported from here; modules with a leading underscore are nobody's business.
 """
 
+from smspilot_async._bulk import BulkRun, BulkStats
 from smspilot_async._client import Client
 from smspilot_async._retry import Retry
 from smspilot_async._settings import ExposureWarning
@@ -51,6 +52,8 @@ __all__ = [
     "AccountInfo",
     "AuthenticationError",
     "BadRequest",
+    "BulkRun",
+    "BulkStats",
     "Certainty",
     "Client",
     "ClientClosed",

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 from smspilot_async import _clock, _settings
+from smspilot_async._bulk import BulkRun
 from smspilot_async._detached import Ticket
 from smspilot_async._retry import Retry
 from smspilot_async._session import Session
@@ -40,7 +41,7 @@ from smspilot_async.wire import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable
     from types import TracebackType
 
     import httpx
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 
 # Ids the client gives out itself stay below 2^31: nobody knows how wide the gateway's own column is.
 _FIRST_IDS: Final = (1, 1_000_000_000)
@@ -302,6 +304,60 @@ class Client:
         if isinstance(outcome, SmsPilotError):
             raise outcome
         return outcome
+
+    def bulk(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        packet_size: int | None = None,
+        in_flight: int = 4,
+        rate_limit: float | None = None,
+        max_unknown: int = 3,
+        test: bool = False,
+    ) -> BulkRun[Item]:
+        """Send a stream of messages, and get a stream of results: one for each item, in the order in which packets end.
+
+        ::
+
+            async with client.bulk(source) as run:
+                async for result in run:
+                    match result:
+                        case Accepted(item, sent): ...
+                        case Refused(item, error): ...
+                        case Unknown(item, error): ...      # may have been sent: never send it again unasked
+                        case NotSent(item, error): ...
+
+        It holds at most ``packet_size * in_flight`` messages, however long the source is, and the results of a slow
+        caller hold the sending back. Leaving the block early, an error in the source (raised after the results before
+        it) and cancellation
+        are safe: what is on the wire is awaited and accounted for. After ``max_unknown`` packets in a row without an
+            answer, or an error that concerns the account (funds, key, blocked), nothing more is read: what was read
+            and has not left comes out as ``NotSent``, then that error is raised.
+
+        Args:
+            items: :class:`Message` objects, mappings with the fields of one, or pairs ``(to, text)``, from any
+                iterable or async iterable. One task advances and closes it. What makes no message comes out as
+                ``Refused``. A source that falls silent for a second has its unfinished packet sent.
+            packet_size: Messages in a packet; the client's, if left out.
+            in_flight: Packets under way at once.
+            rate_limit: Messages per second, besides the client's own limit.
+            max_unknown: Packets in a row that may end without an answer.
+            test: Let the gateway accept them without handing them to operators.
+
+        Returns:
+            The run; its ``stats`` are up to date at any moment.
+        """
+        _settings.positive(packet_size=packet_size, in_flight=in_flight, rate_limit=rate_limit, max_unknown=max_unknown)
+        return BulkRun(
+            self._session,
+            items,
+            ids=self._ids,
+            packet_size=packet_size or self._settings.packet_size,
+            in_flight=in_flight,
+            rate_limit=rate_limit,
+            max_unknown=max_unknown,
+            test=test or self._settings.test,
+        )
 
     def _batch(self, messages: Iterable[Message]) -> list[Message]:
         batch = list(messages)

@@ -36,6 +36,7 @@ from smspilot_async.wire import Envelope, Send
 
 if TYPE_CHECKING:
     from smspilot_async._clock import Clock, Timer
+    from smspilot_async._rate import RateLimit
     from smspilot_async._session import Session
     from smspilot_async.hooks import Hooks
     from smspilot_async.models import Message, SendResult
@@ -186,6 +187,7 @@ class Delivery:
         may_split: Send messages again apart, if the gateway refuses the packet because of one of them.
         spare: It may not use the connections that are kept for sends.
         has_slot: A place for its first request was taken already.
+        rate: A limit of its own, besides the client's.
     """
 
     def __init__(
@@ -197,17 +199,20 @@ class Delivery:
         may_split: bool = True,
         spare: bool = False,
         has_slot: bool = False,
+        rate: RateLimit | None = None,
     ) -> None:
         self.tickets = tickets
         self.packet: Packet | None = None
         self.last_error: SmsPilotError | None = None
         self.has_begun = False
+        self.task: asyncio.Task[None] | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session = session
         self._test = test
         self._may_split = may_split
         self._spare = spare
         self._has_slot = has_slot
+        self._rate = rate
         self._groups = deque([_Group(tickets)])
         self._progress: Progress | None = None
         self._on_the_wire: Sequence[Ticket] = ()
@@ -299,7 +304,10 @@ class Delivery:
         if not self._has_slot:
             await session.slots.acquire(spare=self._spare)
             self._has_slot = True
-        return await session.rate.wait(len(group.tickets), max(ticket.until for ticket in group.tickets))
+        until = max(ticket.until for ticket in group.tickets)
+        if self._rate is not None:
+            await self._rate.wait(len(group.tickets), until)
+        return await session.rate.wait(len(group.tickets), until)
 
     def _release(self) -> None:
         if self._has_slot:
@@ -465,13 +473,13 @@ class Detached:
         self._clock = clock
         self._deliveries: dict[asyncio.Task[None], Delivery] = {}
 
-    def start(self, delivery: Delivery) -> asyncio.Task[None]:
+    def start(self, delivery: Delivery) -> None:
         """Let a delivery run until it is done, whatever becomes of its caller."""
         task = asyncio.create_task(delivery.run(), name=f"smspilot packet of {len(delivery.tickets)}")
+        delivery.task = task
         self._deliveries[task] = delivery
         _held.add(task)
         task.add_done_callback(self._forget)
-        return task
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._deliveries.pop(task).end()
@@ -482,28 +490,29 @@ class Detached:
 
         A caller that is cancelled, or out of time, takes back what still queues; what is on the wire goes on alone.
         """
-        task = self.start(delivery)
+        self.start(delivery)
         try:
             async with self._clock.timeout_at(until):
                 await asyncio.wait({delivery.done})
         except TimeoutError:
+            self.take_back(delivery)
             if delivery.is_on_the_wire:
-                delivery.withdraw()
                 return delivery.past_deadline()
-            self._take_back(delivery, task)
         except asyncio.CancelledError:
-            self._take_back(delivery, task)
+            self.take_back(delivery)
             raise
         return delivery.outcome()
 
-    def _take_back(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+    def take_back(self, delivery: Delivery) -> None:
+        """Send nothing of it again, and, unless it is on the wire, end it now."""
         delivery.withdraw()
-        if not delivery.is_on_the_wire:
-            for ticket in delivery.tickets:
-                if ticket.outcome is None:
-                    ticket.give_up()
-            if delivery.has_begun:
-                task.cancel()
+        if delivery.is_on_the_wire:
+            return
+        for ticket in delivery.tickets:
+            if ticket.outcome is None:
+                ticket.give_up()
+        if delivery.has_begun and delivery.task is not None:
+            delivery.task.cancel()
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:

@@ -1,0 +1,383 @@
+"""A stream of messages in, a stream of results out, in packets, several of them in flight, with memory that stays flat.
+
+One task, the run's own, advances the source, sends packets and closes the source at the end. It shares no task group
+with the caller, whose own awaits it therefore never cancels; what is on the wire belongs to tasks that outlive even
+the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, Iterable, Mapping, Sized
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+
+import attrs
+
+from smspilot_async._detached import Delivery, Ticket, result_of
+from smspilot_async._rate import RateLimit
+from smspilot_async.errors import (
+    AccountBlocked,
+    AuthenticationError,
+    ConnectionFailed,
+    GatewayBusy,
+    InsufficientFunds,
+    InvalidMessage,
+    OutcomeUnknown,
+    SmsPilotError,
+)
+from smspilot_async.models import Accepted, Message, NotSent, Refused, SendResult, SentMessage, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from smspilot_async._clock import Clock, Timer
+    from smspilot_async._session import Session
+
+Item = TypeVar("Item")
+
+_ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
+_ACCOUNT_CODES: Final = frozenset({112, 241})
+_UNANSWERED: Final = (OutcomeUnknown, ConnectionFailed, GatewayBusy)
+_LONGEST_SILENCE: Final = 1.0  # seconds that a source may leave a packet unfilled
+_FIELDS: Final = frozenset(attribute.name for attribute in attrs.fields(Message))
+
+
+@attrs.define
+class BulkStats:
+    """How far a bulk run has come. Always ``accepted + refused + unknown + not_sent + waiting == read``.
+
+    Attributes:
+        read: Items taken from the source.
+        accepted: Taken by the gateway.
+        refused: Refused by the gateway, or invalid.
+        unknown: Left, and nobody can know.
+        not_sent: Never left.
+        parts: SMS that the accepted ones were cut into.
+        cost: Roubles for them.
+        balance: Roubles left, as the gateway told last.
+        total: Items in the source, where it knows its length.
+        seconds: Since the first item was read, until the last result.
+    """
+
+    read: int = 0
+    accepted: int = 0
+    refused: int = 0
+    unknown: int = 0
+    not_sent: int = 0
+    parts: int = 0
+    cost: Decimal = Decimal(0)
+    balance: Decimal | None = None
+    total: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Items that have a result."""
+        return self.accepted + self.refused + self.unknown + self.not_sent
+
+    @property
+    def waiting(self) -> int:
+        """Items that were read, and have no result yet."""
+        return self.read - self.done
+
+    @property
+    def rate(self) -> float:
+        """Results per second, so far."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the end at this rate, where the source knows its length."""
+        if self.total is None or not self.rate:
+            return None
+        return max(0, self.total - self.done) / self.rate
+
+
+class BulkRun(Generic[Item]):
+    """A bulk run: enter it, iterate over its results, and leave it whenever you like.
+
+    Attributes:
+        stats: How far it has come, up to date at any moment.
+    """
+
+    def __init__(
+        self,
+        session: Callable[[], Session],
+        source: Iterable[Item] | AsyncIterable[Item],
+        *,
+        ids: Iterator[int],
+        packet_size: int,
+        in_flight: int,
+        rate_limit: float | None,
+        max_unknown: int,
+        test: bool,
+    ) -> None:
+        self.stats = BulkStats(total=len(source) if isinstance(source, Sized) else None)
+        self._session_of_loop = session
+        self._source = source
+        self._ids = ids
+        self._packet_size = packet_size
+        self._in_flight = in_flight
+        self._rate_limit = rate_limit
+        self._max_unknown = max_unknown
+        self._test = test
+        self._items: list[Item] = []
+        self._tickets: list[Ticket] = []
+        self._under_way: dict[Delivery, list[Item]] = {}
+        self._results: deque[SendResult[Item]] = deque()
+        self._was_answered = False
+        self._unanswered_in_a_row = 0
+        self._error: Exception | None = None
+        self._is_stopping = False
+        self._reader: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._news: asyncio.Future[None] | None = None
+        self._silence: Timer | None = None
+
+    # --- the caller's side -----------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._reader is not None:
+            raise RuntimeError("a bulk run runs once: call client.bulk(...) again")
+        self._session = self._session_of_loop()
+        self._clock: Clock = self._session.clock
+        self._rate = RateLimit(self._rate_limit, self._clock)
+        self._started = self._clock.monotonic()
+        self._reader = asyncio.create_task(self._read(), name="smspilot bulk run")
+        self._reader.add_done_callback(lambda _: _wake(self._news))
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Read nothing more, and wait until what is on the wire is accounted for."""
+        self._stop(None)
+        while not self._is_over:
+            await self._wait_for_news()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SendResult[Item]:
+        if self._reader is None:
+            raise RuntimeError("enter the run first: async with client.bulk(...) as run:")
+        while not self._results:
+            if self._is_over:
+                error, self._error = self._error, None
+                raise error if error is not None else StopAsyncIteration
+            await self._wait_for_news()
+        result = self._results.popleft()
+        if self._room is not None and self._may_read():
+            _wake(self._room)
+        return result
+
+    @property
+    def _is_over(self) -> bool:
+        return self._reader is not None and self._reader.done() and not self._under_way
+
+    async def _wait_for_news(self) -> None:
+        self._news = asyncio.get_running_loop().create_future()
+        await self._news
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            await self._advance()
+        except asyncio.CancelledError:
+            self._is_stopping = True  # it was told to, or the loop ends
+        except Exception as error:  # noqa: BLE001 - the source's own, raised once the results before it are out
+            self._error = self._error or error
+        if self._is_stopping:
+            self._give_up_unsent()
+        else:
+            self._dispatch()
+
+    async def _advance(self) -> None:
+        if isinstance(self._source, AsyncIterable):
+            iterator: Any = aiter(self._source)
+            try:
+                async for item in iterator:
+                    self._take(item)
+                    await self._wait_for_room()
+            finally:
+                await _close(iterator, "aclose")
+        else:
+            iterator = iter(self._source)
+            try:
+                for item in iterator:
+                    self._take(item)
+                    await self._wait_for_room()
+            finally:
+                await _close(iterator, "close")
+
+    def _may_read(self) -> bool:
+        """Hold no more than so many packets, in flight or as results that the caller has not taken yet."""
+        held = sum(map(len, self._under_way.values())) + len(self._results)
+        return len(self._under_way) < self._width() and held <= self._packet_size * (self._in_flight - 1)
+
+    def _width(self) -> int:
+        """Tell how many packets may be in flight: few until the gateway answers, so that little is unknown if it does not."""
+        if self._was_answered and not self._unanswered_in_a_row:
+            return self._in_flight
+        return max(1, min(self._in_flight, self._max_unknown - self._unanswered_in_a_row))
+
+    async def _wait_for_room(self) -> None:
+        if self._tickets:
+            return  # a packet that was begun may be filled
+        while not self._may_read():
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+            self._room = None
+
+    def _take(self, item: Item) -> None:
+        self.stats.read += 1
+        try:
+            message = as_message(item)
+        except InvalidMessage as error:
+            self._report(Refused(item, error.with_traceback(None)))
+            _wake(self._news)
+            return
+        self._items.append(item)
+        self._tickets.append(Ticket(message, message.id or next(self._ids)))
+        if len(self._tickets) >= self._packet_size:
+            self._dispatch()
+        elif self._silence is None:
+            self._silence = self._clock.call_at(self._clock.monotonic() + _LONGEST_SILENCE, self._dispatch)
+
+    def _dispatch(self) -> None:
+        """Send what was read: a whole packet, or what there is when the source falls silent or ends."""
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        if not self._tickets:
+            return
+        delivery = Delivery(self._session, self._tickets, test=self._test, spare=True, rate=self._rate)
+        self._under_way[delivery] = self._items
+        self._items, self._tickets = [], []
+        delivery.done.add_done_callback(lambda _: self._account_for(delivery))
+        self._session.detached.start(delivery)
+
+    # --- results ---------------------------------------------------------------------------------
+
+    def _account_for(self, delivery: Delivery) -> None:
+        items = self._under_way.pop(delivery)
+        for item, ticket in zip(items, delivery.tickets, strict=True):
+            self._report(result_of(item, ticket.outcome))
+        if delivery.packet is not None and delivery.packet.balance is not None:
+            self.stats.balance = delivery.packet.balance
+        self._judge(delivery)
+        if self._room is not None and self._may_read():
+            _wake(self._room)
+        _wake(self._news)
+
+    def _report(self, result: SendResult[Item]) -> None:
+        stats = self.stats
+        stats.seconds = self._clock.monotonic() - self._started
+        match result:
+            case Accepted(sent=sent):
+                stats.accepted += 1
+                stats.parts += sent.parts or 0
+                stats.cost += sent.price or 0
+            case Refused():
+                stats.refused += 1
+            case Unknown():
+                stats.unknown += 1
+            case NotSent():
+                stats.not_sent += 1
+        self._results.append(result)
+
+    def _judge(self, delivery: Delivery) -> None:
+        """Pull the brake: for the account's sake at once, for want of answers after some packets in a row."""
+        failures = [_failure(ticket.outcome) for ticket in delivery.tickets]
+        for failure in failures:
+            if failure is not None and is_account_error(failure):
+                self._stop(failure)
+                return
+        if all(isinstance(failure, _UNANSWERED) for failure in failures):
+            self._unanswered_in_a_row += 1
+            if self._unanswered_in_a_row >= self._max_unknown:
+                self._stop(failures[0])
+        else:
+            self._was_answered = True
+            self._unanswered_in_a_row = 0
+
+    # --- stopping --------------------------------------------------------------------------------
+
+    def _stop(self, error: SmsPilotError | None) -> None:
+        """Read nothing more, and take back what has not left."""
+        if self._is_stopping or self._reader is None:
+            return
+        self._is_stopping = True
+        self._error = error
+        for delivery in list(self._under_way):
+            self._session.detached.take_back(delivery)
+        if self._reader.done():
+            self._give_up_unsent()
+        else:
+            self._reader.cancel()
+
+    def _give_up_unsent(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        items, self._items, self._tickets = self._items, [], []
+        error = self._error if isinstance(self._error, SmsPilotError) else None
+        for item in items:
+            self._report(NotSent(item, error))
+
+
+def _failure(outcome: SentMessage | SmsPilotError | None) -> SmsPilotError | None:
+    return outcome.failure if isinstance(outcome, SentMessage) else outcome
+
+
+def is_account_error(error: SmsPilotError) -> bool:
+    """Tell whether every other message of this account would fail the same way."""
+    return isinstance(error, _ACCOUNT_ERRORS) or getattr(error, "code", None) in _ACCOUNT_CODES
+
+
+def as_message(item: Any) -> Message:
+    """Make a message of what a caller handed in: a message, a mapping with its fields, or ``(to, text)``.
+
+    Raises:
+        InvalidMessage: if it is none of them, or a field is wrong or unknown.
+    """
+    if isinstance(item, Message):
+        return item
+    if isinstance(item, Mapping):
+        return _from_mapping(item)
+    if isinstance(item, (tuple, list)) and len(item) == 2:  # noqa: PLR2004
+        return Message(item[0], item[1])
+    raise InvalidMessage(
+        f"needs a Message, a mapping, or a pair (to, text), not {type(item).__name__}", field="item", code=240
+    )
+
+
+def _from_mapping(item: Mapping[Any, Any]) -> Message:
+    fields = {"sender" if name == "from" else name: value for name, value in item.items()}
+    for name in fields:
+        if name not in _FIELDS:
+            raise InvalidMessage(f"a message has no field {name!r}", field=str(name), code=275)
+    for name, code in (("to", 108), ("text", 220)):
+        if fields.get(name) is None:
+            raise InvalidMessage("is missing", field=name, code=code)
+    return Message(fields.pop("to"), fields.pop("text"), **fields)
+
+
+def _wake(sleeper: asyncio.Future[None] | None) -> None:
+    if sleeper is not None and not sleeper.done():
+        sleeper.set_result(None)
+
+
+async def _close(iterator: Any, method: str) -> None:
+    close = getattr(iterator, method, None)
+    if close is not None:
+        done = close()
+        if method == "aclose":
+            await done
