@@ -198,9 +198,15 @@ async def _make(call: CallbackCall, client: httpx.AsyncClient) -> CallbackCall:
 
 def _request(call: CallbackCall, client: httpx.AsyncClient) -> httpx.Request:
     fields = {"server_id": call.server_id, "status": str(call.status), "error": str(call.error)}
-    if call.method == "post":
-        return client.build_request("POST", call.url, data=fields)
-    return client.build_request("GET", httpx.URL(call.url).copy_merge_params(fields))
+    posted = call.method == "post"
+    url = httpx.URL(call.url) if posted else httpx.URL(call.url).copy_merge_params(fields)
+    # httpx logs a request's URL, and this one's path may be a secret: so it travels as the target, which is not logged.
+    return client.build_request(
+        call.method.upper(),
+        url.copy_with(raw_path=b"/"),
+        data=fields if posted else None,
+        extensions={"target": url.raw_path},
+    )
 
 
 @cache

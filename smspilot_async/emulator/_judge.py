@@ -77,6 +77,8 @@ def judge(row: Mapping[str, Any], account: Account, *, https_callbacks: bool) ->
 
 def as_text(value: Any) -> str:
     """A field as text, whether it came as a text, a number or not at all."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 

@@ -13,7 +13,7 @@ import attrs
 
 from smspilot_async.emulator._errors import Refused
 
-_PUNCTUATION: Final = str.maketrans("", "", " -().")
+_PUNCTUATION: Final = str.maketrans("", "", " -()")
 _DIGITS: Final = re.compile(r"[0-9]+", re.ASCII)
 _SHORTEST: Final = 10
 _LONGEST: Final = 15

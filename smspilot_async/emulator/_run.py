@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    *,
     host: str = "127.0.0.1",
     port: int = 8025,
+    *,
     key: str | None = None,
     seed: int | None = None,
     json: bool = False,
@@ -54,7 +54,7 @@ def run(
         ImportError: The extra ``emulator`` is not installed.
     """
     if not allow_remote and not is_loopback(host):
-        raise ValueError(f"{host} can be reached by others: that has to be allowed")
+        raise ValueError(f"{host} can be reached by others, which has to be allowed (allow_remote)")
     served = Emulator.serve(
         host=host,
         port=port,
@@ -84,12 +84,12 @@ class _Printer:
         self._out = out
 
     def line(self, text: str) -> None:
-        with suppress(BrokenPipeError):
+        with suppress(OSError, ValueError):
             self._out.write(text + "\n")
             self._out.flush()
 
     def json(self, value: dict[str, Any]) -> None:
-        self.line(json_module.dumps(value, ensure_ascii=False))
+        self.line(json_module.dumps(value))
 
     def accepted(self, message: AcceptedMessage) -> None:
         if len(message.history) == 1:

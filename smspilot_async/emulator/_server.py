@@ -51,6 +51,7 @@ class _Protocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.access_log = False  # here, because the configuration would silence it for the whole process
         self._emulator: Emulator = self.app_state["emulator"]
         self.app_state: dict[str, Any] = {"connection": Connection(self)}
 
@@ -69,7 +70,6 @@ class _Server(uvicorn.Server):
             ws="none",
             lifespan="off",
             log_config=None,
-            access_log=False,
             date_header=False,
             server_header=False,
             timeout_keep_alive=cast("int", keep_alive),  # it only ever reaches call_later
@@ -79,6 +79,12 @@ class _Server(uvicorn.Server):
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
+
+    def run_on(self, sock: socket.socket) -> None:
+        try:
+            asyncio.run(self.serve(sockets=[sock]))
+        finally:
+            self._ready.set()  # nobody must wait for a server that has failed
 
     def wait_until_ready(self) -> None:
         self._ready.wait()
@@ -95,17 +101,15 @@ class _Server(uvicorn.Server):
                 protocol.transport.close()
             done.set()
 
-        if self._loop is not None:
+        if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(drop)
             done.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self.lifespan.state["emulator"] = self._emulator
-        try:
-            await super().startup(sockets)
-        finally:
-            self._ready.set()
+        await super().startup(sockets)
+        self._ready.set()
 
     async def main_loop(self) -> None:
         stopping = cast("asyncio.Event", self._stopping)
@@ -120,10 +124,11 @@ class _Server(uvicorn.Server):
             server.close()
         for sock in sockets or []:
             sock.close()
-        self._emulator.release()
         for protocol in list(self.server_state.connections):
             protocol.transport.abort()
-        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+        while tasks := list(self.server_state.tasks):
+            self._emulator.release()
+            await asyncio.wait(tasks, timeout=_TICK)
 
 
 class Served:
@@ -133,7 +138,8 @@ class Served:
         self._emulator = emulator
         self._host = host
         self._port = port
-        self._server = _Server(emulator, keep_alive)
+        self._keep_alive = keep_alive
+        self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> Emulator:
@@ -143,20 +149,19 @@ class Served:
             OSError: Nothing can listen there.
         """
         sock = _listen(self._host, self._port)
-        self._emulator.listens_at(_url(self._host, sock.getsockname()[1]), self._server.drop_connections)
-        self._thread = threading.Thread(target=self._run, args=(sock,), name="smspilot-emulator", daemon=True)
+        server = self._server = _Server(self._emulator, self._keep_alive)
+        self._emulator.listens_at(_url(self._host, sock.getsockname()[1]), server.drop_connections)
+        self._thread = threading.Thread(target=server.run_on, args=(sock,), name="smspilot-emulator", daemon=True)
         self._thread.start()
-        self._server.wait_until_ready()
+        server.wait_until_ready()
         return self._emulator
 
     def stop(self) -> None:
         """Close everything and wait for the thread."""
-        self._server.stop()
-        if self._thread is not None:
+        if self._server is not None and self._thread is not None:
+            self._server.stop()
             self._thread.join()
-
-    def _run(self, sock: socket.socket) -> None:
-        asyncio.run(self._server.serve(sockets=[sock]))
+        self._server = self._thread = None
 
     def __enter__(self) -> Emulator:
         return self.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -206,6 +207,18 @@ async def test_no_thread_is_left_behind(emulator: Emulator, desk: Any, applicati
         if thread.name == "smspilot-callbacks":
             thread.join(5)
     assert threading.active_count() == before
+
+
+async def test_the_address_is_not_logged(
+    emulator: Emulator, desk: Any, application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    desk.one(callback=f"{application.url}/secret?token=secret")
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    assert application.calls[0][1] == "/status/secret"
+    assert "HTTP Request: GET" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_the_address_is_not_shown(emulator: Emulator, desk: Any) -> None:

@@ -98,6 +98,7 @@ def test_a_phone_is_read_as(raw: str, digits: str, country: str, operator: str) 
     ("raw", "code"),
     [
         ("", 108),
+        ("7908.7964781", 111),
         (" ", 108),
         ("abc", 111),
         ("7908796478x", 111),

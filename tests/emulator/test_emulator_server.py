@@ -182,6 +182,21 @@ class TestServing:
         with pytest.raises(OSError, match=rf"cannot listen at 127\.0\.0\.1:{port} \(Address already in use\)"):
             Emulator.serve(port=port).__enter__()
 
+    def test_it_can_be_entered_again(self) -> None:
+        served = Emulator.serve()
+        with served as emulator:
+            assert b"200 OK" in talk(emulator, post(emulator, "Connection: close"))
+        with served as again:
+            assert again is emulator
+            assert b"200 OK" in talk(emulator, post(emulator, "Connection: close"))
+        emulator.drop_connections()
+        served.stop()
+
+    def test_the_logs_of_other_servers_are_left_alone(self, served: Emulator) -> None:
+        logger = logging.getLogger("uvicorn.access")
+        assert logger.propagate
+        assert b"200 OK" in talk(served, post(served, "Connection: close"))
+
     async def test_ipv6(self, http: httpx.AsyncClient) -> None:
         try:
             served = Emulator.serve(host="::1")
