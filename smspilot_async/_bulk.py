@@ -223,7 +223,7 @@ class BulkRun(Generic[Item]):
         return len(self._under_way) < self._width() and held <= self._packet_size * (self._in_flight - 1)
 
     def _width(self) -> int:
-        """Tell how many packets may be in flight: few until the gateway answers, so that little is unknown if it does not."""
+        """Tell how many packets may be in flight: few until the gateway answers, lest many be lost if it does not."""
         if self._was_answered and not self._unanswered_in_a_row:
             return self._in_flight
         return max(1, min(self._in_flight, self._max_unknown - self._unanswered_in_a_row))
