@@ -20,6 +20,7 @@ from smspilot_async._rate import RateLimit
 from smspilot_async.errors import (
     AccountBlocked,
     AuthenticationError,
+    ClientClosed,
     ConnectionFailed,
     GatewayBusy,
     InsufficientFunds,
@@ -146,6 +147,7 @@ class BulkRun(Generic[Item]):
         self._clock: Clock = self._session.clock
         self._rate = RateLimit(self._rate_limit, self._clock)
         self._started = self._clock.monotonic()
+        self._session.when_closing.add(self._client_is_closing)
         self._reader = asyncio.create_task(self._read(), name="smspilot bulk run")
         self._reader.add_done_callback(lambda _: _wake(self._news))
         return self
@@ -160,6 +162,7 @@ class BulkRun(Generic[Item]):
         self._stop(None)
         while not self._is_over:
             await self._wait_for_news()
+        self._session.when_closing.discard(self._client_is_closing)
 
     def __aiter__(self) -> Self:
         return self
@@ -219,8 +222,11 @@ class BulkRun(Generic[Item]):
 
     def _may_read(self) -> bool:
         """Hold no more than so many packets, in flight or as results that the caller has not taken yet."""
+        limit = self._packet_size * self._in_flight
+        if self._tickets:  # a packet that was begun may be filled, but not for ever, if all that comes is invalid
+            return len(self._results) < limit
         held = sum(map(len, self._under_way.values())) + len(self._results)
-        return len(self._under_way) < self._width() and held <= self._packet_size * (self._in_flight - 1)
+        return len(self._under_way) < self._width() and held + self._packet_size <= limit
 
     def _width(self) -> int:
         """Tell how many packets may be in flight: few until the gateway answers, lest many be lost if it does not."""
@@ -229,8 +235,6 @@ class BulkRun(Generic[Item]):
         return max(1, min(self._in_flight, self._max_unknown - self._unanswered_in_a_row))
 
     async def _wait_for_room(self) -> None:
-        if self._tickets:
-            return  # a packet that was begun may be filled
         while not self._may_read():
             self._room = asyncio.get_running_loop().create_future()
             await self._room
@@ -322,6 +326,13 @@ class BulkRun(Generic[Item]):
             self._give_up_unsent()
         else:
             self._reader.cancel()
+
+    def _client_is_closing(self) -> None:
+        self._stop(
+            ClientClosed(
+                "the client was closed while a bulk run was going on. What was read and had not left was not sent."
+            )
+        )
 
     def _give_up_unsent(self) -> None:
         if self._silence is not None:

@@ -17,7 +17,7 @@ from smspilot_async.errors import ConnectionFailed, SmsPilotError
 from smspilot_async.wire import Envelope, encode, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from smspilot_async._clock import Clock
@@ -45,6 +45,8 @@ class Session:
         self.batcher = Batcher(
             self, packet_size=settings.packet_size, linger=settings.linger, max_pending=settings.max_pending
         )
+        self.when_closing: set[Callable[[], None]] = set()
+        """Called when the client begins to close: whoever feeds messages in stops."""
         self.gateway_date: datetime | None = None
         """The gateway's own time, as its last answer told it; aware, UTC."""
         self._settings = settings
@@ -156,6 +158,8 @@ class Session:
 
     async def aclose(self, timeout: float | None) -> None:  # noqa: ASYNC109 - a public promise of Client.aclose
         """Send what waits, wait for the answers, at most ``timeout`` seconds, and close all connections."""
+        for stop in list(self.when_closing):
+            stop()
         if timeout is None:
             await self.batcher.drain()
         else:
