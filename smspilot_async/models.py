@@ -47,7 +47,7 @@ _LARGEST_ID: Final = 2**63 - 1
 _SHORTEST_TTL, _LONGEST_TTL = 1, 1440
 _FINAL: Final = frozenset({-2, -1, 2})
 _digits = re.compile(r"[0-9]+", re.ASCII).fullmatch
-_not_in_a_url = re.compile(r"[\x00-\x20\x7f]").search
+_not_in_a_url = re.compile("[\x00-\x20\x7f\ud800-\udfff\ufffe\uffff]").search
 
 
 def _id(value: Any) -> int | None:
@@ -85,6 +85,10 @@ def _check_send_at(_: Message, __: object, value: Any) -> None:
         raise InvalidMessage(
             "needs a datetime with a time zone, such as datetime(..., tzinfo=UTC)", field="send_at", code=250
         )
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidMessage("is a time that GMT has no date for", field="send_at", code=250) from None
     if value < _clock.current().now():
         raise InvalidMessage(f"{value.isoformat()} has passed", field="send_at", code=250)
 
@@ -105,7 +109,7 @@ def _is_web_address(value: Any) -> bool:
 
 
 def _check_callback_method(_: Message, __: object, value: Any) -> None:
-    if value not in {None, "get", "post"}:
+    if value is not None and (not isinstance(value, str) or value not in {"get", "post"}):
         raise InvalidMessage("is 'get' or 'post'", field="callback_method", code=260)
 
 
@@ -334,8 +338,8 @@ class AccountInfo:
     phone: str | None = _private()
     balance: Decimal | None = None
     date: datetime | None = None
-    senders: tuple[str, ...] = ()
-    default_sender: str | None = None
+    senders: tuple[str, ...] = _private(())  # a sender may be a phone
+    default_sender: str | None = _private()
     any_sender: bool | None = None
     extra: Mapping[str, Any] = _extra()
 

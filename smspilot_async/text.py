@@ -22,7 +22,7 @@ _GSM7: Final = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_GSM7_EXTENSION: Final = "^{}\\[~]|€"
+_GSM7_EXTENSION: Final = "\f^{}\\[~]|€"
 _not_gsm7 = re.compile(f"[^{re.escape(_GSM7 + _GSM7_EXTENSION)}]").search
 _extended = re.compile(f"[{re.escape(_GSM7_EXTENSION)}]").findall
 
@@ -41,8 +41,8 @@ class TextSize:
 
     Attributes:
         alphabet: ``"GSM-7"`` (Latin) or ``"UCS-2"`` (anything else, Cyrillic among it).
-        units: Its length: septets of GSM-7 (brackets, braces, ``^~|€`` and the backslash count two), or 16-bit units
-            (an emoji counts two).
+        units: Its length: septets of GSM-7 (brackets, braces, ``^~|€``, backslash and form feed count two), or 16-bit
+            units (an emoji counts two).
         parts: Into how many SMS it is cut, each of them paid.
     """
 
@@ -82,6 +82,8 @@ def normalize_phone(phone: str | int) -> str:
     >>> normalize_phone("+7 (908) 796-47-81"), normalize_phone("8 908 796 47 81")
     ('79087964781', '79087964781')
     """
+    if isinstance(phone, int) and not 0 <= phone < 10**_LONGEST_PHONE:
+        raise InvalidMessage("a phone has 7 to 15 digits", field="to", code=111 if phone < 0 else 215)
     written = str(phone)
     if len(written) == _RUSSIAN_LENGTH and written[0] == "7" and _digits(written):
         return written
