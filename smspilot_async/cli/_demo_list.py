@@ -73,6 +73,7 @@ async def _send(client: Client, recipients: RecipientList, *, as_json: bool) -> 
 
 
 async def _final_statuses(client: Client, emulator: Emulator, bill: Bill, *, as_json: bool) -> Mapping[str, int]:
+    counts: Mapping[str, int] = {}
     async with client:
         for turn in _TURNS:
             emulator.clock.advance(seconds=turn.total_seconds())

@@ -95,7 +95,9 @@ def on_terminal() -> bool:
 
 def _silence_stdout() -> None:
     # Whoever read our results has gone (``| head``). What was sent stays sent: the command ends as if it were read.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def stderr_console() -> Console:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import attrs
 
 from smspilot_async.cli._output import count, money, print_facts, print_json, print_line, print_table
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
 from smspilot_async.cli._send import status_word
-from smspilot_async.errors import ERROR_CODES, SmsPilotError
+from smspilot_async.errors import ERROR_CODES, SmsPilotError, Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -21,9 +21,19 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+_MARKED: Final = "The gateway may have marked new messages as read by now: ask for them by time, with --since."
 
-def ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer]], *, as_json: bool) -> Answer:
+
+def ask(
+    client: Client, question: Callable[[], Coroutine[Any, Any, Answer]], *, as_json: bool, lost: str = ""
+) -> Answer:
     """Put a question to the gateway.
+
+    Args:
+        client: Asks it.
+        question: What to ask.
+        as_json: Print an error as JSON, too.
+        lost: What more to say where the answer was lost.
 
     Raises:
         Problem: It did not answer, or did not like the question.
@@ -34,7 +44,8 @@ def ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer]], *, 
         failure = error
     if as_json:
         print_json({"error": error_as_json(failure)})
-    raise Problem(explain(failure), exit_code(failure))
+    line = explain(failure)
+    raise Problem(f"{line} {lost}" if isinstance(failure, Unanswered) else line, exit_code(failure))
 
 
 async def _ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
@@ -117,7 +128,7 @@ def info(client: Client, *, as_json: bool) -> int:
 
 def inbound(client: Client, since: datetime | Literal["new"] | None, *, as_json: bool) -> int:
     """Show messages that came in."""
-    messages = ask(client, lambda: client.inbound(since), as_json=as_json)
+    messages = ask(client, lambda: client.inbound(since), as_json=as_json, lost=_MARKED if since == "new" else "")
     if as_json:
         print_json([attrs.asdict(message, recurse=False) for message in messages])
     else:

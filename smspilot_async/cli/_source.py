@@ -179,8 +179,9 @@ def _read_header(data: bytes, codec: str, name: str) -> tuple[str, tuple[str, ..
 
 
 def _first_row(data: bytes, codec: str, delimiter: str) -> tuple[str, ...]:
+    reader = csv.reader(_text(data, codec), delimiter=delimiter, strict=True)
     try:
-        return tuple(column_name(cell) for cell in next(csv.reader(_text(data, codec), delimiter=delimiter), []))
+        return tuple(column_name(cell) for cell in next(reader, []))
     except csv.Error:
         return ()
 

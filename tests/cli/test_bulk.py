@@ -1,0 +1,464 @@
+"""The command ``bulk`` against a gateway on a socket; the gateway's record is the judge of what was sent."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import PHONES, Ran, numbered, run, write_list
+
+from smspilot_async import Client
+from smspilot_async.cli import _bulk
+from smspilot_async.cli._results import COLUMNS
+from smspilot_async.emulator import Fault
+
+if TYPE_CHECKING:
+    from smspilot_async.emulator import Emulator
+
+RESULTS = Path("list.csv.results.csv")
+ONE, TWO = PHONES[1], PHONES[2]
+
+
+def bulk(*options: str | Path, stdin: str | None = None) -> Ran:
+    return run("bulk", "list.csv", *options, stdin=stdin)
+
+
+def results(path: str | Path = RESULTS) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def outcomes(path: str | Path = RESULTS) -> dict[str, int]:
+    return dict(Counter(row["outcome"] for row in results(path)))
+
+
+def sent(gateway: Emulator) -> list[tuple[str, str]]:
+    return [(message.to, message.text) for message in gateway.messages]
+
+
+# --- a list goes out ------------------------------------------------------------------------------
+
+
+def test_a_list_goes_out_in_packets_and_every_row_is_in_the_results(gateway: Emulator) -> None:
+    rows = numbered(250)
+    write_list(rows)
+    ran = bulk("--yes")
+    assert ran.exit_code == 0
+    assert sent(gateway) == rows
+    assert list(Counter(message.server_packet_id for message in gateway.messages).values()) == [100, 100, 50]
+    assert len({message.id for message in gateway.messages}) == 250
+    assert [int(row["line"]) for row in results()] == list(range(2, 252))
+    for row, message in zip(results(), gateway.messages, strict=True):
+        assert row == {
+            **dict.fromkeys(COLUMNS, ""),
+            "line": row["line"],
+            "to": message.to,
+            "outcome": "accepted",
+            "server_id": message.server_id,
+            "packet": message.server_packet_id,
+            "parts": "1",
+            "price": "1.25",
+        }
+    assert "accepted  250 of 250 rows" in ran.stdout
+    assert "cost      312.50 RUB" in ran.stdout
+    assert "balance   999687.50 RUB" in ran.stdout
+    assert ran.stderr == f"results: {RESULTS}\n"
+
+
+def test_a_template_is_filled_and_the_optional_columns_are_used(gateway: Emulator) -> None:
+    soon = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0, second=0)
+    Path("list.csv").write_text(
+        f"To;Name;From;Send_at;TTL\n{ONE};Иван;SHOP;{soon + timedelta(hours=3):%d.%m.%Y %H:%M};90\n{TWO};Ann {{to}};;;\n",
+        encoding="cp1251",
+    )
+    options = ("--template", "Привет, {name}! {{}}", "--encoding", "cp1251", "--tz", "+03:00", "--from", "CLINIC")
+    assert bulk("--yes", *options).exit_code == 0
+    first, second = gateway.messages
+    assert (first.text, first.sender, first.send_at, first.ttl) == ("Привет, Иван! {}", "SHOP", soon, 90)
+    assert (second.text, second.sender, second.send_at, second.ttl) == ("Привет, Ann {to}! {}", "CLINIC", None, None)
+
+
+def test_bad_rows_stop_nothing_and_are_refused_with_their_line(gateway: Emulator) -> None:
+    write_list([(ONE, "x"), ("abc", "x"), (TWO, ""), (TWO, "y\nz"), (PHONES[3], "я" * 700), (PHONES[4], "last")])
+    ran = bulk("--yes")
+    assert ran.exit_code == 1
+    assert sent(gateway) == [(ONE, "x"), (TWO, "y\nz"), (PHONES[4], "last")]
+    found = [(row["line"], row["to"], row["outcome"], row["error_code"]) for row in results()]
+    assert found == [
+        ("2", ONE, "accepted", ""),
+        ("3", "abc", "refused", "111"),
+        ("4", TWO, "refused", "220"),
+        ("5", TWO, "accepted", ""),
+        ("7", PHONES[3], "refused", "221"),
+        ("8", PHONES[4], "accepted", ""),
+    ]
+    assert "bad rows    3" in ran.stdout
+    assert "   3  to: a phone is digits" in ran.stdout
+
+
+def test_a_list_of_bad_rows_only_is_written_down_and_nobody_is_asked(gateway: Emulator) -> None:
+    write_list([("abc", "x")] * 30)
+    ran = bulk()
+    assert ran.exit_code == 1
+    assert outcomes() == {"refused": 30}
+    assert "... and 10 more bad rows" in ran.stdout
+    assert not gateway.messages
+
+
+def test_messages_that_the_gateway_refuses_are_refused_with_its_code(gateway: Emulator) -> None:
+    gateway.refuse(code=243, to=TWO)
+    write_list([(ONE, "x"), (TWO, "x")])
+    ran = bulk("--yes")
+    assert ran.exit_code == 1
+    assert [(row["outcome"], row["error_code"], row["error"]) for row in results()] == [
+        ("accepted", "", ""),
+        ("refused", "243", "Loop protection, blacklist"),
+    ]
+    assert "Loop protection, blacklist  3" in ran.stdout
+
+
+def test_repeats_are_shown_and_not_sent(gateway: Emulator) -> None:
+    write_list([(ONE, "x"), (TWO, "x"), (f"+{ONE}", "x"), (ONE, "y"), (ONE, "x")])
+    ran = bulk("--yes")
+    assert ran.exit_code == 0
+    assert sent(gateway) == [(ONE, "x"), (TWO, "x"), (ONE, "y")]
+    assert [(row["outcome"], row["error"]) for row in results()][2::2] == [("not_sent", "duplicate of line 2")] * 2
+    assert "2 with the phone and text of an earlier row, not sent;" in " ".join(ran.stdout.split())
+    assert "lines 4, 6" in ran.stdout
+
+
+def test_repeats_are_sent_when_they_are_wanted(gateway: Emulator) -> None:
+    gateway.account.loop_protection = None
+    write_list([(ONE, "x"), (ONE, "x")])
+    ran = bulk("--yes", "--keep-duplicates")
+    assert ran.exit_code == 0
+    assert sent(gateway) == [(ONE, "x")] * 2
+    assert "sent all the same" in ran.stdout
+
+
+def test_a_test_run_reaches_nobody(gateway: Emulator) -> None:
+    write_list(numbered(3))
+    assert bulk("--yes", "--test").exit_code == 0
+    assert (len(gateway.messages), len(gateway.test_messages)) == (0, 3)
+
+
+def test_the_environment_can_force_test_mode(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSPILOT_TEST", "1")
+    write_list(numbered(3))
+    assert bulk("--yes").exit_code == 0
+    assert not gateway.messages
+
+
+def test_xml_does_as_well(gateway: Emulator) -> None:
+    write_list([(ONE, " <&> "), (TWO, "x")])
+    assert bulk("--yes", "--wire", "xml").exit_code == 0
+    assert sent(gateway) == [(ONE, " <&> "), (TWO, "x")]
+
+
+def test_a_list_may_come_from_stdin(gateway: Emulator) -> None:
+    ran = run("bulk", "-", "--yes", "--results", "r.csv", stdin=f"to,text\n{ONE},x\n")
+    assert ran.exit_code == 0
+    assert (sent(gateway), outcomes("r.csv")) == ([(ONE, "x")], {"accepted": 1})
+    ran = run("bulk", "-", "--yes", stdin=f"to,text\n{ONE},x\n")
+    assert (ran.exit_code, ran.stderr) == (
+        2,
+        "smspilot: a list from stdin needs --results FILE for what becomes of it.\n",
+    )
+
+
+# --- the plan -------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_shows_the_plan_and_sends_nothing(gateway: Emulator) -> None:
+    rows = [(phone, "я" * 71) for phone in PHONES[:150]]
+    write_list([*rows, rows[0]], header="to,text,city")
+    ran = bulk("--dry-run")
+    assert ran.exit_code == 0
+    plan = " ".join(ran.stdout.split())
+    assert "rows 151 to be sent 150 messages in 300 parts bad rows none duplicates 1 with" in plan
+    assert "not used city price 375.00 RUB balance 1000000.00 RUB" in plan
+    assert ran.stdout.count("я" * 20) >= 3
+    assert not gateway.messages
+    assert not RESULTS.exists()
+
+
+def test_a_dry_run_with_bad_rows_is_exit_1(gateway: Emulator) -> None:
+    write_list([("abc", "x"), (ONE, "x")])
+    assert bulk("--dry-run").exit_code == 1
+    assert not gateway.messages
+
+
+def test_the_plan_is_one_json_document(gateway: Emulator) -> None:
+    write_list([("abc", "x"), (ONE, "Ann"), (ONE, "Ann"), (TWO, " ")], header="to,name")
+    plan = bulk("--dry-run", "--json", "--template", "Hi, {name}!").json
+    assert plan["event"] == "plan"
+    assert plan["dry_run"] is True
+    assert (plan["rows"], plan["messages"], plan["parts"], plan["price"]) == (4, 2, 2, "2.50")
+    assert [(row["line"], row["code"]) for row in plan["bad_rows"]] == [(2, 111)]
+    assert plan["duplicates"] == [{"line": 4, "of": 3}]
+    assert plan["empty_placeholders"] == [5]
+    assert plan["samples"][0] == {"line": 3, "to": ONE, "text": "Hi, Ann!"}
+    assert not gateway.messages
+
+
+def test_empty_gaps_are_pointed_out(gateway: Emulator) -> None:
+    write_list([(ONE, ""), (TWO, "")], header="to,name")
+    assert "empty gaps  lines 2-3" in bulk("--dry-run", "--template", "Hi, {name}!").stdout
+    assert not gateway.messages
+
+
+def test_texts_are_shown_without_markup_and_escapes(gateway: Emulator) -> None:
+    write_list([(ONE, "[red]x[/red]\nÜ\t")])
+    assert r"[red]x[/red]\nÜ\t" in bulk("--dry-run").stdout
+    assert not gateway.messages
+
+
+def test_more_than_max_cost_sends_nothing(gateway: Emulator) -> None:
+    write_list(numbered(2))
+    ran = bulk("--yes", "--max-cost", "2.49")
+    assert ran.exit_code == 2
+    assert ran.stderr == "smspilot: the price is 2.50 RUB, more than --max-cost 2.49: nothing was sent.\n"
+    assert not gateway.messages
+    assert not RESULTS.exists()
+    assert bulk("--yes", "--max-cost", "2.50").exit_code == 0
+
+
+@pytest.mark.parametrize("limit", ["much", "-1", "NaN", "Infinity"])
+def test_a_max_cost_that_is_no_amount_is_refused(gateway: Emulator, limit: str) -> None:
+    write_list(numbered(1))
+    assert bulk("--yes", "--max-cost", limit).exit_code == 2
+    assert not gateway.messages
+
+
+def test_a_packet_that_can_not_be_priced_is_said_and_is_no_way_around_max_cost(gateway: Emulator) -> None:
+    gateway.refuse(code=223, text="spam")
+    write_list([(phone, "spam") for phone in PHONES[:2]])
+    ran = bulk("--yes", "--max-cost", "100")
+    assert ran.exit_code == 2
+    assert "--max-cost can not be kept to: 2 messages could not be priced" in ran.stderr
+    ran = bulk("--yes")
+    assert ran.exit_code == 1
+    assert "0 RUB without 2 messages that could not be priced" in " ".join(ran.stdout.split())
+
+
+def test_a_balance_that_does_not_cover_the_price_is_said_before(gateway: Emulator) -> None:
+    gateway.account.balance = Decimal("2.50")
+    write_list(numbered(250))
+    ran = bulk("--yes")
+    assert "the balance of 2.50 RUB does not cover the price of 312.50 RUB" in ran.stderr
+    assert ran.exit_code == 4
+    assert outcomes() == {"accepted": 2, "refused": 98, "not_sent": 150}
+    assert {row["error_code"] for row in results() if row["outcome"] == "refused"} == {"112"}
+    assert "stopped early, with 150 rows not sent" in ran.stderr
+
+
+def test_too_little_money_for_the_last_rows_is_a_refusal(gateway: Emulator) -> None:
+    gateway.account.balance = Decimal("2.50")
+    write_list(numbered(3))
+    assert bulk("--yes").exit_code == 1
+    assert outcomes() == {"accepted": 2, "refused": 1}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_price_no_sending(gateway: Emulator, monkeypatch: pytest.MonkeyPatch, *, as_json: bool) -> None:
+    monkeypatch.setenv("SMSPILOT_API_KEY", "wrong")
+    write_list(numbered(1))
+    ran = bulk("--yes", *(["--json"] if as_json else []))
+    assert ran.exit_code == 4
+    assert "APIKEY is invalid" in ran.stderr
+    assert not gateway.messages
+    assert not RESULTS.exists()
+    if as_json:
+        assert ran.json["error"]["type"] == "AuthenticationError"
+
+
+# --- the question ---------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_sent(gateway: Emulator) -> None:
+    write_list(numbered(2))
+    ran = bulk(stdin="y\n")
+    assert ran.exit_code == 2
+    assert "no --yes: nothing was sent" in ran.stderr
+    assert "to be sent  2 messages" in ran.stdout
+    assert not gateway.messages
+    assert not RESULTS.exists()
+
+
+@pytest.mark.parametrize(("answer", "exit_code", "count"), [("y\n", 0, 2), ("n\n", 2, 0), ("\n", 2, 0), ("", 130, 0)])
+def test_at_a_terminal_the_user_decides(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch, answer: str, exit_code: int, count: int
+) -> None:
+    monkeypatch.setattr(_bulk, "on_terminal", lambda: True)
+    write_list(numbered(2))
+    ran = bulk(stdin=answer)
+    assert ran.exit_code == exit_code
+    assert "Send 2 messages for 2.50 RUB?" in ran.stderr
+    assert len(gateway.messages) == count
+    assert RESULTS.exists() == (count > 0)
+
+
+# --- what can go wrong on the way -----------------------------------------------------------------
+
+
+def test_an_unknown_packet_is_listed_and_never_sent_again(gateway: Emulator) -> None:
+    write_list(numbered(250))
+    gateway.fail_next("send", Fault.ACCEPT_THEN_RESET)
+    ran = bulk("--yes")
+    assert ran.exit_code == 3
+    assert outcomes() == {"unknown": 100, "accepted": 150}
+    assert max(Counter(sent(gateway)).values()) == 1
+    assert len(gateway.messages) == 250
+    assert "unknown   100 - these may have been sent: lines 2-101" in ran.stdout
+    assert "100 messages may or may not have been sent" in ran.stderr
+
+
+def test_three_unknown_packets_in_a_row_end_the_sending(gateway: Emulator) -> None:
+    write_list(numbered(500))
+    gateway.fail_next("send", Fault.SERVER_ERROR, times=9)
+    ran = bulk("--yes")
+    assert ran.exit_code == 3
+    assert outcomes() == {"unknown": 300, "not_sent": 200}
+    assert "stopped early, with 200 rows not sent" in ran.stderr
+    assert not gateway.messages
+
+
+def test_a_packet_refused_as_a_whole_is_refused_row_by_row(gateway: Emulator) -> None:
+    gateway.unknowns.one_bad_refuses_packet = True
+    rows = numbered(150)
+    gateway.refuse(code=212, to=rows[3][0])
+    write_list(rows)
+    ran = bulk("--yes")
+    assert ran.exit_code == 1
+    assert outcomes() == {"refused": 100, "accepted": 50}
+    assert {row["error_code"] for row in results()[:100]} == {"212"}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_gateway_that_has_gone_leaves_the_rest_unsent(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch, *, as_json: bool
+) -> None:
+    send_packet = Client.send_packet
+
+    async def then_gone(client: Client, messages: Any, **options: Any) -> Any:
+        packet = await send_packet(client, messages, **options)
+        await client.aclose()
+        client._settings = Client("k", url="http://127.0.0.1:9/", retry=client._settings.retry)._settings
+        await client.__aenter__()
+        return packet
+
+    monkeypatch.setattr(Client, "send_packet", then_gone)
+    monkeypatch.setattr("smspilot_async.cli._connection._PATIENCE", 0.5)
+    write_list(numbered(250))
+    ran = bulk("--yes", *(["--json"] if as_json else []))
+    assert ran.exit_code == 4
+    assert outcomes() == {"accepted": 100, "not_sent": 150}
+    assert len(gateway.messages) == 100
+    if as_json:
+        bill = ran.events[-1]
+        assert bill["stopped_by"]["type"] == "ConnectionFailed"
+        assert bill["balance"] is None
+    else:
+        assert "balance   not known" in ran.stdout
+
+
+def test_a_wrong_key_in_the_middle_is_exit_4(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = Client.cost
+
+    async def then_blocked(client: Client, messages: Any) -> Any:
+        price = await cost(client, messages)
+        gateway.account.blocked = 106
+        return price
+
+    monkeypatch.setattr(Client, "cost", then_blocked)
+    write_list(numbered(3))
+    ran = bulk("--yes")
+    assert ran.exit_code == 4
+    assert outcomes() == {"refused": 3}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full disk at hand")
+def test_a_full_disk_stops_the_sending_and_what_is_not_written_is_said(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str) -> Any:
+        return _bulk.Results(path, Path("/dev/full").open("w", encoding="utf-8"))  # noqa: SIM115
+
+    monkeypatch.setattr(_bulk.Results, "create", full)
+    write_list(numbered(250))
+    ran = bulk("--yes")
+    assert ran.exit_code == 4
+    assert len(gateway.messages) == 100
+    assert "No space left on device" in ran.stderr
+    assert ran.stderr.count('"outcome": "accepted"') == 100
+
+
+def test_the_run_in_json_lines(gateway: Emulator) -> None:
+    write_list([(ONE, "x"), ("abc", "x"), (TWO, "y")])
+    ran = bulk("--yes", "--json")
+    assert ran.exit_code == 1
+    kinds = [event["event"] for event in ran.events]
+    assert kinds == ["plan", "result", "result", "result", "bill"]
+    by_line = {event["line"]: event for event in ran.events[1:-1]}
+    assert {line: event["outcome"] for line, event in by_line.items()} == {2: "accepted", 3: "refused", 4: "accepted"}
+    assert by_line[2]["server_id"] == gateway.messages[0].server_id
+    bill = ran.events[-1]
+    assert (bill["read"], bill["accepted"], bill["refused"], bill["cost"]) == (3, 2, 1, "2.50")
+    assert bill["results"] == str(RESULTS)
+
+
+# --- one clear line, nothing sent, nothing half-written -------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        (b"", [], "list.csv is empty"),
+        (b"to,text\n", [], "has a header and no rows"),
+        (b"to,text\n\n , \n", [], "has a header and no rows"),
+        (b"phone,text\n1,x\n", [], "no column 'to'"),
+        (b"to,name\n1,x\n", [], "no column 'text'"),
+        (b"to,to\n1,x\n", [], "twice"),
+        (b"to,name\n1,x\n", ["--template", "{nope}"], "no column fits {nope}"),
+        (b"to,name\n1,x\n", ["--template", "{"], "a lone {"),
+        ("to,text\n1,Привет\n".encode("cp1251"), [], "add --encoding cp1251"),
+        ("to,text\n1,Привет\n".encode(), ["--encoding", "cp1251"], "leave --encoding cp1251 out"),
+        ("to,text\n1,Привет\n".encode("utf-16"), [], "UTF-16"),
+        (b"to,text\n1,x\n", ["--encoding", "nope"], "no such encoding"),
+        (b"to,text\n1,x\n", ["--tz", "Mars/Base"], "no time zone"),
+        (b"to,text\n1,x\n", ["--results", "list.csv"], "list.csv is there already"),
+        (b"to,text\n1,x\n", ["--results", "no/such/folder.csv"], "the results can not be written"),
+        (b"to,text\n1,x\n", ["--results", "."], ". is there already"),
+    ],
+)
+def test_a_list_or_option_that_does_not_do(gateway: Emulator, content: bytes, options: list[str], words: str) -> None:
+    Path("list.csv").write_bytes(content)
+    ran = bulk("--yes", *options)
+    assert ran.exit_code == 2
+    assert words in " ".join(ran.stderr.split())
+    assert ran.stdout == ""
+    assert sorted(path.name for path in Path().iterdir()) == ["list.csv"]
+    assert not gateway.messages
+
+
+@pytest.mark.parametrize("path", ["none.csv", "."])
+def test_a_list_that_can_not_be_read(gateway: Emulator, path: str) -> None:
+    ran = run("bulk", path, "--yes")
+    assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
+    assert not gateway.messages
+    assert list(Path().iterdir()) == []
+
+
+def test_sending_the_same_list_again_by_mistake_is_refused(gateway: Emulator) -> None:
+    write_list(numbered(2))
+    assert bulk("--yes").exit_code == 0
+    ran = bulk("--yes")
+    assert ran.exit_code == 2
+    assert "it may be the results of a run that has sent this list" in ran.stderr
+    assert len(gateway.messages) == 2
+    assert bulk("--dry-run").exit_code == 0

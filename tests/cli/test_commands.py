@@ -1,0 +1,366 @@
+"""Every command but ``bulk``, against a gateway on a socket: what a person reads, what a program reads, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import KEY, run
+
+from smspilot_async import Client, __version__
+from smspilot_async.cli import _app
+from smspilot_async.emulator import Fault
+
+if TYPE_CHECKING:
+    from smspilot_async.emulator import Emulator
+
+ONE = "79087964781"
+NASTY = "[bold]x[/bold]\x1b[31m"
+
+
+# --- send -----------------------------------------------------------------------------------------
+
+
+def test_send_shows_what_the_gateway_answered(gateway: Emulator) -> None:
+    ran = run("send", "+7 908 796-47-81", "Привет", "--from", "SHOP", "--id", "77")
+    [message] = gateway.messages
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert (message.to, message.text, message.sender, message.id) == (ONE, "Привет", "SHOP", 77)
+    assert re.search(rf"server id +{message.server_id}\n", ran.stdout)
+    assert "1.25 RUB" in ran.stdout
+
+
+def test_send_prints_json(gateway: Emulator) -> None:
+    answer = run("send", ONE, "Привет", "--json").json
+    [message] = gateway.messages
+    assert answer["outcome"] == "accepted"
+    assert (answer["server_id"], answer["price"], answer["parts"]) == (message.server_id, "1.25", 1)
+
+
+def test_send_takes_every_field(gateway: Emulator) -> None:
+    at = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0)
+    local = (at + timedelta(hours=3)).strftime("%Y-%m-%d %H:%M:%S")
+    more = ("--callback", "http://127.0.0.1:1/cb", "--callback-method", "post", "--ttl", "60")
+    assert run("send", ONE, "x", "--send-at", local, "--tz", "+3", *more).exit_code == 0
+    [message] = gateway.messages
+    assert (message.send_at, message.ttl) == (at, 60)
+    assert (message.callback, message.callback_method) == ("http://127.0.0.1:1/cb", "post")
+
+
+def test_send_reads_the_text_from_stdin(gateway: Emulator) -> None:
+    assert run("send", ONE, "-", stdin="  two\nlines\n").exit_code == 0
+    assert gateway.messages[0].text == "  two\nlines"
+
+
+def test_a_text_on_stdin_that_is_not_utf8_is_refused(gateway: Emulator) -> None:
+    assert run("send", ONE, "-", stdin="Привет".encode("cp1251")).exit_code == 2
+    assert not gateway.messages
+
+
+@pytest.mark.parametrize("wire", ["json", "xml"])
+def test_send_speaks_both_wires(gateway: Emulator, wire: str) -> None:
+    assert run("send", ONE, "Привет & <пока>", "--wire", wire).exit_code == 0
+    assert gateway.messages[0].text == "Привет & <пока>"
+
+
+def test_send_in_test_mode_reaches_nobody(gateway: Emulator) -> None:
+    assert run("send", ONE, "x", "--test").exit_code == 0
+    assert (len(gateway.messages), len(gateway.test_messages)) == (0, 1)
+
+
+def test_a_refused_message_is_exit_1_and_one_line(gateway: Emulator) -> None:
+    gateway.refuse(code=223)
+    ran = run("send", ONE, "x")
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(f"smspilot: the message to {ONE}: refused by the gateway with 223")
+    assert "It was not sent." in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_refused_message_in_json(gateway: Emulator) -> None:
+    gateway.refuse(code=243)
+    ran = run("send", ONE, "x", "--json")
+    assert ran.exit_code == 1
+    assert ran.json["outcome"] == "refused"
+    assert (ran.json["error"]["type"], ran.json["error"]["code"]) == ("DuplicateMessage", 243)
+    assert ran.json["error"]["certainty"] == "rejected"
+
+
+def test_too_little_money_is_exit_1(gateway: Emulator) -> None:
+    gateway.account.balance = Decimal(0)
+    assert run("send", ONE, "x").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(Fault.ACCEPT_THEN_RESET, "disconnected"), (Fault.ACCEPT_THEN_HTML, "unreadable")]
+)
+def test_an_unknown_outcome_is_exit_3_and_sent_once(gateway: Emulator, fault: Fault, reason: str) -> None:
+    gateway.fail_next("send", fault)
+    ran = run("send", ONE, "x", "--json")
+    assert ran.exit_code == 3
+    assert "may have been sent" in ran.stderr
+    assert (ran.json["outcome"], ran.json["error"]["reason"]) == ("unknown", reason)
+    assert len(gateway.messages) == 1
+
+
+def test_no_connection_is_exit_4_and_nothing_was_sent() -> None:
+    ran = run("send", ONE, "x", "--url", "http://127.0.0.1:9/", "--json", "--key-file", _key_file())
+    assert ran.exit_code == 4
+    assert "Nothing was sent" in ran.stderr
+    assert ran.json["outcome"] == "not_sent"
+
+
+def test_a_wrong_key_is_exit_4(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSPILOT_API_KEY", "another")
+    ran = run("send", ONE, "x")
+    assert ran.exit_code == 4
+    assert "101" in ran.stderr
+    assert "another" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("send", "12", "x"), "to: a phone has 7 to 15 digits"),
+        (("send", ONE, ""), "text: a text is required"),
+        (("send", ONE, "x", "--from", "!"), "sender:"),
+        (("send", ONE, "x", "--ttl", "9999"), "ttl:"),
+        (("send", ONE, "x", "--id", "-1"), "id:"),
+        (("send", ONE, "x", "--send-at", "2031-01-01 10:00"), "names no time zone"),
+        (("send", ONE, "x", "--send-at", "2001-01-01 10:00Z"), "has passed"),
+        (("send", ONE, "x", "--tz", "Mars"), "no time zone"),
+        (("send", ONE), "Missing argument"),
+        (("send", ONE, "x", "--key", "K"), "No such option"),
+        (("check",), "Name the messages"),
+        (("check", "1", "--packet", "2"), "Name the messages"),
+        (("check", "a b"), "server_ids:"),
+        (("inbound", "--since", "yesterday"), "is no time"),
+        (("balance", "--url", "http://example.com"), "http: url"),
+        (("balance", "--url", "nonsense"), "url needs an absolute"),
+        (("emulator", "--host", "0.0.0.0"), "--allow-remote"),  # noqa: S104 - it is refused
+        (("nonsense",), "No such command"),
+    ],
+)
+def test_wrong_use_is_exit_2_and_sends_nothing(gateway: Emulator, arguments: tuple[str, ...], words: str) -> None:
+    ran = run(*arguments)
+    assert ran.exit_code == 2
+    assert words in " ".join(ran.stderr.split())
+    assert not gateway.messages
+
+
+# --- questions ------------------------------------------------------------------------------------
+
+
+def test_cost_sends_nothing(gateway: Emulator) -> None:
+    assert run("cost", ONE, "я" * 71).stdout == "2.50 RUB for 2 parts\n"
+    assert run("cost", ONE, "x", "--json").json == {"cost": "1.25", "currency": "RUB", "parts": 1}
+    assert not gateway.messages
+
+
+def test_balance(gateway: Emulator) -> None:
+    gateway.account.balance = Decimal("1234.50")
+    assert run("balance").stdout == "1234.50 RUB\n"
+    assert run("balance", "--json").json == {"balance": "1234.50", "currency": "RUB"}
+    assert run("balance", "--sms").stdout == "987 SMS\n"
+    assert run("balance", "--sms", "--json").json == {"balance_sms": 987}
+
+
+def test_check_by_message_and_by_packet(gateway: Emulator) -> None:
+    run("send", ONE, "x")
+    gateway.fail_delivery(code=601)
+    run("send", ONE, "y")
+    gateway.clock.advance(minutes=5)
+    first, second = gateway.messages
+    ran = run("check", first.server_id, second.server_id)
+    assert ran.exit_code == 0
+    assert "delivered" in ran.stdout
+    assert "not delivered" in ran.stdout
+    statuses = run("check", "--packet", first.server_packet_id, "--json").json
+    assert [(each["server_id"], each["status"], each["is_final"]) for each in statuses] == [(first.server_id, 2, True)]
+
+
+def test_a_packet_that_is_not_known_is_exit_4(gateway: Emulator) -> None:  # noqa: ARG001 - it has to be there
+    ran = run("check", "--packet", "1", "--json")
+    assert ran.exit_code == 4
+    assert ran.json["error"]["type"] == "NotFound"
+    assert ran.stderr.startswith("smspilot: check: refused by the gateway with 304")
+
+
+def test_info(gateway: Emulator) -> None:
+    gateway.account.name = NASTY
+    ran = run("info")
+    assert ran.exit_code == 0
+    assert r"name            [bold]x[/bold]\x1b[31m" in ran.stdout
+    assert "any sender      yes" in ran.stdout
+    assert run("info", "--json").json["name"] == NASTY
+
+
+def test_inbound(gateway: Emulator) -> None:
+    sms = gateway.inbound(ONE, f"STOP {NASTY}")
+    ran = run("inbound")
+    assert ran.exit_code == 0
+    assert r"STOP [bold]x[/bold]\x1b[31m" in ran.stdout
+    assert [each["text"] for each in run("inbound", "--since", "new", "--json").json] == []
+    gateway.inbound(ONE, "more")
+    assert [each["text"] for each in run("inbound", "--since", "new", "--json").json] == ["more"]
+    since = (sms.created - timedelta(minutes=5)).strftime("%Y-%m-%d %H:%M:%S")
+    assert len(run("inbound", "--since", since, "--tz", "UTC", "--json").json) == 2
+
+
+def test_a_lost_answer_to_inbound_new_says_how_to_get_it_back(gateway: Emulator) -> None:
+    gateway.inbound(ONE, "STOP")
+    gateway.fail_next("inbound", Fault.ACCEPT_THEN_RESET)
+    ran = run("inbound", "--since", "new")
+    assert ran.exit_code == 4
+    assert "ask for them by time" in ran.stderr
+    assert len(run("inbound", "--since", "2001-01-01 00:00Z", "--json").json) == 1
+
+
+def test_a_question_that_stays_unanswered_is_exit_4(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smspilot_async.cli._connection._PATIENCE", 0.2)
+    gateway.fail_next("balance", Fault.SERVER_ERROR, times=10)
+    ran = run("balance")
+    assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (4, "", 1)
+
+
+# --- the key, and what else can be wrong ------------------------------------------------------------
+
+
+def _key_file(content: str | bytes = KEY + "\n") -> str:
+    path = Path("key.txt")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def test_the_key_may_stand_in_a_file(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SMSPILOT_API_KEY")
+    assert run("balance", "--key-file", _key_file()).exit_code == 0
+    monkeypatch.setenv("SMSPILOT_API_KEY_FILE", _key_file())
+    assert run("balance").exit_code == 0
+    assert gateway.api_key == KEY
+
+
+def test_no_key_is_exit_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SMSPILOT_API_KEY", raising=False)
+    monkeypatch.delenv("SMSPILOT_API_KEY_FILE", raising=False)
+    ran = run("balance")
+    assert ran.exit_code == 2
+    assert ran.stderr.startswith("smspilot: no API key: put it into SMSPILOT_API_KEY, or")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("none.txt", "can not be read: none.txt: No such file"), (None, "is no text")]
+)
+def test_a_key_file_that_does_not_do_is_exit_2(path: str | None, words: str) -> None:
+    ran = run("balance", "--key-file", path or _key_file(b"\xff\xfe"))
+    assert ran.exit_code == 2
+    assert words in ran.stderr
+
+
+def test_a_fault_of_this_program_is_one_line_without_its_words(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> Any:
+        raise RuntimeError(f"with {gateway.api_key} in it")
+
+    monkeypatch.setattr(Client, "balance", broken)
+    monkeypatch.setattr(Client, "send_message", broken)
+    ran = run("balance")
+    assert ran.exit_code == 4
+    assert re.fullmatch(
+        r"smspilot: a fault of this program, please report it: RuntimeError at .*_queries\.py:\d+\.\n", ran.stderr
+    )
+    ran = run("send", ONE, "x")
+    assert ran.exit_code == 3
+    assert ran.stderr.endswith("What it was sending may have been sent.\n")
+
+
+def test_an_interrupted_question_is_exit_130(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    def interrupted(*_: object, **__: object) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "balance", interrupted)
+    ran = run("balance")
+    assert (ran.exit_code, ran.stderr) == (130, "smspilot: interrupted.\n")
+
+
+# --- the program ----------------------------------------------------------------------------------
+
+
+def test_the_version_names_what_matters() -> None:
+    ran = run("--version")
+    assert ran.exit_code == 0
+    assert re.fullmatch(rf"smspilot {re.escape(__version__)} \(Python 3\.\d+\.\S+, httpx \d\S+\)\n", ran.stdout)
+
+
+@pytest.mark.parametrize("name", ["send", "cost", "check", "balance", "info", "inbound", "bulk", "emulator", "demo"])
+def test_every_command_explains_itself_and_knows_json(name: str) -> None:
+    ran = run(name, "--help")
+    assert ran.exit_code == 0
+    assert "--json" in ran.stdout
+    assert all(len(line) <= 100 for line in ran.stdout.splitlines())
+
+
+def test_no_command_takes_the_key_as_an_argument() -> None:
+    names = {
+        option
+        for command in _app.app.commands.values()
+        if command.name != "emulator"  # its key opens nothing
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    assert not {"--key", "--api-key", "--apikey", "--password"} & names
+
+
+def test_the_emulator_is_served_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("smspilot_async.emulator.run", lambda **options: asked.update(options))
+    assert run("emulator", "--port", "0", "--key", "K", "--seed", "7", "--speed", "60", "--json").exit_code == 0
+    assert asked == {
+        "host": "127.0.0.1",
+        "port": 0,
+        "key": "K",
+        "seed": 7,
+        "json": True,
+        "allow_remote": False,
+        "profile": "2.6",
+        "speed": 60.0,
+    }
+
+
+def test_a_port_that_is_taken_is_exit_2(gateway: Emulator) -> None:
+    port = gateway.url.split(":")[2].split("/")[0]
+    ran = run("emulator", "--port", port)
+    assert ran.exit_code == 2
+    assert "listen at 127.0.0.1" in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["emulator", "demo"])
+def test_a_missing_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(**_: object) -> None:
+        raise ImportError("no", name="uvicorn.config")
+
+    monkeypatch.setattr("smspilot_async.emulator.run", missing)
+    monkeypatch.setattr("smspilot_async.cli._demo.demo", missing)
+    ran = run(name)
+    assert (ran.exit_code, ran.stderr) == (2, f"smspilot: {name} needs: pip install 'smspilot-async[cli,emulator]'\n")
+
+
+def test_another_missing_module_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(**_: object) -> None:
+        raise ImportError("no", name="json")
+
+    monkeypatch.setattr("smspilot_async.emulator.run", missing)
+    assert "a fault of this program" in run("emulator").stderr
+
+
+def test_json_escapes_what_a_terminal_would_obey(gateway: Emulator) -> None:
+    gateway.inbound(ONE, "\x9b31m")
+    ran = run("inbound", "--json")
+    assert "\x9b" not in ran.stdout
+    assert json.loads(ran.stdout)[0]["text"] == "\x9b31m"

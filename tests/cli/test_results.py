@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import csv
+import errno
+import os
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from smspilot_async import (
+    Accepted,
+    ConnectionFailed,
+    GatewayError,
+    InvalidMessage,
+    Message,
+    MessageRefused,
+    NotSent,
+    OutcomeUnknown,
+    Reason,
+    Refused,
+    SentMessage,
+    Unknown,
+)
+from smspilot_async.cli._bill import Bill
+from smspilot_async.cli._problems import Problem
+from smspilot_async.cli._recipients import Recipient
+from smspilot_async.cli._results import COLUMNS, Outcome, Results, no_formula
+
+ROW = Recipient(0, 2, "79087964781", Message("79087964781", "Привет"))
+
+
+def read(path: str = "results.csv") -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def outcome(line: int, **fields: object) -> Outcome:
+    return Outcome(line=line, to="79087964781", outcome="accepted", **fields)  # type: ignore[arg-type]
+
+
+def test_the_four_results_are_written_down() -> None:
+    sent = SentMessage(server_id="10", server_packet_id="5", parts=2, price=Decimal("2.50"))
+    lost = OutcomeUnknown("half an answer", reason=Reason.MISMATCH, server_packet_id="6")
+    results = [
+        Outcome.of(Accepted(ROW, sent)),
+        Outcome.of(Accepted(ROW, SentMessage(server_id="11"))),
+        Outcome.of(Refused(ROW, MessageRefused("send of message 7: no", code=111), sent)),
+        Outcome.of(Refused(ROW, InvalidMessage("a phone is required", field="to", code=108))),
+        Outcome.of(Refused(ROW, GatewayError("?", code=9999, description="Novelty"))),
+        Outcome.of(Refused(ROW, GatewayError("?"))),
+        Outcome.of(Unknown(ROW, lost)),
+        Outcome.of(Unknown(ROW, lost, sent)),
+        Outcome.of(NotSent(ROW, ConnectionFailed("send of a packet of 100 messages: refused. Nothing was sent."))),
+        Outcome.of(NotSent(ROW)),
+    ]
+    assert [(each.outcome, each.packet, each.parts, each.price, each.error_code, each.error) for each in results] == [
+        ("accepted", "5", 2, Decimal("2.50"), None, None),
+        ("accepted", None, 1, None, None, None),
+        ("refused", "5", None, None, 111, "Invalid phone"),
+        ("refused", None, None, None, 108, "to: a phone is required"),
+        ("refused", None, None, None, 9999, "Novelty"),
+        ("refused", None, None, None, None, "refused by the gateway"),
+        ("unknown", "6", None, None, None, "may have been sent (mismatch)"),
+        ("unknown", "5", None, None, None, "may have been sent (mismatch)"),
+        ("not_sent", None, None, None, None, "refused. Nothing was sent."),
+        ("not_sent", None, None, None, None, None),
+    ]
+
+
+def test_rows_are_written_in_the_list_s_order_whatever_order_they_settle_in() -> None:
+    with Results.create("results.csv") as results:
+        for position in (2, 1, 4, 0, 3):
+            results.settle(position, outcome(position + 2, server_id=str(position)))
+    assert [row["line"] for row in read()] == ["2", "3", "4", "5", "6"]
+
+
+def test_what_is_flushed_survives_and_the_rest_waits_for_its_turn() -> None:
+    with Results.create("results.csv") as results:
+        assert Path("results.csv").read_text(encoding="utf-8") == ",".join(COLUMNS) + "\n"
+        results.settle(0, outcome(2))
+        results.settle(2, outcome(4))
+        results.flush()
+        assert [row["line"] for row in read()] == ["2"]
+
+
+def test_a_long_stretch_of_rows_is_not_kept_in_memory() -> None:
+    with Results.create("results.csv") as results:
+        for position in range(2500):
+            results.settle(position, outcome(position))
+        assert len(results.unwritten) < 1000
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r=1"])
+def test_a_spreadsheet_takes_no_text_for_a_formula(text: str) -> None:
+    assert no_formula(text) == f"'{text}"
+
+
+def test_formulas_are_disarmed_in_the_file_but_phones_are_left_alone() -> None:
+    with Results.create("results.csv") as results:
+        results.settle(0, Outcome(line=2, to="+7 (908) 796", outcome="refused", error="=cmd|' /C calc'!A0"))
+        results.settle(
+            1, Outcome(line=3, to='=HYPERLINK("http://x")\n', outcome="refused", server_id="@1", packet="-1")
+        )
+    first, second = read()
+    assert (first["to"], first["error"]) == ("+7 (908) 796", "'=cmd|' /C calc'!A0")
+    assert (second["to"], second["server_id"], second["packet"]) == ('\'=HYPERLINK("http://x")', "'@1", "'-1")
+
+
+def test_an_existing_file_is_never_overwritten() -> None:
+    Path("results.csv").write_text("precious", encoding="utf-8")
+    Path("dangling").symlink_to("nowhere")
+    for path in ("results.csv", "dangling"):
+        with pytest.raises(Problem, match=f"{path} is there already") as caught:
+            Results.create(path)
+        assert caught.value.exit_code == 2
+    assert Path("results.csv").read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.parametrize("path", ["no/folder/results.csv", "nul\0.csv"])
+def test_a_place_that_can_not_be_written_to_is_refused(path: str) -> None:
+    with pytest.raises(Problem, match=r"the results can not be written to .*Nothing was sent"):
+        Results.create(path)
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(Problem, match="Permission denied"):
+        Results.create("results.csv")
+
+
+def test_a_file_that_appears_in_between_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("results.csv").write_text("precious", encoding="utf-8")
+    monkeypatch.setattr("smspilot_async.cli._results.check_free", lambda _: None)
+    with pytest.raises(Problem, match="File exists"):
+        Results.create("results.csv")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full disk at hand")
+def test_a_full_disk_is_kept_in_mind_and_not_raised() -> None:
+    results = Results("/dev/full", Path("/dev/full").open("w", encoding="utf-8"))  # noqa: SIM115
+    with results:
+        results.settle(0, outcome(2))
+        results.flush()
+        assert results.failure is not None
+        assert results.failure.errno == errno.ENOSPC
+        results.settle(1, outcome(3))
+    assert [each.line for each in results.unwritten] == [2, 3]
+
+
+def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
+    bill = Bill()
+    rows = [
+        outcome(2, parts=2, price=Decimal("1.25"), packet="5"),
+        outcome(3, parts=1, price=None, packet="5"),
+        Outcome(line=4, to="1", outcome="refused", error_code=111, error="Invalid phone", packet="5"),
+        Outcome(line=5, to="1", outcome="unknown", packet="6"),
+        Outcome(line=6, to="1", outcome="not_sent", error="duplicate of line 2"),
+        Outcome(line=7, to="1", outcome="not_sent", error="duplicate of line 3"),
+    ]
+    for row in rows:
+        bill.add(row)
+    assert not bill.cut_short
+    assert list(bill.packets) == ["5", "6"]
+    assert bill.as_json() == {
+        "read": 6,
+        "accepted": 2,
+        "refused": 1,
+        "unknown": 1,
+        "not_sent": 2,
+        "parts": 3,
+        "cost": Decimal("1.25"),
+        "unpriced": 1,
+        "balance": None,
+        "unknown_lines": [5],
+    }
+    bill.show()
+    bill.show_reasons()
+    out = capsys.readouterr().out
+    assert "cost      1.25 RUB (without 1 message whose price was not told)" in out
+    assert "unknown   1 - these may have been sent: lines 5" in out
+    assert "   2  not sent  duplicate of an earlier row  6-7" in out
+    bill.add(Outcome(line=8, to="1", outcome="not_sent"))
+    assert bill.cut_short

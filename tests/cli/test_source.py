@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import codecs
+import errno
+from pathlib import Path
+
+import pytest
+
+from smspilot_async.cli._problems import Problem
+from smspilot_async.cli._source import RawRow, Source
+
+ROWS = "to,text\n79087964781,Привет\n"
+
+
+def source(content: str | bytes, encoding: str = "utf-8") -> Source:
+    data = content.encode() if isinstance(content, str) else content
+    Path("list.csv").write_bytes(data)
+    return Source.open("list.csv", encoding)
+
+
+def rows(content: str | bytes, encoding: str = "utf-8") -> list[RawRow]:
+    return list(source(content, encoding).rows())
+
+
+def complaint(content: str | bytes, encoding: str = "utf-8") -> str:
+    with pytest.raises(Problem) as caught:
+        source(content, encoding)
+    assert caught.value.exit_code == 2
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        (ROWS.encode(), "utf-8"),
+        (ROWS.encode("utf-8-sig"), "utf-8"),
+        (ROWS.encode("utf-8-sig"), "utf-8-sig"),
+        (ROWS.encode("cp1251"), "cp1251"),
+        (ROWS.encode("cp1251"), "windows-1251"),
+        (ROWS.encode("koi8-r"), "koi8-r"),
+        (ROWS.encode("utf-16"), "utf-16"),
+        (ROWS.replace("\n", "\r\n").encode(), "utf-8"),
+        (ROWS.replace("\n", "\r").encode(), "utf-8"),
+        (ROWS.replace(",", ";").encode(), "utf-8"),
+        (ROWS.replace(",", "\t").encode(), "utf-8"),
+        (ROWS.replace("to,text", " To , TEXT ").encode(), "utf-8"),
+        (ROWS.rstrip("\n").encode(), "utf-8"),
+    ],
+)
+def test_the_same_list_is_read_from_every_form_of_it(data: bytes, encoding: str) -> None:
+    assert rows(data, encoding) == [RawRow(2, ("79087964781", "Привет"))]
+    assert Source.open("list.csv", encoding).columns == ("to", "text")
+
+
+def test_a_delimiter_in_the_header_s_other_names_does_not_mislead() -> None:
+    assert source('to;"a,b,c,d";text\n').columns == ("to", "a,b,c,d", "text")
+    assert source("to\n79087964781\n").columns == ("to",)
+
+
+def test_cp1251_read_as_utf8_says_which_option_helps() -> None:
+    data = "to,text\n1,Hello\n2,Привет\n".encode("cp1251")
+    assert complaint(data) == "list.csv, line 3: not in utf-8; if it comes from Excel or 1C, add --encoding cp1251."
+
+
+@pytest.mark.parametrize("text", ["Привет", "И", "emoji 😊", "Ünïcode"])
+def test_utf8_read_as_cp1251_is_noticed(text: str) -> None:
+    for encoding in ("utf-8", "utf-8-sig"):
+        data = f"to,text\n1,{text}\n".encode(encoding)
+        assert complaint(data, "cp1251") == "list.csv is in UTF-8, not in cp1251: leave --encoding cp1251 out."
+
+
+def test_text_that_was_misread_before_it_was_saved_is_noticed() -> None:
+    assert "was UTF-8, but read as cp1251" in complaint("to,text\n1,Ответ\n".encode().decode("cp1251"))
+
+
+def test_ascii_is_fine_in_every_encoding() -> None:
+    assert len(rows("to,text\n1,x\n", "cp1251")) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "words"),
+    [
+        (ROWS.encode("utf-16"), "utf-8", "UTF-16"),
+        (codecs.BOM_UTF16_BE + b"x", "cp1251", "UTF-16"),
+        (b"to,text\n1,\x98\xff\n", "utf-8", "line 2: not in utf-8; name the file's encoding with --encoding"),
+        (b"to,text\n1,\x98\xff\n", "cp1251", "line 2: not in cp1251"),
+        (b"to,text\n1,x\n\n", "utf-16", "not in utf-16"),
+        (ROWS.encode(), "klingon", "--encoding klingon: no such encoding"),
+        (ROWS.encode(), "base64", "no such encoding"),
+    ],
+)
+def test_a_wrong_encoding_is_one_clear_line(data: bytes, encoding: str, words: str) -> None:
+    assert words in complaint(data, encoding)
+
+
+@pytest.mark.parametrize("data", [b"", b" \n\n", b"\n\n"])
+def test_an_empty_file_is_refused(data: bytes) -> None:
+    assert complaint(data).startswith("list.csv is empty")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("phone,text", "line 1) has no column 'to'; it has: phone, text"),
+        (",,", "it has: none"),
+        ("to,text,Text", "the column 'text' twice"),
+        ("to,To", "the column 'to' twice"),
+        ('to,"text', "no column 'to'"),
+    ],
+)
+def test_a_header_that_does_not_do_is_refused(header: str, words: str) -> None:
+    assert words in complaint(f"{header}\n1,x\n")
+
+
+def test_columns_without_a_name_are_let_be() -> None:
+    assert rows("to,text,,\n1,x,,\n") == [RawRow(2, ("1", "x", "", ""))]
+
+
+def test_a_file_that_is_not_there_a_folder_and_an_unreadable_one_are_refused() -> None:
+    Path("folder").mkdir()
+    for path, words in [("none.csv", "there is no file"), ("folder", "is a folder"), ("nul\0", "can not be read")]:
+        with pytest.raises(Problem, match=words):
+            Source.open(path)
+
+
+def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bytes:  # root, who runs many a test, reads everything
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(Problem, match="list.csv can not be read: Permission denied"):
+        Source.open("list.csv")
+
+
+def test_line_numbers_are_those_where_a_row_starts() -> None:
+    found = rows('to,text\n1,"two\nlines"\n\n2,x\n"3","a\r\nb\rc"\n4,y\n,\n')
+    assert [(row.line, row.cells) for row in found] == [
+        (2, ("1", "two\nlines")),
+        (5, ("2", "x")),
+        (6, ("3", "a\r\nb\rc")),
+        (9, ("4", "y")),
+    ]
+
+
+def test_a_broken_quote_spoils_its_own_row_and_says_which_lines_are_gone() -> None:
+    found = rows('to,text\n1,"a"b\n2,ok\n3,"open\n4,x\n5,"again"\n6,ok\n7,"never closed\n8,x\n')
+    assert [(row.line, row.fault and row.fault[-60:]) for row in found] == [
+        (2, "e in line 2 is not doubled, or not closed where it should be"),
+        (3, None),
+        (4, "ines 4 to 6 is not doubled, or not closed where it should be"),
+        (7, None),
+        (8, "a quote opened in lines 8 to 9 is never closed"),
+    ]
+
+
+def test_a_cell_without_end_spoils_its_own_row() -> None:
+    found = rows(f"to,text\n1,{'x' * 140_000}\n2,ok\n")
+    assert [bool(row.fault) for row in found] == [True, False]
+    assert "more than 131,072 characters in line 2" in (found[0].fault or "")
+
+
+def test_more_cells_than_columns_spoil_a_row() -> None:
+    found = rows("to,text\n1,Hello, world\n2,x,\n3\n")
+    assert [row.fault and row.fault[:7] for row in found] == ["3 cells", None, None]
+
+
+def test_the_rows_can_be_gone_through_again() -> None:
+    again = source(ROWS)
+    Path("list.csv").unlink()
+    assert list(again.rows()) == list(again.rows())
