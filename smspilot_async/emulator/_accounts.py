@@ -90,10 +90,8 @@ class Book:
         """Take an account in.
 
         Raises:
-            ValueError: Its key or login is already taken, or it has neither.
+            ValueError: Its key or login is already taken.
         """
-        if account.api_key is None and account.login is None:
-            raise ValueError("an account needs a key or a login")
         if account.api_key in self._by_key or (account.login and self._by_login(account.login)):
             raise ValueError("another account has the same key or login")
         account.id = account.id or self._next_id()

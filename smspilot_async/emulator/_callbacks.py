@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from smspilot_async.emulator._messages import AcceptedMessage
 
 PATIENCE: Final = 10.0
-_AT_A_TIME: Final = 16
+_AT_A_TIME: Final = 8  # httpx's pool takes longer over more connections than it gains
 _REMEMBERED_TEXT: Final = 200
 
 

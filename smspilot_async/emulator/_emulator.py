@@ -1,7 +1,7 @@
 """The gateway in a box: what a test holds in its hand.
 
-It binds the parts together (state, faults, callbacks, time), turns requests into replies for the server and the
-transport, and owns the lock that lets the test's thread and the server's thread both touch the state.
+It binds the parts together (state, faults, callbacks, time), and owns the lock that lets the test's thread and the
+server's thread both touch them.
 """
 
 from __future__ import annotations
@@ -15,23 +15,13 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
-import attrs
-
-from smspilot_async.emulator import _wire
 from smspilot_async.emulator._accounts import TEST_KEY, Account, Book, new_key
 from smspilot_async.emulator._callbacks import CallbackCall, Caller, call_for
 from smspilot_async.emulator._clock import Clock
-from smspilot_async.emulator._errors import Refused, TooMany
-from smspilot_async.emulator._faults import Fault, FaultPlan, Faults
-from smspilot_async.emulator._gateway import Asker, Gateway, Rule, matcher
-from smspilot_async.emulator._http import (
-    API_PATH,
-    Ending,
-    Hold,
-    HttpRequest,
-    Reply,
-    find_document,
-)
+from smspilot_async.emulator._desk import Desk
+from smspilot_async.emulator._faults import Fault, FaultPlan
+from smspilot_async.emulator._gateway import Gateway, Rule, matcher
+from smspilot_async.emulator._http import API_PATH, HttpRequest, Reply
 from smspilot_async.emulator._messages import AcceptedMessage, InboundSms, StatusChange
 from smspilot_async.emulator._transport import InProcessTransport
 
@@ -40,26 +30,10 @@ if TYPE_CHECKING:
 
     from smspilot_async.emulator._server import Served
     from smspilot_async.emulator._unknowns import Unknowns
+    from smspilot_async.emulator._wire import Profile
 
 SERVICE_NUMBER: Final = "79021121075"
 _TEST_ACCOUNT: Final = 1_000_000
-_GARBAGE: Final = b"\x00\xff\x1f\x8b not a document \xc3\x28"
-
-_UNCARRIED: Final = frozenset(
-    {
-        Fault.RESET_BEFORE_READ,
-        Fault.RESET_AFTER_READ,
-        Fault.SERVER_ERROR,
-        Fault.BUSY,
-        Fault.TOO_MANY_REQUESTS,
-        Fault.NOT_FOUND,
-    }
-)
-_ENDINGS: Final = {
-    Fault.ACCEPT_THEN_RESET: Ending.RESET,
-    Fault.ACCEPT_THEN_CLOSE: Ending.CLOSE,
-    Fault.ACCEPT_THEN_HALF_ANSWER: Ending.HALF_ANSWER,
-}
 
 
 class Options(TypedDict, total=False):
@@ -67,7 +41,7 @@ class Options(TypedDict, total=False):
 
     api_key: str | None
     account: Account | None
-    profile: _wire.Profile
+    profile: Profile
     clock: Clock | None
     seed: int | None
     loop_protection: timedelta | None
@@ -98,7 +72,7 @@ class Emulator:
         *,
         api_key: str | None = None,
         account: Account | None = None,
-        profile: _wire.Profile = "2.6",
+        profile: Profile = "2.6",
         clock: Clock | None = None,
         seed: int | None = None,
         loop_protection: timedelta | None = timedelta(minutes=5),
@@ -110,8 +84,7 @@ class Emulator:
         self.clock = clock if clock is not None else Clock()
         self._seed = seed
         self._lock = threading.RLock()
-        self._faults = Faults()
-        self._holds: list[Hold] = []
+        self._desk = Desk()
         self._listeners: list[Callable[[AcceptedMessage], None]] = []
         self._caller = Caller(allow_remote=allow_remote_callbacks)
         self._url = f"http://127.0.0.1{API_PATH}"
@@ -310,7 +283,7 @@ class Emulator:
             fault=Fault(fault), command=command, delay=delay, retry_after=retry_after, status=status, row=row
         )
         with self._lock:
-            self._faults.plan(plan, times)
+            self._desk.faults.plan(plan, times)
 
     def random_faults(
         self,
@@ -337,12 +310,12 @@ class Emulator:
         """
         plan = FaultPlan(fault=Fault.BUSY, command=command, delay=delay, retry_after=retry_after, row=row)
         with self._lock:
-            self._faults.draw_from(shares, self._seed if seed is None else seed, plan)
+            self._desk.faults.draw_from(shares, self._seed if seed is None else seed, plan)
 
     def no_more_faults(self) -> None:
         """Forget the faults that are planned, and the random ones."""
         with self._lock:
-            self._faults.clear()
+            self._desk.faults.clear()
 
     def drop_connections(self) -> None:
         """Close every connection that clients keep open, in an orderly way. Without a socket there are none."""
@@ -351,9 +324,7 @@ class Emulator:
     def release(self) -> None:
         """Let the answers go that `Fault.SLOW` holds back."""
         with self._lock:
-            holds, self._holds = self._holds, []
-        for hold in holds:
-            hold.release()
+            self._desk.release()
 
     def refuse(self, *, code: int, to: str | None = None, text: str | None = None) -> None:
         """Refuse messages with an error code from now on: those to a phone, with a text, or all.
@@ -388,7 +359,7 @@ class Emulator:
     def reset(self) -> None:
         """Forget messages, faults, switches and rules, and put the opening balances back. Accounts and time stay."""
         with self._lock:
-            self._faults.clear()
+            self._desk.faults.clear()
             self._caller.clear()
             for account in self._book.accounts:
                 account.balance = account.opening_balance
@@ -401,12 +372,12 @@ class Emulator:
         """Answer a request to the gateway's address."""
         with self._lock:
             self.tick()
-            return self._exchange(request)
+            return self._desk.answer(request, self._gateway)
 
     def resets_unread(self) -> bool:
         """Whether the request that is just coming in is to be reset before it is read."""
         with self._lock:
-            return self._faults.take_unread()
+            return self._desk.faults.take_unread()
 
     def forget_connection(self, connection: Hashable) -> None:
         """A connection is gone, and counts no longer."""
@@ -436,76 +407,9 @@ class Emulator:
                 "test_messages": len(self.test_messages),
                 "inbound": len(self.inbound_messages),
                 "callbacks": len(self.callbacks),
-                "pending_faults": self._faults.pending,
+                "pending_faults": self._desk.faults.pending,
                 "settled": self._caller.idle().done(),
             }
-
-    def _exchange(self, http: HttpRequest) -> Reply:
-        if http.method == "HEAD":
-            return Reply(content_type=_wire.Wire.JSON.content_type)  # whatever it carries is not carried out
-        if http.method not in ("GET", "POST"):
-            return Reply.page(405, "Method Not Allowed", Allow="GET, POST")
-        limit = self.unknowns.max_bytes
-        if limit is not None and len(http.body) > limit:
-            return Reply.page(413, "Request Entity Too Large")
-        return self._answer(http, _understand(find_document(http)))
-
-    def _answer(self, http: HttpRequest, asked: _Asked) -> Reply:
-        command = asked.request.fault_name if asked.request else ""
-        plan = self._faults.take(command)
-        if plan is None:
-            return self._carry_out(http, asked)
-        if plan.fault in _UNCARRIED:
-            return self._refusal(plan, asked.wire)
-        busy_row = plan.row if plan.fault is Fault.BUSY_MESSAGE else None
-        return self._spoil(plan, self._carry_out(http, asked, busy_row))
-
-    def _carry_out(self, http: HttpRequest, asked: _Asked, busy_row: int | None = None) -> Reply:
-        if asked.request is None:
-            return self._error(asked.code, asked.wire)
-        asker = Asker(client=http.client, connection=http.connection, busy_row=busy_row)
-        try:
-            answer = self._gateway.answer(asked.request, asker)
-        except Refused as refusal:
-            return self._error(refusal.code, asked.wire)
-        except TooMany as limit:
-            return _too_many(limit.retry_after)
-        return self._document(answer, asked.wire)
-
-    def _refusal(self, plan: FaultPlan, wire: _wire.Wire) -> Reply:
-        match plan.fault:
-            case Fault.BUSY:
-                return self._error(110, wire)
-            case Fault.TOO_MANY_REQUESTS:
-                return _too_many(plan.retry_after)
-            case Fault.NOT_FOUND:
-                return Reply.page(404, "Not Found")
-            case Fault.SERVER_ERROR:
-                return Reply.page(plan.status or 503, "Service Temporarily Unavailable")
-            case _:
-                return Reply(ending=Ending.RESET)
-
-    def _spoil(self, plan: FaultPlan, reply: Reply) -> Reply:
-        match plan.fault:
-            case Fault.SLOW:
-                hold = Hold(plan.delay)
-                self._holds = [*(held for held in self._holds if not held.is_over), hold]
-                return attrs.evolve(reply, hold=hold)
-            case Fault.ACCEPT_THEN_GARBAGE:
-                return attrs.evolve(reply, body=_GARBAGE)
-            case Fault.ACCEPT_THEN_HTML:
-                return Reply.page(200, "OK")
-            case Fault.ACCEPT_THEN_SERVER_ERROR:
-                return Reply.page(plan.status or 502, "Bad Gateway")
-            case _:
-                return attrs.evolve(reply, ending=_ENDINGS.get(plan.fault, Ending.ANSWER))
-
-    def _error(self, code: int, wire: _wire.Wire) -> Reply:
-        reply = self._document(_wire.error(code, self._gateway.profile), wire)
-        return attrs.evolve(reply, status=self.unknowns.error_status)
-
-    def _document(self, answer: _wire.Answer, wire: _wire.Wire) -> Reply:
-        return Reply(content_type=wire.content_type, body=_wire.write(answer, wire, self._gateway.profile))
 
     def _first_account(self, account: Account | None, api_key: str | None) -> Account:
         account = account if account is not None else Account()
@@ -528,27 +432,3 @@ class Emulator:
         with self._lock:
             if listener in self._listeners:
                 self._listeners.remove(listener)
-
-
-@attrs.frozen
-class _Asked:
-    """A document as far as it was understood: a request, or the code of the complaint about it."""
-
-    wire: _wire.Wire
-    request: _wire.Request | None = None
-    code: int = 0
-
-
-def _understand(document: bytes) -> _Asked:
-    try:
-        wire = _wire.sniff(document)
-    except Refused as refusal:
-        return _Asked(_wire.guess(document), code=refusal.code)
-    try:
-        return _Asked(wire, _wire.read(document, wire))
-    except Refused as refusal:
-        return _Asked(wire, code=refusal.code)
-
-
-def _too_many(retry_after: int) -> Reply:
-    return Reply.page(429, "Too Many Requests", Retry_After=str(retry_after))

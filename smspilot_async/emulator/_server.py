@@ -99,7 +99,7 @@ class _Server(uvicorn.Server):
         def drop() -> None:
             for protocol in list(self.server_state.connections):
                 protocol.transport.close()
-            done.set()
+            asyncio.get_running_loop().call_soon(done.set)  # after the sockets, whose turn was asked for before
 
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(drop)

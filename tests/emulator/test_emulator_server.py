@@ -416,6 +416,12 @@ class TestExtras:
         program = "import sys, smspilot_async.emulator; print({'starlette', 'uvicorn'} & set(sys.modules))"
         assert self.run_python(program) == "set()\n"
 
+    def test_serving_needs_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "uvicorn", None)
+        monkeypatch.delitem(sys.modules, "smspilot_async.emulator._server", raising=False)
+        with pytest.raises(ImportError, match=r"needs uvicorn.*pip install 'smspilot-async\[emulator\]'"):
+            Emulator.serve()
+
     @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
     def test_a_missing_one_names_its_install_line(self, missing: str) -> None:
         program = (
