@@ -1,0 +1,749 @@
+"""Inbound messages for ever, none lost: the polling iterator behind ``Client.listen`` and the cursor it keeps.
+
+Reading ``"new"`` destroys what it reads, so nothing rests on it: a sweep by date, from a time up to which everything is
+known to have been handed over, mends whatever a lost answer or another reader took away, and the ids handed over since
+keep it from repeating any. "At most one is repeated per kill" needs a durable write for every message; the file cursor
+makes it one short line appended to its file and synced, in a thread, and writes the file anew, small again, only after
+a sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, runtime_checkable
+
+import attrs
+
+from smspilot_async.errors import AccountBlocked, AuthenticationError, GatewayError, SmsPilotError, Unanswered
+from smspilot_async.models import InboundMessage
+from smspilot_async.wire import Balance, Inbound
+
+if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
+    import msvcrt
+else:
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from types import TracebackType
+
+    from smspilot_async._clock import Clock
+    from smspilot_async._session import Session
+    from smspilot_async.wire import Command
+
+__all__ = ["CursorError", "CursorInUse", "CursorState", "FileCursor", "InboundCursor", "InboundListener", "listener"]
+
+Value = TypeVar("Value")
+
+logger: Final = logging.getLogger("smspilot_async")
+
+# `created` has minutes only, and may come from another machine's clock than `Date`, or late from an operator.
+_OVERLAP: Final = timedelta(minutes=10)
+_MINUTE: Final = timedelta(minutes=1)
+_POLLS_PER_SWEEP: Final = 20
+_LONGEST_BACKOFF: Final = 300.0
+_MOST_DOUBLINGS: Final = 30  # beyond the longest back-off in any case, and far from overflow
+_ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked)
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
+
+_FORMAT: Final = "smspilot_async inbound cursor"
+_VERSION: Final = 1
+_PRIVATE: Final = 0o600
+_sync = getattr(os, "fdatasync", os.fsync)  # not every system tells data and metadata apart
+
+
+class CursorError(SmsPilotError):
+    """The cursor of ``listen`` can not be used: its file is no cursor, or can not be read or written.
+
+    What was already handed over stays handed over, and a file that is no cursor is left as it is.
+    """
+
+
+class CursorInUse(CursorError):
+    """Another listener holds this cursor. Two of them would each lose what the other one reads."""
+
+
+# --- the cursor ----------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class CursorState:
+    """How far a listener has come.
+
+    Attributes:
+        since: Everything created before has been handed over; the gateway's time, aware.
+        handed_over: Ids that were handed over since, or so shortly before that a sweep may bring them again, each with
+            the time until which it may; aware.
+        waiting: Ids that an answer carried, not handed over yet, and too old for an ordinary sweep to bring again,
+            each with when it was created; aware.
+    """
+
+    since: datetime
+    handed_over: Mapping[int, datetime] = attrs.field(factory=dict)
+    waiting: Mapping[int, datetime] = attrs.field(factory=dict)
+
+
+@runtime_checkable
+class InboundCursor(Protocol):
+    """Where a listener keeps how far it has come. It holds ids and times only: no phones, no texts.
+
+    A listener calls :meth:`acquire`, :meth:`load` and :meth:`save`, in this order, before it reads anything; then
+    :meth:`mark` for every message and :meth:`save` now and then; at its end, which may come early, :meth:`release`.
+    What was saved or marked must be durable when the call returns.
+    """
+
+    async def acquire(self) -> None:
+        """Lock it, for this listener alone.
+
+        Raises:
+            CursorInUse: another listener holds it.
+        """
+        ...
+
+    async def load(self) -> CursorState | None:
+        """Return what was saved and marked last; ``None`` if this is the first time."""
+        ...
+
+    async def save(self, state: CursorState) -> None:
+        """Replace everything by this state, all of it or nothing."""
+        ...
+
+    async def mark(self, id: int, until: datetime) -> None:  # noqa: A002 - the gateway's own word for it
+        """Add one id to ``handed_over`` of the state (and take it out of ``waiting``)."""
+        ...
+
+    def release(self) -> None:
+        """Unlock it, at once and without waiting: it is also called when a listener is only dropped."""
+        ...
+
+
+class _MemoryCursor:
+    """No cursor: the listener's own memory will do."""
+
+    async def acquire(self) -> None:
+        pass
+
+    async def load(self) -> CursorState | None:
+        return None
+
+    async def save(self, state: CursorState) -> None:
+        pass
+
+    async def mark(self, id: int, until: datetime) -> None:  # noqa: A002 - the protocol's name
+        pass
+
+    def release(self) -> None:
+        pass
+
+
+class FileCursor:
+    """A cursor in a file, which survives a kill or a power failure at any moment.
+
+    Beside the file stands ``<path>.lock``, which the system unlocks when the process ends, however it ends; it stays
+    there, empty. Both are readable by their owner only.
+
+    Args:
+        path: The file. It need not exist; its folder must, on a local disk.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        self._is_taken = False
+        self._file: _LockedFile | None = None
+
+    def __repr__(self) -> str:
+        return f"FileCursor({self._path!r})"
+
+    async def acquire(self) -> None:
+        """Lock the file.
+
+        Raises:
+            CursorInUse: another listener holds it, in this process or another.
+            CursorError: the lock's file can not be made.
+        """
+        if self._is_taken:
+            raise _in_use(self._path)
+        self._is_taken = True
+        try:
+            await self._in_thread(self._open)
+        except BaseException:
+            self.release()
+            raise
+
+    def _open(self) -> None:
+        self._file = _LockedFile(self._path)
+
+    async def load(self) -> CursorState | None:
+        """Read the file.
+
+        Raises:
+            CursorError: it is no cursor, or can not be read; it is left as it is.
+        """
+        return await self._in_thread(self._locked.load)
+
+    async def save(self, state: CursorState) -> None:
+        """Write the file anew.
+
+        Raises:
+            CursorError: it can not be written; it is then as it was.
+        """
+        await self._in_thread(self._locked.save, state)
+
+    async def mark(self, id: int, until: datetime) -> None:  # noqa: A002 - the protocol's name
+        """Append an id to the file; :meth:`save` comes first.
+
+        Raises:
+            CursorError: it can not be written.
+        """
+        await self._in_thread(self._locked.mark, id, until)
+
+    def release(self) -> None:
+        """Unlock the file."""
+        file, self._file = self._file, None
+        self._is_taken = False
+        if file is not None:
+            file.close()
+
+    @property
+    def _locked(self) -> _LockedFile:
+        if self._file is None:
+            raise RuntimeError(f"{self!r} is not acquired")
+        return self._file
+
+    async def _in_thread(self, work: Callable[..., Value], *args: Any) -> Value:
+        try:
+            return await _in_thread(work, *args)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+        raise CursorError(f"listen: the cursor {self._path} can not be used: {reason}.")
+
+
+async def _in_thread(work: Callable[..., Value], *args: Any) -> Value:
+    """Run what blocks in a thread, and outlast a cancellation, so that no file is closed under a thread's hands."""
+    running = asyncio.get_running_loop().run_in_executor(None, work, *args)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return running.result()
+    running.exception()  # it has been asked for: nobody is warned of it
+    raise cancelled
+
+
+def _in_use(path: object) -> CursorInUse:
+    return CursorInUse(f"listen: the cursor {path} is in use by another listener. Nothing was read.")
+
+
+class _LockedFile:
+    """A cursor's file while it is locked. Everything here blocks, and runs in a thread, but for :meth:`close`.
+
+    The file is a line of JSON, the state, and then a line for each id that was marked since. A kill in the middle of
+    a line leaves one without its end, and that mark was never promised to anybody.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(os.path.realpath(path))  # two names of one file are one cursor
+        self._guard = threading.Lock()
+        self._journal: int | None = None
+        self._lock: int | None = _lock(self._path)
+
+    def load(self) -> CursorState | None:
+        try:
+            return _read(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except _NoCursorError as error:
+            reason = str(error)
+        raise CursorError(f"listen: {self._path} {reason}; it was left as it is. Nothing was read.")
+
+    def save(self, state: CursorState) -> None:
+        draft = self._path.with_name(f"{self._path.name}.new")
+        with self._guard:
+            self._close_journal()  # a file that is open can not be replaced everywhere
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+            try:
+                _write(descriptor, _written(state))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            draft.replace(self._path)
+            _sync_folder(self._path.parent)
+            self._journal = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+
+    def mark(self, id_: int, until: datetime) -> None:
+        with self._guard:
+            if self._journal is None:
+                raise RuntimeError(f"the cursor {self._path} must be saved before it is marked")
+            _write(self._journal, _line([id_, int(until.timestamp())]))
+            _sync(self._journal)
+
+    def close(self) -> None:
+        with self._guard:
+            self._close_journal()
+            lock, self._lock = self._lock, None
+            if lock is not None:
+                os.close(lock)
+
+    def _close_journal(self) -> None:
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            os.close(journal)
+
+
+def _lock(path: Path) -> int:
+    # The lock stands beside the file, because each save puts another file in its place.
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, _PRIVATE)
+    try:
+        _lock_or_raise(descriptor)
+    except (BlockingIOError, PermissionError):
+        os.close(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    else:
+        return descriptor
+    raise _in_use(path)
+
+
+def _lock_or_raise(descriptor: int) -> None:
+    if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where a folder can be opened for that."""
+    if sys.platform != "win32":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# --- the file's text -----------------------------------------------------------------------------
+
+
+class _NoCursorError(Exception):
+    """The bytes are no cursor; its text says what is wrong with them, to follow a path."""
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _written(state: CursorState) -> bytes:
+    return _line(
+        {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "since": state.since.isoformat(),
+            "handed_over": [[id_, int(until.timestamp())] for id_, until in state.handed_over.items()],
+            "waiting": [[id_, int(created.timestamp())] for id_, created in state.waiting.items()],
+        }
+    )
+
+
+def _read(data: bytes) -> CursorState:
+    first, *marks = data.split(b"\n")[:-1] or [b""]
+    head = _head(first)
+    if head is None:
+        raise _NoCursorError("is not a cursor of listen")
+    if head.get("version") != _VERSION:
+        raise _NoCursorError(f"is a cursor of another version than {_VERSION}, the only one that is understood")
+    try:
+        return _state(head, map(json.loads, marks))
+    except (ValueError, LookupError, TypeError, ArithmeticError, OSError, RecursionError):
+        pass
+    raise _NoCursorError("is a damaged cursor of listen")
+
+
+def _head(line: bytes) -> dict[str, Any] | None:
+    try:
+        head = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return head if isinstance(head, dict) and head.get("format") == _FORMAT else None
+
+
+def _state(head: Any, marks: Iterable[Any]) -> CursorState:
+    since = datetime.fromisoformat(head["since"])
+    if since.tzinfo is None:
+        raise ValueError("a time without a zone")
+    handed_over = _times(head["handed_over"]) | _times(marks)
+    waiting = _times(head["waiting"])
+    return CursorState(since, handed_over, {id_: at for id_, at in waiting.items() if id_ not in handed_over})
+
+
+def _times(pairs: Iterable[Any]) -> dict[int, datetime]:
+    return {int(id_): datetime.fromtimestamp(seconds, UTC) for id_, seconds in pairs}
+
+
+# --- the iterator --------------------------------------------------------------------------------
+
+
+class InboundListener:
+    """Inbound messages, one after the other, for ever: iterate over it, inside ``async with`` or without.
+
+    ``async with`` releases the cursor for sure when its block ends; without it that happens when nothing refers to the
+    listener any more. A wait for the next message may be cancelled at any time, as by ``asyncio.wait_for``, and the
+    listener goes on where it was. It serves one task at a time.
+    """
+
+    # The work is the poller's: the coroutines that run, and tracebacks that show them, keep that one alive, and not
+    # this handle. So a loop that was left, in whatever way, drops the handle, and with it the lock.
+
+    def __init__(self, poller: _Poller) -> None:
+        self._poller = poller
+
+    def __repr__(self) -> str:
+        return f"<InboundListener, {'closed' if self._poller.is_closed else 'open'}>"
+
+    @property
+    def last_poll(self) -> datetime | None:
+        """When the gateway last answered a poll, by this machine's clock; aware, UTC; ``None`` before the first."""
+        return self._poller.last_poll
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, InboundMessage]:
+        return self._poller.next()
+
+    async def __aenter__(self) -> Self:
+        await self._poller.enter()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End it: a task that waits for the next message sees the iteration end, and the cursor is released.
+
+        The message that was handed over last, and after which no other was asked for, comes again at the next start.
+        """
+        await self._poller.aclose()
+
+    def __del__(self) -> None:
+        self._poller.orphan()
+
+
+def listener(
+    session: Callable[[], Session],
+    *,
+    every: float,
+    deadline: float,
+    cursor: str | os.PathLike[str] | InboundCursor | None,
+) -> InboundListener:
+    """Make a listener; the arguments are those of ``Client.listen``, and each poll's deadline in seconds.
+
+    Raises:
+        TypeError: if ``cursor`` is none.
+    """
+    if cursor is None:
+        kept: InboundCursor = _MemoryCursor()
+    elif isinstance(cursor, (str, os.PathLike)):
+        kept = FileCursor(cursor)
+    elif isinstance(cursor, InboundCursor):
+        kept = cursor
+    else:
+        raise TypeError(f"cursor is a path, an InboundCursor or None, not {type(cursor).__name__}")
+    return InboundListener(_Poller(session, kept, every=every, deadline=deadline))
+
+
+@attrs.frozen
+class _Carried:
+    """A message that an answer carried.
+
+    Attributes:
+        message: It.
+        until: Sweeps that ask from a later time will not bring it again.
+    """
+
+    message: InboundMessage
+    until: datetime
+
+
+class _Poller:
+    """What a listener does. A step that is cancelled leaves it such that the next one goes on."""
+
+    def __init__(self, session: Callable[[], Session], cursor: InboundCursor, *, every: float, deadline: float) -> None:
+        self.last_poll: datetime | None = None
+        self.is_closed = False
+        self._session = session
+        self._cursor = cursor
+        self._every = every
+        self._deadline = deadline
+        # its life
+        self._is_open = False
+        self._is_orphaned = False
+        self._step: asyncio.Timeout | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        # the cursor's state, here
+        self._since: datetime | None = None
+        self._handed_over: dict[int, datetime] = {}
+        self._waiting: dict[int, datetime] = {}
+        # the messages of the last answer
+        self._queue: deque[_Carried] = deque()
+        self._handed: _Carried | None = None
+        self._swept_at: datetime | None = None
+        # when to ask what
+        self._has_begun = False
+        self._sweep_is_due = True
+        self._polls = 0
+        self._failures = 0
+        self._due = float("-inf")
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def enter(self) -> None:
+        """Lock and load the cursor before anything is asked for."""
+        if self.is_closed:
+            raise RuntimeError("this listener is closed; call listen() again")
+        await self._alone(self._open)
+
+    async def next(self) -> InboundMessage:
+        """Take it that the last message is done with, and hand over the next."""
+        if self.is_closed:
+            raise StopAsyncIteration
+        return await self._alone(self._next)
+
+    async def _alone(self, step: Callable[[], Awaitable[Value]]) -> Value:
+        """Take one step, which :meth:`aclose` ends early; an error is the end, a cancellation is not."""
+        if self._step is not None:
+            raise RuntimeError("a listener serves one task at a time, and another one waits for its next message")
+        self._step = scope = asyncio.timeout(None)
+        self._idle.clear()
+        try:
+            async with scope:
+                return await step()
+        except Exception as error:
+            was_closed, self.is_closed = self.is_closed, True
+            if not (was_closed and isinstance(error, TimeoutError)):
+                raise
+        finally:
+            self._step = None
+            self._idle.set()
+            if self.is_closed or self._is_orphaned:
+                self._release()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the step that is being taken, if any, and let go of the cursor."""
+        if not self.is_closed:
+            self.is_closed = True
+            if self._step is not None:
+                self._step.reschedule(0)
+        await self._idle.wait()
+        self._release()
+
+    def orphan(self) -> None:
+        """Nobody will ask for a further message, or close it."""
+        self._is_orphaned = True
+        if self._step is None:
+            self._release()
+
+    def _release(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._cursor.release()
+
+    async def _open(self) -> None:
+        if self._is_open:
+            return
+        await self._cursor.acquire()
+        self._is_open = True
+        try:
+            state = await self._cursor.load()
+        except BaseException:
+            self._release()
+            raise
+        if state is not None:
+            self._since = state.since
+            self._handed_over = dict(state.handed_over)
+            self._waiting = dict(state.waiting)
+
+    # --- handing over ----------------------------------------------------------------------------
+
+    async def _next(self) -> InboundMessage:
+        await self._open()
+        await self._confirm()
+        while not self._queue:
+            await self._poll()
+        self._handed = self._queue.popleft()
+        return self._handed.message
+
+    async def _confirm(self) -> None:
+        """Move the cursor over the message that was handed over: its reader asks for the next, so it has that one."""
+        if self._handed is None:
+            return
+        id_ = self._handed.message.id
+        if id_:
+            await self._cursor.mark(id_, self._handed.until)
+            self._handed_over[id_] = self._handed.until
+            self._waiting.pop(id_, None)
+        self._handed = None
+
+    def _take(self, messages: Iterable[InboundMessage]) -> None:
+        """Queue what was not handed over before, in order."""
+        now = self._gateway_time()
+        queued: set[int] = set()
+        for message in sorted(messages, key=_order):
+            if message.id:  # 0 says nothing, and what has no id can not be remembered
+                if message.id in self._handed_over or message.id in queued:
+                    continue
+                queued.add(message.id)
+            self._queue.append(_Carried(message, max(now, message.created or now)))
+
+    # --- polling ---------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        """Ask once, when it is time to. Everything that the last answer brought has been handed over."""
+        if self._swept_at is not None:
+            await self._settle(self._swept_at)
+        else:
+            await self._wait_for_turn()
+            if not self._has_begun and not await self._begin():
+                return
+            if self._sweep_is_due:
+                await self._sweep()
+                return
+        await self._read_new()
+
+    async def _wait_for_turn(self) -> None:
+        delay = self._due - self._clock.monotonic()
+        if delay > 0:
+            await self._clock.sleep(delay)
+
+    async def _begin(self) -> bool:
+        """Have a time on record to sweep from before anything can get lost; tell whether it worked."""
+        if self._since is None:
+            # Any answer, an error too, brings the gateway's time; that to the balance changes nothing over there.
+            answer = await self._ask(Balance())
+            if isinstance(answer, SmsPilotError) and not isinstance(answer, GatewayError):
+                self._failed(answer)
+                return False
+            self._since = self._gateway_time()
+        await self._save(self._since)
+        self._has_begun = True
+        return True
+
+    async def _sweep(self) -> None:
+        """Ask by date for everything that may have got lost, and once that is handed over, move the date."""
+        assert self._since is not None  # noqa: S101 - it has begun
+        window = self._since - _OVERLAP
+        start = min([window, *self._waiting.values()])
+        messages = await self._ask(Inbound(start))
+        if isinstance(messages, SmsPilotError):
+            self._failed(messages)
+            return
+        if start < window:
+            messages = [message for message in messages if self._is_missing(message, window)]
+        self._take(messages)
+        self._swept_at = self._gateway_time()
+        self._succeeded()
+        self._polls = 0
+
+    def _is_missing(self, message: InboundMessage, window: datetime) -> bool:
+        """Tell what was waited for from what was handed over so long ago that its id is forgotten."""
+        if message.id in self._waiting or message.created is None or not message.seen:
+            return True
+        return message.created + _MINUTE >= window
+
+    async def _settle(self, swept_at: datetime) -> None:
+        """Everything up to the sweep was handed over: the next one need not go back further, nor memory."""
+        self._since = swept_at
+        oldest = swept_at - _OVERLAP - _MINUTE
+        self._handed_over = {id_: until for id_, until in self._handed_over.items() if until >= oldest}
+        self._waiting = {}
+        await self._save(swept_at)
+        self._swept_at = None
+
+    async def _read_new(self) -> None:
+        """Ask for what no answer carried yet."""
+        assert self._since is not None  # noqa: S101 - it has begun
+        messages = await self._ask(Inbound("new"))
+        if isinstance(messages, SmsPilotError):
+            self._failed(messages)
+            return
+        window = self._since - _OVERLAP
+        late = {sms.id: sms.created for sms in messages if sms.id and sms.created and sms.created < window}
+        if late:
+            # Older than any sweep goes back: unread since before the first start, or late from an operator.
+            self._waiting |= late
+            await self._save(self._since)
+        self._take(messages)
+        self._succeeded()
+        self._polls += 1
+        self._sweep_is_due = self._polls >= _POLLS_PER_SWEEP
+
+    async def _ask(self, command: Command[Value]) -> Value | SmsPilotError:
+        self._sweep_is_due = True  # until its answer is safe: to be cancelled is to fail
+        self._due = self._clock.monotonic() + self._every
+        answer = await self._session().ask(command, self._deadline, spare=True)
+        if isinstance(answer, _ACCOUNT_ERRORS):
+            raise answer
+        return answer
+
+    def _succeeded(self) -> None:
+        self._sweep_is_due = False
+        self._failures = 0
+        self.last_poll = self._clock.now()
+
+    def _failed(self, error: SmsPilotError) -> None:
+        """Wait longer each time, as long as the gateway wishes at least, and sweep then."""
+        delay = min(self._every * 2.0 ** min(self._failures, _MOST_DOUBLINGS), max(self._every, _LONGEST_BACKOFF))
+        if isinstance(error, GatewayError) and error.retry_after is not None:
+            delay = max(delay, error.retry_after)
+        self._failures += 1
+        self._due = self._clock.monotonic() + delay
+        logger.warning("listen: a poll failed (%s); the next one is in %.1f s", _in_a_word(error), delay)
+
+    async def _save(self, since: datetime) -> None:
+        await self._cursor.save(CursorState(since, self._handed_over.copy(), self._waiting.copy()))
+
+    # --- time ------------------------------------------------------------------------------------
+
+    @property
+    def _clock(self) -> Clock:
+        return self._session().clock
+
+    def _gateway_time(self) -> datetime:
+        """The time of the answer that has just come; this machine's if the gateway should tell none."""
+        time = self._session().gateway_date or self._clock.now()
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _order(message: InboundMessage) -> tuple[bool, datetime, int]:
+    return message.created is None, message.created or _EVER, message.id or 0
+
+
+def _in_a_word(error: SmsPilotError) -> object:
+    """Name a failure with nothing of what was asked or answered."""
+    if isinstance(error, GatewayError) and error.code is not None:
+        return f"code {error.code}"
+    return error.reason if isinstance(error, Unanswered) else type(error).__name__
