@@ -7,6 +7,7 @@ from smspilot_async._bulk import BulkRun, BulkStats
 from smspilot_async._client import Client
 from smspilot_async._retry import Retry
 from smspilot_async._settings import ExposureWarning
+from smspilot_async._tracking import PacketCheck, PacketChecks, Tracking
 from smspilot_async._version import __version__
 from smspilot_async.errors import (
     ERROR_CODES,
@@ -23,6 +24,7 @@ from smspilot_async.errors import (
     InsufficientFunds,
     InvalidMessage,
     MessageRefused,
+    NotFinal,
     NotFound,
     OutcomeUnknown,
     Reason,
@@ -70,10 +72,13 @@ __all__ = [
     "Message",
     "MessageRefused",
     "MessageStatus",
+    "NotFinal",
     "NotFound",
     "NotSent",
     "OutcomeUnknown",
     "Packet",
+    "PacketCheck",
+    "PacketChecks",
     "Reason",
     "Refused",
     "Retry",
@@ -81,6 +86,7 @@ __all__ = [
     "SentMessage",
     "SmsPilotError",
     "TextSize",
+    "Tracking",
     "Unanswered",
     "Unknown",
     "__version__",

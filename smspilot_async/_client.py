@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import random
-import re
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
-from smspilot_async import _clock, _settings
+from smspilot_async import _clock, _settings, _tracking
 from smspilot_async._bulk import BulkRun
 from smspilot_async._detached import Ticket
 from smspilot_async._retry import Retry
 from smspilot_async._session import Session
 from smspilot_async._settings import Secret, Settings
+from smspilot_async._slots import _KEPT_FOR_SENDS
+from smspilot_async._tracking import PacketChecks, Tracking, server_id
 from smspilot_async._transport import check_proxy
 from smspilot_async.errors import ClientClosed, InvalidMessage, SmsPilotError
 from smspilot_async.models import (
@@ -29,7 +31,6 @@ from smspilot_async.models import (
 )
 from smspilot_async.wire import (
     Balance,
-    Check,
     CheckPacket,
     Command,
     Cost,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from smspilot_async._tracking import Trackable
     from smspilot_async.hooks import Hooks
 
 __all__ = ["Client"]
@@ -55,7 +57,6 @@ Item = TypeVar("Item")
 
 # Ids the client gives out itself stay below 2^31: nobody knows how wide the gateway's own column is.
 _FIRST_IDS: Final = (1, 1_000_000_000)
-_is_server_id = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
 
 
 class Client:
@@ -201,7 +202,7 @@ class Client:
 
     def _session(self) -> Session:
         if self._is_closed:
-            raise ClientClosed("the client is closed. Nothing was sent; enter it again to open it again.")
+            raise _closed()
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None:
@@ -400,18 +401,25 @@ class Client:
     async def check(
         self, server_ids: Iterable[str | int | SentMessage], *, deadline: float | None = None
     ) -> list[MessageStatus]:
-        """Ask what became of messages.
+        """Ask what became of messages: a hundred to a request, several requests at once.
 
         Args:
             server_ids: The gateway's ids, or the answers of :meth:`send` that hold them.
             deadline: Seconds for this call, in place of the client's.
 
+        Returns:
+            One status per id, in the order of the ids. An id that the gateway does not know, among others, has the
+            status -2, with the gateway's code (301, 302) as its ``error`` where it gave one; it forgets messages after
+            about 40 days. An id that the answer left out has a status of ``None``.
+
         Raises:
-            NotFound: the gateway does not know one of the ids; it forgets messages after about 40 days.
+            NotFound: the gateway does not know the one id that was asked about.
             GatewayError, ConnectionFailed, Unanswered: there is no answer.
         """
-        ids = [_server_id(given, "server_ids", 300) for given in server_ids]
-        return await self._ask(Check(ids), deadline) if ids else []
+        given = [server_ids] if isinstance(server_ids, (str, int, SentMessage)) else server_ids
+        ids = [server_id(one, "server_ids", 300) for one in given]
+        until = self._clock.monotonic() + self._deadline(deadline)
+        return await _tracking.check(ids, self._ask_aside, concurrency=self._checks_at_once(), until=until)
 
     async def check_packet(
         self, server_packet_id: str | int | Packet, *, deadline: float | None = None
@@ -422,7 +430,144 @@ class Client:
             NotFound: the gateway does not know the packet.
             GatewayError, ConnectionFailed, Unanswered: there is no answer.
         """
-        return await self._ask(CheckPacket(_server_id(server_packet_id, "server_packet_id", 304)), deadline)
+        command = CheckPacket(server_id(server_packet_id, "server_packet_id", 304))
+        answer = await self._ask_aside(command, deadline=self._deadline(deadline))
+        if isinstance(answer, SmsPilotError):
+            raise answer
+        return answer
+
+    def check_packets(
+        self,
+        server_packet_ids: Iterable[str | int | Packet] | AsyncIterable[str | int | Packet],
+        *,
+        concurrency: int | None = None,
+        deadline: float | None = None,
+    ) -> PacketChecks:
+        """Ask what became of the messages of many packets, several at once, in bounded memory.
+
+        Example::
+
+            async with client.check_packets(packets) as checks:
+                async for check in checks:
+                    print(check.server_packet_id, check.error or len(check.statuses))
+
+        Leaving it early, with ``break`` or an error, ends the checks that are under way.
+
+        Args:
+            server_packet_ids: The gateway's numbers, or packets that hold them, of any length: one task reads them as
+                they are needed, and closes the generator in the end.
+            concurrency: Checks at once, at most. Left out, and at most, all connections but the two that are kept free
+                for sends.
+            deadline: Seconds for each check, in place of the client's.
+
+        Returns:
+            What to enter and iterate over: a :class:`PacketCheck` for each number, in order of arrival. A check that
+            failed carries its error, of whatever kind, and does not end the rest; an error that the numbers' own
+            iterator raises comes after the results before it.
+
+        Raises:
+            ValueError: ``concurrency`` or ``deadline`` is not above zero.
+        """
+        given = server_packet_ids
+        ask = functools.partial(self._ask_aside, deadline=self._deadline(deadline))
+        return PacketChecks(
+            [given] if isinstance(given, (str, int, Packet)) else given,
+            ask,
+            concurrency=self._checks_at_once(concurrency),
+        )
+
+    def track(
+        self,
+        sent_or_ids: Trackable | Iterable[Trackable],
+        *,
+        every: float | None = None,
+        timeout: float | None = None,
+        source: AsyncIterable[MessageStatus] | None = None,
+    ) -> Tracking:
+        """Follow messages until their statuses are final.
+
+        Example::
+
+            async with client.track(packet, timeout=3600) as changes:
+                async for status in changes:
+                    print(status.server_id, status.status)
+            print(changes.pending)
+
+        The gateway is asked by packet where several messages share one, else by ids: on the vendor's schedule after 1
+        minute, then 2, growing by half up to an hour, and once more shortly before the time-out. A message that is
+        scheduled is asked about from then on, one whose status is final no more. Checks that fail are made again next
+        time.
+
+        A status that is final stays so, and each message's final status is told once. -2, "unknown", is believed of an
+        accepted message only after ten minutes and two checks, and not told before. Statuses from ``source`` only bring
+        a message forward, and a polled status beats them. Statuses that this library does not know are told, and are
+        not final.
+
+        Args:
+            sent_or_ids: Answers of :meth:`send`, packets, or the gateway's ids of messages, alone or many. Messages
+                that were not accepted are passed over.
+            every: Seconds between checks, in place of the schedule.
+            timeout: Seconds until it gives up; left out, the 40 days for which the gateway remembers a message.
+            source: Statuses that callbacks bring; those of other messages are passed over. Its end changes nothing.
+
+        Returns:
+            What to enter and iterate over: every change, as a :class:`MessageStatus`, until all are final or time is
+            up. ``statuses`` has the last one of each message by its ``server_id``, ``pending`` the ids of those that
+            are not final. The iteration raises what ``source`` raises, and :class:`AuthenticationError`,
+            :class:`AccountBlocked` or :class:`ClientClosed` from a check, after the changes before it.
+
+        Raises:
+            InvalidMessage: something is neither a message, a packet nor an id.
+            ValueError: ``every`` or ``timeout`` is not above zero.
+        """
+        _settings.positive(every=every, timeout=timeout)
+        return Tracking(
+            _tracking.tracked_in(sent_or_ids, self._clock),
+            self._ask_aside,
+            clock=self._clock,
+            concurrency=self._checks_at_once(),
+            every=every,
+            timeout=timeout,
+            source=source,
+        )
+
+    async def wait_final(
+        self,
+        sent: SentMessage | str | int,
+        *,
+        every: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the clock of the client counts it
+    ) -> MessageStatus:
+        """Wait for the final status of one message; for many, :meth:`track` asks far less often.
+
+        Args:
+            sent: The answer of :meth:`send`, or the gateway's id.
+            every: As with :meth:`track`.
+            timeout: Seconds to wait; left out, 40 days.
+
+        Returns:
+            Its final status: delivered (2), not delivered (-1), or unknown to the gateway (-2).
+
+        Raises:
+            NotFinal: Time is up; it carries the last status. The message was accepted: do not send it again.
+            AuthenticationError, AccountBlocked, ClientClosed: The gateway can not be asked.
+            SmsPilotError: The message was not accepted: its own failure.
+        """
+        if isinstance(sent, SentMessage) and sent.failure is not None:
+            raise sent.failure
+        id_ = server_id(sent, "server_ids", 300)
+        async with self.track(sent, every=every, timeout=timeout) as changes:
+            async for _ in changes:
+                pass
+        status = changes.statuses.get(id_)
+        if status is None or not status.is_final:
+            raise _tracking.not_final(id_, status)
+        return status
+
+    def _checks_at_once(self, wanted: int | None = None) -> int:
+        _settings.positive(concurrency=wanted)
+        most = max(1, self._settings.max_connections - _KEPT_FOR_SENDS)
+        return most if wanted is None else min(wanted, most)
 
     # --- account ---------------------------------------------------------------------------------
 
@@ -469,19 +614,22 @@ class Client:
             raise answer
         return answer
 
+    async def _ask_aside(
+        self, command: Command[Answer], until: float | None = None, *, deadline: float | None = None
+    ) -> Answer | SmsPilotError:
+        """Ask, on the connections that are not kept for sends, and return what came of it."""
+        if self._is_closed:
+            return _closed()
+        if until is not None:
+            deadline = max(0.0, until - self._clock.monotonic())
+        elif deadline is None:
+            deadline = self._settings.deadline
+        return await self._session().ask(command, deadline, spare=True)
+
     def _deadline(self, deadline: float | None) -> float:
         _settings.positive(deadline=deadline)
         return self._settings.deadline if deadline is None else deadline
 
 
-def _server_id(given: str | int | SentMessage | Packet, field: str, code: int) -> str:
-    if isinstance(given, SentMessage):
-        value: str | int | None = given.server_id
-    elif isinstance(given, Packet):
-        value = given.server_packet_id
-    else:
-        value = given
-    text = "" if value is None or isinstance(value, bool) else str(value).strip()
-    if not _is_server_id(text):
-        raise InvalidMessage("needs an id that the gateway gave out", field=field, code=code)
-    return text
+def _closed() -> ClientClosed:
+    return ClientClosed("the client is closed. Nothing was sent; enter it again to open it again.")

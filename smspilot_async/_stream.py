@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from types import TracebackType
 
 Item = TypeVar("Item")
@@ -165,22 +165,19 @@ class Stream(Results[Result], Generic[Item, Result]):
 @asynccontextmanager
 async def reading(source: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[AsyncIterator[Item]]:
     """Iterate over any source in one way, and close it in the end: in the task that read it."""
-    if isinstance(source, AsyncIterable):
-        items = aiter(source)
-        try:
-            yield items
-        finally:
-            if (aclose := getattr(items, "aclose", None)) is not None:
-                await aclose()
-        return
-    in_turn = iter(source)
+    items = aiter(source) if isinstance(source, AsyncIterable) else _in_turn(source)
     try:
-        yield _in_turn(in_turn)
+        yield items
     finally:
-        if isinstance(in_turn, Generator):  # and not a file, which is its own iterator, but its owner's to close
-            in_turn.close()
+        if (aclose := getattr(items, "aclose", None)) is not None:
+            await aclose()
 
 
-async def _in_turn(items: Iterator[Item]) -> AsyncIterator[Item]:
-    for item in items:
-        yield item
+async def _in_turn(source: Iterable[Item]) -> AsyncIterator[Item]:
+    items = iter(source)
+    try:
+        for item in items:
+            yield item
+    finally:
+        if isinstance(items, Generator):  # and not a file, which is its own iterator, but its owner's to close
+            items.close()

@@ -13,8 +13,9 @@
     │   ├── GatewayBusy               try again later
     │   ├── NotFound                  the gateway does not (or no longer) know this id
     │   └── BadRequest                the request itself is wrong
-    └── Unanswered                    no readable answer; of a read: ask again
-        └── OutcomeUnknown            the same of a send, after its first byte: it may have been sent
+    ├── Unanswered                    no readable answer; of a read: ask again
+    │   └── OutcomeUnknown            the same of a send, after its first byte: it may have been sent
+    └── NotFinal (TimeoutError)       it was accepted; nobody knows yet whether it was delivered
 
 The classes follow what a caller does next; the code of the gateway is in ``GatewayError.code`` and decides alone, since
 its texts drift from version to version. Errors hold plain values only, so all of them pickle, and never a key, a
@@ -31,6 +32,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from smspilot_async.models import MessageStatus
+
 __all__ = [
     "ERROR_CODES",
     "AccountBlocked",
@@ -46,6 +49,7 @@ __all__ = [
     "InsufficientFunds",
     "InvalidMessage",
     "MessageRefused",
+    "NotFinal",
     "NotFound",
     "OutcomeUnknown",
     "Reason",
@@ -124,6 +128,7 @@ class SmsPilotError(Exception):
 
 def _revive(cls: type[SmsPilotError], args: tuple[Any, ...], attributes: dict[str, Any]) -> SmsPilotError:
     error = cls.__new__(cls, *args)
+    error.args = args  # an OSError, which TimeoutError is, leaves them to its constructor
     error.__dict__.update(attributes)
     return error
 
@@ -269,6 +274,23 @@ class OutcomeUnknown(Unanswered):
         )
         self.code = code
         self.server_packet_id = server_packet_id
+
+
+class NotFinal(SmsPilotError, TimeoutError):
+    """Time is up, and the gateway has not told a final status yet: wait again, for its status may still change.
+
+    Its ``certainty`` is ``UNKNOWN`` in the sense that sending the message again may send it twice: it *was* accepted,
+    and only its delivery is unknown.
+
+    Attributes:
+        status: The last status that is known; ``None`` if none is.
+    """
+
+    certainty = Certainty.UNKNOWN
+
+    def __init__(self, message: str, *, status: MessageStatus | None = None, message_id: int | None = None) -> None:
+        super().__init__(message, command="check", message_id=message_id)
+        self.status = status
 
 
 @attrs.frozen

@@ -1,0 +1,540 @@
+"""Statuses: asked for over many packets or ids at once, and followed until they are final.
+
+What a status is worth is decided by pure functions at the top; below them stand questions split over requests, and the
+tracker, which asks on the vendor's schedule. How a request is made is the client's business: it comes in as ``Ask``.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
+
+import attrs
+
+from smspilot_async._stream import Results, Stream, reading
+from smspilot_async.errors import (
+    AccountBlocked,
+    AuthenticationError,
+    ClientClosed,
+    InvalidMessage,
+    NotFinal,
+    NotFound,
+    SmsPilotError,
+)
+from smspilot_async.models import MessageStatus, Packet, SentMessage
+from smspilot_async.wire import Check, CheckPacket
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator, Sequence
+
+    from smspilot_async._clock import Clock
+    from smspilot_async.wire import Command
+
+__all__ = ["PacketCheck", "PacketChecks", "Tracking"]
+
+Answer = TypeVar("Answer")
+Trackable: TypeAlias = SentMessage | Packet | str | int
+logger: Final = logging.getLogger("smspilot_async")
+
+HORIZON: Final = 40 * 24 * 3600.0
+"""Seconds for which the gateway remembers a message."""
+
+_LOST: Final = -2
+_NO_ID: Final = frozenset({None, "", "0"})
+_ORDER: Final = (3, 0, 1)  # scheduled, accepted, with the operator
+_CHUNK: Final = 100
+_FIRST_POLL, _SECOND_POLL, _LONGEST_PAUSE, _GROWTH = 60.0, 120.0, 3600.0, 1.5
+_LOST_AFTER, _LOST_POLLS = 600.0, 2
+_LAST_LOOK: Final = 10.0
+# Asking again will not help, and asking for 40 days would hide it.
+_HOPELESS: Final = (AuthenticationError, AccountBlocked, ClientClosed)
+
+
+class Ask(Protocol):
+    """Asks the gateway, on connections that are not kept for sends."""
+
+    async def __call__(self, command: Command[Answer], until: float | None = None) -> Answer | SmsPilotError:
+        """Ask, until a moment in the clock's monotonic seconds, or for as long as the client's deadline says."""
+        raise NotImplementedError
+
+
+# --- rules ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Known:
+    """A status, and how we know of it."""
+
+    status: MessageStatus
+    is_polled: bool
+
+
+def pause_before(poll: int, every: float | None = None) -> float:
+    """Tell the seconds to wait before a poll (1 is the first): 1 minute, then 2, growing by half up to an hour."""
+    if every is not None:
+        return every
+    growth = min(max(poll - 2, 0), 20)
+    return _FIRST_POLL if poll == 1 else min(_SECOND_POLL * _GROWTH**growth, _LONGEST_PAUSE)
+
+
+def is_lost(age: float, polls: int) -> bool:
+    """Tell whether -2 is the truth about a message that was accepted, or only a gateway that lags behind itself.
+
+    Args:
+        age: Seconds since it was accepted or, if that was later, due.
+        polls: How many of the last polls in a row answered -2.
+    """
+    return age >= _LOST_AFTER and polls >= _LOST_POLLS
+
+
+def beats(new: Known, known: Known | None) -> bool:
+    """Tell whether a status replaces what is known.
+
+    Final is final, but for what a call said and a poll contradicts with a final status of its own: anybody who knows
+    the URL can call. A call only ever brings a message forward; a poll is believed.
+    """
+    if known is None:
+        return True
+    if known.status.is_final:
+        return new.is_polled and new.status.is_final and not known.is_polled
+    return new.is_polled or _is_forward(new.status.status, known.status.status)
+
+
+def _is_forward(new: int | None, known: int | None) -> bool:
+    if new in _ORDER and known in _ORDER:
+        return _ORDER.index(new) > _ORDER.index(known)
+    return new != known  # final, or a status that nobody can put in order
+
+
+def _is_change(new: MessageStatus, known: MessageStatus) -> bool:
+    """Polls do not tell the delivery error, which makes no change of a call that did."""
+    return new.status != known.status or (new.error or 0) != (known.error or 0)
+
+
+def _merged(new: MessageStatus, known: MessageStatus) -> MessageStatus:
+    is_same_but_silent = new.status == known.status and new.error is None
+    return attrs.evolve(new, error=known.error) if is_same_but_silent else new
+
+
+# --- ids -----------------------------------------------------------------------------------------
+
+_is_gateways = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
+
+
+def server_id(given: object, field: str, code: int) -> str:
+    """Read an id that the gateway gave out, of a message or a packet, from what holds it.
+
+    Raises:
+        InvalidMessage: It can not be one.
+    """
+    if isinstance(given, SentMessage):
+        given = given.server_id
+    elif isinstance(given, Packet):
+        given = given.server_packet_id
+    text = "" if given is None or isinstance(given, bool) else str(given).strip()
+    if not _is_gateways(text):
+        raise InvalidMessage("needs an id that the gateway gave out", field=field, code=code)
+    return text
+
+
+def _packet_id(given: object) -> str | InvalidMessage:
+    try:
+        return server_id(given, "server_packet_id", 304)
+    except InvalidMessage as error:
+        return error.with_traceback(None)
+
+
+# --- many packets --------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class PacketCheck:
+    """What became of the messages of one packet, or why it is not known.
+
+    Attributes:
+        server_packet_id: The gateway's number for the packet; ``None`` where what was given holds none.
+        statuses: One entry per message; empty where the check failed.
+        error: Why it failed: :class:`~smspilot_async.NotFound` where the gateway does not know the packet,
+            :class:`~smspilot_async.Unanswered` where it can be asked again.
+    """
+
+    server_packet_id: str | None
+    statuses: tuple[MessageStatus, ...] = attrs.field(default=(), repr=lambda statuses: f"({len(statuses)})")
+    error: SmsPilotError | None = attrs.field(default=None, eq=False)
+
+
+class PacketChecks(Stream["str | int | Packet", PacketCheck]):
+    """Checks of packets, in order of arrival; made by :meth:`Client.check_packets`."""
+
+    def __init__(
+        self,
+        source: Iterable[str | int | Packet] | AsyncIterable[str | int | Packet],
+        ask: Ask,
+        *,
+        concurrency: int,
+    ) -> None:
+        super().__init__(source, partial(_check_packet, ask), concurrency=concurrency)
+
+
+async def _check_packet(ask: Ask, given: str | int | Packet) -> PacketCheck:
+    number = _packet_id(given)
+    if isinstance(number, InvalidMessage):
+        return PacketCheck(str(given) if isinstance(given, (str, int)) else None, error=number)
+    answer = await ask(CheckPacket(number))
+    if isinstance(answer, SmsPilotError):
+        return PacketCheck(number, error=answer)
+    return PacketCheck(number, tuple(answer))
+
+
+# --- many ids ------------------------------------------------------------------------------------
+
+_Chunk: TypeAlias = "Sequence[str]"
+
+
+async def check_ids(
+    ids: Sequence[str],
+    ask: Ask,
+    *,
+    concurrency: int,
+    until: float | None = None,
+    failures: list[SmsPilotError] | None = None,
+) -> dict[str, MessageStatus]:
+    """Ask about many messages, in requests of a hundred ids.
+
+    A request that the gateway refuses because it does not know an id (301, 302) is asked again in halves, until the id
+    stands alone: it gets the status -2, the gateway's own word for it.
+
+    Args:
+        ids: Each one once.
+        ask: Asks.
+        concurrency: Requests at once, at most.
+        until: When to give up, in the clock's monotonic seconds.
+        failures: Takes the errors of requests that failed, whose ids then are not in the answer.
+
+    Raises:
+        SmsPilotError: A request failed, and there is no ``failures`` to take its error; :class:`NotFound` only of an
+            id that was asked about alone.
+    """
+    found: dict[str, MessageStatus] = {}
+    chunks: list[_Chunk] = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
+    while chunks:
+        halves: list[_Chunk] = []
+        async with Stream(chunks, partial(_check_chunk, ask, until), concurrency=concurrency) as answers:
+            async for chunk, answer in answers:
+                if not isinstance(answer, SmsPilotError):
+                    found |= _by_id(chunk, answer)
+                elif not isinstance(answer, NotFound):
+                    _fail(answer, failures)
+                elif len(ids) == 1 and failures is None:
+                    raise answer
+                elif len(chunk) == 1:
+                    found[chunk[0]] = MessageStatus(server_id=chunk[0], status=_LOST, error=answer.code)
+                else:
+                    middle = len(chunk) // 2
+                    halves += [chunk[:middle], chunk[middle:]]
+        chunks = halves
+    return found
+
+
+async def check(ids: Sequence[str], ask: Ask, *, concurrency: int, until: float) -> list[MessageStatus]:
+    """Ask about messages as :func:`check_ids` does, and bring the answers into the order of the ids.
+
+    An id that no answer tells of has a status of ``None``.
+    """
+    found = await check_ids(list(dict.fromkeys(ids)), ask, concurrency=concurrency, until=until)
+    return [found.get(id_) or MessageStatus(server_id=id_) for id_ in ids]
+
+
+async def _check_chunk(
+    ask: Ask, until: float | None, chunk: _Chunk
+) -> tuple[_Chunk, list[MessageStatus] | SmsPilotError]:
+    return chunk, await ask(Check(chunk), until)
+
+
+def _fail(error: SmsPilotError, failures: list[SmsPilotError] | None) -> None:
+    if failures is None or isinstance(error, _HOPELESS):
+        raise error
+    failures.append(error)
+
+
+def _by_id(asked: _Chunk, rows: Sequence[MessageStatus]) -> dict[str, MessageStatus]:
+    """Match rows to ids; a row that names none belongs to the id in its place, if every id has its row."""
+    if len(rows) == len(asked):
+        rows = [
+            row if row.server_id is not None else attrs.evolve(row, server_id=id_)
+            for id_, row in zip(asked, rows, strict=True)
+        ]
+    found = {row.server_id: row for row in rows if row.server_id is not None}
+    return {id_: found[id_] for id_ in asked if id_ in found}
+
+
+# --- until they are final ------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Tracked:
+    """One message that is followed.
+
+    Attributes:
+        server_id: The gateway's number for it.
+        packet: The gateway's number for its packet, while asking by packet makes sense.
+        wait: Seconds from the start until it goes out.
+        known: Its last status.
+        begun: When it was accepted or due, as far as we know; in the clock's monotonic seconds, as is ``due``.
+        due: When it is asked about next.
+        polls: How often it was, with success.
+        lost: How many of the last polls in a row answered -2.
+    """
+
+    server_id: str
+    packet: str | None = None
+    wait: float = 0.0
+    known: Known | None = None
+    begun: float = 0.0
+    due: float = 0.0
+    polls: int = 0
+    lost: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        return self.known is not None and self.known.status.is_final
+
+
+def tracked_in(given: Trackable | Iterable[Trackable], clock: Clock) -> dict[str, Tracked]:
+    """Collect the messages to follow, each one once: ids, and what was accepted of messages and packets.
+
+    Raises:
+        InvalidMessage: Something is neither.
+    """
+    found: dict[str, Tracked] = {}
+    unnumbered = 0
+    for one in _flat(given):
+        if not isinstance(one, SentMessage):
+            id_ = server_id(one, "server_ids", 300)
+            found.setdefault(id_, Tracked(id_))
+        elif one.accepted and one.server_id not in _NO_ID:
+            tracked = _tracked_message(one, clock)
+            found[tracked.server_id] = tracked
+        else:
+            unnumbered += one.accepted
+    if unnumbered:
+        logger.warning("tracking: %d accepted messages have no server_id, and can not be followed", unnumbered)
+    return found
+
+
+def _flat(given: Trackable | Iterable[Trackable]) -> Iterator[SentMessage | str | int]:
+    if isinstance(given, Packet):
+        yield from given.messages
+    elif isinstance(given, (SentMessage, str, int)) or not isinstance(given, Iterable):
+        yield given
+    else:
+        for one in given:
+            yield from _flat(one)
+
+
+def _tracked_message(sent: SentMessage, clock: Clock) -> Tracked:
+    number, packet = server_id(sent, "server_ids", 300), _packet_id(sent.server_packet_id)
+    wait = 0.0 if sent.send_at is None else max(0.0, (sent.send_at - clock.now()).total_seconds())
+    status = MessageStatus(id=sent.id, server_id=number, status=sent.status, error=sent.error)
+    known = None if sent.status is None else Known(status, is_polled=True)
+    return Tracked(number, packet if isinstance(packet, str) and packet not in _NO_ID else None, wait, known)
+
+
+class Tracking(Results[MessageStatus]):
+    """Changes of status, until all are final or time is up; made by :meth:`Client.track`.
+
+    Attributes:
+        statuses: The last known status of each message, by ``server_id``; what is not known has no entry.
+    """
+
+    def __init__(
+        self,
+        messages: dict[str, Tracked],
+        ask: Ask,
+        *,
+        clock: Clock,
+        concurrency: int,
+        every: float | None = None,
+        timeout: float | None = None,
+        source: AsyncIterable[MessageStatus] | None = None,
+    ) -> None:
+        super().__init__()
+        self.statuses: dict[str, MessageStatus] = {}
+        self._messages = messages
+        self._pending = {id_: message for id_, message in messages.items() if not message.is_final}
+        self._ask = ask
+        self._clock = clock
+        self._concurrency = concurrency
+        self._every = every
+        self._timeout = HORIZON if timeout is None else timeout
+        self._source = source
+        self._listener: asyncio.Task[None] | None = None
+        for id_, message in messages.items():
+            if message.known is not None:
+                self.statuses[id_] = message.known.status
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The ids of the messages whose status is not final yet."""
+        return tuple(self._pending)
+
+    def _start(self) -> None:
+        for id_ in self._messages.keys() - self._pending.keys():
+            self._give(self.statuses[id_])  # so that every message has its final status told once
+        now = self._clock.monotonic()
+        self._until = now + self._timeout
+        for message in self._pending.values():
+            message.begun = now + message.wait
+            self._plan(message, message.begun)
+        if not self._pending:
+            return
+        poller = self._own(self._poll())
+        if self._source is not None:
+            self._listener = self._own(self._listen(self._source, poller))
+
+    def _plan(self, message: Tracked, after: float) -> None:
+        """Say when to ask next, not leaving out a last look shortly before the time-out."""
+        message.due = after + pause_before(message.polls + 1, self._every)
+        last_look = self._until - min(_LAST_LOOK, self._timeout / 4)
+        if after < last_look < message.due:
+            message.due = last_look
+
+    # --- called ----------------------------------------------------------------------------------
+
+    async def _listen(self, source: AsyncIterable[MessageStatus], poller: asyncio.Task[None]) -> None:
+        try:
+            async with reading(source) as calls:
+                async for status in calls:
+                    self._take(status, is_polled=False)
+                    if not self._pending:
+                        break
+                    await self._wait_for_room()
+        except Exception:
+            self._dismiss(poller)
+            raise
+        if not self._pending:
+            self._dismiss(poller)
+
+    # --- polled ----------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        try:
+            async with self._clock.timeout_at(self._until):
+                while self._pending:
+                    await self._wait_for_room()
+                    await self._until_due()
+                    await self._round()
+        except TimeoutError:
+            pass  # the caller sees what is pending
+        finally:
+            if self._listener is not None:
+                self._dismiss(self._listener)
+        final = len(self._messages) - len(self._pending)
+        logger.info("tracking of %d messages: %d final, %d pending", len(self._messages), final, len(self._pending))
+
+    async def _until_due(self) -> None:
+        now = self._clock.monotonic()
+        next_due = min((message.due for message in self._pending.values()), default=now)
+        await self._clock.sleep(next_due - now)
+
+    async def _round(self) -> None:
+        """Ask about the messages that are due."""
+        now = self._clock.monotonic()
+        due = [message for message in self._pending.values() if message.due <= now]
+        packets, loose = _grouped(due)
+        failures: list[SmsPilotError] = []
+        answered = await self._ask_packets(packets, loose, failures)
+        ids = [message.server_id for message in loose if not message.is_final]
+        found = await check_ids(ids, self._ask, concurrency=self._concurrency, failures=failures)
+        for status in found.values():
+            self._take(status, is_polled=True)
+        self._plan_next(due, answered | found.keys())
+        if failures:
+            kinds = ", ".join(sorted({type(error).__name__ for error in failures}))
+            logger.warning("tracking: %d checks failed (%s); they are made again next time", len(failures), kinds)
+
+    def _plan_next(self, due: list[Tracked], answered: set[str]) -> None:
+        now = self._clock.monotonic()
+        for message in due:
+            message.polls += message.server_id in answered  # a check that failed is made again after the same pause
+            self._plan(message, now)
+
+    async def _ask_packets(
+        self, packets: dict[str, list[Tracked]], loose: list[Tracked], failures: list[SmsPilotError]
+    ) -> set[str]:
+        """Ask by packet. What the gateway does not know by its packet joins the loose ones.
+
+        Returns:
+            The ids that the answers told of.
+        """
+        told: set[str] = set()
+        async with PacketChecks(packets, self._ask, concurrency=self._concurrency) as checks:
+            async for check in checks:
+                group = packets[check.server_packet_id or ""]
+                if check.error is not None and not isinstance(check.error, NotFound):
+                    _fail(check.error, failures)
+                    continue
+                for status in check.statuses:
+                    told.add(status.server_id or "")
+                    self._take(status, is_polled=True)
+                for message in group:
+                    if message.server_id not in told:
+                        message.packet = None
+                        loose.append(message)
+        return told
+
+    # --- taken in --------------------------------------------------------------------------------
+
+    def _take(self, status: MessageStatus, *, is_polled: bool) -> None:
+        message = self._messages.get(status.server_id or "")
+        if message is None or status.status is None or not self._is_credible(message, status, is_polled=is_polled):
+            return
+        new = Known(status, is_polled)
+        if not beats(new, message.known):
+            return
+        before = self.statuses.get(message.server_id)
+        status = status if before is None else _merged(status, before)
+        message.known = Known(status, is_polled)
+        self.statuses[message.server_id] = status
+        if status.is_final:
+            self._pending.pop(message.server_id, None)
+        if before is None or _is_change(status, before):
+            self._give(status)
+
+    def _is_credible(self, message: Tracked, status: MessageStatus, *, is_polled: bool) -> bool:
+        """Hold -2 back until it is the truth: reported, it would look final and then not be."""
+        if is_polled:
+            message.lost = message.lost + 1 if status.status == _LOST else 0
+        if status.status != _LOST:
+            return True
+        return is_polled and is_lost(self._clock.monotonic() - message.begun, message.lost)
+
+
+def not_final(id_: str, status: MessageStatus | None) -> NotFinal:
+    """Make the error that says: time is up."""
+    last = "none is known" if status is None else f"the last one is {status.status}"
+    return NotFinal(
+        f"message {id_}: no final status in time ({last}). It was accepted: wait again, and do not send it again.",
+        status=status,
+        message_id=None if status is None else status.id,
+    )
+
+
+def _grouped(due: Iterable[Tracked]) -> tuple[dict[str, list[Tracked]], list[Tracked]]:
+    """Sort messages into those to ask about by packet, and those that are alone of theirs, to ask about by id."""
+    packets: defaultdict[str | None, list[Tracked]] = defaultdict(list)
+    for message in due:
+        packets[message.packet].append(message)
+    loose = packets.pop(None, [])
+    shared: dict[str, list[Tracked]] = {}
+    for packet, messages in packets.items():
+        if packet is not None and len(messages) > 1:
+            shared[packet] = messages
+        else:
+            loose += messages
+    return shared, loose
