@@ -1,0 +1,68 @@
+"""The README's examples run as they stand there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from smspilot_async import Client, Message
+
+if TYPE_CHECKING:
+    from smspilot_async.emulator import Emulator
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"^( *)```python\n(.*?)^ *```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def block(holding: str) -> dict[str, Any]:
+    (code,) = [inspect.cleandoc(indent + text) for indent, text in BLOCKS if holding in text]
+    code = code.replace("asyncio.run(main())", "")
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), namespace)  # noqa: S102 - our own page
+    return namespace
+
+
+@pytest.fixture
+def environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    monkeypatch.setenv("SMSPILOT_URL", emulator.url)
+    return emulator
+
+
+def test_every_python_block_of_the_readme_is_run_here() -> None:
+    tried = ("Ten lines", "async def main", "send_code", "class Ledger", "campaign", "test_a_lost_answer")
+    assert len(BLOCKS) == len(tried) - 1
+
+
+async def test_the_ten_lines_send_and_check(environment: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    environment.add_account(api_key="API-KEY")
+    await block("async def main")["main"]()
+    assert capsys.readouterr().out.splitlines()[0].split()[1] == "1"
+
+
+async def test_the_except_branches_compile_and_the_good_path_sends(environment: Emulator, client: Client) -> None:
+    sent = await block("send_code")["send_code"](client, "79087964781", "1234")
+    assert [message.server_id for message in environment.messages] == [sent.server_id]
+
+
+async def test_the_hook_hears_a_result(environment: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    environment.add_account(api_key="API-KEY")
+    namespace = block("class Ledger")
+    async with namespace["client"] as client:
+        await client.send("79087964781", "Ваш код 1234")
+    assert capsys.readouterr().out.startswith("Accepted(")
+
+
+async def test_the_campaign_sends_all(
+    environment: Emulator, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await block("campaign")["campaign"](client, [Message("79087964781", f"no. {n}") for n in range(3)])
+    assert capsys.readouterr().out.startswith("3 ")
+    assert len(environment.messages) == 3
+
+
+async def test_the_example_of_a_test_passes() -> None:
+    await block("test_a_lost_answer")["test_a_lost_answer_is_not_repeated"]()
