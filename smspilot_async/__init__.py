@@ -5,6 +5,7 @@ Everything a user needs is imported from here; modules with a leading underscore
 
 from smspilot_async._bulk import BulkRun, BulkStats
 from smspilot_async._client import Client
+from smspilot_async._inbound import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor, InboundListener
 from smspilot_async._retry import Retry
 from smspilot_async._settings import ExposureWarning
 from smspilot_async._tracking import PacketCheck, PacketChecks, Tracking
@@ -60,12 +61,18 @@ __all__ = [
     "Client",
     "ClientClosed",
     "ConnectionFailed",
+    "CursorError",
+    "CursorInUse",
+    "CursorState",
     "DuplicateMessage",
     "ErrorCode",
     "ExposureWarning",
+    "FileCursor",
     "GatewayBusy",
     "GatewayError",
     "Hooks",
+    "InboundCursor",
+    "InboundListener",
     "InboundMessage",
     "InsufficientFunds",
     "InvalidMessage",

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
-from smspilot_async import _clock, _settings, _tracking
+from smspilot_async import _clock, _inbound, _settings, _tracking
 from smspilot_async._bulk import BulkRun
 from smspilot_async._detached import Ticket
 from smspilot_async._retry import Retry
@@ -41,12 +41,14 @@ from smspilot_async.wire import (
 )
 
 if TYPE_CHECKING:
+    import os
     import ssl
     from collections.abc import AsyncIterable, Callable, Iterable
     from types import TracebackType
 
     import httpx
 
+    from smspilot_async._inbound import InboundCursor, InboundListener
     from smspilot_async._tracking import Trackable
     from smspilot_async.hooks import Hooks
 
@@ -605,6 +607,47 @@ class Client:
         elif since not in {None, "new"}:
             raise InvalidMessage("needs a datetime with a time zone, 'new', or None", field="since", code=500)
         return await self._ask(Inbound(since), deadline)
+
+    def listen(
+        self, *, every: float = 30.0, cursor: str | os.PathLike[str] | InboundCursor | None = None
+    ) -> InboundListener:
+        """Hand over what people send to the account's numbers, message by message, for ever, and lose nothing.
+
+        ::
+
+            async with client.listen(cursor="inbound.cursor") as inbox:
+                async for sms in inbox:
+                    ...
+
+        It polls for new messages, and asks again by date at the start, after every failed poll and every 20th poll,
+        since a lost answer or another reader may have marked some as read. A message counts as handed over once the
+        next one is asked for: each comes at least once, and after a kill, a ``break`` or an error in the block the
+        last one comes again, and no other. Within one answer they are sorted by (``created``, ``id``). Messages
+        without an id come again with each sweep of their first minutes.
+
+        Without a cursor, and at the first start with one, it begins now: what was created in the last ten minutes comes
+        too, and so does what is older and unread, though that alone is not safe from a lost answer. Failed polls are
+        repeated, at growing intervals of up to five minutes, and logged as warnings.
+
+        Args:
+            every: Seconds from one poll to the next.
+            cursor: What is to survive this process: the path of a file (:class:`FileCursor`), or an
+                :class:`InboundCursor` of your own. Left out, it lives in memory: after a restart messages of the last
+                ten minutes come again, and those that were carried by an answer, but not handed over, may be lost.
+
+        Returns:
+            The listener; nothing is read or locked before it is entered or iterated over. Its ``last_poll`` tells how
+            fresh it is.
+
+        Raises:
+            ValueError: if ``every`` is not above zero.
+            TypeError: if ``cursor`` is none.
+            CursorInUse: while iterating or entering: another listener holds the cursor.
+            CursorError: likewise: the cursor's file is damaged, is none, or can not be read or written.
+            AuthenticationError, AccountBlocked, ClientClosed: while iterating.
+        """
+        _settings.positive(every=every)
+        return _inbound.listener(self._session, every=every, deadline=self._settings.deadline, cursor=cursor)
 
     # --- asking ----------------------------------------------------------------------------------
 
