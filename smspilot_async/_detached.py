@@ -220,8 +220,8 @@ class Delivery:
 
     @property
     def is_on_the_wire(self) -> bool:
-        """A request has a connection, and waits for its answer."""
-        return self._progress is not None and self._progress.has_connection
+        """A request left, or may have left, and waits for its answer."""
+        return self._progress is not None and not self._progress.nothing_left
 
     def past_deadline(self) -> OutcomeUnknown:
         """Make the error for a caller whose time is up while the packet is on the wire."""
@@ -404,15 +404,27 @@ class Delivery:
     def _expire(self) -> None:
         """Answer those callers whose time is up; what is on the wire goes on without them."""
         now = self._session.clock.monotonic()
-        left = set(self._on_the_wire) if self.is_on_the_wire else set()
+        if self._is_connecting_for_nobody(now):
+            return
+        leaving = set(self._on_the_wire)
         for ticket in self.tickets:
             if ticket.outcome is not None or ticket.until > now:
                 continue
-            if ticket in left:
+            if ticket in leaving:
                 ticket.tell(_past_deadline([ticket]))
             else:
                 ticket.give_up()
         self._watch_deadlines()
+
+    def _is_connecting_for_nobody(self, now: float) -> bool:
+        """End a request that has not left yet, if nobody wants it any more: then it is certain that nothing was sent."""
+        if self.task is None or self._progress is None or not self._progress.nothing_left:
+            return False
+        unsettled = [ticket for ticket in self.tickets if ticket.outcome is None]
+        if any(ticket.until > now and not ticket.is_taken_back for ticket in unsettled):
+            return False
+        self.task.cancel()
+        return True
 
     # --- telling ---------------------------------------------------------------------------------
 
@@ -506,7 +518,7 @@ class Detached:
     def take_back(self, delivery: Delivery) -> None:
         """Send nothing of it again, and, unless it is on the wire, end it now."""
         delivery.withdraw()
-        if delivery.is_on_the_wire:
+        if delivery.is_on_the_wire or delivery.done.done():
             return
         for ticket in delivery.tickets:
             if ticket.outcome is None:

@@ -12,11 +12,12 @@ import asyncio
 import gc
 import warnings
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import anyio
 import attrs
 import httpx
 
@@ -77,17 +78,20 @@ class Progress:
         has_connection: It waits for no place in the pool any more.
     """
 
-    __slots__ = ("_headers_left", "_is_reported", "has_connection")
+    __slots__ = ("_headers_left", "_is_reported", "_socket", "has_connection")
 
     def __init__(self) -> None:
         self.has_connection = False
         self._is_reported = False
         self._headers_left = False
+        self._socket: Any = None
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
         """Take one event of httpcore's trace."""
         self._is_reported = True
-        if event.endswith("send_request_headers.started"):
+        if event.endswith("connect_tcp.complete"):
+            self._socket = info.get("return_value")
+        elif event.endswith("send_request_headers.started"):
             method = getattr(info.get("request"), "method", b"")
             self._headers_left = self._headers_left or method != b"CONNECT"
 
@@ -95,6 +99,12 @@ class Progress:
     def nothing_left(self) -> bool:
         """There is evidence that not a byte of the request left this machine."""
         return not self.has_connection or (self._is_reported and not self._headers_left)
+
+    async def hang_up(self) -> None:
+        """Close a connection that never came to a request: cancelled in the middle of TLS, httpcore forgets it."""
+        if self._socket is not None and self.nothing_left:
+            with anyio.CancelScope(shield=True), suppress(Exception):
+                await self._socket.aclose()
 
 
 class _Lane:
@@ -186,31 +196,31 @@ class Transport:
         until: float,
     ) -> Reply | Failure:
         try:
+            request = self._request(envelope, progress)
+        except (httpx.InvalidURL, ValueError):
+            return Failure(Reason.DISCONNECTED, "the request can not be written as HTTP", nothing_left=True)
+        try:
             async with self._clock.timeout_at(until):
-                return await self._roundtrip(transport, envelope, largest, progress)
+                return await _roundtrip(transport, request, largest)
         except (TimeoutError, httpx.TimeoutException):
-            reason, detail = Reason.TIMEOUT, "no answer in time"
+            reason = Reason.TIMEOUT
+            detail = "no connection in time" if progress.nothing_left else "no answer in time"
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, the request's fate is the question
             reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=progress.nothing_left)
+        finally:
+            await progress.hang_up()
         return Failure(reason, detail, nothing_left=progress.nothing_left)
 
-    async def _roundtrip(
-        self, transport: httpx.AsyncBaseTransport, envelope: Envelope, largest: int, progress: Progress
-    ) -> Reply | Failure:
+    def _request(self, envelope: Envelope, progress: Progress) -> httpx.Request:
         headers = _HEADERS if envelope.content_type is None else {**_HEADERS, "Content-Type": envelope.content_type}
         timeouts = {"connect": self._timeout, "read": self._timeout, "write": self._timeout, "pool": None}
-        request = httpx.Request(
+        return httpx.Request(
             envelope.method,
             envelope.url,
             headers=headers,
             content=envelope.body or None,
             extensions={"timeout": timeouts, "trace": progress},
         )
-        response = await transport.handle_async_request(request)
-        try:
-            return await _read(response, largest)
-        finally:
-            await response.aclose()
 
     # --- opening and closing ---------------------------------------------------------------------
 
@@ -312,6 +322,14 @@ def check_proxy(proxy: str | None) -> None:
 # --- answers -------------------------------------------------------------------------------------
 
 
+async def _roundtrip(transport: httpx.AsyncBaseTransport, request: httpx.Request, largest: int) -> Reply | Failure:
+    response = await transport.handle_async_request(request)
+    try:
+        return await _read(response, largest)
+    finally:
+        await response.aclose()
+
+
 async def _read(response: httpx.Response, largest: int) -> Reply | Failure:
     decompress = _decompressor(response.headers.get("content-encoding", ""))
     too_large = Failure(Reason.TOO_LARGE, f"an answer of over {largest} bytes", http_status=response.status_code)
@@ -322,7 +340,10 @@ async def _read(response: httpx.Response, largest: int) -> Reply | Failure:
     if not isinstance(stream, httpx.AsyncByteStream):
         return Failure(Reason.UNREADABLE, "a transport that is not asynchronous", http_status=response.status_code)
     async for chunk in stream:
-        body += decompress(chunk, largest + 1 - len(body))
+        try:
+            body += decompress(chunk, largest + 1 - len(body))
+        except zlib.error:
+            return Failure(Reason.UNREADABLE, "broken compression", http_status=response.status_code)
         if len(body) > largest:
             return too_large
     headers = response.headers
@@ -336,10 +357,9 @@ class _Inflate:
         self._zlib = zlib.decompressobj(_AUTODETECT_GZIP)
 
     def __call__(self, chunk: bytes, room: int) -> bytes:
-        try:
-            return self._zlib.decompress(self._zlib.unconsumed_tail + chunk, max(room, 1))
-        except zlib.error:
-            raise httpx.DecodingError("broken compression") from None
+        if self._zlib.eof:
+            return b""  # zlib would keep all that follows the end
+        return self._zlib.decompress(chunk, room)
 
 
 def _plain(chunk: bytes, _room: int) -> bytes:
@@ -366,5 +386,4 @@ _WORDS: Final = {
     "ReadError": "the connection broke",
     "WriteError": "the connection broke",
     "RemoteProtocolError": "the connection was closed in the middle of the answer",
-    "DecodingError": "broken compression",
 }
