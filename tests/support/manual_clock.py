@@ -17,6 +17,8 @@ from smspilot_async._clock import Clock
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
 
+    from smspilot_async._clock import Timer
+
 Value = TypeVar("Value")
 
 START = datetime(2030, 1, 15, 12, 0, tzinfo=UTC)
@@ -37,9 +39,12 @@ async def idle() -> None:
 class _Alarm:
     when: float
     number: int
-    ring: Callable[[], None] = attrs.field(order=False)
+    ring: Callable[[], object] = attrs.field(order=False)
     is_sleep: bool = attrs.field(order=False)
     is_off: bool = attrs.field(order=False, default=False)
+
+    def cancel(self) -> None:
+        self.is_off = True
 
 
 class ManualClock(Clock):
@@ -69,13 +74,19 @@ class ManualClock(Clock):
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        woken = asyncio.get_running_loop().create_future()
-        alarm = self._set(self._monotonic + seconds, lambda: woken.done() or woken.set_result(None), is_sleep=True)
+        woken = asyncio.Event()
+        alarm = self._set(self._monotonic + seconds, woken.set, is_sleep=True)
         self._someone_sleeps.set()
         try:
-            await woken
+            await woken.wait()
         finally:
-            alarm.is_off = True
+            alarm.cancel()
+
+    def call_at(self, when: float, call: Callable[[], object]) -> Timer:
+        alarm = self._set(when, call, is_sleep=False)
+        if when <= self._monotonic:
+            asyncio.get_running_loop().call_soon(self._ring, alarm)
+        return alarm
 
     @asynccontextmanager
     async def timeout_at(self, when: float) -> AsyncGenerator[object, None]:
@@ -84,7 +95,7 @@ class ManualClock(Clock):
             try:
                 yield timeout
             finally:
-                alarm.is_off = True
+                alarm.cancel()
 
     # --- what tests use --------------------------------------------------------------------------
 
@@ -114,7 +125,7 @@ class ManualClock(Clock):
         return min((alarm for alarm in self._alarms if alarm.is_sleep and not alarm.is_off), default=None)
 
     def _set(self, when: float, ring: Callable[[], object], *, is_sleep: bool) -> _Alarm:
-        alarm = _Alarm(when, next(self._numbers), lambda: void(ring()), is_sleep)
+        alarm = _Alarm(when, next(self._numbers), ring, is_sleep)
         heapq.heappush(self._alarms, alarm)
         return alarm
 
@@ -124,12 +135,12 @@ class ManualClock(Clock):
             alarm = heapq.heappop(self._alarms)
             if not alarm.is_off:
                 self._monotonic = max(self._monotonic, alarm.when)
-                alarm.is_off = True
-                alarm.ring()
+                self._ring(alarm)
                 await idle()
         self._monotonic = max(self._monotonic, when)
         await idle()
 
-
-def void(_: object) -> None:
-    """Take a value and give none."""
+    def _ring(self, alarm: _Alarm) -> None:
+        if not alarm.is_off:
+            alarm.cancel()
+            alarm.ring()

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
+from manual_clock import idle
 
 if TYPE_CHECKING:
     import ssl
@@ -115,24 +116,26 @@ class RawServer:
 async def raw_server(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[RawServer, None]:
     """Listen on a free port of 127.0.0.1, and play the script to every connection."""
     server = RawServer()
-    peers: set[asyncio.Task[None]] = set()
+    plays: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def play(peer: Peer) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await script(peer)
-        peer.writer.close()
-        with suppress(ConnectionError, TimeoutError):
-            await peer.writer.wait_closed()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await script(peer)
+        finally:
+            peer.writer.close()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.connections += 1
         server.has_connection.set()
+        writers.append(writer)
         task = asyncio.ensure_future(play(Peer(server, reader, writer)))
-        peers.add(task)
+        plays.add(task)
         task.add_done_callback(forget)
 
     def forget(task: asyncio.Task[None]) -> None:
-        peers.discard(task)
+        plays.discard(task)
         server.gone += 1
         if not task.cancelled():
             task.result()
@@ -143,10 +146,12 @@ async def raw_server(script: Script, *, tls: ssl.SSLContext | None = None) -> As
         yield server
     finally:
         listener.close()
-        for task in tuple(peers):
+        for task in tuple(plays):
             task.cancel()
-        await asyncio.gather(*peers, return_exceptions=True)
-        await asyncio.sleep(0)
+        await asyncio.gather(*plays, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+        await idle()
 
 
 # --- scripts -------------------------------------------------------------------------------------
