@@ -44,7 +44,7 @@ def decode(command: Command[Answer], body: bytes) -> Answer:
     """
     document = read(body)
     key = _answer_key(command, document)
-    if key not in document and "error" in document:
+    if document.get(key) is None and document.get("error"):
         raise _error(document["error"])
     if key not in document:
         raise UnreadableAnswer(f"a document without {key!r}")
@@ -53,14 +53,18 @@ def decode(command: Command[Answer], body: bytes) -> Answer:
 
 def _answer_key(command: Command[Any], document: Mapping[str, Any]) -> str:
     """A price request is answered with ``cost`` alone; ``send`` beside it tells that it was a real send."""
-    return "send" if isinstance(command, Cost) and "send" in document else command.name
+    return "send" if isinstance(command, Cost) and document.get("send") is not None else command.name
 
 
-def _error(content: Any) -> ErrorDocument:
-    if isinstance(content, dict):
-        description = _values.string(content.get("description")) or ""
-        return ErrorDocument(_values.integer(content.get("code")), description)
-    return ErrorDocument(_values.integer(content), "")
+def _error(content: Any) -> ErrorDocument | UnreadableAnswer:
+    """The error, in whichever shape it comes; code 0 is how the gateway writes that there is none."""
+    fields = content[0] if isinstance(content, list) else content
+    if not isinstance(fields, dict):
+        fields = {"code": fields, "description": fields if _values.integer(fields) is None else ""}
+    code = None if isinstance(fields.get("code"), bool) else _values.integer(fields.get("code"))
+    if code == 0:
+        return UnreadableAnswer("an error document without an error")
+    return ErrorDocument(code, _values.string(fields.get("description")) or "")
 
 
 # --- rows ----------------------------------------------------------------------------------------
@@ -181,7 +185,7 @@ _account_info = _structurer(
 
 def _rows(content: Any) -> list[dict[str, Any]]:
     """The rows of an answer: a list, one row alone, or what PHP makes of a list with gaps, an object of rows."""
-    if content is None or content == "":
+    if content in (None, "", {}):
         return []
     if isinstance(content, dict):
         nested = list(content.values())
@@ -202,7 +206,9 @@ def _packet(document: dict[str, Any]) -> Packet:
 
 
 def _cost(document: dict[str, Any]) -> Any:
-    return _packet(document) if "send" in document else _required(_values.decimal(document["cost"]))
+    if document.get("send") is not None:
+        return _packet(document)
+    return _required(_values.decimal(document["cost"]))
 
 
 def _info(document: dict[str, Any]) -> AccountInfo:

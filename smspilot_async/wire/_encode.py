@@ -5,6 +5,7 @@ JSON is compact and keeps Cyrillic as it is. XML is written here and not by xmlt
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -122,4 +123,6 @@ def _since(command: Inbound) -> dict[str, str]:
 
 def gmt(moment: datetime) -> str:
     """Write an aware time as the gateway reads it: GMT, whole seconds, rounded down."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    with contextlib.suppress(OverflowError):  # on the first and the last day of all, hours do not matter
+        moment = moment.astimezone(UTC)
+    return moment.replace(tzinfo=None).isoformat(" ", "seconds")

@@ -15,11 +15,14 @@ from xml.parsers import expat
 
 import xmltodict
 
-_BOM: Final = "\ufeff"
+_AROUND: Final = "\ufeff \t\r\n"  # a byte order mark is what PHP files saved by some editors begin with
 _DEEPEST: Final = 32
+_SHORTEST_ELEMENT: Final = 24  # bytes, on average: a swarm of shorter ones costs seconds, and is no answer
+_FEW_ELEMENTS: Final = 1000
 _html = re.compile(r"<(!doctype\s+html|html|head|body|center|h1|p|br|div)\b", re.IGNORECASE).match
 _escaped_surrogate = re.compile(r"\\u[dD][89a-fA-F]").search
 _ROWS: Final = ("sms",)
+_CONTENT: Final = "#text"
 
 
 class UnreadableAnswer(Exception):
@@ -36,7 +39,7 @@ def read(body: bytes) -> dict[str, Any]:
         text = body.decode()
     except UnicodeDecodeError:
         raise UnreadableAnswer("not UTF-8") from None
-    text = text.removeprefix(_BOM).strip(" \t\r\n")
+    text = text.strip(_AROUND)
     if not text:
         raise UnreadableAnswer("an empty body")
     if text[0] == "{":
@@ -94,7 +97,7 @@ def _read_xml(text: str) -> dict[str, Any]:
             data,
             encoding="utf-8",
             attr_prefix="",
-            cdata_key="text",
+            cdata_key=_CONTENT,
             force_list=_ROWS,
             strip_whitespace=False,  # an SMS may begin with a space
         )
@@ -105,15 +108,19 @@ def _read_xml(text: str) -> dict[str, Any]:
 
 
 def _guard_xml(data: bytes) -> None:
-    """Refuse entities and deep nesting before a tree is built of them."""
+    """Refuse entities, deep nesting and a swarm of elements before a tree is built of them."""
     parser = expat.ParserCreate("utf-8")
     depth = 0
+    elements_left = _FEW_ELEMENTS + len(data) // _SHORTEST_ELEMENT
 
     def start(_name: str, _attributes: object) -> None:
-        nonlocal depth
+        nonlocal depth, elements_left
         depth += 1
+        elements_left -= 1
         if depth > _DEEPEST:
             raise UnreadableAnswer("nested too deep")
+        if elements_left < 0:
+            raise UnreadableAnswer("too many elements")
 
     def end(_name: str) -> None:
         nonlocal depth
@@ -130,10 +137,24 @@ def _guard_xml(data: bytes) -> None:
 
 def _as_json(name: str, content: Any) -> dict[str, Any]:
     if name in {"cost", "balance"}:
-        return {name: content["text"] if isinstance(content, dict) and "text" in content else content}
+        return {name: content.get(_CONTENT) if isinstance(content, dict) else content}
+    if name == "error" and isinstance(content, str):
+        return {name: content}
     fields = content if isinstance(content, dict) else {}
+    fields.pop(_CONTENT, None)  # white space between the elements
     if name in {"info", "error"}:
         return {name: fields}
+    if name not in {"send", "check", "inbound"}:
+        return {}
     rows = fields.pop("sms", [])
-    fields.pop("text", None)  # white space between the rows
-    return {**fields, name: rows}
+    return {**fields, name: list(map(_row, rows)) if isinstance(rows, list) else rows}
+
+
+def _row(content: Any) -> Any:
+    """An ``<sms>``: xmltodict makes a string of one without attributes, and nothing of an empty one."""
+    if not isinstance(content, dict):
+        return {} if content is None else {"text": content}
+    if _CONTENT in content:
+        text = content.pop(_CONTENT)
+        content.setdefault("text", text)
+    return content

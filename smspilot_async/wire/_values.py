@@ -115,5 +115,5 @@ def _moment(value: Any, zone: tzinfo | None) -> datetime | None:
 
 def names(value: Any) -> tuple[str, ...]:
     """Read a comma-separated list."""
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else ()
-    return tuple(part.strip() for part in parts if isinstance(part, str) and part.strip())
+    parts = value if isinstance(value, list) else (string(value) or "").split(",")
+    return tuple(name for name in map(identifier, parts) if name)

@@ -1,6 +1,6 @@
 """Answers of the gateway: the samples of the vendor's document, mended where they are broken, and their relatives.
 
-Mended: the commas after ``]`` and ``"cost"``, ``<date>…</balance>``, and the PDF's line breaks inside of values. Left as
+Mended: the commas after ``]`` and ``"cost"``, ``<date>…</balance>``, and the PDF's line breaks inside values. Left as
 they are: ``"seen "`` with its space, the key repeated in the inbound answer, and the ids as strings.
 """
 
@@ -110,7 +110,8 @@ INFO_XML = """<?xml version="1.0" encoding="utf-8"?>
     <any_sender>0</any_sender>
 </info>"""
 INFO_26 = """{"info":{"id":1,"tariff_id":1,"name":"Иван","email":"info@smspilot.ru","phone":"79087964781",
-"balance":999737,"date":"2012-01-21 07:25","senders":"mySHOP,SCHOOL,SERVER4,my-site.ru","default_sender":"SERVER4","any_sender":1}}"""
+"balance":999737,"date":"2012-01-21 07:25",
+"senders":"mySHOP,SCHOOL,SERVER4,my-site.ru","default_sender":"SERVER4","any_sender":1}}"""
 
 INBOUND_JSON = """{
     "apikey": "XYZ",
