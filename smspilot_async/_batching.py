@@ -8,9 +8,10 @@ one queue, in the order of arrival; nothing but a future stands for a caller, so
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smspilot_async._detached import Delivery, Ticket
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from smspilot_async.errors import SmsPilotError
     from smspilot_async.models import Message, SentMessage
 
+_FINEST_DEADLINE: Final = 0.01  # seconds between two looks at the whole queue
+
 
 class Batcher:
     """The queue of messages that wait for a packet, in one event loop.
@@ -28,7 +31,7 @@ class Batcher:
         session: The client's life in this loop.
         packet_size: Messages in a packet, at most.
         linger: Seconds that a message may wait for company.
-        max_pending: Messages that may queue; beyond it callers wait.
+        max_pending: Messages that may queue; beyond it callers wait outside, in order.
     """
 
     def __init__(self, session: Session, *, packet_size: int, linger: float, max_pending: int) -> None:
@@ -37,10 +40,12 @@ class Batcher:
         self._linger = linger
         self._max_pending = max_pending
         self._queue: deque[Ticket] = deque()
-        self._callers_waiting: deque[asyncio.Future[None]] = deque()
+        self._outside: deque[Ticket] = deque()
         self._is_pumping = False
         self._waits_for_slot = False
         self._goes_at_once = linger == 0
+        self._left = 0
+        self._someone_left = asyncio.Event()
         self._linger_timer: Timer | None = None
         self._deadline_timer: Timer | None = None
         self._earliest_deadline = math.inf
@@ -52,19 +57,22 @@ class Batcher:
         """Send a message in the next packet that goes; ``until`` is in the clock's monotonic seconds."""
         waiter: asyncio.Future[SentMessage | SmsPilotError] = asyncio.get_running_loop().create_future()
         ticket = Ticket(message, id_, until=until, waiter=waiter)
-        if len(self._queue) >= self._max_pending:
-            await self._wait_for_room(ticket)
-        self._put(ticket)
-        return await waiter
-
-    def _put(self, ticket: Ticket) -> None:
-        self._queue.append(ticket)
-        if ticket.until < self._earliest_deadline:
-            self._watch_deadline(ticket.until)
+        if until < self._earliest_deadline:
+            self._watch_deadline(until)
         if self._linger:
             ticket.queued_at = self._session.clock.monotonic()
-            self._watch_linger()
+        self._outside.append(ticket)
+        self._let_in()
         self._pump_soon()
+        return await waiter
+
+    def _let_in(self) -> None:
+        """Fill the queue with those that wait outside, in their order."""
+        queue, outside = self._queue, self._outside
+        while outside and len(queue) < self._max_pending:
+            queue.append(outside.popleft())
+        if self._linger:
+            self._watch_linger()
 
     # --- leaving ---------------------------------------------------------------------------------
 
@@ -84,7 +92,8 @@ class Batcher:
                 self._session.slots.when_free(self._take_slot)
 
     def _is_due(self) -> bool:
-        return bool(self._queue) and (self._goes_at_once or len(self._queue) >= self._packet_size)
+        is_full = len(self._queue) >= min(self._packet_size, self._max_pending)
+        return bool(self._queue) and (self._goes_at_once or is_full)
 
     def _take_slot(self) -> bool:
         self._waits_for_slot = False
@@ -97,9 +106,13 @@ class Batcher:
     def _start_packet(self) -> None:
         tickets = [self._queue.popleft() for _ in range(min(len(self._queue), self._packet_size))]
         if self._linger:
-            self._watch_linger(again=True)
-        self._let_callers_in()
+            self._call_off_linger()
+        self._let_in()
+        if not self._queue:
+            self._goes_at_once = self._linger == 0
         self._session.detached.start(Delivery(self._session, tickets, test=self._session.test, has_slot=True))
+        self._left += len(tickets)
+        self._someone_left.set()
 
     def flush(self) -> None:
         """Let everything that waits for company go now."""
@@ -109,10 +122,8 @@ class Batcher:
 
     # --- waiting for company ---------------------------------------------------------------------
 
-    def _watch_linger(self, *, again: bool = False) -> None:
+    def _watch_linger(self) -> None:
         """Keep a timer for the first message of the queue."""
-        if again:
-            self._call_off_linger()
         if self._queue and self._linger_timer is None and not self._goes_at_once:
             when = self._queue[0].queued_at + self._linger
             self._linger_timer = self._session.clock.call_at(when, self._linger_is_over)
@@ -121,36 +132,10 @@ class Batcher:
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = None
-        if not self._queue:
-            self._goes_at_once = False
 
     def _linger_is_over(self) -> None:
         self._linger_timer = None
         self.flush()
-
-    # --- room ------------------------------------------------------------------------------------
-
-    async def _wait_for_room(self, ticket: Ticket) -> None:
-        """Hold a caller back; one that gives up is handed on all the same, so that the hooks hear of its message."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._callers_waiting.append(turn)
-        try:
-            async with self._session.clock.timeout_at(ticket.until):
-                await turn
-        except TimeoutError:
-            ticket.give_up()
-        except asyncio.CancelledError:
-            ticket.is_withdrawn = True
-            self._put(ticket)
-            raise
-
-    def _let_callers_in(self) -> None:
-        room = self._max_pending - len(self._queue)
-        while room > 0 and self._callers_waiting:
-            turn = self._callers_waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                room -= 1
 
     # --- deadlines -------------------------------------------------------------------------------
 
@@ -165,28 +150,29 @@ class Batcher:
         now = self._session.clock.monotonic()
         self._deadline_timer = None
         self._earliest_deadline = math.inf
-        for ticket in self._queue:
-            if ticket.until <= now and ticket.outcome is None:
+        waiting = [ticket for ticket in itertools.chain(self._queue, self._outside) if ticket.outcome is None]
+        for ticket in waiting:
+            if ticket.until <= now:
                 ticket.give_up()
-        waiting = [ticket.until for ticket in self._queue if ticket.outcome is None]
-        if waiting:
-            self._watch_deadline(min(waiting))
+        earliest = min((ticket.until for ticket in waiting if ticket.outcome is None), default=None)
+        if earliest is not None:
+            self._watch_deadline(max(earliest, now + _FINEST_DEADLINE))
 
     # --- the end ---------------------------------------------------------------------------------
 
     async def drain(self) -> None:
-        """Wait until everything that waits now, callers held back included, has left and is answered."""
-        detached = self._session.detached
-        while self._queue or self._callers_waiting or detached.tasks:
+        """Let everything go that waits now, and wait until it is answered; what comes later is not waited for."""
+        last = self._left + len(self._queue) + len(self._outside)
+        while self._left < last:
             self.flush()
-            if detached.tasks:
-                await asyncio.wait(detached.tasks, return_when=asyncio.FIRST_COMPLETED)
-            else:
-                await asyncio.sleep(0)
+            self._someone_left.clear()
+            await self._someone_left.wait()
+        if tasks := self._session.detached.tasks:
+            await asyncio.wait(tasks)
 
     def give_up(self) -> None:
         """Settle everything that still queues as not sent."""
-        for ticket in self._queue:
+        for ticket in itertools.chain(self._queue, self._outside):
             if ticket.outcome is None:
                 ticket.give_up()
         self.flush()

@@ -1,17 +1,18 @@
 """Paid requests in tasks of their own.
 
 A request on the wire may already have been accepted, so its answer, with the ids to ask about later, is awaited
-whatever
-happens to the caller: a cancelled task, a ``wait_for``, a web client that went away. Measured: no shield survives a
-    native ``task.cancel()``, a task of its own does, if somebody holds on to it.
+whatever happens to the caller: a cancelled task, a ``wait_for``, a web client that went away. Measured: no shield
+survives a native ``task.cancel()``, a task of its own does, if somebody holds on to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
 import math
+import random
 from collections import deque
 from collections.abc import Sequence
 from copy import copy
@@ -48,6 +49,7 @@ logger: Final = logging.getLogger("smspilot_async")
 _held: Final[set[asyncio.Task[None]]] = set()
 # Refusals that a message may owe to its company in the packet: the same phone twice, a trial account's two at a time.
 _WORTH_A_PACKET_OF_ITS_OWN: Final = frozenset({214, 242})
+_NEW_IDS: Final = (1_000_000_000, 2_000_000_000)
 
 
 class Ticket:
@@ -145,6 +147,10 @@ def _about(error: SmsPilotError, id_: int) -> SmsPilotError:
     return mine
 
 
+def _are_busy(*errors: SmsPilotError | None) -> bool:
+    return all(isinstance(error, GatewayBusy) for error in errors)
+
+
 def _past_deadline(tickets: Sequence[Ticket]) -> OutcomeUnknown:
     command = Send([ticket.message for ticket in tickets], [ticket.id for ticket in tickets])
     return _evidence.unknown(command, Reason.DEADLINE, "no answer before the deadline; hooks will hear the result")
@@ -170,11 +176,13 @@ class _Group:
     Attributes:
         tried_before: The gateway may have seen them in an earlier request.
         not_before: When to send them, in the clock's monotonic seconds.
+        has_turn: The rate limits have let them through already.
     """
 
     tickets: Sequence[Ticket]
     tried_before: bool = False
     not_before: float = 0.0
+    has_turn: bool = False
 
 
 class Delivery:
@@ -205,6 +213,7 @@ class Delivery:
         self.packet: Packet | None = None
         self.last_error: SmsPilotError | None = None
         self.has_begun = False
+        self.is_telling = False
         self.task: asyncio.Task[None] | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session = session
@@ -217,15 +226,25 @@ class Delivery:
         self._progress: Progress | None = None
         self._on_the_wire: Sequence[Ticket] = ()
         self._timer: Timer | None = None
+        _number_apart(tickets)
 
     @property
     def is_on_the_wire(self) -> bool:
         """A request left, or may have left, and waits for its answer."""
         return self._progress is not None and not self._progress.nothing_left
 
-    def past_deadline(self) -> OutcomeUnknown:
-        """Make the error for a caller whose time is up while the packet is on the wire."""
-        return _past_deadline(self.tickets)
+    def past_deadline(self) -> Packet | OutcomeUnknown:
+        """Tell a caller whose time is up while the packet is on the wire what is known of it."""
+        lost = _past_deadline(self.tickets)
+        if self.packet is None:
+            return lost
+        rows = [
+            ticket.as_row()
+            if ticket.outcome is not None
+            else attrs.evolve(ticket.row or SentMessage(id=ticket.id), failure=_about(lost, ticket.id))
+            for ticket in self.tickets
+        ]
+        return attrs.evolve(self.packet, messages=tuple(rows))
 
     def withdraw(self) -> None:
         """Take back whatever has not left, and send nothing again."""
@@ -279,7 +298,7 @@ class Delivery:
             self._release()
             self._take_error(command, group, envelope)
         elif envelope.is_too_large and len(group.tickets) > 1:
-            self._put_first(_halves(group, tried_before=group.tried_before))
+            self._put_first(_halves(group, tried_before=group.tried_before, has_turn=True))
         else:
             await self._exchange(command, group, envelope)
 
@@ -301,13 +320,22 @@ class Delivery:
         if delay > 0:
             self._release()
             await session.clock.sleep(delay)
+        if not group.has_turn and not await self._pass_limits(group):
+            return False
         if not self._has_slot:
             await session.slots.acquire(spare=self._spare)
             self._has_slot = True
+        return True
+
+    async def _pass_limits(self, group: _Group) -> bool:
+        """Wait until the rate limits let it through, without keeping a connection from others meanwhile."""
         until = max(ticket.until for ticket in group.tickets)
-        if self._rate is not None:
-            await self._rate.wait(len(group.tickets), until)
-        return await session.rate.wait(len(group.tickets), until)
+        for limit in filter(None, (self._rate, self._session.rate)):
+            if not limit.is_open:
+                self._release()
+            if not await limit.wait(len(group.tickets), until, spare=self._spare):
+                return False
+        return True
 
     def _release(self) -> None:
         if self._has_slot:
@@ -347,7 +375,8 @@ class Delivery:
             self._repeat(command, busy, failure, tried_before=True)
 
     def _deserves_its_own_packet(self, group: _Group, row: SentMessage) -> bool:
-        return self._may_split and len(group.tickets) > 1 and row.error in _WORTH_A_PACKET_OF_ITS_OWN
+        is_refused = row.error in _WORTH_A_PACKET_OF_ITS_OWN and isinstance(row.failure, GatewayError)
+        return self._may_split and len(group.tickets) > 1 and is_refused
 
     def _take_error(self, command: Send, group: _Group, error: SmsPilotError) -> None:
         if isinstance(error, MessageRefused) and self._may_split and len(group.tickets) > 1:
@@ -378,7 +407,7 @@ class Delivery:
         """Settle with an error; a message that was refused before, and then did not leave again, stays refused."""
         if ticket.row is None:
             ticket.settle(error if alone or ticket.waiter is None else _about(error, ticket.id))
-        elif isinstance(error, ConnectionFailed) or error is ticket.row.failure:
+        elif isinstance(error, ConnectionFailed) or _are_busy(error, ticket.row.failure):
             ticket.settle(ticket.row)
         else:
             ticket.settle(attrs.evolve(ticket.row, failure=_about(error, ticket.id)))
@@ -417,7 +446,7 @@ class Delivery:
         self._watch_deadlines()
 
     def _is_connecting_for_nobody(self, now: float) -> bool:
-        """End a request that has not left yet, if nobody wants it any more: then it is certain that nothing was sent."""
+        """End a request that has not left yet, if nobody wants it: then it is certain that nothing was sent."""
         if self.task is None or self._progress is None or not self._progress.nothing_left:
             return False
         unsettled = [ticket for ticket in self.tickets if ticket.outcome is None]
@@ -432,12 +461,14 @@ class Delivery:
         hooks = self._session.hooks
         if not hooks:
             return
+        self.is_telling = True
         for ticket in self.tickets:
             if ticket.outcome is None or ticket.is_told:
                 continue
             ticket.is_told = True
             for hook in hooks:
                 await _tell(hook, ticket.result())
+        self.is_telling = False
 
     def _log(self) -> None:
         reasons = {_reason(ticket.outcome) for ticket in self.tickets} - {""}
@@ -449,9 +480,23 @@ def _is_error(outcome: SentMessage | SmsPilotError | None) -> TypeGuard[SmsPilot
     return isinstance(outcome, SmsPilotError)
 
 
-def _halves(group: _Group, *, tried_before: bool) -> list[_Group]:
+def _halves(group: _Group, *, tried_before: bool, has_turn: bool = False) -> list[_Group]:
     middle = len(group.tickets) // 2
-    return [_Group(half, tried_before) for half in (group.tickets[:middle], group.tickets[middle:])]
+    halves = (group.tickets[:middle], group.tickets[middle:])
+    return [_Group(half, tried_before, has_turn=has_turn) for half in halves]
+
+
+def _number_apart(tickets: Sequence[Ticket]) -> None:
+    """Give a new number to a message whose own one stands in the packet already: answers are told apart by it."""
+    if len({ticket.id for ticket in tickets}) == len(tickets):
+        return
+    given = {ticket.id for ticket in tickets}
+    free = (id_ for id_ in itertools.count(random.randint(*_NEW_IDS)) if id_ not in given)  # noqa: S311 - only unique
+    taken: set[int] = set()
+    for ticket in tickets:
+        if ticket.id in taken:
+            ticket.id = next(free)
+        taken.add(ticket.id)
 
 
 def _joined(first: Packet, then: Packet) -> Packet:
@@ -523,10 +568,22 @@ class Detached:
         for ticket in delivery.tickets:
             if ticket.outcome is None:
                 ticket.give_up()
-        if delivery.has_begun and delivery.task is not None:
-            delivery.task.cancel()
+        if delivery.has_begun and not delivery.is_telling and delivery.task is not None:
+            delivery.task.cancel()  # a hook would be cancelled in the middle; what it belongs to ends after it
+
+    def cut_short(self) -> None:
+        """End everything: what has not begun is not sent, what is on the wire is unknown."""
+        for task, delivery in list(self._deliveries.items()):
+            if delivery.has_begun:
+                task.cancel()
+            else:
+                delivery.withdraw()  # it ends by itself, and the hooks hear of it
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
         """Those that are under way, but for the one that asks: a hook may flush."""
-        return set(self._deliveries) - {asyncio.current_task()}
+        mine = self._deliveries.get(asyncio.current_task())  # type: ignore[arg-type]
+        if mine is None:
+            return set(self._deliveries)
+        # Two hooks that wait for each other's packets would wait for ever.
+        return {task for task, delivery in self._deliveries.items() if not delivery.is_telling}

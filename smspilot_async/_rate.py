@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,7 +10,10 @@ if TYPE_CHECKING:
 
 
 class RateLimit:
-    """Lets messages through at a steady rate: each packet reserves its time slot, in the order of arrival.
+    """Lets messages through at a steady rate, in the order of arrival, those that cannot wait before those that can.
+
+    A turn is taken when it comes, and not reserved before: whoever gives up while waiting leaves no gap behind, and a
+    one-time code waits for one packet of a campaign at most.
 
     Args:
         per_second: Messages per second; ``None`` for no limit.
@@ -17,19 +21,58 @@ class RateLimit:
     """
 
     def __init__(self, per_second: float | None, clock: Clock) -> None:
-        self._interval = None if per_second is None else 1 / per_second
+        self._interval = 0.0 if per_second is None else 1 / per_second
         self._clock = clock
         self._next = 0.0
+        self._urgent = 0
+        self._nothing_urgent = asyncio.Event()
+        self._queue = asyncio.Lock()
+        self._spare_queue = asyncio.Lock()
 
-    async def wait(self, messages: int, until: float) -> bool:
-        """Wait for these messages' turn; ``False``, and no turn taken, if it would come after ``until``."""
-        if self._interval is None:
+    @property
+    def is_open(self) -> bool:
+        """Whoever comes now need not wait."""
+        is_queued = self._queue.locked() or self._spare_queue.locked()
+        return not self._interval or (self._next <= self._clock.monotonic() and not is_queued)
+
+    async def wait(self, messages: int, until: float, *, spare: bool = False) -> bool:
+        """Wait for these messages' turn; ``False``, and no turn taken, if it would come after ``until``.
+
+        Args:
+            messages: How many.
+            until: In the clock's monotonic seconds; nothing that is ``spare`` has such a limit.
+            spare: They can wait, for those that cannot.
+        """
+        if not self._interval:
             return True
-        now = self._clock.monotonic()
-        turn = max(self._next, now)
-        if turn > until:
+        came = self._clock.monotonic()
+        if spare:
+            async with self._spare_queue:
+                await self._until_nothing_is_urgent()
+                self._take(messages, came)
+            return True
+        if max(self._next, came) + self._urgent * self._interval > until:
             return False
-        self._next = turn + messages * self._interval
-        if turn > now:
-            await self._clock.sleep(turn - now)
+        self._urgent += messages
+        try:
+            async with self._queue:
+                await self._until_next()
+                self._take(messages, came)
+        finally:
+            self._urgent -= messages
+            self._nothing_urgent.set()
         return True
+
+    def _take(self, messages: int, came: float) -> None:
+        self._next = max(self._next, came) + messages * self._interval
+
+    async def _until_nothing_is_urgent(self) -> None:
+        await self._until_next()
+        while self._urgent:
+            self._nothing_urgent.clear()
+            await self._nothing_urgent.wait()
+            await self._until_next()
+
+    async def _until_next(self) -> None:
+        while (delay := self._next - self._clock.monotonic()) > 0:
+            await self._clock.sleep(delay)

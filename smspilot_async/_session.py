@@ -175,8 +175,7 @@ class Session:
         """What queues is not sent; what is on the wire may have been."""
         self.batcher.give_up()
         while tasks := self.detached.tasks:
-            for task in tasks:
-                task.cancel()
+            self.detached.cut_short()
             await asyncio.wait(tasks)
 
     def abandon(self) -> None:
