@@ -18,7 +18,7 @@ from smspilot_async._session import Session
 from smspilot_async._settings import Secret, Settings
 from smspilot_async._slots import _KEPT_FOR_SENDS
 from smspilot_async._tracking import PacketChecks, Tracking, server_id
-from smspilot_async._transport import check_proxy
+from smspilot_async._transport import check_proxy, check_url
 from smspilot_async.errors import ClientClosed, InvalidMessage, SmsPilotError
 from smspilot_async.models import (
     AccountInfo,
@@ -134,8 +134,9 @@ class Client:
         del api_key, password  # an error below shows this frame, but not them
         _settings.one_of("wire", wire, ("json", "xml"))
         _settings.one_of("request_style", request_style, ("body", "form", "query"))
-        _settings.positive(max_connections=max_connections, timeout=timeout, deadline=deadline, rate_limit=rate_limit)
-        _settings.positive(packet_size=packet_size, max_pending=max_pending)
+        _settings.whole(max_connections=max_connections, packet_size=packet_size, max_pending=max_pending)
+        _settings.required(timeout=timeout, deadline=deadline)
+        _settings.positive(timeout=timeout, deadline=deadline, rate_limit=rate_limit)
         _settings.not_negative(linger=linger)
         _settings.check_sender(sender)
         check_proxy(proxy)
@@ -159,6 +160,7 @@ class Client:
             ssl_context=ssl_context,
             transport=transport,
         )
+        check_url(self._settings.url)
         self._hooks = tuple(hooks)
         self._clock = _clock.current()
         self._ids = itertools.count(random.randint(*_FIRST_IDS))  # noqa: S311 - unique within a packet is enough

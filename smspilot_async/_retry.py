@@ -32,7 +32,7 @@ class Retry:
         longest_delay: Seconds at most.
     """
 
-    attempts: int = attrs.field(default=4, validator=validators.ge(1))
+    attempts: int = attrs.field(default=4, validator=[validators.instance_of(int), validators.ge(1)])
     first_delay: float = attrs.field(default=0.5, validator=validators.gt(0))
     longest_delay: float = attrs.field(default=8.0, validator=validators.gt(0))
 
@@ -40,7 +40,7 @@ class Retry:
         """Tell the seconds to wait after the given attempt (1 is the first) failed with this error."""
         if isinstance(error, GatewayError) and error.retry_after is not None:
             return error.retry_after
-        return min(self.first_delay * 2.0 ** (attempt - 1), self.longest_delay) * _spread(1.0, 1.5)
+        return min(self.first_delay * 2.0 ** (attempt - 1) * _spread(1.0, 1.5), self.longest_delay)
 
 
 def may_repeat(command: Command[Any], error: SmsPilotError) -> bool:

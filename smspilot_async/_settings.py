@@ -67,6 +67,16 @@ class Secret:
         """Return the value."""
         return self._value
 
+    @property
+    def is_callable(self) -> bool:
+        """The value is a function that returns the secret of the moment."""
+        return callable(self._value)
+
+    def call(self) -> Secret:
+        """Ask that function."""
+        assert callable(self._value)  # noqa: S101 - whoever calls this asked before
+        return Secret(self._value())
+
 
 def credentials_from(api_key: Secret, login: str | None, password: Secret) -> Callable[[], Credentials]:
     """Find out who asks: explicit credentials, ``SMSPILOT_API_KEY``, or the file that ``SMSPILOT_API_KEY_FILE`` names.
@@ -79,13 +89,12 @@ def credentials_from(api_key: Secret, login: str | None, password: Secret) -> Ca
             raise ValueError("give an api_key, or login and password, not both")
         if not login or not password.reveal():
             raise ValueError("login and password go together")
-        fixed = Credentials((("login", _printable(login)), ("password", _printable(password.reveal()))))
+        fixed = Credentials((("login", _printable(Secret(login))), ("password", _printable(password))))
         return lambda: fixed
     source = api_key if api_key.reveal() is not None else _key_from_environment()
-    key = source.reveal()
-    if callable(key):
-        return lambda: Credentials((("apikey", _printable(key())),))
-    fixed = Credentials((("apikey", _printable(key)),))
+    if source.is_callable:
+        return lambda: Credentials((("apikey", _printable(source.call())),))
+    fixed = Credentials((("apikey", _printable(source)),))
     return lambda: fixed
 
 
@@ -93,11 +102,25 @@ def _key_from_environment() -> Secret:
     if os.environ.get("SMSPILOT_API_KEY"):
         return Secret(os.environ["SMSPILOT_API_KEY"].strip())
     if path := os.environ.get("SMSPILOT_API_KEY_FILE"):
-        return Secret(Path(path).read_text(encoding="utf-8").strip())
+        return _key_from_file(path)
     raise ValueError("no API key: pass api_key, or set SMSPILOT_API_KEY or SMSPILOT_API_KEY_FILE")
 
 
-def _printable(value: object) -> str:
+def _key_from_file(path: str) -> Secret:
+    """Read a key.
+
+    Raises:
+        ValueError: if the file can not be read; a decoder's own error would hold its content.
+    """
+    try:
+        return Secret(Path(path).read_text(encoding="utf-8-sig").strip())
+    except (OSError, UnicodeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8"
+    raise ValueError(f"SMSPILOT_API_KEY_FILE can not be read: {reason}")
+
+
+def _printable(secret: Secret) -> str:
+    value = secret.reveal()
     if not isinstance(value, str) or not value or not value.isprintable():
         del value  # not in this frame, which a traceback would show
         raise ValueError("a key, login or password is a string of printable characters, and not empty")
@@ -110,12 +133,13 @@ def url_from(url: str | None, *, allow_http: bool) -> str:
     Raises:
         ValueError: if it is no http(s) URL, or plain http beyond this machine without ``allow_http``.
     """
-    url = url or os.environ.get("SMSPILOT_URL") or DEFAULT_URL
+    url = os.environ.get("SMSPILOT_URL") or DEFAULT_URL if url is None else url
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment:
-        raise ValueError("url needs an absolute http or https address of the gateway")
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
+        del url, parts  # a traceback would show them
         raise ValueError("url must not hold credentials; pass api_key, or login and password")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment or not url.isprintable():
+        raise ValueError("url needs an absolute http or https address of the gateway")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise ValueError("an http: url sends the key and every text in clear; use https, or pass allow_http=True")
     return url if parts.path else parts._replace(path="/").geturl()
@@ -189,6 +213,28 @@ def positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be above 0, not {value!r}")
+
+
+def required(**values: float | None) -> None:
+    """Refuse ``None`` where others take it for "for ever": an unanswered request must end some time.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, value in values.items():
+        if value is None:
+            raise ValueError(f"{name} must be a number of seconds")
+
+
+def whole(**values: int) -> None:
+    """Refuse numbers that are not whole, or not above zero.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, value in values.items():
+        if not isinstance(value, int) or value <= 0:  # type: ignore[redundant-expr] # callers may not check types
+            raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
 
 
 def not_negative(**values: float) -> None:

@@ -242,6 +242,7 @@ class Transport:
 
     async def _pools(self) -> list[_Lane]:
         proxy = self._proxy or _proxy_from_environment(self._url)
+        check_proxy(proxy)
         context = self._ssl_context or await _default_context(self._url, proxy)
         return [_Lane(_pool(size, context, proxy), size) for size in _spread_over_pools(self._max_connections)]
 
@@ -300,6 +301,16 @@ def _proxy_from_environment(url: str) -> str | None:
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
+def check_url(url: str) -> None:
+    """Refuse an endpoint that httpx can not use.
+
+    Raises:
+        ValueError: without the URL.
+    """
+    if not _is_usable(url):
+        raise ValueError("url is not an address that a connection can be made to")
+
+
 def check_proxy(proxy: str | None) -> None:
     """Refuse a proxy that httpx can not use.
 
@@ -309,14 +320,22 @@ def check_proxy(proxy: str | None) -> None:
     """
     if proxy is None:
         return
-    scheme = urlsplit(proxy).scheme
-    if scheme not in {"http", "https", "socks5", "socks5h"} or not urlsplit(proxy).hostname:
+    scheme = proxy.partition(":")[0].lower()
+    if scheme not in {"http", "https", "socks5", "socks5h"} or not _is_usable(proxy):
+        del proxy  # a traceback would show its password
         raise ValueError("proxy needs a URL that begins with http:, https: or socks5:")
     if scheme.startswith("socks5"):
         try:
             import socksio  # type: ignore[import-not-found,unused-ignore]  # noqa: F401, PLC0415 - only looked for
         except ImportError:
             raise ImportError("a SOCKS proxy needs: pip install 'httpx[socks]'") from None
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        return bool(httpx.URL(url).host)
+    except (httpx.InvalidURL, ValueError):
+        return False
 
 
 # --- answers -------------------------------------------------------------------------------------

@@ -549,17 +549,11 @@ def iter_stream() -> Any:
 # --- requests that can not be made ---------------------------------------------------------------
 
 
-async def test_a_packet_too_long_for_a_url_was_not_sent() -> None:
-    calls: list[httpx.Request] = []
-    with pytest.warns(UserWarning, match="query"):
-        client = Client(
-            KEY,
-            request_style="query",
-            retry=ONCE,
-            transport=httpx.MockTransport(lambda request: calls.append(request) or httpx.Response(200)),  # type: ignore[func-returns-value]
-        )
+async def test_a_request_that_http_has_no_form_for_was_not_sent() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(request.method)
 
-    failure = await failure_of(client.send_packet([Message(PHONE, "ы" * 600)] * 50))
+    with pytest.warns(UserWarning, match="debug_email"):
+        client = Client(KEY, debug_email="x" * 70_000, retry=ONCE, transport=httpx.MockTransport(answer))
 
-    assert is_certain(failure)
-    assert calls == []
+    assert is_certain(await failure_of(client.send(PHONE, TEXT)))

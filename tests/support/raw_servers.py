@@ -150,7 +150,8 @@ async def raw_server(script: Script, *, tls: ssl.SSLContext | None = None) -> As
             task.cancel()
         await asyncio.gather(*plays, return_exceptions=True)
         for writer in writers:
-            writer.transport.abort()
+            with suppress(AttributeError):  # asyncio's own, if the transport is closed already
+                writer.transport.abort()
         await idle()
 
 
