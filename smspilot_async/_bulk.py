@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, Iterable, Mapping, Sized
+from collections.abc import AsyncIterable, Generator, Iterable, Mapping, Sized
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
@@ -43,6 +43,7 @@ _ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds
 _ACCOUNT_CODES: Final = frozenset({112, 241})
 _UNANSWERED: Final = (OutcomeUnknown, ConnectionFailed, GatewayBusy)
 _LONGEST_SILENCE: Final = 1.0  # seconds that a source may leave a packet unfilled
+_LONGEST_NAME: Final = 32
 _FIELDS: Final = frozenset(attribute.name for attribute in attrs.fields(Message))
 
 
@@ -135,7 +136,8 @@ class BulkRun(Generic[Item]):
         self._is_stopping = False
         self._reader: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self._news: asyncio.Future[None] | None = None
+        self._news = asyncio.Event()
+        self._handed_out = 0
         self._silence: Timer | None = None
 
     # --- the caller's side -----------------------------------------------------------------------
@@ -146,10 +148,9 @@ class BulkRun(Generic[Item]):
         self._session = self._session_of_loop()
         self._clock: Clock = self._session.clock
         self._rate = RateLimit(self._rate_limit, self._clock)
-        self._started = self._clock.monotonic()
         self._session.when_closing.add(self._client_is_closing)
         self._reader = asyncio.create_task(self._read(), name="smspilot bulk run")
-        self._reader.add_done_callback(lambda _: _wake(self._news))
+        self._reader.add_done_callback(lambda _: self._news.set())
         return self
 
     async def __aexit__(
@@ -160,9 +161,11 @@ class BulkRun(Generic[Item]):
     ) -> None:
         """Read nothing more, and wait until what is on the wire is accounted for."""
         self._stop(None)
-        while not self._is_over:
-            await self._wait_for_news()
-        self._session.when_closing.discard(self._client_is_closing)
+        try:
+            while not self._is_over:
+                await self._wait_for_news()
+        finally:
+            self._session.when_closing.discard(self._client_is_closing)
 
     def __aiter__(self) -> Self:
         return self
@@ -176,6 +179,7 @@ class BulkRun(Generic[Item]):
                 raise error if error is not None else StopAsyncIteration
             await self._wait_for_news()
         result = self._results.popleft()
+        self._handed_out += 1
         if self._room is not None and self._may_read():
             _wake(self._room)
         return result
@@ -185,8 +189,8 @@ class BulkRun(Generic[Item]):
         return self._reader is not None and self._reader.done() and not self._under_way
 
     async def _wait_for_news(self) -> None:
-        self._news = asyncio.get_running_loop().create_future()
-        await self._news
+        self._news.clear()
+        await self._news.wait()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -194,7 +198,9 @@ class BulkRun(Generic[Item]):
         try:
             await self._advance()
         except asyncio.CancelledError:
-            self._is_stopping = True  # it was told to, or the loop ends
+            if not self._is_stopping:  # taken for the end of the source, it would lose the rest silently
+                self._error = RuntimeError("the source was cancelled, or the run from outside")
+                self._is_stopping = _is_cancelled_from_outside()
         except Exception as error:  # noqa: BLE001 - the source's own, raised once the results before it are out
             self._error = self._error or error
         if self._is_stopping:
@@ -208,24 +214,32 @@ class BulkRun(Generic[Item]):
             try:
                 async for item in iterator:
                     self._take(item)
-                    await self._wait_for_room()
+                    if not self._may_read() and not await self._is_wanted_further():
+                        break
             finally:
-                await _close(iterator, "aclose")
+                if (aclose := getattr(iterator, "aclose", None)) is not None:
+                    await aclose()
         else:
             iterator = iter(self._source)
             try:
                 for item in iterator:
                     self._take(item)
-                    await self._wait_for_room()
+                    if not self._may_read() and not await self._is_wanted_further():
+                        break
             finally:
-                await _close(iterator, "close")
+                if isinstance(
+                    iterator, Generator
+                ):  # and not a file, which is its own iterator, but its owner's to close
+                    iterator.close()
 
     def _may_read(self) -> bool:
         """Hold no more than so many packets, in flight or as results that the caller has not taken yet."""
+        held = self.stats.read - self._handed_out
         limit = self._packet_size * self._in_flight
+        if self._is_stopping:
+            return False
         if self._tickets:  # a packet that was begun may be filled, but not for ever, if all that comes is invalid
-            return len(self._results) < limit
-        held = sum(map(len, self._under_way.values())) + len(self._results)
+            return held < limit
         return len(self._under_way) < self._width() and held + self._packet_size <= limit
 
     def _width(self) -> int:
@@ -234,20 +248,25 @@ class BulkRun(Generic[Item]):
             return self._in_flight
         return max(1, min(self._in_flight, self._max_unknown - self._unanswered_in_a_row))
 
-    async def _wait_for_room(self) -> None:
-        while not self._may_read():
+    async def _is_wanted_further(self) -> bool:
+        """Wait for room; ``False`` once nothing more is to be read, even if the source swallows its cancellation."""
+        while not self._is_stopping and not self._may_read():
             self._room = asyncio.get_running_loop().create_future()
             await self._room
             self._room = None
+        return not self._is_stopping
 
     def _take(self, item: Item) -> None:
-        self.stats.read += 1
+        if not self.stats.read:
+            self._started = self._clock.monotonic()
         try:
             message = as_message(item)
         except InvalidMessage as error:
+            self.stats.read += 1
             self._report(Refused(item, error.with_traceback(None)))
-            _wake(self._news)
+            self._news.set()
             return
+        self.stats.read += 1
         self._items.append(item)
         self._tickets.append(Ticket(message, message.id or next(self._ids)))
         if len(self._tickets) >= self._packet_size:
@@ -260,7 +279,7 @@ class BulkRun(Generic[Item]):
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
-        if not self._tickets:
+        if not self._tickets or self._is_stopping:
             return
         delivery = Delivery(self._session, self._tickets, test=self._test, spare=True, rate=self._rate)
         self._under_way[delivery] = self._items
@@ -279,7 +298,7 @@ class BulkRun(Generic[Item]):
         self._judge(delivery)
         if self._room is not None and self._may_read():
             _wake(self._room)
-        _wake(self._news)
+        self._news.set()
 
     def _report(self, result: SendResult[Item]) -> None:
         stats = self.stats
@@ -374,21 +393,26 @@ def _from_mapping(item: Mapping[Any, Any]) -> Message:
     fields = {"sender" if name == "from" else name: value for name, value in item.items()}
     for name in fields:
         if name not in _FIELDS:
-            raise InvalidMessage(f"a message has no field {name!r}", field=str(name), code=275)
+            shown = name if _is_field_name(name) else "…"
+            raise InvalidMessage(f"a message has no field {shown!r}", field=shown, code=275)
+    if len(fields) < len(item):
+        raise InvalidMessage("is given twice, as 'from' and 'sender'", field="sender", code=275)
     for name, code in (("to", 108), ("text", 220)):
         if fields.get(name) is None:
             raise InvalidMessage("is missing", field=name, code=code)
     return Message(fields.pop("to"), fields.pop("text"), **fields)
 
 
+def _is_field_name(name: Any) -> bool:
+    """Tell a mistyped name, to be shown, from a phone or a text that somebody used as a key."""
+    return isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= _LONGEST_NAME
+
+
+def _is_cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _wake(sleeper: asyncio.Future[None] | None) -> None:
     if sleeper is not None and not sleeper.done():
         sleeper.set_result(None)
-
-
-async def _close(iterator: Any, method: str) -> None:
-    close = getattr(iterator, method, None)
-    if close is not None:
-        done = close()
-        if method == "aclose":
-            await done
