@@ -403,7 +403,10 @@ class Client:
     # --- statuses --------------------------------------------------------------------------------
 
     async def check(
-        self, server_ids: Iterable[str | int | SentMessage], *, deadline: float | None = None
+        self,
+        server_ids: str | int | SentMessage | Iterable[str | int | SentMessage],
+        *,
+        deadline: float | None = None,
     ) -> list[MessageStatus]:
         """Ask what became of messages: a hundred to a request, several requests at once.
 
@@ -442,7 +445,7 @@ class Client:
 
     def check_packets(
         self,
-        server_packet_ids: Iterable[str | int | Packet] | AsyncIterable[str | int | Packet],
+        server_packet_ids: str | int | Packet | Iterable[str | int | Packet] | AsyncIterable[str | int | Packet],
         *,
         concurrency: int | None = None,
         deadline: float | None = None,
