@@ -282,24 +282,24 @@ def emulator(
     as_json: bool,
 ) -> None:
     """Serve a gateway of your own, to develop and test against. Nothing leaves this machine."""
-    with need_emulator("emulator"):
-        from smspilot_async.emulator import run  # noqa: PLC0415 - an extra
+    need_emulator("emulator")
+    from smspilot_async.emulator import run  # noqa: PLC0415 - an extra
 
-        try:
-            run(
-                host=host,
-                port=port,
-                key=key,
-                seed=seed,
-                json=as_json,
-                allow_remote=allow_remote,
-                profile=profile,
-                speed=speed,
-            )
-        except ValueError as wrong:
-            raise Problem(f"{wrong}: add --allow-remote, or use 127.0.0.1.") from None
-        except OSError as wrong:
-            raise Problem(f"nothing can listen at {host}:{port}: {wrong.strerror or wrong}.") from None
+    try:
+        run(
+            host=host,
+            port=port,
+            key=key,
+            seed=seed,
+            json=as_json,
+            allow_remote=allow_remote,
+            profile=profile,
+            speed=speed,
+        )
+    except ValueError as wrong:
+        raise Problem(f"{wrong}: add --allow-remote, or use 127.0.0.1.") from None
+    except OSError as wrong:
+        raise Problem(f"nothing can listen at {host}:{port}: {wrong.strerror or wrong}.") from None
 
 
 @app.command()
@@ -310,10 +310,10 @@ def emulator(
 @_as_json
 def demo(*, seed: int, people: int, as_json: bool) -> None:
     """Show what this is good for, against an emulated gateway on this machine. Takes less than a minute."""
-    with need_emulator("demo"):
-        from smspilot_async.cli import _demo  # noqa: PLC0415 - it needs an extra
+    need_emulator("demo")
+    from smspilot_async.cli import _demo  # noqa: PLC0415 - it needs an extra
 
-        _exit(_demo.demo(seed=seed, people=people, as_json=as_json))
+    _exit(_demo.demo(seed=seed, people=people, as_json=as_json))
 
 
 def _text(argument: str) -> str:

@@ -34,7 +34,7 @@ from smspilot_async.cli._recipients import Composer, Recipient
 from smspilot_async.cli._results import Outcome, Results, check_free
 from smspilot_async.cli._sending import PacketEngine
 from smspilot_async.cli._source import STDIN, UTF8, Source
-from smspilot_async.errors import SmsPilotError
+from smspilot_async.errors import ConnectionFailed, SmsPilotError
 from smspilot_async.models import Refused
 
 if TYPE_CHECKING:
@@ -232,6 +232,8 @@ class Run:
         return f"{counts['accepted']:,} accepted, {counts['refused']:,} refused, {counts['unknown']:,} unknown"
 
     async def _ask_balance(self, client: Client) -> None:
+        if isinstance(self._engine.stopped_by, ConnectionFailed):
+            return  # nobody there to ask
         with contextlib.suppress(SmsPilotError):
             self.bill.balance = await client.balance(deadline=_PATIENCE)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FAULT_RATE: Final = 0.03
 _RETRIES: Final = 3
-_SHOWN: Final = 2
+_SHOWN: Final = 3
 _FIRST_PHONE: Final = 79_087_960_000
 
 
@@ -148,17 +148,17 @@ def show(plain: Tally, ours: Tally) -> None:
     print_line(f"   smspilot_async             {_in_words(ours)}")
     print_line()
     print_line(f"   The loop reports {plain.believed:,} messages sent, and knows nothing of the doubles.")
-    print_line(f"   This library reports {ours.believed:,} sent and {_list_of(ours.unknown)},")
-    print_line("   and leaves it to you what to do about them: it sends nothing twice by itself.")
+    print_line(
+        f"   This library reports {ours.believed:,} sent and {len(ours.unknown):,} unknown, and sends none of those again:"
+    )
+    print_line(f"   {_first_of(ours.unknown)}")
 
 
 def _in_words(tally: Tally) -> str:
     return f"{tally.twice:,} of {tally.people:,} reached twice, {tally.never:,} not at all"
 
 
-def _list_of(unknown: Sequence[Person]) -> str:
-    if not unknown:
-        return "none unknown"
-    shown = ", ".join(f"no. {person.number} ({person.masked})" for person in unknown[:_SHOWN])
+def _first_of(unknown: Sequence[Person]) -> str:
+    shown = [f"no. {person.number} ({person.masked})" for person in unknown[:_SHOWN]]
     more = len(unknown) - _SHOWN
-    return f"{len(unknown):,} unknown:\n   {shown}{f' and {more:,} more' if more > 0 else ''}"
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")

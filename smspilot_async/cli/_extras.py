@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING
+import importlib.util
+from typing import Final
 
 from smspilot_async.cli._problems import Problem
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+_SERVER: Final = ("starlette", "uvicorn")
 
 
-@contextlib.contextmanager
-def need_emulator(command: str) -> Iterator[None]:
-    """Say how to install what the emulator needs, if that is what is missing."""
-    try:
-        yield
-    except ImportError as missing:
-        if (missing.name or "").partition(".")[0] not in {"starlette", "uvicorn"}:
-            raise
-        raise Problem(f"{command} needs: pip install 'smspilot-async[cli,emulator]'") from None
+def need_emulator(command: str) -> None:
+    """Say how to install what the emulator is served with, if it is missing.
+
+    Raises:
+        Problem: It is.
+    """
+    if not all(map(importlib.util.find_spec, _SERVER)):
+        raise Problem(f"{command} needs: pip install 'smspilot-async[cli,emulator]'")

@@ -1,0 +1,324 @@
+"""The command as a process of its own: signals, kills, terminals, pipes, and an install without the extras."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+from conftest import PHONES, command, environment, numbered, write_list
+
+from smspilot_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESULTS = Path("list.csv.results.csv")
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def gateway() -> Iterator[Emulator]:
+    with Emulator.serve() as emulator:
+        yield emulator
+
+
+class Process(subprocess.Popen[str]):
+    """Does not outlive a test that fails."""
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is not None:
+            self.kill()
+        super().__exit__(*error)
+
+    @contextlib.contextmanager
+    def killed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            with self:
+                self.kill()
+            raise
+
+
+def start(gateway: Emulator, *arguments: str, stdin: int | IO[Any] = subprocess.DEVNULL) -> Process:
+    return Process(
+        command(*arguments),
+        env=environment(gateway, PYTHONUNBUFFERED="1", PYTHONWARNINGS="error"),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def outcomes() -> dict[str, int]:
+    with RESULTS.open(encoding="utf-8", newline="") as file:
+        return dict(Counter(row["outcome"] for row in csv.DictReader(file)))
+
+
+def lines_until(stream: IO[str] | None, words: str) -> str:
+    assert stream is not None
+    read = ""
+    for line in stream:
+        read += line
+        if words in line:
+            return read
+    raise AssertionError(f"{words!r} never came, but: {read}")
+
+
+async def in_the_second_packet(gateway: Emulator) -> Process:
+    """Start a list of five packets, and come back while the second one waits for its answer."""
+    write_list(numbered(500))
+    gateway.fail_next("send", Fault.SLOW, delay=0.0)  # no fault, but it takes the first packet
+    gateway.fail_next("send", Fault.SLOW)
+    process = start(gateway, "bulk", "list.csv", "--yes")
+    with process.killed_on_error():
+        await gateway.wait_for(to=PHONES[199], timeout=PATIENCE)
+    return process
+
+
+async def test_ctrl_c_waits_for_what_is_on_the_wire_and_accounts_for_the_rest(gateway: Emulator) -> None:
+    with await in_the_second_packet(gateway) as process:
+        process.send_signal(signal.SIGINT)
+        lines_until(process.stderr, "stopping: waiting for the answer")
+        gateway.release()
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert outcomes() == {"accepted": 200, "not_sent": 300}
+    assert len(gateway.messages) == 200
+    assert "not sent  300" in out
+
+
+async def test_a_second_ctrl_c_does_not_wait_and_says_what_is_unknown(gateway: Emulator) -> None:
+    with await in_the_second_packet(gateway) as process:
+        process.send_signal(signal.SIGINT)
+        lines_until(process.stderr, "stopping: waiting for the answer")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 3
+    assert "Traceback" not in err
+    assert outcomes() == {"accepted": 100, "unknown": 100, "not_sent": 300}
+    assert "lines 102-201" in out
+
+
+async def test_a_polite_kill_is_a_ctrl_c(gateway: Emulator) -> None:
+    with await in_the_second_packet(gateway) as process:
+        process.terminate()
+        lines_until(process.stderr, "stopping: waiting for the answer")
+        gateway.release()
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143
+    assert outcomes() == {"accepted": 200, "not_sent": 300}
+
+
+async def test_a_kill_leaves_what_was_known(gateway: Emulator) -> None:
+    with await in_the_second_packet(gateway) as process:
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+    assert outcomes() == {"accepted": 100}
+    with RESULTS.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["to"] for row in rows] == PHONES[:100]
+
+
+async def test_ctrl_c_during_a_send_waits_for_its_answer(gateway: Emulator) -> None:
+    gateway.fail_next("send", Fault.SLOW)
+    with start(gateway, "send", PHONES[0], "x", "--json") as process:
+        await gateway.wait_for(to=PHONES[0], timeout=PATIENCE)
+        process.send_signal(signal.SIGINT)
+        lines_until(process.stderr, "stopping: waiting for the answer")
+        gateway.release()
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert json.loads(out)["outcome"] == "accepted"
+    assert err == ""
+
+
+async def test_a_second_ctrl_c_during_a_send_says_that_it_may_have_been_sent(gateway: Emulator) -> None:
+    gateway.fail_next("send", Fault.SLOW)
+    with start(gateway, "send", PHONES[0], "x") as process:
+        await gateway.wait_for(to=PHONES[0], timeout=PATIENCE)
+        process.send_signal(signal.SIGINT)
+        lines_until(process.stderr, "stopping: waiting for the answer")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (3, "")
+    assert "may have been sent" in err
+    assert err.count("\n") == 1
+
+
+async def test_ctrl_c_during_a_question_is_one_line(gateway: Emulator) -> None:
+    gateway.inbound(PHONES[0], "STOP")
+    gateway.fail_next("inbound", Fault.SLOW)
+    with start(gateway, "inbound", "--since", "new") as process:
+        while not gateway.inbound_messages[0].seen:
+            os.sched_yield()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (130, "", "smspilot: interrupted.\n")
+
+
+# --- a terminal -----------------------------------------------------------------------------------
+
+
+def interrupt_until_it_ends(process: Process) -> None:
+    # Between Python's last look at its signals and its reading there is a moment in which one goes unnoticed.
+    for _ in range(int(PATIENCE)):
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+            return
+
+
+def at_a_terminal(gateway: Emulator) -> tuple[Process, int]:
+    write_list(numbered(3))
+    ours, theirs = pty.openpty()
+    process = start(gateway, "bulk", "list.csv", stdin=theirs)
+    os.close(theirs)
+    return process, ours
+
+
+@pytest.mark.parametrize(("answer", "exit_code", "count"), [(b"y\n", 0, 3), (b"n\n", 2, 0)])
+def test_a_person_at_a_terminal_is_asked(gateway: Emulator, answer: bytes, exit_code: int, count: int) -> None:
+    process, terminal = at_a_terminal(gateway)
+    with process:
+        os.write(terminal, answer)
+        _, err = process.communicate(timeout=PATIENCE)
+    os.close(terminal)
+    assert "Send 3 messages for 3.75 RUB? [y/N]" in err
+    assert process.returncode == exit_code
+    assert len(gateway.messages) == count
+
+
+def test_ctrl_c_at_the_question_sends_nothing(gateway: Emulator) -> None:
+    process, terminal = at_a_terminal(gateway)
+    with process:
+        assert process.stderr is not None
+        assert process.stderr.read(4) == "Send"
+        interrupt_until_it_ends(process)
+        _, err = process.communicate(timeout=PATIENCE)
+    os.close(terminal)
+    assert process.returncode == 130
+    assert err.endswith("smspilot: interrupted.\n")
+    assert not gateway.messages
+    assert not RESULTS.exists()
+
+
+# --- pipes and consoles ---------------------------------------------------------------------------
+
+
+def test_a_reader_who_leaves_early_stops_no_sending(gateway: Emulator) -> None:
+    write_list(numbered(300))
+    with start(gateway, "bulk", "list.csv", "--yes", "--json") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+        assert process.wait(PATIENCE) == 0
+    assert err == f"results: {RESULTS}\n"
+    assert outcomes() == {"accepted": 300}
+
+
+def test_a_console_that_can_not_show_a_text_ends_nothing(gateway: Emulator) -> None:
+    write_list([(PHONES[0], "Привет 😊")])
+    ran = subprocess.run(
+        command("bulk", "list.csv", "--yes"),
+        env=environment(gateway, PYTHONIOENCODING="cp1251"),
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert ran.returncode == 0
+    assert "Привет \\U0001f60a".encode("cp1251") in ran.stdout
+    assert len(gateway.messages) == 1
+
+
+def test_the_emulator_is_served_until_it_is_ended() -> None:
+    with subprocess.Popen(
+        command("emulator", "--port", "0", "--key", "K", "--json"), stdout=subprocess.PIPE, text=True
+    ) as served:
+        assert served.stdout is not None
+        first = json.loads(served.stdout.readline())
+        env = {**os.environ, "SMSPILOT_URL": first["url"], "SMSPILOT_API_KEY": first["api_key"]}
+        ran = subprocess.run(command("balance", "--json"), env=env, capture_output=True, check=True, timeout=PATIENCE)
+        served.send_signal(signal.SIGINT)
+        assert served.wait(PATIENCE) == 0
+    assert json.loads(ran.stdout)["balance"] == "1000000.00"
+
+
+# --- installs without the extras ------------------------------------------------------------------
+
+WITHOUT = """
+import sys
+for name in {missing!r}:
+    sys.modules[name] = None
+from smspilot_async.cli import main
+sys.argv = ["smspilot", *{arguments!r}]
+main()
+"""
+
+
+def without(missing: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = WITHOUT.format(missing=missing, arguments=list(arguments))
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_the_command_says_what_to_install(missing: str) -> None:
+    ran = without([missing], "--version")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "smspilot's command line needs: pip install 'smspilot-async[cli]'\n"
+
+
+@pytest.mark.parametrize("name", ["emulator", "demo"])
+def test_without_the_emulator_its_commands_say_what_to_install(name: str) -> None:
+    ran = without(["uvicorn", "starlette"], name)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == f"smspilot: {name} needs: pip install 'smspilot-async[cli,emulator]'\n"
+
+
+def test_another_missing_module_is_not_hidden() -> None:
+    ran = without(["smspilot_async.cli._app"], "--version")
+    assert ran.returncode == 1
+    assert "ModuleNotFoundError" in ran.stderr or "ImportError" in ran.stderr
+
+
+def test_the_door_can_be_tried_in_this_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from smspilot_async.cli import main  # noqa: PLC0415
+
+    monkeypatch.setattr(sys, "argv", ["smspilot", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    for missing, code in (("rich.console", 2), ("json", None)):
+        monkeypatch.setitem(sys.modules, "smspilot_async.cli._app", None)
+        monkeypatch.setattr("builtins.__import__", _import_without(missing))
+        with pytest.raises(SystemExit if code else ModuleNotFoundError):
+            main()
+        monkeypatch.undo()
+    assert "pip install 'smspilot-async[cli]'" in capsys.readouterr().err
+
+
+def _import_without(missing: str) -> Any:
+    real = __import__
+
+    def importer(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "smspilot_async.cli" and "_app" in (rest[2] or () if len(rest) > 2 else ()):
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+        return real(name, *rest, **more)
+
+    return importer
