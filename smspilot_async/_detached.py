@@ -147,6 +147,12 @@ def _about(error: SmsPilotError, id_: int) -> SmsPilotError:
     return mine
 
 
+def _names_a_message(error: SmsPilotError) -> bool:
+    """Tell whether an error for a packet is about one of its messages, and says that none was taken this time."""
+    is_duplicate = isinstance(error, OutcomeUnknown) and error.reason is Reason.DUPLICATE
+    return is_duplicate or isinstance(error, MessageRefused)
+
+
 def _are_busy(*errors: SmsPilotError | None) -> bool:
     return all(isinstance(error, GatewayBusy) for error in errors)
 
@@ -379,7 +385,7 @@ class Delivery:
         return self._may_split and len(group.tickets) > 1 and is_refused
 
     def _take_error(self, command: Send, group: _Group, error: SmsPilotError) -> None:
-        if isinstance(error, MessageRefused) and self._may_split and len(group.tickets) > 1:
+        if _names_a_message(error) and self._may_split and len(group.tickets) > 1:
             # The gateway refused all because of one, and does not say which.
             self._put_first(_halves(group, tried_before=True))
             return
