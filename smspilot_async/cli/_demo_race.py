@@ -148,9 +148,8 @@ def show(plain: Tally, ours: Tally) -> None:
     print_line(f"   smspilot_async             {_in_words(ours)}")
     print_line()
     print_line(f"   The loop reports {plain.believed:,} messages sent, and knows nothing of the doubles.")
-    print_line(
-        f"   This library reports {ours.believed:,} sent and {len(ours.unknown):,} unknown, and sends none of those again:"
-    )
+    reported = f"{ours.believed:,} sent and {len(ours.unknown):,} unknown"
+    print_line(f"   This library reports {reported}, and sends none of those again:")
     print_line(f"   {_first_of(ours.unknown)}")
 
 

@@ -33,17 +33,11 @@ class Interrupts:
         self._stop = stop
         self._quit = quit
         self._first: int | None = None
-        self._insisted = False
 
     @property
     def exit_code(self) -> int | None:
         """How a command ends that was interrupted; ``None`` where it was not."""
         return None if self._first is None else _SHELL_BASE + self._first
-
-    @property
-    def insisted(self) -> bool:
-        """There was a second one: nothing may be waited for."""
-        return self._insisted
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -60,8 +54,7 @@ class Interrupts:
     def _heard(self, number: int) -> None:
         if self._first is None:
             self._first = number
-            note("\nstopping: waiting for the answer to what is on the wire (Ctrl-C again: do not wait)".strip("\n"))
+            note("stopping: waiting for the answer to what is on the wire (Ctrl-C again: do not wait)")
             self._stop()
         else:
-            self._insisted = True
             self._quit()

@@ -45,7 +45,7 @@ class StubClient:
         self.row_failure: dict[int, SmsPilotError] = {}
         self.closed_with: list[float | None] = []
 
-    async def send_packet(self, messages: Sequence[Message], *, test: bool = False) -> Packet:
+    async def send_packet(self, messages: Sequence[Message], *, test: bool = False) -> Packet:  # noqa: ARG002
         self.packets.append(list(messages))
         self.during()
         act = self.acts.pop(0) if self.acts else None

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smspilot_async import MessageStatus
-from smspilot_async.cli import _output
 from smspilot_async.cli._output import (
     count,
     lines_as_ranges,

@@ -128,7 +128,7 @@ def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", denied)
-    with pytest.raises(Problem, match="list.csv can not be read: Permission denied"):
+    with pytest.raises(Problem, match=r"list\.csv can not be read: Permission denied"):
         Source.open("list.csv")
 
 

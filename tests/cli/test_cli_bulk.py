@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import PHONES, Ran, numbered, run, write_list
+from cli_running import PHONES, Ran, numbered, run, write_list
 
 from smspilot_async import Client, Retry
 from smspilot_async.cli import _bulk
-from smspilot_async.cli._results import COLUMNS
+from smspilot_async.cli._results import COLUMNS, Results
 from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def test_a_list_goes_out_in_packets_and_every_row_is_in_the_results(gateway: Emu
 def test_a_template_is_filled_and_the_optional_columns_are_used(gateway: Emulator) -> None:
     soon = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0, second=0)
     Path("list.csv").write_text(
-        f"To;Name;From;Send_at;TTL\n{ONE};Иван;SHOP;{soon + timedelta(hours=3):%d.%m.%Y %H:%M};90\n{TWO};Ann {{to}};;;\n",
+        f"To;Name;From;Send_at;TTL\n{ONE};Иван;SHOP;{soon + timedelta(hours=3):%d.%m.%Y %H:%M};90\n"
+        f"{TWO};Ann {{to}};;;\n",
         encoding="cp1251",
     )
     options = ("--template", "Привет, {name}! {{}}", "--encoding", "cp1251", "--tz", "+03:00", "--from", "CLINIC")
@@ -386,9 +387,9 @@ def test_a_full_disk_stops_the_sending_and_what_is_not_written_is_said(
     gateway: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: str) -> Any:
-        return _bulk.Results(path, Path("/dev/full").open("w", encoding="utf-8"))  # noqa: SIM115
+        return Results(path, Path("/dev/full").open("w", encoding="utf-8"))
 
-    monkeypatch.setattr(_bulk.Results, "create", full)
+    monkeypatch.setattr(Results, "create", full)
     write_list(numbered(250))
     ran = bulk("--yes")
     assert ran.exit_code == 4

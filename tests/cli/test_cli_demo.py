@@ -6,7 +6,7 @@ import re
 
 import make_demo_list
 import pytest
-from conftest import run
+from cli_running import run
 
 from smspilot_async.cli import _demo_race
 from smspilot_async.cli._bulk import Order, RecipientList

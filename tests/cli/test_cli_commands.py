@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import KEY, run
+from cli_running import KEY, run
 
 from smspilot_async import Client, __version__
 from smspilot_async.cli import _app
@@ -117,7 +117,8 @@ def test_no_connection_is_exit_4_and_nothing_was_sent(monkeypatch: pytest.Monkey
     assert ran.json["outcome"] == "not_sent"
 
 
-def test_a_wrong_key_is_exit_4(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("gateway")
+def test_a_wrong_key_is_exit_4(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSPILOT_API_KEY", "another")
     ran = run("send", ONE, "x")
     assert ran.exit_code == 4
@@ -186,7 +187,8 @@ def test_check_by_message_and_by_packet(gateway: Emulator) -> None:
     assert [(each["server_id"], each["status"], each["is_final"]) for each in statuses] == [(first.server_id, 2, True)]
 
 
-def test_a_packet_that_is_not_known_is_exit_4(gateway: Emulator) -> None:  # noqa: ARG001 - it has to be there
+@pytest.mark.usefixtures("gateway")
+def test_a_packet_that_is_not_known_is_exit_4() -> None:
     ran = run("check", "--packet", "1", "--json")
     assert ran.exit_code == 4
     assert ran.json["error"]["type"] == "NotFound"
@@ -282,7 +284,8 @@ def test_a_fault_of_this_program_is_one_line_without_its_words(
     assert ran.stderr.endswith("What it was sending may have been sent.\n")
 
 
-def test_an_interrupted_question_is_exit_130(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("gateway")
+def test_an_interrupted_question_is_exit_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 

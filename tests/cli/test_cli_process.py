@@ -1,3 +1,4 @@
+# ruff: noqa: S603 - the programs that run here are ours
 """The command as a process of its own: signals, kills, terminals, pipes, and an install without the extras."""
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
-from conftest import PHONES, command, environment, numbered, write_list
+from cli_running import PHONES, command, environment, numbered, write_list
 
 from smspilot_async.emulator import Emulator, Fault
 
@@ -35,10 +36,10 @@ def gateway() -> Iterator[Emulator]:
 class Process(subprocess.Popen[str]):
     """Does not outlive a test that fails."""
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         if error[0] is not None:
             self.kill()
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[arg-type]
 
     @contextlib.contextmanager
     def killed_on_error(self) -> Iterator[None]:
@@ -61,9 +62,13 @@ def start(gateway: Emulator, *arguments: str, stdin: int | IO[Any] = subprocess.
     )
 
 
-def outcomes() -> dict[str, int]:
+def results() -> list[dict[str, str]]:
     with RESULTS.open(encoding="utf-8", newline="") as file:
-        return dict(Counter(row["outcome"] for row in csv.DictReader(file)))
+        return list(csv.DictReader(file))
+
+
+def outcomes() -> dict[str, int]:
+    return dict(Counter(row["outcome"] for row in results()))
 
 
 def lines_until(stream: IO[str] | None, words: str) -> str:
@@ -127,9 +132,7 @@ async def test_a_kill_leaves_what_was_known(gateway: Emulator) -> None:
         process.kill()
         process.communicate(timeout=PATIENCE)
     assert outcomes() == {"accepted": 100}
-    with RESULTS.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["to"] for row in rows] == PHONES[:100]
+    assert [row["to"] for row in results()] == PHONES[:100]
 
 
 async def test_ctrl_c_during_a_send_waits_for_its_answer(gateway: Emulator) -> None:
