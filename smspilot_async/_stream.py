@@ -87,10 +87,11 @@ class Results(Generic[Result]):
         return task
 
     def _dismiss(self, *tasks: asyncio.Task[None]) -> None:
-        """End tasks, whose errors then matter to nobody."""
-        self._dismissed.update(tasks)
+        """End tasks, whose errors then matter to nobody; what is over already stays as it is."""
         for task in tasks:
-            task.cancel()
+            if not task.done():
+                self._dismissed.add(task)
+                task.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -108,7 +109,7 @@ class Results(Generic[Result]):
 
     async def _wait_for_room(self) -> None:
         """Wait while the caller has very much to take already."""
-        while self._is_full() and not self._is_left:
+        while self._is_full():
             self._room.clear()
             await self._room.wait()
 
@@ -145,10 +146,10 @@ class Stream(Results[Result], Generic[Item, Result]):
     async def _read(self) -> None:
         async with reading(self._source) as items:
             async for item in items:
+                if self._is_left:  # the source swallowed the cancellation
+                    return
                 self._own(self._work_on(item))
                 await self._wait_for_room()
-                if self._is_left:  # and the source swallowed the cancellation
-                    break
 
     async def _work_on(self, item: Item) -> None:
         try:

@@ -327,10 +327,10 @@ def tracked_in(given: Trackable | Iterable[Trackable], clock: Clock) -> dict[str
     return found
 
 
-def _flat(given: Trackable | Iterable[Trackable]) -> Iterator[SentMessage | str | int]:
+def _flat(given: object) -> Iterator[object]:
     if isinstance(given, Packet):
         yield from given.messages
-    elif isinstance(given, (SentMessage, str, int)) or not isinstance(given, Iterable):
+    elif isinstance(given, (SentMessage, str, bytes)) or not isinstance(given, Iterable):
         yield given
     else:
         for one in given:
@@ -426,8 +426,8 @@ class Tracking(Results[MessageStatus]):
         try:
             async with self._clock.timeout_at(self._until):
                 while self._pending:
-                    await self._wait_for_room()
                     await self._until_due()
+                    await self._wait_for_room()
                     await self._round()
         except TimeoutError:
             pass  # the caller sees what is pending

@@ -67,7 +67,7 @@ async def test_a_thousand_packets_over_few_connections(emulator: Emulator) -> No
     async with Client(emulator.api_key, url=emulator.url, transport=emulator.transport) as client:
         sent = await packets_of(client, 1000, size=2)
     emulator.clock.advance(minutes=1)
-    connections = emulator.unknowns.connections_per_key = 8
+    connections = emulator.unknowns.connections_per_key = 20
     async with Client(emulator.api_key, url=emulator.url, max_connections=connections) as client:
         checks = await all_of(client.check_packets(packet for packet in sent))
 

@@ -295,6 +295,8 @@ async def test_a_time_out_around_one_result_loses_none() -> None:
 
 
 async def test_a_source_that_swallows_its_cancellation_is_left_all_the_same() -> None:
+    worked: list[int] = []
+
     async def stubborn() -> AsyncIterator[int]:
         try:
             await asyncio.Event().wait()
@@ -302,8 +304,14 @@ async def test_a_source_that_swallows_its_cancellation_is_left_all_the_same() ->
             yield 1
             yield 2
 
-    async with Stream(stubborn(), double, concurrency=1):
+    async def work(number: int) -> None:
+        worked.append(number)
+
+    before = asyncio.all_tasks()
+    async with Stream(stubborn(), work, concurrency=1):
         await idle()
+    assert asyncio.all_tasks() == before
+    assert worked == []
 
 
 async def test_left_before_its_first_step() -> None:
