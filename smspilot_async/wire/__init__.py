@@ -8,6 +8,7 @@ language, is read as leniently as it can be understood, and anything else become
 from smspilot_async.wire._decode import ErrorDocument, decode
 from smspilot_async.wire._encode import encode
 from smspilot_async.wire._envelope import Envelope, RequestStyle, wrap
+from smspilot_async.wire._json import JSON_LIBRARY
 from smspilot_async.wire._read import UnreadableAnswer
 from smspilot_async.wire.commands import (
     Balance,
@@ -23,6 +24,7 @@ from smspilot_async.wire.commands import (
 )
 
 __all__ = [
+    "JSON_LIBRARY",
     "Balance",
     "Check",
     "CheckPacket",

@@ -19,6 +19,8 @@ Answer = TypeVar("Answer")
 Model = TypeVar("Model")
 
 _SECRET: Final = frozenset({"apikey", "login", "password"})
+_SHORTEST_ROW: Final = 16  # bytes, on average: a swarm of shorter ones costs seconds, and is no answer
+_FEW_ROWS: Final = 1000
 
 
 class ErrorDocument(Exception):
@@ -48,6 +50,9 @@ def decode(command: Command[Answer], body: bytes) -> Answer:
         raise _error(document["error"])
     if key not in document:
         raise UnreadableAnswer(f"a document without {key!r}")
+    rows = document[key]
+    if isinstance(rows, (list, dict)) and len(rows) > _FEW_ROWS + len(body) // _SHORTEST_ROW:
+        raise UnreadableAnswer("too many rows")
     return _ANSWERS[type(command)](document)  # type: ignore[no-any-return]
 
 
@@ -61,7 +66,7 @@ def _error(content: Any) -> ErrorDocument | UnreadableAnswer:
     fields = content[0] if isinstance(content, list) else content
     if not isinstance(fields, dict):
         fields = {"code": fields, "description": fields if _values.integer(fields) is None else ""}
-    code = None if isinstance(fields.get("code"), bool) else _values.integer(fields.get("code"))
+    code = None if isinstance(fields.get("code"), bool) else _values.code(fields.get("code"))
     if code == 0:
         return UnreadableAnswer("an error document without an error")
     return ErrorDocument(code, _values.string(fields.get("description")) or "")

@@ -6,11 +6,11 @@ JSON is compact and keeps Cyrillic as it is. XML is written here and not by xmlt
 from __future__ import annotations
 
 import contextlib
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
+from smspilot_async.wire._json import dumps
 from smspilot_async.wire.commands import Balance, Check, CheckPacket, Command, Cost, Inbound, Info, Send
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def encode(command: Command[Any], credentials: Credentials, wire: WireFormat) ->
 def _json(command: Command[Any], credentials: Credentials) -> bytes:
     document: dict[str, Any] = dict(credentials.fields)
     document |= _json_fields(command)
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return dumps(document)
 
 
 def _json_fields(command: Command[Any]) -> dict[str, Any]:  # noqa: PLR0911 - one line per command reads best

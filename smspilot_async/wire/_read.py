@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
 from typing import Any, Final, NoReturn
 from xml.parsers import expat
 
 import xmltodict
+
+from smspilot_async.wire._json import loads
 
 _AROUND: Final = "\ufeff \t\r\n"  # a byte order mark is what PHP files saved by some editors begin with
 _DEEPEST: Final = 32
@@ -42,6 +43,8 @@ def read(body: bytes) -> dict[str, Any]:
     text = text.strip(_AROUND)
     if not text:
         raise UnreadableAnswer("an empty body")
+    if "\0" in text:
+        raise UnreadableAnswer("UTF-16, or no text at all")  # which expat would read, whatever it is told
     if text[0] == "{":
         return _read_json(text)
     if text[0] == "<" and not _html(text):
@@ -51,7 +54,7 @@ def read(body: bytes) -> dict[str, Any]:
 
 def _read_json(text: str) -> dict[str, Any]:
     try:
-        document = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+        document = loads(text)
     except RecursionError:
         raise UnreadableAnswer("JSON nested too deep") from None
     except (ValueError, ArithmeticError):
@@ -61,10 +64,6 @@ def _read_json(text: str) -> dict[str, Any]:
         _refuse_lone_surrogates(document)
     assert isinstance(document, dict)  # noqa: S101 - it began with a brace
     return document
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are no JSON
 
 
 def _check_depth(document: Any) -> None:

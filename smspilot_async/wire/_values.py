@@ -18,6 +18,7 @@ _integer = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII).fullmatch
 _decimal = re.compile(r"[+-]?[0-9]{1,30}([.,][0-9]{1,30})?", re.ASCII).fullmatch
 _stamp = re.compile(r"[0-9]{9,11}", re.ASCII).fullmatch
 _LARGEST: Final = 10**30
+_LARGEST_CODE: Final = 99_999  # known ones end at 715; longer ones may be phones, and errors show their code
 
 
 def _is_sane(value: int | Decimal) -> bool:
@@ -40,10 +41,16 @@ def decisive(value: Any) -> int | None:
     Raises:
         UnreadableAnswer: if there is something, and it is no whole number.
     """
-    number = integer(value)
+    number = code(value)
     if number is None and value is not None and not (isinstance(value, str) and not value.strip()):
         raise UnreadableAnswer("a status or error that is no number")
     return number
+
+
+def code(value: Any) -> int | None:
+    """Read a status or an error code."""
+    number = integer(value)
+    return number if number is not None and abs(number) <= _LARGEST_CODE else None
 
 
 def decimal(value: Any) -> Decimal | None:
