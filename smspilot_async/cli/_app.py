@@ -188,7 +188,7 @@ def cost(*, to: str, text: str, sender: str | None, as_json: bool, connection: C
 @_as_json
 @_connected
 def check(*, server_ids: tuple[str, ...], packet: str | None, as_json: bool, connection: Connection) -> None:
-    """Ask what became of messages, by their SERVER_IDs or by their packet.
+    """Ask what became of messages or of a packet.
 
     The exit code says whether the gateway answered, whatever the statuses are.
     """
@@ -245,11 +245,9 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 @_as_json
 @_connected
 def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
-    r"""Send a list: a CSV FILE with a header, and a row per message.
+    """Send a list: a CSV FILE with a header, and a row per message.
 
-    \b
-    Columns: to, text (or --template), and if wanted from, send_at, ttl.
-    Rows that can not be sent are refused with their line number; they stop nothing. A row that repeats the phone and
+    Columns: to, text (or --template), and if wanted from, send_at, ttl. Rows that can not be sent are refused with their line number; they stop nothing. A row that repeats the phone and
     text of an earlier one is not sent, unless --keep-duplicates says so.
 
     First the plan is shown: rows, faults, price, balance, samples; then you are asked. With --dry-run that is all, and
@@ -309,7 +307,7 @@ def emulator(
 )
 @_as_json
 def demo(*, seed: int, people: int, as_json: bool) -> None:
-    """Show what this is good for, against an emulated gateway on this machine. Takes less than a minute."""
+    """Show what this is good for, on an emulated gateway. Nothing leaves this machine; it takes less than a minute."""
     need_emulator("demo")
     from smspilot_async.cli import _demo  # noqa: PLC0415 - it needs an extra
 

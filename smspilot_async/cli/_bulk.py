@@ -108,12 +108,15 @@ def bulk(order: Order, client: Client) -> int:
     if not order.dry_run:
         check_free(order.results_path)
     plan = Plan(keep_duplicates=order.keep_duplicates)
-    # The question below blocks: it is asked between two loops, so that Ctrl-C works there as everywhere.
-    _price(plan, client, recipients, as_json=order.as_json)
-    _show_plan(plan, order, recipients)
-    if order.dry_run:
-        return Exit.REFUSED if plan.faults else Exit.FINE
-    _decide(plan, order)
+    try:
+        # The question blocks: it is asked between two loops, so that Ctrl-C works there as everywhere.
+        _price(plan, client, recipients, as_json=order.as_json)
+        _show_plan(plan, order, recipients)
+        if order.dry_run:
+            return Exit.REFUSED if plan.faults else Exit.FINE
+        _decide(plan, order)
+    except (KeyboardInterrupt, click.Abort):
+        raise Problem("interrupted: nothing was sent.", Exit.INTERRUPTED) from None
     with Results.create(order.results_path) as results:
         run = Run(order, PacketEngine(client, test=order.test), results)
         asyncio.run(run.send(client, recipients, total=plan.messages))

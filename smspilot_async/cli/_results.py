@@ -178,7 +178,7 @@ def check_free(path: str) -> None:
 
 def _not_creatable(path: str, wrong: Exception) -> Problem:
     why = getattr(wrong, "strerror", None) or str(wrong)
-    return Problem(f"the results can not be written to {path}: {why}. Nothing was sent.")
+    return Problem(f"the results can not be written to {path}: {why}. Nothing was sent; --results names another place.")
 
 
 def _cells(outcome: Outcome) -> list[Any]:

@@ -11,6 +11,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -165,7 +166,9 @@ async def test_ctrl_c_during_a_question_is_one_line(gateway: Emulator) -> None:
     gateway.inbound(PHONES[0], "STOP")
     gateway.fail_next("inbound", Fault.SLOW)
     with start(gateway, "inbound", "--since", "new") as process:
+        give_up = time.monotonic() + PATIENCE
         while not gateway.inbound_messages[0].seen:
+            assert time.monotonic() < give_up
             os.sched_yield()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
@@ -213,7 +216,7 @@ def test_ctrl_c_at_the_question_sends_nothing(gateway: Emulator) -> None:
         _, err = process.communicate(timeout=PATIENCE)
     os.close(terminal)
     assert process.returncode == 130
-    assert err.endswith("smspilot: interrupted.\n")
+    assert err.endswith("smspilot: interrupted: nothing was sent.\n")
     assert not gateway.messages
     assert not RESULTS.exists()
 
