@@ -28,7 +28,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
 clean:
@@ -47,4 +47,8 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.demo
 	@$(PIP) --group dev
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.demo
+	@$(PIP) --group bench
 	@touch $@

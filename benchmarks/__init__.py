@@ -1,0 +1,1 @@
+"""What this library costs, beside what a hand-written loop, a bare socket and other clients cost: ``make bench``."""

@@ -1,0 +1,39 @@
+"""The messages that all sides send, and the bodies of the hand-written ones."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from smspilot_async import Message
+from smspilot_async.wire import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Item = TypeVar("Item")
+
+KEY: Final = "K3Y" * 21 + "X"
+CREDENTIALS: Final = Credentials((("apikey", KEY),))
+HEADERS: Final = {"Content-Type": "application/json; charset=utf-8"}
+_DISTINCT: Final = 10_000  # enough that no packet holds one twice
+
+
+def pair(number: int) -> tuple[str, str]:
+    return f"7908{number % 10_000_000:07d}", f"Ваш код {number % 10_000:04d}, никому его не сообщайте"
+
+
+def pairs(count: int) -> Iterator[tuple[str, str]]:
+    """Phones and texts, made as they are asked for."""
+    return map(pair, range(count))
+
+
+def ready(count: int) -> Iterator[Message]:
+    """Messages that were made before anything is measured."""
+    made = [Message(*pair(number)) for number in range(min(count, _DISTINCT))]
+    return itertools.islice(itertools.cycle(made), count)
+
+
+def packets(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while packet := list(itertools.islice(items, size)):
+        yield packet

@@ -1,0 +1,35 @@
+"""The benchmarks are run by people, now and then: this sees to it that they still run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_quick_look_prints_a_table_and_writes_it_as_json(tmp_path: Path) -> None:
+    out = tmp_path / "deeper" / "bench.json"
+    arguments = ["--quick", "--runs", "1", "--only", "concurrent", "--out", str(out)]
+    done = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "10000 concurrent send()" in done.stdout
+    assert "(goal <= 1)" in done.stdout
+
+    document = json.loads(out.read_text(encoding="utf-8"))
+    assert document["quick"] is True
+    assert {line["benchmark"] for line in document["lines"]} == {"concurrent"}
+    line = document["lines"][0]
+    assert line["ours"] > 0
+    assert line["theirs"] > 0
+    assert line["ratios"] == [line["ratio"]]
+    assert line["is_met"] is (line["ratio"] <= 1)
