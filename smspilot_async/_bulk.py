@@ -134,6 +134,7 @@ class BulkRun(Generic[Item]):
         self._unanswered_in_a_row = 0
         self._error: Exception | None = None
         self._is_stopping = False
+        self._is_reading = True
         self._reader: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._news = asyncio.Event()
@@ -217,6 +218,7 @@ class BulkRun(Generic[Item]):
                     if not self._may_read() and not await self._is_wanted_further():
                         break
             finally:
+                self._is_reading = False
                 if (aclose := getattr(iterator, "aclose", None)) is not None:
                     await aclose()
         else:
@@ -227,6 +229,7 @@ class BulkRun(Generic[Item]):
                     if not self._may_read() and not await self._is_wanted_further():
                         break
             finally:
+                self._is_reading = False
                 if isinstance(
                     iterator, Generator
                 ):  # and not a file, which is its own iterator, but its owner's to close
@@ -281,7 +284,9 @@ class BulkRun(Generic[Item]):
             self._silence = None
         if not self._tickets or self._is_stopping:
             return
-        delivery = Delivery(self._session, self._tickets, test=self._test, spare=True, rate=self._rate)
+        delivery = Delivery(
+            self._session, self._tickets, test=self._test, spare=True, rate=self._rate, when_settled=self._judge
+        )
         self._under_way[delivery] = self._items
         self._items, self._tickets = [], []
         delivery.done.add_done_callback(lambda _: self._account_for(delivery))
@@ -295,7 +300,6 @@ class BulkRun(Generic[Item]):
             self._report(result_of(item, ticket.outcome))
         if delivery.packet is not None and delivery.packet.balance is not None:
             self.stats.balance = delivery.packet.balance
-        self._judge(delivery)
         if self._room is not None and self._may_read():
             _wake(self._room)
         self._news.set()
@@ -343,7 +347,7 @@ class BulkRun(Generic[Item]):
             self._session.detached.take_back(delivery)
         if self._reader.done():
             self._give_up_unsent()
-        else:
+        elif self._is_reading:  # and not closing the source, which is left in peace
             self._reader.cancel()
 
     def _client_is_closing(self) -> None:

@@ -16,6 +16,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 
 import attrs
@@ -36,6 +37,8 @@ from smspilot_async.models import Accepted, NotSent, Packet, Refused, SentMessag
 from smspilot_async.wire import Envelope, Send
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smspilot_async._clock import Clock, Timer
     from smspilot_async._rate import RateLimit
     from smspilot_async._session import Session
@@ -202,6 +205,7 @@ class Delivery:
         spare: It may not use the connections that are kept for sends.
         has_slot: A place for its first request was taken already.
         rate: A limit of its own, besides the client's.
+        when_settled: Called once, when every message is settled, before anybody else gets its connection.
     """
 
     def __init__(
@@ -214,6 +218,7 @@ class Delivery:
         spare: bool = False,
         has_slot: bool = False,
         rate: RateLimit | None = None,
+        when_settled: Callable[[Delivery], None] | None = None,
     ) -> None:
         self.tickets = tickets
         self.packet: Packet | None = None
@@ -228,6 +233,7 @@ class Delivery:
         self._spare = spare
         self._has_slot = has_slot
         self._rate = rate
+        self._when_settled = when_settled
         self._groups = deque([_Group(tickets)])
         self._progress: Progress | None = None
         self._on_the_wire: Sequence[Ticket] = ()
@@ -280,9 +286,15 @@ class Delivery:
         for ticket in self.tickets:
             if ticket.outcome is None:
                 ticket.give_up()
-        self._release()
         if not self.done.done():
             self.done.set_result(None)
+        self._say_settled()
+        self._release()
+
+    def _say_settled(self) -> None:
+        call, self._when_settled = self._when_settled, None
+        if call is not None:
+            call(self)
 
     def outcome(self) -> Packet | SmsPilotError:
         """Put together what became of a whole packet: an answer, or, if there was none about any message, an error."""
@@ -311,13 +323,15 @@ class Delivery:
     async def _exchange(self, command: Send, group: _Group, envelope: Envelope) -> None:
         self._on_the_wire, self._progress = group.tickets, Progress()
         reply = await self._session.exchange(command, envelope, self._progress)
-        self._release()
         now = self._session.clock.now()
         answer = _evidence.interpret(command, reply, now=now, tried_before=group.tried_before)
         if isinstance(answer, Packet):
             self._take_rows(command, group, answer)
         else:
             self._take_error(command, group, answer)
+        if not self._groups:
+            self._say_settled()
+        self._release()
         self._on_the_wire, self._progress = (), None
 
     async def _wait_for_turn(self, group: _Group) -> bool:
@@ -335,11 +349,12 @@ class Delivery:
 
     async def _pass_limits(self, group: _Group) -> bool:
         """Wait until the rate limits let it through, without keeping a connection from others meanwhile."""
-        until = max(ticket.until for ticket in group.tickets)
+        messages, until = len(group.tickets), max(ticket.until for ticket in group.tickets)
         for limit in filter(None, (self._rate, self._session.rate)):
             if not limit.is_open:
                 self._release()
-            if not await limit.wait(len(group.tickets), until, spare=self._spare):
+            is_wanted = partial(self._has_wanted, group)
+            if not await limit.wait(messages, until, spare=self._spare, is_wanted=is_wanted):
                 return False
         return True
 

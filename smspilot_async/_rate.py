@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smspilot_async._clock import Clock
 
 
@@ -35,13 +37,16 @@ class RateLimit:
         is_queued = self._queue.locked() or self._spare_queue.locked()
         return not self._interval or (self._next <= self._clock.monotonic() and not is_queued)
 
-    async def wait(self, messages: int, until: float, *, spare: bool = False) -> bool:
+    async def wait(
+        self, messages: int, until: float, *, spare: bool = False, is_wanted: Callable[[], bool] = lambda: True
+    ) -> bool:
         """Wait for these messages' turn; ``False``, and no turn taken, if it would come after ``until``.
 
         Args:
             messages: How many.
             until: In the clock's monotonic seconds; nothing that is ``spare`` has such a limit.
             spare: They can wait, for those that cannot.
+            is_wanted: Whether they are still to be sent when their turn comes; if not, it is the next one's.
         """
         if not self._interval:
             return True
@@ -49,22 +54,23 @@ class RateLimit:
         if spare:
             async with self._spare_queue:
                 await self._until_nothing_is_urgent()
-                self._take(messages, came)
-            return True
-        if max(self._next, came) + self._urgent * self._interval > until:
-            return False
-        self._urgent += messages
+                return self._take(messages, came, is_wanted)
+        self._urgent += 1
         try:
             async with self._queue:
+                if self._next > until:
+                    return False
                 await self._until_next()
-                self._take(messages, came)
+                return self._take(messages, came, is_wanted)
         finally:
-            self._urgent -= messages
+            self._urgent -= 1
             self._nothing_urgent.set()
-        return True
 
-    def _take(self, messages: int, came: float) -> None:
+    def _take(self, messages: int, came: float, is_wanted: Callable[[], bool]) -> bool:
+        if not is_wanted():
+            return False
         self._next = max(self._next, came) + messages * self._interval
+        return True
 
     async def _until_nothing_is_urgent(self) -> None:
         await self._until_next()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import pytest
+from listeners import Listener
+from manual_clock import ManualClock
 from watched import Gateway
 
-from smspilot_async import _retry
+from smspilot_async import _clock, _retry
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:
-    from listeners import Listener
-    from manual_clock import ManualClock
+    from collections.abc import Callable
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +26,15 @@ def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
 def gateway(manual_clock: ManualClock, listener: Listener) -> Gateway:
     """An emulator that takes every message; its clients tell the time by the clock that is turned by hand."""
     return Gateway(Emulator(loop_protection=None, seed=1), listener, manual_clock)
+
+
+@pytest.fixture
+def gateway_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Gateway]:
+    """Makes such a gateway inside of an event loop that the test runs itself."""
+
+    def make() -> Gateway:
+        clock = ManualClock()
+        monkeypatch.setattr(_clock, "_current", ContextVar[_clock.Clock]("manual clock", default=clock))
+        return Gateway(Emulator(loop_protection=None, seed=1), Listener(), clock)
+
+    return make
