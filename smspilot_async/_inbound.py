@@ -33,7 +33,7 @@ else:
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
 
     from smspilot_async._clock import Clock
@@ -400,36 +400,80 @@ def _times(pairs: Iterable[Any]) -> dict[int, datetime]:
 # --- the iterator --------------------------------------------------------------------------------
 
 
+@attrs.frozen
+class _Carried:
+    """A message that an answer carried.
+
+    Attributes:
+        message: It.
+        until: Sweeps that ask from a later time will not bring it again.
+    """
+
+    message: InboundMessage
+    until: datetime
+
+
 class InboundListener:
     """Inbound messages, one after the other, for ever: iterate over it, inside ``async with`` or without.
 
-    ``async with`` releases the cursor for sure when its block ends; without it that happens when nothing refers to the
-    listener any more. A wait for the next message may be cancelled at any time, as by ``asyncio.wait_for``, and the
-    listener goes on where it was. It serves one task at a time.
+    A wait for the next message may be cancelled at any time, as by ``asyncio.wait_for``; the next wait goes on from
+    there. ``async with`` holds the cursor until its block ends. Without it the cursor is let go of when a wait is
+    cancelled or nothing refers to the listener any more, as after a ``break``. It serves one task at a time.
     """
 
-    # The work is the poller's: the coroutines that run, and tracebacks that show them, keep that one alive, and not
-    # this handle. So a loop that was left, in whatever way, drops the handle, and with it the lock.
+    # A step that is cancelled at any await leaves everything such that the next one goes on.
 
-    def __init__(self, poller: _Poller) -> None:
-        self._poller = poller
+    def __init__(self, session: Callable[[], Session], cursor: InboundCursor, *, every: float, deadline: float) -> None:
+        self._session = session
+        self._cursor = cursor
+        self._every = every
+        self._deadline = deadline
+        # its life
+        self._is_entered = False
+        self._is_open = False
+        self._is_closed = False
+        self._step: asyncio.Timeout | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        # the cursor's state, here
+        self._since: datetime | None = None
+        self._handed_over: dict[int, datetime] = {}
+        self._waiting: dict[int, datetime] = {}
+        # the messages of the last answer
+        self._queue: deque[_Carried] = deque()
+        self._handed: _Carried | None = None
+        self._swept_at: datetime | None = None
+        # when to ask what
+        self._sweep_is_due = True
+        self._polls = 0
+        self._failures = 0
+        self._due = float("-inf")
+        self._last_poll: datetime | None = None
 
     def __repr__(self) -> str:
-        return f"<InboundListener, {'closed' if self._poller.is_closed else 'open'}>"
+        return f"<InboundListener, {'closed' if self._is_closed else 'open'}>"
 
     @property
     def last_poll(self) -> datetime | None:
         """When the gateway last answered a poll, by this machine's clock; aware, UTC; ``None`` before the first."""
-        return self._poller.last_poll
+        return self._last_poll
+
+    # --- life ------------------------------------------------------------------------------------
 
     def __aiter__(self) -> Self:
         return self
 
-    def __anext__(self) -> Coroutine[Any, Any, InboundMessage]:
-        return self._poller.next()
+    async def __anext__(self) -> InboundMessage:
+        """Take it that the last message is done with, and hand over the next."""
+        if self._is_closed:
+            raise StopAsyncIteration
+        return await self._alone(self._next)
 
     async def __aenter__(self) -> Self:
-        await self._poller.enter()
+        if self._is_closed:
+            raise RuntimeError("this listener is closed; call listen() again")
+        await self._alone(self._open)
+        self._is_entered = True
         return self
 
     async def __aexit__(
@@ -445,127 +489,39 @@ class InboundListener:
 
         The message that was handed over last, and after which no other was asked for, comes again at the next start.
         """
-        await self._poller.aclose()
-
-    def __del__(self) -> None:
-        self._poller.orphan()
-
-
-def listener(
-    session: Callable[[], Session],
-    *,
-    every: float,
-    deadline: float,
-    cursor: str | os.PathLike[str] | InboundCursor | None,
-) -> InboundListener:
-    """Make a listener; the arguments are those of ``Client.listen``, and each poll's deadline in seconds.
-
-    Raises:
-        TypeError: if ``cursor`` is none.
-    """
-    if cursor is None:
-        kept: InboundCursor = _MemoryCursor()
-    elif isinstance(cursor, (str, os.PathLike)):
-        kept = FileCursor(cursor)
-    elif isinstance(cursor, InboundCursor):
-        kept = cursor
-    else:
-        raise TypeError(f"cursor is a path, an InboundCursor or None, not {type(cursor).__name__}")
-    return InboundListener(_Poller(session, kept, every=every, deadline=deadline))
-
-
-@attrs.frozen
-class _Carried:
-    """A message that an answer carried.
-
-    Attributes:
-        message: It.
-        until: Sweeps that ask from a later time will not bring it again.
-    """
-
-    message: InboundMessage
-    until: datetime
-
-
-class _Poller:
-    """What a listener does. A step that is cancelled leaves it such that the next one goes on."""
-
-    def __init__(self, session: Callable[[], Session], cursor: InboundCursor, *, every: float, deadline: float) -> None:
-        self.last_poll: datetime | None = None
-        self.is_closed = False
-        self._session = session
-        self._cursor = cursor
-        self._every = every
-        self._deadline = deadline
-        # its life
-        self._is_open = False
-        self._is_orphaned = False
-        self._step: asyncio.Timeout | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
-        # the cursor's state, here
-        self._since: datetime | None = None
-        self._handed_over: dict[int, datetime] = {}
-        self._waiting: dict[int, datetime] = {}
-        # the messages of the last answer
-        self._queue: deque[_Carried] = deque()
-        self._handed: _Carried | None = None
-        self._swept_at: datetime | None = None
-        # when to ask what
-        self._has_begun = False
-        self._sweep_is_due = True
-        self._polls = 0
-        self._failures = 0
-        self._due = float("-inf")
-
-    # --- life ------------------------------------------------------------------------------------
-
-    async def enter(self) -> None:
-        """Lock and load the cursor before anything is asked for."""
-        if self.is_closed:
-            raise RuntimeError("this listener is closed; call listen() again")
-        await self._alone(self._open)
-
-    async def next(self) -> InboundMessage:
-        """Take it that the last message is done with, and hand over the next."""
-        if self.is_closed:
-            raise StopAsyncIteration
-        return await self._alone(self._next)
-
-    async def _alone(self, step: Callable[[], Awaitable[Value]]) -> Value:
-        """Take one step, which :meth:`aclose` ends early; an error is the end, a cancellation is not."""
-        if self._step is not None:
-            raise RuntimeError("a listener serves one task at a time, and another one waits for its next message")
-        self._step = scope = asyncio.timeout(None)
-        self._idle.clear()
-        try:
-            async with scope:
-                return await step()
-        except Exception as error:
-            was_closed, self.is_closed = self.is_closed, True
-            if not (was_closed and isinstance(error, TimeoutError)):
-                raise
-        finally:
-            self._step = None
-            self._idle.set()
-            if self.is_closed or self._is_orphaned:
-                self._release()
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """End the step that is being taken, if any, and let go of the cursor."""
-        if not self.is_closed:
-            self.is_closed = True
+        if not self._is_closed:
+            self._is_closed = True
             if self._step is not None:
                 self._step.reschedule(0)
         await self._idle.wait()
         self._release()
 
-    def orphan(self) -> None:
-        """Nobody will ask for a further message, or close it."""
-        self._is_orphaned = True
-        if self._step is None:
-            self._release()
+    def __del__(self) -> None:
+        self._release()
+
+    async def _alone(self, step: Callable[[], Awaitable[Value]]) -> Value:
+        """Take one step, which :meth:`aclose` ends early; an error is the end, a cancellation is not."""
+        if self._step is not None:
+            raise RuntimeError("a listener serves one task at a time, and another one waits for its next message")
+        self._step = asyncio.timeout(None)
+        self._idle.clear()
+        try:
+            async with self._step:
+                return await step()
+        except asyncio.CancelledError:
+            if not self._is_entered:
+                self._release()  # nobody may ever come back, and a traceback may keep this object alive
+            raise
+        except Exception as error:
+            was_closed, self._is_closed = self._is_closed, True
+            if not (was_closed and isinstance(error, TimeoutError)):
+                raise
+        finally:
+            self._step = None
+            self._idle.set()
+            if self._is_closed:
+                self._release()
+        raise StopAsyncIteration
 
     def _release(self) -> None:
         if self._is_open:
@@ -573,19 +529,33 @@ class _Poller:
             self._cursor.release()
 
     async def _open(self) -> None:
+        """Lock and load the cursor, for the first time or after a cancellation has let go of it."""
         if self._is_open:
             return
         await self._cursor.acquire()
         self._is_open = True
         try:
             state = await self._cursor.load()
+            if state is not None:
+                self._adopt(state)
+            if self._since is not None:
+                await self._save(self._since)
         except BaseException:
             self._release()
             raise
-        if state is not None:
-            self._since = state.since
-            self._handed_over = dict(state.handed_over)
-            self._waiting = dict(state.waiting)
+
+    def _adopt(self, state: CursorState) -> None:
+        """Go on from a state, unless it is our own: then what was carried and not handed over is still good."""
+        ours = self._since, self._handed_over.keys(), self._waiting.keys()
+        if ours == (state.since, state.handed_over.keys(), state.waiting.keys()):
+            return
+        self._since = state.since
+        self._handed_over = dict(state.handed_over)
+        self._waiting = {id_: at for id_, at in self._waiting.items() if id_ not in state.handed_over}
+        self._waiting |= state.waiting
+        self._queue.clear()
+        self._swept_at = None
+        self._sweep_is_due = True
 
     # --- handing over ----------------------------------------------------------------------------
 
@@ -627,7 +597,7 @@ class _Poller:
             await self._settle(self._swept_at)
         else:
             await self._wait_for_turn()
-            if not self._has_begun and not await self._begin():
+            if self._since is None and not await self._begin():
                 return
             if self._sweep_is_due:
                 await self._sweep()
@@ -641,15 +611,14 @@ class _Poller:
 
     async def _begin(self) -> bool:
         """Have a time on record to sweep from before anything can get lost; tell whether it worked."""
-        if self._since is None:
-            # Any answer, an error too, brings the gateway's time; that to the balance changes nothing over there.
-            answer = await self._ask(Balance())
-            if isinstance(answer, SmsPilotError) and not isinstance(answer, GatewayError):
-                self._failed(answer)
-                return False
-            self._since = self._gateway_time()
-        await self._save(self._since)
-        self._has_begun = True
+        # Any answer, an error too, brings the gateway's time; that to the balance changes nothing over there.
+        answer = await self._ask(Balance())
+        if isinstance(answer, SmsPilotError) and not isinstance(answer, GatewayError):
+            self._failed(answer)
+            return False
+        now = self._gateway_time()
+        await self._save(now)
+        self._since = now
         return True
 
     async def _sweep(self) -> None:
@@ -712,7 +681,7 @@ class _Poller:
     def _succeeded(self) -> None:
         self._sweep_is_due = False
         self._failures = 0
-        self.last_poll = self._clock.now()
+        self._last_poll = self._clock.now()
 
     def _failed(self, error: SmsPilotError) -> None:
         """Wait longer each time, as long as the gateway wishes at least, and sweep then."""
@@ -736,6 +705,29 @@ class _Poller:
         """The time of the answer that has just come; this machine's if the gateway should tell none."""
         time = self._session().gateway_date or self._clock.now()
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def listener(
+    session: Callable[[], Session],
+    *,
+    every: float,
+    deadline: float,
+    cursor: str | os.PathLike[str] | InboundCursor | None,
+) -> InboundListener:
+    """Make a listener; the arguments are those of ``Client.listen``, and each poll's deadline in seconds.
+
+    Raises:
+        TypeError: if ``cursor`` is none.
+    """
+    if cursor is None:
+        kept: InboundCursor = _MemoryCursor()
+    elif isinstance(cursor, (str, os.PathLike)):
+        kept = FileCursor(cursor)
+    elif isinstance(cursor, InboundCursor):
+        kept = cursor
+    else:
+        raise TypeError(f"cursor is a path, an InboundCursor or None, not {type(cursor).__name__}")
+    return InboundListener(session, kept, every=every, deadline=deadline)
 
 
 def _order(message: InboundMessage) -> tuple[bool, datetime, int]:

@@ -1,0 +1,127 @@
+"""The promise as a whole: lost answers, another reader and kills together, with the emulator's record as the judge."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from listening_room import GATEWAY_START, DurableCursor
+
+from smspilot_async import Client, Retry, SmsPilotError
+from smspilot_async.emulator import Clock, Emulator, Fault
+
+if TYPE_CHECKING:
+    from listening_room import Room
+
+READER = Path(__file__).with_name("recording_reader.py")
+EVERY_TENTH_LOST = {Fault.ACCEPT_THEN_RESET: 0.04, Fault.ACCEPT_THEN_CLOSE: 0.03, Fault.ACCEPT_THEN_HALF_ANSWER: 0.03}
+MESSAGES = 10_000
+KILLS = 5
+
+
+@attrs.define
+class Story:
+    """People write, another reader reads, and a process that listens is killed now and then."""
+
+    emulator: Emulator
+    thief: Client
+    chance: random.Random
+    cursor: Path
+    record: Path
+    written: int = 0
+    missing: set[int] = attrs.Factory(set)
+
+    async def people_write(self, count: int) -> None:
+        for _ in range(min(count, MESSAGES - self.written)):
+            self.written += 1
+            self.emulator.inbound("79087964781", f"message {self.written}")
+        if self.chance.random() < 0.01:
+            with suppress(SmsPilotError):
+                await self.thief.inbound("new")
+
+    async def life(self, deliveries: int | None) -> None:
+        """Let a process listen until it has told of so many messages, or of the last one, and kill it."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(READER),
+            self.emulator.api_key,
+            self.emulator.url,
+            str(self.cursor),
+            str(self.record),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            while self.missing if deliveries is None else deliveries > 0:
+                self.missing.discard(int(await process.stdout.readline()))
+                await self.people_write(self.chance.randrange(4))
+                deliveries = None if deliveries is None else deliveries - 1
+        finally:
+            process.kill()
+            rest, _ = await process.communicate()
+        self.missing.difference_update(map(int, rest.split()))
+
+
+async def test_ten_thousand_messages_through_lost_answers_a_thief_and_five_kills(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    # The gateway's time flies, so that what is remembered is forgotten again, too, on the way.
+    clock = Clock(GATEWAY_START, speed=300)
+    async with Emulator.serve(port=0, clock=clock) as emulator, Client(emulator.api_key, url=emulator.url) as thief:
+        emulator.random_faults(EVERY_TENTH_LOST, command="inbound", seed=3)
+        story = Story(emulator, thief, chance, tmp_path / "cursor", tmp_path / "record")
+        story.missing = set(range(1, MESSAGES + 1))
+        async with asyncio.timeout(120):
+            await story.people_write(300)
+            for _ in range(KILLS):
+                await story.life(chance.randrange(500, 1800))
+            await story.life(None)
+        truth = {sms.id for sms in emulator.inbound_messages}
+    delivered = Counter(map(int, story.record.read_text().split()))
+    assert len(truth) == MESSAGES
+    assert set(delivered) == truth
+    assert max(delivered.values()) <= 2
+    assert sum(delivered.values()) <= MESSAGES + KILLS
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_run_of_misfortunes_loses_a_message_or_repeats_more_than_one_per_end(room: Room, seed: int) -> None:
+    chance = random.Random(seed)
+    faults = {**EVERY_TENTH_LOST, Fault.BUSY: 0.05, Fault.SERVER_ERROR: 0.05}
+    room.emulator.random_faults(faults, command="inbound", seed=seed)
+    thief = Client(room.emulator.api_key, transport=room.emulator.transport, retry=Retry(attempts=1))
+    cursor = DurableCursor()
+    got: Counter[str] = Counter()
+    written = ends = 0
+    inbox = room.client.listen(cursor=cursor)
+    await room.rest(inbox)
+    for _ in range(300):
+        for _ in range(chance.randrange(4)):
+            room.sms(str(written))
+            written += 1
+        match chance.randrange(10):
+            case 0:
+                with suppress(SmsPilotError):
+                    await thief.inbound("new")
+            case 1:
+                got.update(await room.next(inbox))
+                inbox = room.client.listen(cursor=cursor)  # the end of the one before, in the middle of its work
+                ends += 1
+            case 2:
+                got.update(await room.next(inbox, turns=chance.randrange(30)))
+            case 3:
+                got.update(await room.next(inbox))
+            case _:
+                got.update(await room.rest(inbox))
+        await room.advance(chance.choice([0, 1, 30, 30, 30, 700]))
+    room.emulator.no_more_faults()
+    for _ in range(25):
+        got.update(await room.after(300, inbox))
+    assert set(got) == {str(number) for number in range(written)}
+    assert sum(got.values()) <= written + ends
