@@ -197,8 +197,13 @@ class Client:
         self._is_closed = True
         session = self._sessions.pop(asyncio.get_running_loop(), None)
         self._forget_dead_loops()
-        if session is not None:
+        if session is None:
+            return
+        try:
             await session.aclose(timeout)
+        except BaseException:  # cancelled: closing again goes on where this ended
+            self._sessions.setdefault(asyncio.get_running_loop(), session)
+            raise
 
     async def flush(self) -> None:
         """Let every message go that waits for company, and wait for the answers to all sends of this event loop."""

@@ -13,7 +13,7 @@ from smspilot_async._rate import RateLimit
 from smspilot_async._retry import may_repeat
 from smspilot_async._slots import Slots
 from smspilot_async._transport import Progress, Reply, Transport
-from smspilot_async.errors import ConnectionFailed, SmsPilotError
+from smspilot_async.errors import ClientClosed, ConnectionFailed, SmsPilotError
 from smspilot_async.wire import Envelope, encode, wrap
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Session:
         self.gateway_date: datetime | None = None
         """The gateway's own time, as its last answer told it; aware, UTC."""
         self._settings = settings
+        self._is_closed = False
         self._transport = Transport(
             url=settings.url,
             max_connections=settings.max_connections,
@@ -78,7 +79,7 @@ class Session:
             if not isinstance(answer, SmsPilotError) or not may_repeat(command, answer):
                 return answer
             delay = self.retry.delay(attempt, answer)
-            if attempt >= self.retry.attempts or self.clock.monotonic() + delay >= until:
+            if attempt >= self.retry.attempts or self.clock.monotonic() + delay >= until or self._is_closed:
                 return answer
             await self.clock.sleep(delay)
 
@@ -90,6 +91,8 @@ class Session:
             detail = f"{command.name}: no connection was free in time. Nothing was sent; it can be tried again."
             return ConnectionFailed(detail, **_evidence.about(command))
         try:
+            if self._is_closed:
+                return ClientClosed(f"{command.name}: the client was closed meanwhile.", **_evidence.about(command))
             reply = await self.exchange(command, envelope, Progress(), until)
         finally:
             self.slots.release(spare=spare)
@@ -168,6 +171,7 @@ class Session:
                     await self.batcher.drain()
             except TimeoutError:
                 await self._cut_short()
+        self._is_closed = True  # a read that is still under way must not open new connections
         self.batcher.stop()
         await self._transport.aclose()
 

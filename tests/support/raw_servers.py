@@ -113,8 +113,10 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[RawServer, None]:
-    """Listen on a free port of 127.0.0.1, and play the script to every connection."""
+async def raw_server(
+    script: Script, *, tls: ssl.SSLContext | None = None, port: int = 0
+) -> AsyncGenerator[RawServer, None]:
+    """Listen on a port of 127.0.0.1, a free one by default, and play the script to every connection."""
     server = RawServer()
     plays: set[asyncio.Task[None]] = set()
     writers: list[asyncio.StreamWriter] = []
@@ -140,7 +142,7 @@ async def raw_server(script: Script, *, tls: ssl.SSLContext | None = None) -> As
         if not task.cancelled():
             task.result()
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls, backlog=2048)
+    listener = await asyncio.start_server(accept, "127.0.0.1", port, ssl=tls, backlog=2048)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
