@@ -129,15 +129,15 @@ def _refusal(
     command: Command[Any], reply: Reply, document: ErrorDocument, now: datetime, *, tried_before: bool
 ) -> SmsPilotError:
     code = document.code
-    if isinstance(command, Send):
-        if code == _DUPLICATE and tried_before:
-            return _duplicate_of_ours(command)
-        if command.size > 1 and not issubclass(error_class(code), _PROVES_NOTHING_WAS_TAKEN):
-            detail = f"error {_in_words(code)}, for the whole packet, whose first messages may have been taken"
-            return unknown(command, Reason.PARTIAL, detail, code=code, http_status=reply.status)
     error = error_class(code)
     if reply.status == _TOO_MANY_REQUESTS and error is GatewayError:
         error = GatewayBusy
+    if isinstance(command, Send):
+        if code == _DUPLICATE and tried_before:
+            return _duplicate_of_ours(command)
+        if command.size > 1 and not issubclass(error, _PROVES_NOTHING_WAS_TAKEN):
+            detail = f"error {_in_words(code)}, for the whole packet, whose first messages may have been taken"
+            return unknown(command, Reason.PARTIAL, detail, code=code, http_status=reply.status)
     return error(
         _refused_in_words(_subject(command), code),
         code=code,
@@ -174,15 +174,26 @@ def _refused_in_words(subject: str, code: int | None) -> str:
     return f"{subject}: refused by the gateway with {_in_words(code)}. It was not sent. {advice}"
 
 
-_private_run = re.compile(r"\d{5,}|\w{20,}|\S+@\S+")
+_private_run = re.compile(
+    r"\S+(?:@|://)\S+"  # an address
+    r"|\+?\d(?:[\s().\u2010-\u2015-]{0,3}\d){4,}"  # a phone, however it is written
+    r"|\w{20,}"  # a key
+)
+_word = re.compile(r"\w{3,}|\w*\d\w*")
 _control = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_LONGEST_READ, _LONGEST_KEPT = 1000, 200
 
 
 def redact(description: str, texts: Sequence[str]) -> str:
-    """Take out of the gateway's words what may be a phone, a key, an address or a text; cut at 200 characters."""
-    if any(text in description for text in texts if text):
+    """Take out of the gateway's words what may be a phone, a key, an address, or a word of a text; cut it short."""
+    words = description
+    if len(words) > _LONGEST_READ:
+        words = words[:_LONGEST_READ].rpartition(" ")[0]  # half a word is not recognised for what it is
+    if any(text.strip() in words for text in texts if text.strip()):
         return ""
-    return _control.sub(" ", _private_run.sub("…", description))[:200].strip()
+    private = {word.casefold() for text in texts for word in _word.findall(text)}
+    words = _word.sub(lambda word: "…" if word[0].casefold() in private else word[0], _private_run.sub("…", words))
+    return _control.sub(" ", words)[:_LONGEST_KEPT].strip()
 
 
 def _texts(command: Command[Any]) -> Sequence[str]:
@@ -198,7 +209,7 @@ def retry_after(reply: Reply, now: datetime) -> float | None:
         return float(value[:9])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
 
@@ -258,15 +269,16 @@ def _row_failure(command: Send, id_: int, row: SentMessage, *, tried_before: boo
     if row.error == _DUPLICATE and tried_before:
         return _duplicate_of_ours(command, id_)
     about_it: dict[str, Any] = {**about(command), "message_id": id_}
+    has_no_number = row.server_id in {None, "0"}
     if row.error:
-        if (row.status is not None and row.status > _UNDELIVERED) and row.server_id not in {None, "0"}:
+        if row.status is not None and row.status > _UNDELIVERED and not has_no_number:
             return _contradiction(row, about_it)
         return error_class(row.error)(
             _refused_in_words(f"send of message {id_}", row.error), code=row.error, **about_it
         )
     if row.status == _REFUSED:
         return MessageRefused(_refused_in_words(f"send of message {id_}", None), **about_it)
-    if row.error is None and row.status is None and row.server_id is None:
+    if row.error is None and row.status is None and has_no_number:
         return _contradiction(row, about_it)
     return None
 
