@@ -76,7 +76,7 @@ def _error(content: Any) -> ErrorDocument | UnreadableAnswer:
 
 
 def _structurer(
-    model: type[Model], readers: Mapping[str, Callable[[Any], Any]], **renamed: str
+    model: type[Model], readers: Mapping[str, Callable[[Any, Any], Any]], **renamed: str
 ) -> Callable[[Mapping[str, Any]], Model]:
     """Make the function that turns a row into a model.
 
@@ -86,10 +86,8 @@ def _structurer(
         renamed: The wire's name of those attributes that are called otherwise there.
     """
     converter = cattrs.Converter(detailed_validation=False)
-    overrides = {
-        name: override(rename=renamed.get(name), struct_hook=_hook(reader)) for name, reader in readers.items()
-    }
-    overrides["extra"] = override(struct_hook=_hook(lambda value: value))
+    overrides = {name: override(rename=renamed.get(name), struct_hook=reader) for name, reader in readers.items()}
+    overrides["extra"] = override(struct_hook=lambda value, _: value)
     structure = make_dict_structure_fn(model, converter, **overrides)  # type: ignore[arg-type]
     known = frozenset(renamed.get(name, name) for name in readers)
 
@@ -106,10 +104,6 @@ def _structurer(
         return structure(fields, model)
 
     return from_row
-
-
-def _hook(reader: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda value, _type: reader(value)
 
 
 def _without_secrets(value: Any) -> Any:
@@ -143,7 +137,7 @@ _sent_message = _structurer(
 _packet_fields = _structurer(
     Packet,
     {
-        "messages": lambda rows: tuple(map(_sent_message, _rows(rows))),
+        "messages": lambda rows, _: tuple(map(_sent_message, _rows(rows))),
         "server_packet_id": _values.identifier,
         "balance": _values.decimal,
         "cost": _values.decimal,

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from xml.parsers import expat
 
 import xmltodict
 
 from smspilot_async.wire._json import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _AROUND: Final = "\ufeff \t\r\n"  # a byte order mark is what PHP files saved by some editors begin with
 _DEEPEST: Final = 32
@@ -22,6 +25,7 @@ _SHORTEST_ELEMENT: Final = 24  # bytes, on average: a swarm of shorter ones cost
 _FEW_ELEMENTS: Final = 1000
 _html = re.compile(r"<(!doctype\s+html|html|head|body|center|h1|p|br|div)\b", re.IGNORECASE).match
 _escaped_surrogate = re.compile(r"\\u[dD][89a-fA-F]").search
+_CONTAINERS: Final = frozenset({dict, list})
 _ROWS: Final = ("sms",)
 _CONTENT: Final = "#text"
 
@@ -70,15 +74,16 @@ def _check_depth(document: Any) -> None:
     """Refuse nesting that no answer has, level by level, so that nothing recurses."""
     level: list[Any] = [document]
     for _ in range(_DEEPEST):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, (dict, list))
-        ]
+        level = [child for node in level for child in _containers(node) if type(child) in _CONTAINERS]
         if not level:
             return
     raise UnreadableAnswer("nested too deep")
+
+
+def _containers(node: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    """Give a node's children, if a container is among them; most nodes are rows without."""
+    children = node.values() if isinstance(node, dict) else node
+    return () if _CONTAINERS.isdisjoint(map(type, children)) else children
 
 
 def _refuse_lone_surrogates(document: Any) -> None:

@@ -1,7 +1,8 @@
 """One value of an answer into one of ours, leniently: numbers come as numbers or strings, and "none" in many forms.
 
 A reader returns ``None`` for what is missing or makes no sense, so that a strange price never hides that a message was
-accepted; only what decides about that (:func:`decisive`) is strict.
+accepted; only what decides about that (:func:`decisive`) is strict. Readers are called for every field of every row, so
+what is of the right type already goes first. They are hooks of cattrs, whose second argument says nothing new here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _integer = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII).fullmatch
 _decimal = re.compile(r"[+-]?[0-9]{1,30}([.,][0-9]{1,30})?", re.ASCII).fullmatch
 _stamp = re.compile(r"[0-9]{9,11}", re.ASCII).fullmatch
 _LARGEST: Final = 10**30
+_LONGEST_PLAIN: Final = 30  # characters in which neither the number nor its exponent can be too large
 _LARGEST_CODE: Final = 99_999  # known ones end at 715; longer ones may be phones, and errors show their code
 
 
@@ -25,8 +27,10 @@ def _is_sane(value: int | Decimal) -> bool:
     return -_LARGEST < value < _LARGEST
 
 
-def integer(value: Any) -> int | None:
+def integer(value: Any, _type: object = None) -> int | None:
     """Read a whole number."""
+    if type(value) is int:
+        return value if -_LARGEST < value < _LARGEST else None
     if isinstance(value, str):
         stripped = value.strip()
         return int(stripped) if _integer(stripped) else None
@@ -35,12 +39,14 @@ def integer(value: Any) -> int | None:
     return int(value) if isinstance(value, (int, Decimal)) and _is_sane(value) else None
 
 
-def decisive(value: Any) -> int | None:
+def decisive(value: Any, _type: object = None) -> int | None:
     """Read a whole number on which it hangs whether a message was accepted.
 
     Raises:
         UnreadableAnswer: if there is something, and it is no whole number.
     """
+    if type(value) is int and -_LARGEST_CODE <= value <= _LARGEST_CODE:
+        return value
     number = code(value)
     if number is None and value is not None and not (isinstance(value, str) and not value.strip()):
         raise UnreadableAnswer("a status or error that is no number")
@@ -53,9 +59,12 @@ def code(value: Any) -> int | None:
     return number if number is not None and abs(number) <= _LARGEST_CODE else None
 
 
-def decimal(value: Any) -> Decimal | None:
+def decimal(value: Any, _type: object = None) -> Decimal | None:
     """Read money, with the digits that were sent."""
     if isinstance(value, Decimal):
+        written = str(value)
+        if len(written) <= _LONGEST_PLAIN and "E" not in written:
+            return value
         return value if _is_sane(value) and abs(int(value.as_tuple().exponent)) <= 30 else None  # noqa: PLR2004
     if isinstance(value, bool):
         return None
@@ -66,7 +75,7 @@ def decimal(value: Any) -> Decimal | None:
     return None
 
 
-def string(value: Any) -> str | None:
+def string(value: Any, _type: object = None) -> str | None:
     """Read a string; a number that should have been one keeps its digits."""
     if isinstance(value, str):
         return value
@@ -75,20 +84,22 @@ def string(value: Any) -> str | None:
     return None
 
 
-def identifier(value: Any) -> str | None:
+def identifier(value: Any, _type: object = None) -> str | None:
     """Read an id that the gateway gave out."""
-    text = string(value)
+    text = value if isinstance(value, str) else string(value)
     return text.strip() or None if text is not None else None
 
 
-def flag(value: Any) -> bool | None:
+def flag(value: Any, _type: object = None) -> bool | None:
     """Read 0 or 1."""
     number = integer(value)
     return None if number is None else number != 0
 
 
-def gmt(value: Any) -> datetime | None:
+def gmt(value: Any, _type: object = None) -> datetime | None:
     """Read a time that the gateway means as GMT, or a Unix stamp; aware, UTC."""
+    if not value:
+        return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, str) and _stamp(value.strip()):
@@ -96,12 +107,12 @@ def gmt(value: Any) -> datetime | None:
     return _moment(value, UTC)
 
 
-def moscow(value: Any) -> datetime | None:
+def moscow(value: Any, _type: object = None) -> datetime | None:
     """Read a time that the gateway means as Moscow's; aware, UTC+3."""
     return _moment(value, MOSCOW)
 
 
-def zoneless(value: Any) -> datetime | None:
+def zoneless(value: Any, _type: object = None) -> datetime | None:
     """Read a time whose zone nobody knows; naive."""
     return _moment(value, None)
 
@@ -120,7 +131,7 @@ def _moment(value: Any, zone: tzinfo | None) -> datetime | None:
     return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment
 
 
-def names(value: Any) -> tuple[str, ...]:
+def names(value: Any, _type: object = None) -> tuple[str, ...]:
     """Read a comma-separated list."""
     parts = value if isinstance(value, list) else (string(value) or "").split(",")
     return tuple(name for name in map(identifier, parts) if name)
