@@ -247,8 +247,8 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
     """Send a list: a CSV FILE with a header, and a row per message.
 
-    Columns: to, text (or --template), and if wanted from, send_at, ttl. Rows that can not be sent are refused with their
-    line number; they stop nothing. A row that repeats the phone and text of an earlier one is not sent, unless
+    Columns: to, text (or --template), and if wanted from, send_at, ttl. Rows that can not be sent are refused with
+    their line number; they stop nothing. A row that repeats the phone and text of an earlier one is not sent, unless
     --keep-duplicates says so.
 
     First the plan is shown: rows, faults, price, balance, samples; then you are asked. With --dry-run that is all, and

@@ -16,7 +16,7 @@ import httpx
 from smspilot_async import Client
 from smspilot_async.cli._output import print_line
 from smspilot_async.emulator import Emulator, Fault
-from smspilot_async.errors import OutcomeUnknown
+from smspilot_async.errors import OutcomeUnknown, SmsPilotError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 FAULT_RATE: Final = 0.03
+_FAULT: Final = Fault.ACCEPT_THEN_RESET
 _RETRIES: Final = 3
 _SHOWN: Final = 3
 _FIRST_PHONE: Final = 79_087_960_000
@@ -51,6 +52,7 @@ class Tally:
         people: How many there were.
         once, twice, never: People by how often the gateway accepted their message; ``twice`` is twice or more.
         believed: People whom the sender takes for reached.
+        failed: People whom the sender knows not to be reached.
         unknown: People of whom the sender says that it does not know.
         seconds: How long it took.
     """
@@ -60,6 +62,7 @@ class Tally:
     twice: int
     never: int
     believed: int
+    failed: int
     unknown: tuple[Person, ...]
     seconds: float
 
@@ -70,6 +73,7 @@ class Tally:
             "reached_twice": self.twice,
             "not_reached": self.never,
             "believed_sent": self.believed,
+            "believed_not_sent": self.failed,
             "unknown": len(self.unknown),
             "unknown_ids": [person.number for person in self.unknown],
             "seconds": round(self.seconds, 2),
@@ -84,6 +88,7 @@ class Report:
     """What a sender itself says it did."""
 
     believed: int
+    failed: int
     unknown: tuple[Person, ...] = ()
 
 
@@ -103,13 +108,22 @@ async def _judged(sender: Sender, people: Sequence[Person], seed: int, progress:
     bar = progress.add_task(name, total=len(people))
     # Loop protection would hide the doubles: it is an account's setting, and it ends after some minutes.
     async with Emulator.serve(seed=seed, loop_protection=None) as emulator:
-        emulator.random_faults({Fault.ACCEPT_THEN_RESET: FAULT_RATE}, command="send", seed=seed)
+        emulator.random_faults({_FAULT: FAULT_RATE}, command="send", seed=seed)
         start = time.perf_counter()
         report = await sender(emulator, people, lambda: progress.advance(bar))
         seconds = time.perf_counter() - start
         times = Counter(Counter(message.to for message in emulator.messages).values())
     once, reached = times[1], times.total()
-    return Tally(len(people), once, reached - once, len(people) - reached, report.believed, report.unknown, seconds)
+    return Tally(
+        len(people),
+        once,
+        reached - once,
+        len(people) - reached,
+        report.believed,
+        report.failed,
+        report.unknown,
+        seconds,
+    )
 
 
 async def _plain_loop(emulator: Emulator, people: Sequence[Person], step: Callable[[], None]) -> Report:
@@ -126,11 +140,11 @@ async def _plain_loop(emulator: Emulator, people: Sequence[Person], step: Callab
                 believed += 1
                 break
             step()
-    return Report(believed)
+    return Report(believed, len(people) - believed)
 
 
 async def _this_library(emulator: Emulator, people: Sequence[Person], step: Callable[[], None]) -> Report:
-    believed, unknown = 0, []
+    believed, failed, unknown = 0, 0, []
     async with Client(emulator.api_key, url=emulator.url) as client:
         for person in people:
             try:
@@ -138,8 +152,10 @@ async def _this_library(emulator: Emulator, people: Sequence[Person], step: Call
                 believed += 1
             except OutcomeUnknown:
                 unknown.append(person)
+            except SmsPilotError:
+                failed += 1
             step()
-    return Report(believed, tuple(unknown))
+    return Report(believed, failed, tuple(unknown))
 
 
 def show(plain: Tally, ours: Tally) -> None:

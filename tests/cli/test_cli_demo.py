@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import make_demo_list
 import pytest
 from cli_running import run
 
+from smspilot_async import Client, Retry
 from smspilot_async.cli import _demo_race
 from smspilot_async.cli._bulk import Order, RecipientList
+from smspilot_async.emulator import Fault
 
 
 def test_the_shipped_list_is_the_one_that_the_script_makes() -> None:
@@ -39,7 +42,7 @@ def test_the_figures_are_counted_and_the_seed_repeats_them() -> None:
         assert plain["reached_once"] + plain["reached_twice"] + plain["not_reached"] == 40
         assert plain["reached_twice"] > 0
         assert (ours["reached_once"], ours["reached_twice"], ours["not_reached"]) == (40, 0, 0)
-        assert ours["believed_sent"] + ours["unknown"] == 40
+        assert (ours["believed_sent"] + ours["unknown"], ours["believed_not_sent"]) == (40, 0)
         assert ours["unknown"] == len(ours["unknown_ids"]) > 0
         del plain["seconds"], ours["seconds"]
     assert first == again
@@ -59,6 +62,15 @@ def test_the_demo_is_tidy_at_80_columns_without_a_terminal() -> None:
     assert re.search(r"After 60 more seconds: 1,\d{3} delivered, \d+ not delivered\n", ran.stdout)
     assert "Unsupported zone" in ran.stdout
     assert "All 1,200 rows are accounted for." in ran.stdout
+
+
+def test_whoever_says_that_it_failed_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_demo_race, "FAULT_RATE", 1.0)
+    monkeypatch.setattr(_demo_race, "_FAULT", Fault.TOO_MANY_REQUESTS)
+    monkeypatch.setattr(_demo_race, "Client", partial(Client, retry=Retry(attempts=1)))
+    figures = run("demo", "--people", "3", "--json").json
+    for sender in ("plain_loop", "smspilot_async"):
+        assert (figures[sender]["not_reached"], figures[sender]["believed_not_sent"]) == (3, 3)
 
 
 def test_a_run_without_faults_lists_none_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
