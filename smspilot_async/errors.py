@@ -160,7 +160,8 @@ class GatewayError(SmsPilotError):
 
     Attributes:
         code: The gateway's code, or ``None`` where it refused without one.
-        description: The gateway's own text, cut short, without what may be a phone, a key, an address or a word of a text.
+        description: The gateway's own text, cut short, without what may be a phone, a key, an address or words of a
+            text.
         http_status: The HTTP status of the answer (usually 200, also for errors).
         retry_after: Seconds to wait, where the gateway named them (HTTP 429).
     """
