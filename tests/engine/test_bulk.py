@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from manual_clock import idle
@@ -174,9 +174,10 @@ async def test_a_break_stops_the_reading_and_accounts_for_the_wire(
     gateway: Gateway, kind_of_source: Callable[[Source], Any]
 ) -> None:
     source = Source()
-    async with gateway.client() as client, client.bulk(kind_of_source(source), packet_size=5) as run:
-        async for _ in run:
-            break
+    async with gateway.client() as client:
+        async with client.bulk(kind_of_source(source), packet_size=5) as run:
+            async for _ in run:
+                break
         assert_sums(run, source=source)
         assert source.read <= 5 * 4 + 1
         assert run.stats.accepted == len(gateway.accepted)
@@ -186,14 +187,15 @@ async def test_a_break_stops_the_reading_and_accounts_for_the_wire(
 
 async def test_a_break_with_packets_on_the_wire_waits_for_their_answers(gateway: Gateway) -> None:
     source = Source()
-    async with gateway.client(max_connections=3) as client, client.bulk(source.apairs(), packet_size=5) as run:
-        await anext(run)
-        gateway.hold()
+    async with gateway.client(max_connections=3) as client:  # one of them for campaigns
+        run = await client.bulk(source.apairs(), packet_size=5).__aenter__()
         for _ in range(5):
             await anext(run)
+        gateway.hold()
+        await idle()
+        while not gateway.transport.in_flight:
+            await anext(run)
             await idle()
-            if gateway.transport.in_flight:
-                break
         leaving = asyncio.ensure_future(run.__aexit__(None, None, None))
         await idle()
         assert not leaving.done()
@@ -202,9 +204,8 @@ async def test_a_break_with_packets_on_the_wire_waits_for_their_answers(gateway:
         assert_sums(run, source=source)
         assert run.stats.accepted == len(gateway.accepted)
         assert run.stats.not_sent == run.stats.read - run.stats.accepted
-        later, error = await rest_of(run)
+        _, error = await rest_of(run)
         assert error is None
-        assert_true([result for result in later if isinstance(result.item, Message)], gateway.emulator)
 
 
 async def test_an_exception_in_the_body_comes_through(
@@ -308,7 +309,7 @@ async def test_an_error_while_the_source_closes_comes_out(gateway: Gateway) -> N
 
 
 async def test_what_is_no_source_is_an_error_of_the_iteration(gateway: Gateway) -> None:
-    async with gateway.client() as client, client.bulk(42) as run:  # type: ignore[arg-type]
+    async with gateway.client() as client, client.bulk(cast("list[Message]", 42)) as run:
         results, error = await rest_of(run)
 
     assert results == []
@@ -366,8 +367,9 @@ async def test_a_source_that_swallows_its_cancellation_is_stopped_all_the_same(g
             yield phone(number), f"text {number}"
             number += 1
 
-    async with gateway.client() as client, client.bulk(stubborn(), packet_size=4) as run:
-        await idle()
+    async with gateway.client() as client:
+        async with client.bulk(stubborn(), packet_size=4) as run:
+            await idle()
         assert_sums(run)
     assert run.stats.read == run.stats.not_sent == 4
     assert gateway.packets == []
@@ -735,9 +737,10 @@ async def test_after_the_brake_what_was_read_is_not_sent(gateway: Gateway) -> No
 async def test_a_packet_that_waits_for_its_next_attempt_is_taken_back(gateway: Gateway) -> None:
     gateway.emulator.fail_next("send", Fault.BUSY)
     source = Source()
-    async with gateway.client() as client, client.bulk(source.pairs(), packet_size=2, in_flight=1) as run:
-        await idle()
-        assert len(gateway.packets) == 1
+    async with gateway.client() as client:
+        async with client.bulk(source.pairs(), packet_size=2, in_flight=1) as run:
+            await idle()
+            assert len(gateway.packets) == 1
         await gateway.clock.advance(100)
     assert len(gateway.packets) == 1
     assert run.stats.refused == 2

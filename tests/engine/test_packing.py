@@ -273,8 +273,9 @@ async def test_flush_lets_those_go_too_who_wait_outside(gateway: Gateway) -> Non
 
 async def test_hooks_may_flush_and_two_of_them_do_not_wait_for_each_other(gateway: Gateway) -> None:
     class Flusher(Hooks):
-        async def on_result(self, _: SendResult[Message]) -> None:
+        async def on_result(self, result: SendResult[Message]) -> None:
             await asyncio.sleep(0)
+            assert result.item.text
             await client.flush()
 
     async with gateway.client(hooks=[Flusher(), gateway.listener], packet_size=1) as client:
