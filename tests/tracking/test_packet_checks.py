@@ -103,8 +103,9 @@ async def test_a_packet_whose_answer_is_lost_each_time_is_an_item_too(emulator: 
 async def test_a_send_does_not_wait_behind_checks(emulator: Emulator) -> None:
     async with Client(emulator.api_key, url=emulator.url, max_connections=4) as client:
         sent = await packets_of(client, 2)
-        emulator.fail_next("check", Fault.SLOW, times=2)
-        async with client.check_packets([*sent, *sent], concurrency=100):
+        emulator.fail_next("check", Fault.SLOW, times=4)
+        async with client.check_packets([*sent, *sent]), client.check_packets([*sent, *sent]):
+            await idle()
             await asyncio.wait_for(client.send("79087964781", "1234"), 5)
         emulator.release()
 

@@ -237,6 +237,13 @@ async def test_break_ends_the_work_and_closes_the_source_in_the_task_that_read_i
     assert source.closed_by is not asyncio.current_task()
 
 
+async def test_what_nobody_took_is_gone_once_it_was_left() -> None:
+    async with Stream(Source(3, ValueError("broken list")), double, concurrency=3) as stream:
+        await idle()
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
 async def test_a_generator_is_closed_too() -> None:
     closed = []
 

@@ -10,6 +10,7 @@ import pytest
 from manual_clock import START, idle
 
 from smspilot_async import (
+    AccountBlocked,
     AuthenticationError,
     Client,
     ClientClosed,
@@ -27,6 +28,7 @@ from smspilot_async.emulator import Fault
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from manual_clock import ManualClock
     from tracking_desk import Desk
 
     from smspilot_async.emulator import Emulator
@@ -162,6 +164,9 @@ async def test_only_what_was_accepted_is_followed(desk: Desk) -> None:
     assert len(packet.refused) == 1
     assert sorted(told) == [(message.server_id, 2) for message in packet.accepted]
 
+    numbered = attrs.evolve(packet.refused[0], server_id="77")
+    assert await told_by(desk.client.track(numbered)) == []
+
 
 async def test_an_accepted_message_without_an_id_is_reported(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     changes = desk.client.track([SentMessage(status=0), SentMessage(server_id="0", status=0)])
@@ -244,6 +249,26 @@ async def test_packets_are_asked_about_several_at_once_and_not_more(slow_desk: D
     follower.task.cancel()
     emulator.release()
     await client.aclose()
+
+
+async def test_no_more_is_made_ready_than_can_be_asked(
+    monkeypatch: pytest.MonkeyPatch, manual_clock: ManualClock
+) -> None:
+    client, at_work, most = Client("K", max_connections=7), 0, 0
+
+    async def ask(_command: Any, _until: float | None = None) -> list[MessageStatus]:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0)
+        at_work -= 1
+        return []
+
+    monkeypatch.setattr(client, "_ask_aside", ask)
+    sent = [SentMessage(server_id=str(n), server_packet_id=str(n // 2), status=0) for n in range(2, 402)]
+    await manual_clock.drive(told_by(client.track(sent, timeout=80)))
+
+    assert most == 5
 
 
 async def test_the_schedule(slow_desk: Desk) -> None:
@@ -355,6 +380,15 @@ async def test_an_error_of_the_account_is_raised(desk: Desk) -> None:
     await client.aclose()
 
 
+@pytest.mark.parametrize("by_packet", [True, False])
+async def test_a_blocked_account_is_raised(desk: Desk, by_packet: bool) -> None:  # noqa: FBT001
+    packet = await desk.packet(2)
+    desk.line.answer = lambda _: {"error": {"code": 106}}
+    with pytest.raises(AccountBlocked):
+        await desk.clock.drive(told_by(desk.client.track(packet if by_packet else ids_of(packet))))
+    assert len(desk.line.asked) == 1
+
+
 async def test_a_closed_client_is_raised(desk: Desk) -> None:
     packet = await desk.packet(1)
     await desk.client.aclose()
@@ -427,6 +461,20 @@ async def test_a_call_never_says_lost(slow_desk: Desk) -> None:
     follower.task.cancel()
 
 
+async def test_a_call_does_not_confirm_that_a_message_is_lost(desk: Desk) -> None:
+    desk.emulator.unknowns.check_lag = timedelta(days=1000)
+    packet, calls = await desk.packet(1), Calls()
+    follower = Follower(desk.client.track(packet, source=calls, every=250))
+    await desk.clock.advance(650)
+    calls.call(ids_of(packet)[0], -2)
+    await idle()
+    assert follower.told == []
+
+    await desk.clock.advance(100)
+    assert follower.statuses == [-2]
+    assert follower.task.done()
+
+
 # --- other statuses ------------------------------------------------------------------------------
 
 
@@ -440,6 +488,18 @@ async def test_a_status_that_nobody_knows_is_told_and_is_not_final(slow_desk: De
 
     await follower.task
     assert follower.statuses == [17, 2]
+
+
+async def test_a_new_delivery_error_is_a_change(slow_desk: Desk) -> None:
+    packet = await slow_desk.packet(1)
+    answers = iter([{"status": 1, "error": 0}, {"status": 1, "error": 602}, {"status": 1}, {"status": 2}])
+    slow_desk.line.answer = lambda document: (
+        {"check": [{"server_id": ids_of(packet)[0], **next(answers)}]} if "check" in document else None
+    )
+    follower = Follower(slow_desk.client.track(packet, every=60))
+    await slow_desk.clock.advance(240)
+
+    assert [(status.status, status.error) for status in follower.told] == [(1, 0), (1, 602), (2, None)]
 
 
 async def test_rows_that_say_nothing_change_nothing(slow_desk: Desk) -> None:
@@ -484,6 +544,22 @@ async def test_a_called_message_is_asked_about_no_more(slow_desk: Desk) -> None:
     await slow_desk.clock.advance(60)
 
     assert [asked.ids for asked in slow_desk.line.asked] == [(second,)]
+    follower.task.cancel()
+
+
+async def test_what_was_called_while_packets_are_asked_about_is_spared(slow_desk: Desk) -> None:
+    packet, lone, calls = await slow_desk.packet(2), await slow_desk.packet(1), Calls()
+
+    def call_meanwhile(document: dict[str, Any]) -> None:
+        if document.get("check") is True:
+            calls.call(ids_of(lone)[0], 2)
+
+    slow_desk.line.answer = call_meanwhile
+    follower = Follower(slow_desk.client.track([packet, lone], source=calls))
+    await slow_desk.clock.advance(60)
+
+    assert follower.statuses == [2]
+    assert [asked.packet for asked in slow_desk.line.asked] == [packet.server_packet_id]
     follower.task.cancel()
 
 
