@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -30,8 +31,12 @@ def pairs(count: int) -> Iterator[tuple[str, str]]:
 
 def ready(count: int) -> Iterator[Message]:
     """Messages that were made before anything is measured."""
-    made = [Message(*pair(number)) for number in range(min(count, _DISTINCT))]
-    return itertools.islice(itertools.cycle(made), count)
+    return itertools.islice(itertools.cycle(_made()), count)
+
+
+@functools.cache
+def _made() -> list[Message]:
+    return [Message(*pair(number)) for number in range(_DISTINCT)]
 
 
 def packets(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
