@@ -15,6 +15,7 @@ from smspilot_async import (
     NotFound,
     Packet,
     PacketCheck,
+    Retry,
     Unanswered,
 )
 from smspilot_async.emulator import Fault
@@ -90,11 +91,11 @@ async def test_a_failing_packet_is_an_item_among_good_ones(client: Client, emula
     assert len(emulator.messages) == 9
 
 
-async def test_a_packet_whose_answer_is_lost_each_time_is_an_item_too(emulator: Emulator) -> None:
-    async with Client(emulator.api_key, url=emulator.url, max_connections=3) as client:
+async def test_a_packet_whose_answer_is_lost_is_an_item_too(emulator: Emulator) -> None:
+    async with Client(emulator.api_key, url=emulator.url, max_connections=3, retry=Retry(attempts=1)) as client:
         sent = await packets_of(client, 3)
-        emulator.fail_next("check", Fault.ACCEPT_THEN_HTML, times=1)
-        checks = await all_of(client.check_packets(sent, deadline=0.1))  # no time for another attempt
+        emulator.fail_next("check", Fault.ACCEPT_THEN_HTML)
+        checks = await all_of(client.check_packets(sent))
 
     assert [type(check.error).__name__ for check in checks] == ["Unanswered", "NoneType", "NoneType"]
     assert isinstance(checks[0].error, Unanswered)
@@ -154,6 +155,16 @@ async def test_ids_are_read_as_they_are_needed(desk: Desk) -> None:
     async with desk.client.check_packets(numbers(), concurrency=7):
         await idle()
         assert read == [1, 2, 3, 4, 5, 6, 7]
+    desk.emulator.release()
+
+
+async def test_a_deadline_of_each_check(desk: Desk) -> None:
+    desk.emulator.fail_next("check", Fault.SLOW, times=3)
+    task = asyncio.ensure_future(all_of(desk.client.check_packets([1, 2, 3], deadline=2, concurrency=1)))
+    await desk.clock.advance(5.9)
+    assert not task.done()
+    await desk.clock.advance(0.2)
+    assert [type(check.error) for check in await task] == [Unanswered] * 3
     desk.emulator.release()
 
 
