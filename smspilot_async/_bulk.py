@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Generator, Iterable, Mapping, Sized
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import attrs
@@ -31,7 +32,7 @@ from smspilot_async.errors import (
 from smspilot_async.models import Accepted, Message, NotSent, Refused, SendResult, SentMessage, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from types import TracebackType
 
     from smspilot_async._clock import Clock, Timer
@@ -116,6 +117,7 @@ class BulkRun(Generic[Item]):
         rate_limit: float | None,
         max_unknown: int,
         test: bool,
+        before_packet: Callable[[Sequence[Item]], Awaitable[None]] | None,
     ) -> None:
         self.stats = BulkStats(total=len(source) if isinstance(source, Sized) else None)
         self._session_of_loop = session
@@ -126,6 +128,7 @@ class BulkRun(Generic[Item]):
         self._rate_limit = rate_limit
         self._max_unknown = max_unknown
         self._test = test
+        self._before_packet = before_packet
         self._items: list[Item] = []
         self._tickets: list[Ticket] = []
         self._under_way: dict[Delivery, list[Item]] = {}
@@ -285,7 +288,13 @@ class BulkRun(Generic[Item]):
         if not self._tickets or self._is_stopping:
             return
         delivery = Delivery(
-            self._session, self._tickets, test=self._test, spare=True, rate=self._rate, when_settled=self._judge
+            self._session,
+            self._tickets,
+            test=self._test,
+            spare=True,
+            rate=self._rate,
+            before=None if self._before_packet is None else partial(self._before_packet, self._items),
+            when_settled=self._judge,
         )
         self._under_way[delivery] = self._items
         self._items, self._tickets = [], []
@@ -322,6 +331,9 @@ class BulkRun(Generic[Item]):
 
     def _judge(self, delivery: Delivery) -> None:
         """Pull the brake: for the account's sake at once, for want of answers after some packets in a row."""
+        if delivery.declined is not None:
+            self._stop(delivery.declined)
+            return
         failures = [_failure(ticket.outcome) for ticket in delivery.tickets]
         for failure in failures:
             if failure is not None and is_account_error(failure):
@@ -337,7 +349,7 @@ class BulkRun(Generic[Item]):
 
     # --- stopping --------------------------------------------------------------------------------
 
-    def _stop(self, error: SmsPilotError | None) -> None:
+    def _stop(self, error: Exception | None) -> None:
         """Read nothing more, and take back what has not left."""
         if self._is_stopping or self._reader is None:
             return

@@ -43,7 +43,7 @@ from smspilot_async.wire import (
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
     import httpx
@@ -324,6 +324,7 @@ class Client:
         rate_limit: float | None = None,
         max_unknown: int = 3,
         test: bool = False,
+        before_packet: Callable[[Sequence[Item]], Awaitable[None]] | None = None,
     ) -> BulkRun[Item]:
         """Send a stream of messages, and get a stream of results: one for each item, in the order in which packets end.
 
@@ -353,6 +354,9 @@ class Client:
             rate_limit: Messages per second, besides the client's own limit.
             max_unknown: Packets in a row that may end without an answer.
             test: Let the gateway accept them without handing them to operators.
+            before_packet: A coroutine function that is awaited with the items of each packet before its first byte
+                leaves: the place to write an intent down. If it raises, the packet is not sent, and the run ends with
+                that error.
 
         Returns:
             The run; its ``stats`` are up to date at any moment.
@@ -367,6 +371,7 @@ class Client:
             rate_limit=rate_limit,
             max_unknown=max_unknown,
             test=test or self._settings.test,
+            before_packet=before_packet,
         )
 
     def _batch(self, messages: Iterable[Message]) -> list[Message]:

@@ -37,7 +37,7 @@ from smspilot_async.models import Accepted, NotSent, Packet, Refused, SentMessag
 from smspilot_async.wire import Envelope, Send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from smspilot_async._clock import Clock, Timer
     from smspilot_async._rate import RateLimit
@@ -205,6 +205,7 @@ class Delivery:
         spare: It may not use the connections that are kept for sends.
         has_slot: A place for its first request was taken already.
         rate: A limit of its own, besides the client's.
+        before: Awaited before the first request; if it raises, nothing is sent.
         when_settled: Called once, when every message is settled, before anybody else gets its connection.
     """
 
@@ -218,6 +219,7 @@ class Delivery:
         spare: bool = False,
         has_slot: bool = False,
         rate: RateLimit | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
         when_settled: Callable[[Delivery], None] | None = None,
     ) -> None:
         self.tickets = tickets
@@ -233,6 +235,8 @@ class Delivery:
         self._spare = spare
         self._has_slot = has_slot
         self._rate = rate
+        self.declined: Exception | None = None
+        self._before = before
         self._when_settled = when_settled
         self._groups = deque([_Group(tickets)])
         self._progress: Progress | None = None
@@ -317,8 +321,24 @@ class Delivery:
             self._take_error(command, group, envelope)
         elif envelope.is_too_large and len(group.tickets) > 1:
             self._put_first(_halves(group, tried_before=group.tried_before, has_turn=True))
-        else:
+        elif await self._declare() and self._has_wanted(group) and len(group.tickets) == command.size:
             await self._exchange(command, group, envelope)
+        else:  # something was taken back while the intent was written down, or it could not be
+            self._release()
+            group.has_turn = True
+            self._put_first([group])
+
+    async def _declare(self) -> bool:
+        """Let whoever keeps a journal write down, once, before the first byte, that this packet is about to leave."""
+        before, self._before = self._before, None
+        if before is None:
+            return True
+        try:
+            await before()
+        except Exception as error:  # noqa: BLE001 - the application's own, raised to it
+            self.declined = error
+            self.withdraw()
+        return self.declined is None
 
     async def _exchange(self, command: Send, group: _Group, envelope: Envelope) -> None:
         self._on_the_wire, self._progress = group.tickets, Progress()

@@ -183,10 +183,13 @@ class Served:
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listening = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as failure:
         reason = str(failure.strerror).partition(" (while")[0]
         raise OSError(failure.errno, f"the emulator cannot listen at {host}:{port} ({reason})") from None
+    # A socket handed to asyncio keeps Nagle's algorithm, which costs 40 ms a request on a kept-alive connection.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _url(host: str, port: int) -> str:
