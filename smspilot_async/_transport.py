@@ -2,8 +2,8 @@
 
 A request ends as a :class:`Reply` or a :class:`Failure`, never as an exception, so that no httpx object, and with it no
 request body, hangs on to an error. Measured reasons for its shape: httpx's pool slows down quadratically with its
-size, so connections are spread over several small pools behind a limiter of our own; a keep-alive connection that the
-server has given up swallows a request, so none is used after four idle seconds.
+size, so each connection has a pool of its own, behind a limiter of ours; a keep-alive connection that the server has
+given up swallows a request, so none is used after four idle seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import gc
 import warnings
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -26,12 +26,11 @@ from smspilot_async.errors import Reason
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterable
 
     from smspilot_async._clock import Clock
     from smspilot_async.wire import Envelope
 
-_POOL_SIZE: Final = 10
 _LONGEST_IDLE: Final = 4.0
 _HEADERS: Final = {
     "User-Agent": f"smspilot-async/{__version__}",
@@ -107,22 +106,12 @@ class Progress:
                 await self._socket.aclose()
 
 
-class _Lane:
-    """One pool of a few connections."""
-
-    __slots__ = ("free", "transport")
-
-    def __init__(self, transport: httpx.AsyncBaseTransport, size: int) -> None:
-        self.transport = transport
-        self.free = size
-
-
 class Transport:
     """Connections to the gateway, for the event loop it was made in.
 
     Args:
         url: The endpoint, for its scheme and host.
-        max_connections: Over all pools.
+        max_connections: To the gateway, at most.
         timeout: Seconds for one exchange, connecting included.
         proxy: A proxy's URL; without it the environment decides (``HTTPS_PROXY``, ``NO_PROXY``).
         ssl_context: For TLS; without it the system's and certifi's roots.
@@ -149,7 +138,7 @@ class Transport:
         self._foreign = foreign
         self._clock = clock
         self._opening = asyncio.Lock()
-        self._lanes: list[_Lane] = []
+        self._free: list[httpx.AsyncBaseTransport] | None = None
         self._end_of_loop: AsyncGenerator[None, None] | None = None
 
     async def exchange(
@@ -169,23 +158,20 @@ class Transport:
             answer_until: How long it may wait for the answer, in the clock's monotonic seconds; the time-out holds
                 besides.
         """
-        if not self._lanes and (failure := await self._open()) is not None:
-            return failure
-        with self._lane() as transport:
+        free = self._free
+        if free is None:
+            opened = await self._open()
+            if isinstance(opened, Failure):
+                return opened
+            free = opened
+        transport = free.pop()
+        try:
             progress.has_connection = True
             until = self._clock.monotonic() + self._timeout
             until = until if answer_until is None else min(until, answer_until)
             return await self._guarded(transport, envelope, largest, progress, until)
-
-    @contextmanager
-    def _lane(self) -> Iterator[httpx.AsyncBaseTransport]:
-        """Take a place in the first pool that has one: so connections stay in use, and warm."""
-        lane = next(lane for lane in self._lanes if lane.free > 0)
-        lane.free -= 1
-        try:
-            yield lane.transport
         finally:
-            lane.free += 1
+            free.append(transport)  # to be the next one that is used: so few connections stay in use, and warm
 
     async def _guarded(
         self,
@@ -224,34 +210,35 @@ class Transport:
 
     # --- opening and closing ---------------------------------------------------------------------
 
-    async def _open(self) -> Failure | None:
+    async def _open(self) -> list[httpx.AsyncBaseTransport] | Failure:
         async with self._opening:
-            if self._lanes:
-                return None
+            if self._free is not None:
+                return self._free
             if self._foreign is not None:
-                self._lanes = [_Lane(self._foreign, self._max_connections)]
-                return None
+                self._free = [self._foreign] * self._max_connections
+                return self._free
             try:
-                self._lanes = await self._pools()
+                pools = await self._pools()
             except (OSError, ValueError, ImportError) as error:
                 detail = f"the connection can not be set up: {_in_words(error, with_text=True)}"
                 return Failure(Reason.DISCONNECTED, detail, nothing_left=True)
-            self._end_of_loop = _close_with_the_loop(self._lanes)
+            self._free = pools
+            self._end_of_loop = _close_with_the_loop(tuple(pools))
             await anext(self._end_of_loop)
-            return None
+            return self._free
 
-    async def _pools(self) -> list[_Lane]:
+    async def _pools(self) -> list[httpx.AsyncBaseTransport]:
         proxy = self._proxy or _proxy_from_environment(self._url)
         check_proxy(proxy)
         context = self._ssl_context or await _default_context(self._url, proxy)
-        return [_Lane(_pool(size, context, proxy), size) for size in _spread_over_pools(self._max_connections)]
+        return [_pool_of_one(context, proxy) for _ in range(self._max_connections)]
 
     async def aclose(self) -> None:
         """Close all connections. The next request opens new ones."""
         if self._end_of_loop is not None:
             await self._end_of_loop.aclose()
             self._end_of_loop = None
-        self._lanes = []
+        self._free = None
 
     def abandon(self) -> None:
         """Let go of connections whose event loop has died without a chance to close them, quietly."""
@@ -259,27 +246,22 @@ class Transport:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
-            self._lanes.clear()
+            self._free = None
             self._end_of_loop = None
             gc.collect()  # a dead loop's sockets stand in cycles; here, and not later, nobody is warned of them
 
 
-async def _close_with_the_loop(lanes: list[_Lane]) -> AsyncGenerator[None, None]:
+async def _close_with_the_loop(pools: Iterable[httpx.AsyncBaseTransport]) -> AsyncGenerator[None, None]:
     """Close the pools when this generator is closed; a loop that ends closes its generators itself."""
     try:
         yield
     finally:
-        for lane in lanes:
-            await lane.transport.aclose()
+        for pool in pools:
+            await pool.aclose()
 
 
-def _spread_over_pools(connections: int) -> list[int]:
-    full, rest = divmod(connections, _POOL_SIZE)
-    return [_POOL_SIZE] * full + ([rest] if rest else [])
-
-
-def _pool(size: int, context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPTransport:
-    limits = httpx.Limits(max_connections=size, max_keepalive_connections=size, keepalive_expiry=_LONGEST_IDLE)
+def _pool_of_one(context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPTransport:
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_LONGEST_IDLE)
     through = None
     if proxy is not None:
         through = httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None)
