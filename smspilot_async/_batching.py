@@ -97,9 +97,7 @@ class Batcher:
 
     def _take_slot(self) -> bool:
         self._waits_for_slot = False
-        if not self._is_due():
-            return False
-        self._start_packet()
+        self._start_packet()  # it was due when it began to wait, and nothing has left since
         self._pump_soon()
         return True
 

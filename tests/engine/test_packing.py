@@ -12,6 +12,7 @@ from outcomes import failure_of
 from watched import assert_true, message
 
 from smspilot_async import (
+    Client,
     ConnectionFailed,
     DuplicateMessage,
     GatewayBusy,
@@ -32,7 +33,7 @@ from smspilot_async.emulator import _gateway as emulated
 if TYPE_CHECKING:
     from watched import Gateway
 
-    from smspilot_async import Client, SendResult
+    from smspilot_async import SendResult
 
 
 def start(client: Client, *texts: str, **options: Any) -> list[asyncio.Task[SentMessage]]:
@@ -900,3 +901,85 @@ async def test_results_for_those_who_handle_no_exceptions(gateway: Gateway) -> N
     assert by_text["t1"].sent is not None
     assert isinstance(by_text["t2"], Unknown)
     assert_true(gateway.listener.results, gateway.emulator)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_packet_in_pieces_tells_of_each_piece(gateway: Gateway, *, late: bool) -> None:
+    messages = [message(f"{number} " + "ы" * 60) for number in range(10)]
+    with pytest.warns(UserWarning, match="query"):
+        client = gateway.client(request_style="query", max_connections=1)
+    async with client:
+        call = asyncio.ensure_future(client.send_packet(messages, deadline=5))
+        while not gateway.accepted:
+            await asyncio.sleep(0)
+        if late:
+            gateway.hold()
+            await idle()
+            await gateway.clock.advance(6)
+        else:
+            gateway.emulator.fail_next("send", Fault.SERVER_ERROR)
+        packet = await call
+        await gateway.let_go()
+        await client.flush()
+
+    first = len(gateway.packets[0])
+    assert 0 < first < 10
+    assert [entry.accepted for entry in packet.messages][:first] == [True] * first
+    lost = packet.messages[first].failure
+    assert isinstance(lost, OutcomeUnknown)
+    assert lost.reason is (Reason.DEADLINE if late else Reason.HTTP_STATUS)
+    assert_true(gateway.listener.results, gateway.emulator)
+    assert len(gateway.heard()) == 10
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+async def test_a_cancelled_packet_is_taken_back_or_goes_on_alone(gateway: Gateway, *, has_left: bool) -> None:
+    gateway.hold()
+    async with gateway.client(max_connections=1) as client:
+        first = start(client, "first")
+        await idle()
+        if has_left:
+            await gateway.let_go()
+            gateway.hold()
+        call = asyncio.ensure_future(client.send_packet(map(message, numbered(2))))
+        await idle()
+        call.cancel()
+        await gateway.let_go()
+        await client.flush()
+        await asyncio.wait([call, *first])
+        assert call.cancelled()
+
+    assert gateway.accepted == ["first", *(numbered(2) if has_left else [])]
+    assert gateway.heard() == {"first": "Accepted", **dict.fromkeys(numbered(2), "Accepted" if has_left else "NotSent")}
+
+
+async def test_without_a_key_nothing_is_sent(gateway: Gateway) -> None:
+    def no_key() -> str:
+        raise LookupError("the vault is closed")
+
+    client = Client(no_key, url=gateway.emulator.url, transport=gateway.transport, hooks=[gateway.listener])
+    async with client:
+        calls = start(client, *numbered(2))
+        await gateway.clock.advance(60)
+        errors = await errors_of(calls)
+        assert client._session().slots.take()
+
+    assert [type(error) for error in errors] == [ConnectionFailed] * 2
+    assert gateway.heard() == dict.fromkeys(numbered(2), "NotSent")
+
+
+async def test_closing_in_time_after_a_deadline_in_the_queue(gateway: Gateway) -> None:
+    gateway.hold()
+    client = gateway.client(max_connections=1)
+    calls = start(client, "first")
+    await idle()
+    calls += start(client, "t0", deadline=1) + start(client, "t1", deadline=100)
+    await gateway.clock.advance(2)
+    assert calls[1].done()
+    closing = asyncio.ensure_future(client.aclose(timeout=1))
+    await gateway.clock.advance(2)
+    await closing
+    await errors_of(calls)
+    await idle()
+
+    assert gateway.heard() == {"first": "Unknown", "t0": "NotSent", "t1": "NotSent"}
