@@ -22,6 +22,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/*.py
+	for folder in tests/*/; do $(BIN)/mypy $$folder || exit 1; done
 	$(BIN)/pyright
 
 format: $(VENV)/.dev
