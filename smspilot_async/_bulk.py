@@ -305,29 +305,30 @@ class BulkRun(Generic[Item]):
 
     def _account_for(self, delivery: Delivery) -> None:
         items = self._under_way.pop(delivery)
-        for item, ticket in zip(items, delivery.tickets, strict=True):
-            self._report(result_of(item, ticket.outcome))
+        outcomes = [ticket.outcome for ticket in delivery.tickets]
+        self._report(*map(result_of, items, outcomes))
         if delivery.packet is not None and delivery.packet.balance is not None:
             self.stats.balance = delivery.packet.balance
         if self._room is not None and self._may_read():
             _wake(self._room)
         self._news.set()
 
-    def _report(self, result: SendResult[Item]) -> None:
+    def _report(self, *results: SendResult[Item]) -> None:
         stats = self.stats
         stats.seconds = self._clock.monotonic() - self._started
-        match result:
-            case Accepted(sent=sent):
-                stats.accepted += 1
-                stats.parts += sent.parts or 0
-                stats.cost += sent.price or 0
-            case Refused():
-                stats.refused += 1
-            case Unknown():
-                stats.unknown += 1
-            case NotSent():
-                stats.not_sent += 1
-        self._results.append(result)
+        for result in results:
+            match result:
+                case Accepted(sent=sent):
+                    stats.accepted += 1
+                    stats.parts += sent.parts or 0
+                    stats.cost += sent.price or 0
+                case Refused():
+                    stats.refused += 1
+                case Unknown():
+                    stats.unknown += 1
+                case NotSent():
+                    stats.not_sent += 1
+        self._results.extend(results)
 
     def _judge(self, delivery: Delivery) -> None:
         """Pull the brake: for the account's sake at once, for want of answers after some packets in a row."""

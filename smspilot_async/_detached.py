@@ -116,7 +116,8 @@ class Ticket:
     def settle(self, outcome: SentMessage | SmsPilotError) -> None:
         """Say what became of it."""
         self.outcome = outcome
-        self.tell(outcome)
+        if self.waiter is not None:
+            self.tell(outcome)
 
     def tell(self, outcome: SentMessage | SmsPilotError) -> None:
         """Answer its caller, which may be before it is settled."""
