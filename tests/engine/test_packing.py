@@ -905,31 +905,30 @@ async def test_results_for_those_who_handle_no_exceptions(gateway: Gateway) -> N
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_packet_in_pieces_tells_of_each_piece(gateway: Gateway, *, late: bool) -> None:
-    messages = [message(f"{number} " + "ы" * 60) for number in range(10)]
+    messages = [message(f"{number} " + "ы" * 60) for number in range(20)]
     with pytest.warns(UserWarning, match="query"):
         client = gateway.client(request_style="query", max_connections=1)
+
+    def fail_the_next(_: object) -> None:
+        stop()
+        gateway.emulator.fail_next("send", Fault.SLOW if late else Fault.SERVER_ERROR)
+
+    stop = gateway.emulator.subscribe(fail_the_next)
     async with client:
         call = asyncio.ensure_future(client.send_packet(messages, deadline=5))
-        while not gateway.accepted:
-            await asyncio.sleep(0)
-        if late:
-            gateway.hold()
-            await idle()
-            await gateway.clock.advance(6)
-        else:
-            gateway.emulator.fail_next("send", Fault.SERVER_ERROR)
+        await gateway.clock.advance(6)
         packet = await call
-        await gateway.let_go()
+        gateway.emulator.release()
         await client.flush()
 
     first = len(gateway.packets[0])
-    assert 0 < first < 10
+    assert 0 < first < 20
     assert [entry.accepted for entry in packet.messages][:first] == [True] * first
     lost = packet.messages[first].failure
     assert isinstance(lost, OutcomeUnknown)
     assert lost.reason is (Reason.DEADLINE if late else Reason.HTTP_STATUS)
     assert_true(gateway.listener.results, gateway.emulator)
-    assert len(gateway.heard()) == 10
+    assert len(gateway.heard()) == 20
 
 
 @pytest.mark.parametrize("has_left", [False, True])
