@@ -344,11 +344,11 @@ class AccountInfo:
     extra: Mapping[str, Any] = _extra()
 
 
-Item = TypeVar("Item")
+Item_co = TypeVar("Item_co", covariant=True)
 
 
 @attrs.frozen
-class Accepted(Generic[Item]):
+class Accepted(Generic[Item_co]):
     """The gateway took the message.
 
     Attributes:
@@ -356,12 +356,12 @@ class Accepted(Generic[Item]):
         sent: The gateway's answer.
     """
 
-    item: Item = attrs.field(repr=False)
+    item: Item_co = attrs.field(repr=False)
     sent: SentMessage
 
 
 @attrs.frozen
-class Refused(Generic[Item]):
+class Refused(Generic[Item_co]):
     """The message was refused, by the gateway or, being invalid, before it left; it was not sent.
 
     Attributes:
@@ -370,13 +370,13 @@ class Refused(Generic[Item]):
         sent: The gateway's answer about it, where there is one.
     """
 
-    item: Item = attrs.field(repr=False)
+    item: Item_co = attrs.field(repr=False)
     error: SmsPilotError
     sent: SentMessage | None = None
 
 
 @attrs.frozen
-class Unknown(Generic[Item]):
+class Unknown(Generic[Item_co]):
     """The message left, and nobody can know whether the gateway took it: never send it again unasked.
 
     Attributes:
@@ -385,13 +385,13 @@ class Unknown(Generic[Item]):
         sent: The gateway's answer about it, where there is one.
     """
 
-    item: Item = attrs.field(repr=False)
+    item: Item_co = attrs.field(repr=False)
     error: OutcomeUnknown
     sent: SentMessage | None = None
 
 
 @attrs.frozen
-class NotSent(Generic[Item]):
+class NotSent(Generic[Item_co]):
     """The message did not leave: sending it again can not send it twice.
 
     Attributes:
@@ -399,9 +399,9 @@ class NotSent(Generic[Item]):
         error: Why, where something went wrong.
     """
 
-    item: Item = attrs.field(repr=False)
+    item: Item_co = attrs.field(repr=False)
     error: SmsPilotError | None = None
 
 
-SendResult: TypeAlias = Accepted[Item] | Refused[Item] | Unknown[Item] | NotSent[Item]
+SendResult: TypeAlias = Accepted[Item_co] | Refused[Item_co] | Unknown[Item_co] | NotSent[Item_co]
 """What became of one message; the four of them are all there is."""
