@@ -534,15 +534,11 @@ class InboundListener:
             return
         await self._cursor.acquire()
         self._is_open = True
-        try:
-            state = await self._cursor.load()
-            if state is not None:
-                self._adopt(state)
-            if self._since is not None:
-                await self._save(self._since)
-        except BaseException:
-            self._release()
-            raise
+        state = await self._cursor.load()
+        if state is not None:
+            self._adopt(state)
+        if self._since is not None:
+            await self._save(self._since)
 
     def _adopt(self, state: CursorState) -> None:
         """Go on from a state, unless it is our own: then what was carried and not handed over is still good."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
@@ -37,13 +38,14 @@ class Wire(httpx.AsyncBaseTransport):
         self.answers: list[list[dict[str, Any]]] = []
         self.has_date = True
         self._inner = emulator.transport
+        self._now = emulator.clock.now
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         document = json.loads(request.content)
         self.log.append(_asked(document))
         if "inbound" in document and self.answers:
             body = json.dumps({"inbound": self.answers.pop(0)}).encode()
-            return httpx.Response(200, content=body, headers={"Date": "Tue, 15 Jan 2030 15:00:20 GMT"})
+            return httpx.Response(200, content=body, headers={"Date": format_datetime(self._now(), usegmt=True)})
         response = await self._inner.handle_async_request(request)
         if not self.has_date:
             del response.headers["Date"]

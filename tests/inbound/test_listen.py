@@ -259,15 +259,27 @@ async def test_it_forgets_ids_that_no_sweep_can_bring_again(room: Room, cursor: 
     assert 20 * 5 < most <= (20 + 10 + 2) * 5
 
 
+async def test_an_id_is_remembered_for_a_minute_longer_than_its_time_tells(room: Room, cursor: DurableCursor) -> None:
+    """`created` has minutes only: what it shows may be that much too early."""
+    cursor.state = CursorState(START, {1: START})
+    for seconds, remembered in ((60, {1}), (61, set())):
+        room.emulator.clock.set(START + OVERLAP + timedelta(seconds=seconds))
+        async with room.client.listen(cursor=cursor) as inbox:
+            assert await room.rest(inbox) == []
+        assert set(cursor.state.handed_over) == remembered
+
+
 async def test_ids_are_remembered_as_long_as_a_message_from_the_future_may_come_again(
     room: Room, cursor: DurableCursor
 ) -> None:
     ahead = row(1, "from a clock that is ahead", "2030-01-15 20:00")
-    room.wire.answers = [[ahead]] + [[]] * 19 + [[ahead], []]
-    async with room.client.listen(every=120, cursor=cursor) as inbox:
-        assert await room.rest(inbox) == ["from a clock that is ahead"]
-        for _ in range(20):
-            assert await room.after(120, inbox) == []
+    got = []
+    for _ in range(4):
+        room.wire.answers = [[ahead], []]
+        async with room.client.listen(cursor=cursor) as inbox:
+            got += await room.rest(inbox)
+        room.emulator.clock.advance(minutes=30)
+    assert got == ["from a clock that is ahead"]
 
 
 # --- older than any sweep ------------------------------------------------------------------------
@@ -309,6 +321,25 @@ async def test_a_deep_sweep_repeats_nothing_that_is_forgotten_and_drops_nothing_
     async with room.client.listen(cursor=cursor) as inbox:
         assert await room.rest(inbox) == ["waited for", "unread, late", "in the overlap", "without a time"]
     assert room.wire.asked() == [long_ago, "new"]
+
+
+async def test_what_was_waited_for_is_not_swept_for_again(room: Room, cursor: DurableCursor) -> None:
+    room.sms("old")
+    room.emulator.clock.advance(days=1)
+    async with room.client.listen(cursor=cursor) as inbox:
+        assert await room.rest(inbox) == ["old"]
+        room.emulator.fail_next("inbound", Fault.SERVER_ERROR)
+        await room.after(30, inbox)
+        room.wire.asked()
+        await room.after(30, inbox)
+    assert room.wire.asked() == [START + timedelta(days=1) - OVERLAP, "new"]
+
+
+async def test_what_the_gateway_has_no_more_is_not_waited_for(room: Room, cursor: DurableCursor) -> None:
+    cursor.state = CursorState(START, {}, {7: START - timedelta(days=50)})
+    async with room.client.listen(cursor=cursor) as inbox:
+        assert await room.rest(inbox) == []
+    assert cursor.state == CursorState(START)
 
 
 async def test_an_ordinary_sweep_trusts_the_gateways_choice_of_times(room: Room) -> None:

@@ -17,6 +17,7 @@ from smspilot_async import (
     AccountBlocked,
     AuthenticationError,
     ClientClosed,
+    CursorError,
     CursorInUse,
     CursorState,
     InboundListener,
@@ -265,6 +266,39 @@ async def test_a_wait_that_runs_out_takes_nothing_away(room: Room, cursor: Durab
         assert await room.rest(inbox) == []
 
 
+async def test_after_a_cancelled_wait_it_goes_on_where_it_was(room: Room, cursor: DurableCursor) -> None:
+    """Its cursor was free meanwhile, but nobody took it: there is nothing to sweep for, and nothing to ask again."""
+    room.sms("one", "two")
+    inbox = room.client.listen(cursor=cursor)
+    assert await room.next(inbox) == ["one"]
+    assert await room.next(inbox, turns=1) == []
+    assert not cursor.is_taken
+    room.wire.asked()
+    assert await room.next(inbox) == ["two"]
+    assert room.wire.asked() == []
+    assert await room.rest(inbox) == []
+    room.wire.asked()
+    await room.after(30, inbox)
+    assert room.wire.asked() == ["new"]
+
+
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(days=1)])
+async def test_after_a_cancelled_wait_another_listener_may_have_come_further(
+    room: Room, cursor: DurableCursor, age: timedelta
+) -> None:
+    room.sms("one", "two", "three")
+    room.emulator.clock.set(START + age)
+    inbox = room.client.listen(cursor=cursor)
+    assert await room.next(inbox) == ["one"]
+    assert await room.next(inbox, turns=1) == []
+    room.emulator.clock.advance(minutes=5)
+    async with room.client.listen(cursor=cursor) as another:
+        assert await room.rest(another) == ["one", "two", "three"]
+    room.wire.asked()
+    assert await room.after(30, inbox) == []
+    assert room.wire.asked() == [START + age - timedelta(minutes=5), "new"]
+
+
 async def test_a_wait_cancelled_on_the_wire_is_mended_and_polls_no_faster(room: Room, cursor: DurableCursor) -> None:
     inbox = room.client.listen(cursor=cursor)
     await room.rest(inbox)
@@ -326,3 +360,48 @@ async def test_a_cancellation_while_old_messages_go_on_record_loses_none(room: R
     await settled(task)
     assert await room.rest(inbox) == []
     assert await room.after(30, inbox) == ["old", "older"]
+
+
+class Stubborn(DurableCursor):
+    """A cursor that finishes what it writes, whoever cancels, as one in a file does."""
+
+    async def mark(self, id: int, until: datetime) -> None:  # noqa: A002
+        self.log.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            await super().mark(id, until)
+
+    def release(self) -> None:
+        self.log.append("released")
+        super().release()
+
+
+async def test_aclose_does_not_release_a_cursor_that_is_being_written(room: Room) -> None:
+    cursor = Stubborn()
+    room.sms("one")
+    inbox = room.client.listen(cursor=cursor)
+    await anext(inbox)
+    task = asyncio.ensure_future(consume(inbox, []))
+    await idle()
+    await inbox.aclose()
+    await task
+    assert cursor.log[-3:] == ["begun", "mark 1", "released"]
+
+
+async def test_aclose_hides_no_failure_of_the_cursor(room: Room) -> None:
+    class Full(Stubborn):
+        async def mark(self, id: int, until: datetime) -> None:  # noqa: A002
+            with contextlib.suppress(asyncio.CancelledError):
+                await super().mark(id, until)
+            raise CursorError("the disk is full")
+
+    room.sms("one")
+    inbox = room.client.listen(cursor=Full())
+    await anext(inbox)
+    task = asyncio.ensure_future(consume(inbox, []))
+    await idle()
+    await inbox.aclose()
+    with pytest.raises(CursorError):
+        await task
