@@ -6,7 +6,8 @@
 - sms-pilot-py, the other package for this gateway, sending packets of the same size. It is synchronous: one packet at a
   time. Its address is a class attribute, so a subclass points it at the server here.
 
-A server that answers at once shows what the clients themselves cost, one that takes 50 to 200 ms what a gateway is like.
+A server that answers at once shows what the clients themselves cost, one that takes 50 to 200 ms is more like a real
+gateway.
 """
 
 from __future__ import annotations
