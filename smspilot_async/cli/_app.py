@@ -240,6 +240,7 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 @click.option("--keep-duplicates", is_flag=True, help="Also send rows that repeat an earlier phone and text.")
 @click.option("--max-cost", type=_roubles_type, metavar="RUB", help="Send nothing if it costs more.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and send nothing.")
+@click.option("--resume", is_flag=True, help="Go on with a run that did not end: the same FILE and options.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @_test
 @_as_json
@@ -255,6 +256,11 @@ def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
     the exit code is 1 if there are bad rows. With --json: JSON lines, an object per event (plan, result, bill).
 
     Ctrl-C waits for the answer to what is on the wire, and reports; a second one does not wait.
+
+    Before a packet leaves, its line numbers are written to RESULTS.journal (no phones, no texts), and safe on the disk.
+    After a kill, a full disk or Ctrl-C, the same command with --resume sends what was not sent, lists as unknown what
+    may have been sent, never sends that again, and completes the results. The journal is removed at an end with
+    nothing unknown and nothing left to send, and kept otherwise.
     """
     order = _bulk.Order(as_json=as_json, **options)
     _exit(_bulk.bulk(order, connection.client()))

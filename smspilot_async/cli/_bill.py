@@ -82,7 +82,7 @@ class Bill:
             "cost": self.cost,
             "unpriced": self.unpriced,
             "balance": self.balance,
-            "unknown_lines": self.unknown,
+            "unknown_lines": sorted(self.unknown),
         }
 
     def show(self) -> None:
@@ -110,7 +110,7 @@ class Bill:
         """Print why messages were refused or left out, with their lines, for a person."""
         rows = [
             (f"{len(lines):,}", name.replace("_", " "), reason, lines_as_ranges(sorted(lines), most=4))
-            for (name, reason), lines in sorted(self.reasons.items(), key=lambda item: -len(item[1]))
+            for (name, reason), lines in sorted(self.reasons.items(), key=lambda item: (-len(item[1]), item[0]))
         ]
         if rows:
             print_line()

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import json
+import os
 from datetime import tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from smspilot_async.cli._bill import Bill
 from smspilot_async.cli._interrupts import Interrupts
+from smspilot_async.cli._journal import Journal
 from smspilot_async.cli._output import (
     count,
     money,
@@ -32,15 +36,16 @@ from smspilot_async.cli._plan import Plan
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
 from smspilot_async.cli._recipients import Composer, Recipient
 from smspilot_async.cli._results import Outcome, Results, check_free
-from smspilot_async.cli._sending import PacketEngine
+from smspilot_async.cli._sending import BulkEngine
 from smspilot_async.cli._source import STDIN, UTF8, Source
 from smspilot_async.errors import ConnectionFailed, SmsPilotError
 from smspilot_async.models import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from smspilot_async import Client
+    from smspilot_async.cli._results import OutcomeName
     from smspilot_async.cli._sending import Engine
 
 _PATIENCE: Final = 5.0  # seconds for the balance, which is an extra
@@ -59,6 +64,7 @@ class Order:
     keep_duplicates: bool = False
     max_cost: Decimal | None = None
     dry_run: bool = False
+    resume: bool = False
     yes: bool = False
     test: bool = False
     as_json: bool = False
@@ -71,6 +77,11 @@ class Order:
         if self.path == STDIN:
             raise Problem("a list from stdin needs --results FILE for what becomes of it.")
         return f"{self.path}.results.csv"
+
+    @property
+    def journal_path(self) -> str:
+        """Where the journal is."""
+        return f"{self.results_path}.journal"
 
 
 @attrs.frozen
@@ -96,6 +107,26 @@ class RecipientList:
     def __iter__(self) -> Iterator[Recipient]:
         return self.composer.recipients(self.source)
 
+    def fingerprint(self, order: Order) -> str:
+        """Tell this list, and the options that decide what is sent, from all others."""
+        # A test run sends nothing, so a real one can not go on with it.
+        is_test = (order.test, os.environ.get("SMSPILOT_TEST", ""))
+        options = (order.encoding, order.template, str(order.zone), order.sender, order.keep_duplicates, is_test)
+        return hashlib.sha256(json.dumps([self.source.digest, *options]).encode()).hexdigest()
+
+
+@attrs.frozen
+class _Remaining:
+    """The rows of a list that no earlier run has sent, or may have sent."""
+
+    recipients: RecipientList
+    journal: Journal | None
+
+    def __iter__(self) -> Iterator[Recipient]:
+        for row in self.recipients:
+            if self.journal is None or self.journal.outcome_of(row) is None:
+                yield row
+
 
 def bulk(order: Order, client: Client) -> int:
     """Send a list; answer the exit code.
@@ -105,25 +136,62 @@ def bulk(order: Order, client: Client) -> int:
         SmsPilotError: The gateway could not be asked for the price; nothing was sent.
     """
     recipients = RecipientList.open(order)
-    if not order.dry_run:
-        check_free(order.results_path)
-    plan = Plan(keep_duplicates=order.keep_duplicates)
-    try:
-        # The question blocks: it is asked between two loops, so that Ctrl-C works there as everywhere.
-        _price(plan, client, recipients, as_json=order.as_json)
-        _show_plan(plan, order, recipients)
-        if order.dry_run:
+    with contextlib.ExitStack() as held:
+        journal = None
+        if order.resume:
+            journal = held.enter_context(Journal.resume(order.journal_path, recipients.fingerprint(order)))
+        elif not order.dry_run:
+            check_free(order.results_path)
+            _check_no_journal(order.journal_path)
+        plan = Plan(keep_duplicates=order.keep_duplicates, settled=0 if journal is None else journal.settled)
+        if not _is_wanted(plan, order, client, recipients, journal):
             return Exit.REFUSED if plan.faults else Exit.FINE
-        _decide(plan, order)
-    except (KeyboardInterrupt, click.Abort):
-        raise Problem("interrupted: nothing was sent.", Exit.INTERRUPTED) from None
-    with Results.create(order.results_path) as results:
-        run = Run(order, PacketEngine(client, test=order.test), results)
-        asyncio.run(run.send(client, recipients, total=plan.messages))
+        if journal is None:
+            journal = held.enter_context(Journal.create(order.journal_path, recipients.fingerprint(order)))
+            results = _first_results(order, plan, journal)
+        else:
+            results = Results.rewrite(order.results_path)
+        with results:
+            run = Run(order, BulkEngine(client, intend=journal.intend, test=order.test), results, journal)
+            asyncio.run(run.send(client, recipients, total=plan.messages))
+        if run.is_complete:
+            journal.remove()
     return run.finish()
 
 
-def _price(plan: Plan, client: Client, recipients: RecipientList, *, as_json: bool) -> None:
+def _check_no_journal(path: str) -> None:
+    if os.path.lexists(path):
+        raise Problem(
+            f"{path} is there already: a run that was sending this list did not end. Nothing was sent. "
+            "--resume goes on with it; to send the list from the start, name another file with --results."
+        )
+
+
+def _first_results(order: Order, plan: Plan, journal: Journal) -> Results:
+    try:
+        if not order.keep_duplicates:
+            journal.leave_out(plan.duplicates)
+        return Results.create(order.results_path)
+    except Problem:
+        journal.remove()
+        raise
+
+
+def _is_wanted(plan: Plan, order: Order, client: Client, recipients: RecipientList, journal: Journal | None) -> bool:
+    """Make the plan, show it, and ask; ``False`` where that was all."""
+    try:
+        # The question blocks: it is asked between two loops, so that Ctrl-C works there as everywhere.
+        _price(plan, client, _Remaining(recipients, journal), as_json=order.as_json)
+        _show_plan(plan, order, recipients)
+        if order.dry_run:
+            return False
+        _decide(plan, order)
+    except (KeyboardInterrupt, click.Abort):
+        raise Problem("interrupted: nothing was sent.", Exit.INTERRUPTED) from None
+    return True
+
+
+def _price(plan: Plan, client: Client, recipients: _Remaining, *, as_json: bool) -> None:
     try:
         asyncio.run(_ask_price(plan, client, recipients))
     except SmsPilotError as error:
@@ -135,7 +203,7 @@ def _price(plan: Plan, client: Client, recipients: RecipientList, *, as_json: bo
     raise Problem(explain(failure), exit_code(failure))
 
 
-async def _ask_price(plan: Plan, client: Client, recipients: RecipientList) -> None:
+async def _ask_price(plan: Plan, client: Client, recipients: _Remaining) -> None:
     async with client:
         await plan.price_by(client, recipients)
 
@@ -182,13 +250,17 @@ class Run:
         order: What the user asked for.
         engine: Who sends.
         results: Where it is written down; ``None`` for a run that nobody will ask about.
+        journal: Where it is written down as it happens; what it knows of an earlier run is not done again.
     """
 
-    def __init__(self, order: Order, engine: Engine, results: Results | None = None) -> None:
+    def __init__(
+        self, order: Order, engine: Engine, results: Results | None = None, journal: Journal | None = None
+    ) -> None:
         self.bill = Bill()
         self._order = order
         self._engine = engine
         self._results = results
+        self._journal = journal
         self._interrupts = Interrupts(engine.stop, engine.quit)
 
     async def send(self, client: Client, recipients: Iterable[Recipient], *, total: int) -> None:
@@ -203,13 +275,15 @@ class Run:
         async for results in self._engine.results(self._sendable(recipients)):
             for result in results:
                 self._settle(result.item, Outcome.of(result))
-            self._save()
+            await self._save()
             progress.update(bar, advance=len(results), description=self._standing())
-        self._save()
+        await self._save()
 
     def _sendable(self, recipients: Iterable[Recipient]) -> Iterator[Recipient]:
         for row in recipients:
-            if row.error is not None:
+            if self._journal is not None and (before := self._journal.outcome_of(row)) is not None:
+                self._settle(row, before)
+            elif row.error is not None:
                 self._settle(row, Outcome.of(Refused(row, row.error)))
             elif row.duplicate_of is not None and not self._order.keep_duplicates:
                 self._settle(row, Outcome.duplicate(row))
@@ -222,23 +296,37 @@ class Run:
             print_json({"event": "result", **attrs.asdict(outcome)})
         if self._results is not None:
             self._results.settle(row.position, outcome)
+        if self._journal is not None:
+            self._journal.settle(outcome)
 
-    def _save(self) -> None:
-        if self._results is None:
-            return
-        self._results.flush()
-        if self._results.failure is not None:
+    async def _save(self) -> None:
+        if self._journal is not None:
+            await self._journal.flush()
+        if self._results is not None:
+            self._results.flush()
+        if self._failed_files:
             self._engine.stop()
+
+    @property
+    def _failed_files(self) -> Sequence[Results | Journal]:
+        return [file for file in (self._results, self._journal) if file is not None and file.failure is not None]
 
     def _standing(self) -> str:
         counts = self.bill.counts
-        return f"{counts['accepted']:,} accepted, {counts['refused']:,} refused, {counts['unknown']:,} unknown"
+        names: tuple[OutcomeName, ...] = ("accepted", "refused", "unknown", "not_sent")
+        words = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
+        return f"{words}\n{self._engine.rate:,.0f} messages/s, {money(self.bill.cost)}"
 
     async def _ask_balance(self, client: Client) -> None:
         if isinstance(self._engine.stopped_by, ConnectionFailed):
             return  # nobody there to ask
         with contextlib.suppress(SmsPilotError):
             self.bill.balance = await client.balance(deadline=_PATIENCE)
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing is left to go on with, and nothing is unknown."""
+        return not (self.bill.unknown or self.bill.cut_short or self._failed_files)
 
     def finish(self) -> int:
         """Show the bill, say what a person must know beyond it, and answer the exit code."""
@@ -257,6 +345,7 @@ class Run:
             "event": "bill",
             **self.bill.as_json(),
             "results": self._results and self._results.path,
+            "journal": None if self._journal is None or self.is_complete else self._journal.path,
             "interrupted": self._interrupts.exit_code is not None,
             "stopped_by": stopped_by and error_as_json(stopped_by),
         }
@@ -274,6 +363,8 @@ class Run:
             )
         if self._results is not None:
             yield from self._results_remarks(self._results)
+        if self._journal is not None and not self.is_complete:
+            yield from self._journal_remarks(self._journal)
 
     def _results_remarks(self, results: Results) -> Iterator[str]:
         if results.failure is None:
@@ -283,13 +374,19 @@ class Run:
         yield f"{results.path} could not be written to the end ({why}), so the sending was stopped. Not in it:"
         yield from (to_json(attrs.asdict(each)) for each in results.unwritten if each.outcome != "not_sent")
 
+    def _journal_remarks(self, journal: Journal) -> Iterator[str]:
+        if journal.failure is not None:
+            why = journal.failure.strerror or journal.failure
+            yield f"{journal.path} could not be written ({why}), so the sending was stopped."
+        yield f"journal: {journal.path}; --resume sends what was not sent, and nothing that may have been."
+
     def _exit_code(self) -> int:
         counts, stopped_by = self.bill.counts, self._engine.stopped_by
         if counts["unknown"]:
             return Exit.UNKNOWN
         if self._interrupts.exit_code is not None:
             return self._interrupts.exit_code
-        if self._results is not None and self._results.failure is not None:
+        if self._failed_files:
             return Exit.FAILED
         if stopped_by is not None and (self.bill.cut_short or exit_code(stopped_by) == Exit.FAILED):
             return Exit.FAILED
@@ -300,7 +397,7 @@ def progress_bar() -> Progress:
     """Make a progress bar on stderr; it is silent where nobody watches."""
     console = stderr_console()
     return Progress(
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TextColumn("{task.description}", markup=False),
         TimeRemainingColumn(compact=True),

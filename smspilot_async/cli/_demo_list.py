@@ -17,7 +17,7 @@ from smspilot_async.cli._bulk import Order, RecipientList, Run
 from smspilot_async.cli._output import count, print_line
 from smspilot_async.cli._plan import Plan
 from smspilot_async.cli._send import status_word
-from smspilot_async.cli._sending import PacketEngine
+from smspilot_async.cli._sending import BulkEngine
 from smspilot_async.emulator import Account, Emulator
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def _send(client: Client, recipients: RecipientList, *, as_json: bool) -> 
         plan.show_facts()
         plan.show_samples()
         print_line()
-    run = Run(order, PacketEngine(client))
+    run = Run(order, BulkEngine(client, in_flight=1))  # one at a time, so that the seed decides everything
     await run.send(client, recipients, total=plan.messages)
     return plan, run
 

@@ -51,7 +51,8 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        rows: Rows of the list.
+        rows: Rows of the list, without those that
+        settled: an earlier run has sent, or may have sent.
         sendable: Rows that make a message, repeats among them.
         messages: Messages that would be sent.
         faults: The bad rows.
@@ -67,6 +68,7 @@ class Plan:
 
     keep_duplicates: bool = False
     rows: int = 0
+    settled: int = 0
     messages: int = 0
     faults: list[Fault] = attrs.Factory(list)
     duplicates: list[tuple[int, int]] = attrs.Factory(list)
@@ -136,6 +138,7 @@ class Plan:
         """Write it for a program."""
         return {
             "rows": self.rows,
+            "settled_before": self.settled,
             "messages": self.messages,
             "bad_rows": [attrs.asdict(fault) for fault in self.faults],
             "duplicates": [{"line": line, "of": first} for line, first in self.duplicates],
@@ -159,6 +162,7 @@ class Plan:
         print_facts(
             {
                 "rows": f"{self.rows:,}",
+                "sent before": f"{count(self.settled, 'more row')}, not again" if self.settled else None,
                 "to be sent": f"{count(self.messages, 'message')} in {count(self.parts, 'part')}",
                 "bad rows": f"{len(self.faults):,}" if self.faults else "none",
                 "duplicates": self._duplicates_line(),

@@ -17,8 +17,6 @@ import click
 from smspilot_async.cli._output import one_line
 from smspilot_async.errors import (
     ERROR_CODES,
-    AccountBlocked,
-    AuthenticationError,
     GatewayError,
     InsufficientFunds,
     InvalidMessage,
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = Path(__file__).parent.parent
 
-_ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
 _subject = re.compile(r"\A\w+(?: of (?:message \d+|a packet of \d+ messages))?: ")
 
 
@@ -105,15 +102,6 @@ def reason(error: SmsPilotError) -> str:
             return f"may have been sent ({error.reason})"
         case _:
             return bare(error)
-
-
-def is_of_account(error: SmsPilotError | None) -> bool:
-    """Tell whether no other message would fare better."""
-    match error:
-        case OutcomeUnknown(code=int(code)) if code in ERROR_CODES:
-            return issubclass(ERROR_CODES[code].error, _ACCOUNT_ERRORS)
-        case _:
-            return isinstance(error, _ACCOUNT_ERRORS)
 
 
 def error_as_json(error: SmsPilotError) -> Mapping[str, Any]:

@@ -76,7 +76,12 @@ class Outcome:
     @classmethod
     def duplicate(cls, row: Recipient) -> Outcome:
         """Write down a row that was left out because it repeats another."""
-        return cls(line=row.line, to=row.to, outcome="not_sent", error=f"duplicate of line {row.duplicate_of}")
+        return cls.repeat(row.line, row.duplicate_of, row.to)
+
+    @classmethod
+    def repeat(cls, line: int, first: int | None, to: str = "") -> Outcome:
+        """Write down a line that was left out because it repeats another."""
+        return cls(line=line, to=to, outcome="not_sent", error=f"duplicate of line {first}")
 
     @classmethod
     def _failed(
@@ -100,8 +105,9 @@ class Results:
         unwritten: holds the outcomes that are not in it.
     """
 
-    def __init__(self, path: str, file: TextIO) -> None:
+    def __init__(self, path: str, file: TextIO, *, draft: str | None = None) -> None:
         self.path = path
+        self._draft = draft
         self.failure: OSError | None = None
         self.unwritten: list[Outcome] = []
         self._file = file
@@ -124,13 +130,45 @@ class Results:
             raise _not_creatable(path, wrong) from None
         return results
 
+    @classmethod
+    def rewrite(cls, path: str) -> Results:
+        """Make the file anew beside the one that an earlier run has left; it takes that one's place when it is whole.
+
+        Raises:
+            Problem: It can not be made.
+        """
+        draft = f"{path}.new"
+        try:
+            file = Path(draft).open("w", encoding="utf-8", newline="")  # noqa: SIM115 - closed by __exit__
+            results = cls(path, file, draft=draft)
+            results._write_head()
+        except (OSError, ValueError) as wrong:
+            raise _not_creatable(draft, wrong) from None
+        return results
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         self.flush()
+        try:
+            if self.failure is None:
+                os.fsync(self._file.fileno())
+        except OSError as wrong:
+            self.failure = wrong
         with contextlib.suppress(OSError):  # said already, in `failure`
             self._file.close()
+        if self._draft is not None:
+            self._take_place(Path(self._draft), is_whole=error is None and self.failure is None)
+
+    def _take_place(self, draft: Path, *, is_whole: bool) -> None:
+        try:
+            if is_whole:
+                draft.replace(self.path)
+            else:
+                draft.unlink()
+        except OSError as wrong:
+            self.failure = self.failure or wrong
 
     def settle(self, position: int, outcome: Outcome) -> None:
         """Note what became of a row; it is written after every row before it."""
@@ -161,13 +199,15 @@ class Results:
 def check_free(path: str) -> None:
     """Refuse early what :meth:`Results.create` would refuse, before the user is asked anything.
 
+    The same goes for the journal.
+
     Raises:
         Problem: It is there, or its folder is not, or can not be written to.
     """
     if os.path.lexists(path):
         raise Problem(
-            f"{path} is there already: it may be the results of a run that has sent this list. "
-            "Nothing was sent; name another file with --results."
+            f"{path} is there already: it may be the results of a run that has sent this list. Nothing was sent. "
+            "If that run did not end, --resume goes on with it; else name another file with --results."
         )
     folder = Path(path).parent
     if not folder.is_dir():

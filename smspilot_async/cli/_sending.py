@@ -1,49 +1,47 @@
-"""The engine that sends a list: packets of 100, one after another, and a result for every row.
+"""The engine that sends a list: packets of 100, a few of them in flight, and a result for every row.
 
-The rest of the command knows it only as :class:`Engine`: rows go in, results come out in the same order, and afterwards
-``stopped_by`` says what ended the sending early. Whatever happens to a packet, each of its rows gets a result, and each
-row that was not reached comes out as not sent.
+The rest of the command knows it only as :class:`Engine`: rows go in, results come out as the gateway answers, and
+afterwards ``stopped_by`` says what ended the sending early. Whatever happens to a packet, each of its rows gets a
+result, and each row that was not reached comes out as not sent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from smspilot_async.cli._problems import is_of_account, unexpected
-from smspilot_async.errors import (
-    ConnectionFailed,
-    GatewayError,
-    InvalidMessage,
-    MessageRefused,
-    OutcomeUnknown,
-    Reason,
-    SmsPilotError,
-)
+from smspilot_async.cli._journal import JournalError
+from smspilot_async.errors import SmsPilotError
 from smspilot_async.models import Accepted, NotSent, Refused, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from smspilot_async import Client
+    from smspilot_async import BulkRun, Client
     from smspilot_async.cli._recipients import Recipient
-    from smspilot_async.models import Message, Packet, SendResult, SentMessage
+    from smspilot_async.models import Message, SendResult
 
     Result: TypeAlias = SendResult[Recipient]
 
 PACKET_SIZE: Final = 100
-MAX_UNKNOWN: Final = 3
+IN_FLIGHT: Final = 4
 
 
 class Engine(Protocol):
     """Sends a list. Whoever replaces the engine keeps to this."""
 
     stopped_by: SmsPilotError | None
-    """What ended the sending before the list did; ``None`` where nothing did, or the user."""
+    """What ended the sending before the list did; ``None`` where nothing did, or the user, or the journal."""
+
+    @property
+    def rate(self) -> float:
+        """Messages per second, so far."""
+        ...
 
     def results(self, rows: Iterable[Recipient]) -> AsyncIterator[Sequence[Result]]:
-        """Send the rows; answer what became of each, in their order, a packet at a time."""
+        """Send the rows; answer what became of each, as soon as it is known."""
         ...
 
     def stop(self) -> None:
@@ -55,100 +53,113 @@ class Engine(Protocol):
         ...
 
 
-class PacketEngine:
-    """One packet at a time.
+class BulkEngine:
+    """Feeds the client's bulk run, and ties its results to the rows they came from.
 
-    It stops at an account error (no other message would fare better), when no connection can be made, and after so many
-    packets in a row of which nobody knows what became of them.
+    Args:
+        client: Sends.
+        intend: Awaited with the rows of each packet before its first byte leaves; where it raises
+            :class:`JournalError` the packet does not leave, and the sending ends.
+        test: Keep everything from the operators.
+        packet_size: Messages in a packet.
+        in_flight: Packets under way at once.
     """
 
     def __init__(
-        self, client: Client, *, packet_size: int = PACKET_SIZE, max_unknown: int = MAX_UNKNOWN, test: bool = False
+        self,
+        client: Client,
+        *,
+        intend: Callable[[Sequence[Recipient]], Awaitable[None]] | None = None,
+        test: bool = False,
+        packet_size: int = PACKET_SIZE,
+        in_flight: int = IN_FLIGHT,
     ) -> None:
         self.stopped_by: SmsPilotError | None = None
         self._client = client
-        self._packet_size = packet_size
-        self._max_unknown = max_unknown
+        self._intend = intend
         self._test = test
-        self._failed_in_a_row = 0
+        self._packet_size = packet_size
+        self._in_flight = in_flight
+        self._rows: dict[int, Recipient] = {}  # by the identity of their messages: equal ones may be sent twice
+        self._run: BulkRun[Message] | None = None
+        self._inside = contextlib.AsyncExitStack()
+        self._taken = 0
         self._stopping = False
+        self._leaving: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None  # held, or the loop would forget it
 
+    @property
+    def rate(self) -> float:
+        """Messages per second, so far."""
+        return 0.0 if self._run is None else self._run.stats.rate
+
     async def results(self, rows: Iterable[Recipient]) -> AsyncIterator[Sequence[Result]]:
-        """Send the rows; answer what became of each, in their order, a packet at a time."""
+        """Send the rows; answer what became of each, as soon as it is known."""
         ahead = iter(rows)
-        while packet := list(itertools.islice(ahead, self._packet_size)):
-            if self._stopping:
-                yield [NotSent(row, self.stopped_by) for row in packet]
-            else:
-                yield await self._send(packet)
+        if not self._stopping:
+            self._run = self._client.bulk(
+                self._messages(ahead),
+                packet_size=self._packet_size,
+                in_flight=self._in_flight,
+                test=self._test,
+                before_packet=None if self._intend is None else self._before_packet,
+            )
+            await self._inside.enter_async_context(self._run)
+            while results := await self._next(self._run):
+                yield results
+            await (self._leaving or self._inside.aclose())
+        while left := list(itertools.islice(ahead, self._packet_size)):
+            yield [NotSent(row, self.stopped_by) for row in left]
 
     def stop(self) -> None:
         """Send nothing more; what is on the wire is waited for."""
-        self._stopping = True
+        if not self._stopping:
+            self._stopping = True
+            self._leaving = asyncio.ensure_future(self._inside.aclose())
 
     def quit(self) -> None:
         """Do not even wait for what is on the wire: it becomes unknown."""
-        self._stopping = True
+        self.stop()
         # The client knows best what it can still take back: closing it ends its requests, each with the truth.
         self._closing = asyncio.ensure_future(self._client.aclose(timeout=0.0))
 
-    async def _send(self, rows: Sequence[Recipient]) -> Sequence[Result]:
-        failure: SmsPilotError
-        try:
-            packet = await self._client.send_packet(_messages(rows), test=self._test)
-        except SmsPilotError as error:
-            failure = error
-        except asyncio.CancelledError:  # Ctrl-C where the loop takes no signal handlers
-            self._stopping = True
-            failure = OutcomeUnknown("cut off before the gateway's answer came.", reason=Reason.CANCELLED)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not lose the account of a packet
-            failure = OutcomeUnknown(unexpected(error, paid=True).message, reason=Reason.UNREADABLE)
-            self._stop_for(failure)
-        else:
-            return self._answered(rows, packet)
-        return self._failed(rows, failure)
+    def _messages(self, rows: Iterator[Recipient]) -> Iterator[Message]:
+        for row in rows:
+            if row.message is not None:
+                self._rows[id(row.message)] = row
+                yield row.message
 
-    def _answered(self, rows: Sequence[Recipient], packet: Packet) -> Sequence[Result]:
-        results = [_result(row, sent) for row, sent in zip(rows, packet.messages, strict=True)]
-        self._count(failed=all(isinstance(result, Unknown) for result in results), error=packet.messages[0].failure)
-        for sent in packet.messages:
-            if sent.failure is not None and is_of_account(sent.failure):
-                self._stop_for(sent.failure)
+    async def _before_packet(self, messages: Sequence[Message]) -> None:
+        if self._intend is not None:
+            await self._intend([self._rows[id(message)] for message in messages])
+
+    async def _next(self, run: BulkRun[Message]) -> Sequence[Result]:
+        """Wait for results, and take all there are; none, once the run is over."""
+        results: list[Result] = []
+        while not results or self._taken < run.stats.done:
+            try:
+                result = await anext(run)
+            except asyncio.CancelledError:  # Ctrl-C where the loop takes no signal handlers
+                self.stop()
+            except (StopAsyncIteration, JournalError):
+                break
+            except SmsPilotError as error:
+                if not self._stopping:
+                    self.stopped_by = error
+                break
+            else:
+                self._taken += 1
+                results.append(_about(self._rows.pop(id(result.item)), result))
         return results
 
-    def _failed(self, rows: Sequence[Recipient], error: SmsPilotError) -> Sequence[Result]:
-        if isinstance(error, ConnectionFailed) or is_of_account(error):
-            self._stop_for(error)
-        self._count(failed=not isinstance(error, (MessageRefused, InvalidMessage)), error=error)
-        match error:
-            case OutcomeUnknown():
-                return [Unknown(row, error) for row in rows]
-            case GatewayError() | InvalidMessage():
-                return [Refused(row, error) for row in rows]
-            case _:
-                return [NotSent(row, error) for row in rows]
 
-    def _count(self, *, failed: bool, error: SmsPilotError | None) -> None:
-        # A gateway that fails packet after packet would turn the whole list into unknowns before anybody looks.
-        self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
-        if error is not None and self._failed_in_a_row >= self._max_unknown:
-            self._stop_for(error)
-
-    def _stop_for(self, error: SmsPilotError) -> None:
-        self._stopping = True
-        self.stopped_by = self.stopped_by or error
-
-
-def _messages(rows: Sequence[Recipient]) -> list[Message]:
-    return [row.message for row in rows if row.message is not None]
-
-
-def _result(row: Recipient, sent: SentMessage) -> Result:
-    match sent.failure:
-        case None:
+def _about(row: Recipient, result: SendResult[Message]) -> Result:
+    match result:
+        case Accepted(sent=sent):
             return Accepted(row, sent)
-        case OutcomeUnknown() as unknown:
-            return Unknown(row, unknown, sent)
-        case refusal:
-            return Refused(row, refusal, sent)
+        case Refused(error=error, sent=refused):
+            return Refused(row, error, refused)
+        case Unknown(error=lost, sent=unknown):
+            return Unknown(row, lost, unknown)
+        case NotSent(error=why):
+            return NotSent(row, why)

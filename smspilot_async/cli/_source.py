@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import hashlib
 import io
 import sys
 from pathlib import Path
@@ -73,6 +74,11 @@ class Source:
         codec = _check_encoding(data, encoding, name)
         delimiter, columns = _read_header(data, codec, name)
         return cls(name, columns, delimiter, data, codec)
+
+    @property
+    def digest(self) -> str:
+        """What tells this file from any other."""
+        return hashlib.sha256(self._data).hexdigest()
 
     def rows(self) -> Iterator[RawRow]:
         """Go through the rows below the header; blank ones are passed over."""

@@ -1,0 +1,394 @@
+"""The journal of a list's run: what was about to leave is on the disk before its first byte leaves.
+
+A file of JSON lines beside the results. The head names the format and has a fingerprint of the list and the options;
+then there is a line for each packet that is about to leave, with the lines of its rows, and one for each row's
+outcome. It holds no phones and no texts. An intent without an outcome is a message of which nobody knows; an intent
+whose outcome is "not sent" is as if it had never been. What a kill left of a last line was promised to nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sys
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+
+from smspilot_async.cli._problems import Problem
+from smspilot_async.cli._results import Outcome
+
+if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
+    import msvcrt
+else:
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Self
+
+    from smspilot_async.cli._recipients import Recipient
+    from smspilot_async.models import Message
+
+Value = TypeVar("Value")
+
+_FORMAT: Final = "smspilot_async bulk journal"
+_VERSION: Final = 1
+_PRIVATE: Final = 0o600
+_BEYOND_THE_END: Final = 2**40  # where Windows locks a byte, so that all others can still be read
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+_sync = getattr(os, "fdatasync", os.fsync)  # not every system tells data and metadata apart
+_phones = re.compile(r"\d{7,}")
+
+LOST: Final = "may have been sent (the run ended before the answer)"
+
+
+class JournalError(Exception):
+    """An intent could not be written down, so its packet must not leave; the journal's ``failure`` says why."""
+
+
+class Journal:
+    """The journal, open and locked for one run.
+
+    Attributes:
+        path: Where it is.
+        failure: Why it could not be written, once it could not.
+    """
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self.failure: OSError | None = None
+        self._descriptor: int | None = descriptor
+        self._size = 0
+        self._guard = threading.Lock()
+        self._open_lines: set[int] = set()
+        self._outcomes: dict[int, Outcome] = {}
+        self._pending: list[bytes] = []
+
+    @classmethod
+    def create(cls, path: str, fingerprint: str) -> Journal:
+        """Make it; it must not be there yet.
+
+        Raises:
+            Problem: It is there, or can not be made.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | _BINARY, _PRIVATE)
+        except (OSError, ValueError) as wrong:
+            why = getattr(wrong, "strerror", None) or str(wrong)
+            raise Problem(f"the journal {path} can not be made: {why}. Nothing was sent.") from None
+        journal = cls(path, descriptor)
+        try:
+            journal._begin(fingerprint)
+        except BaseException:
+            journal.remove()
+            raise
+        return journal
+
+    @classmethod
+    def resume(cls, path: str, fingerprint: str) -> Journal:
+        """Open the one that a run has left, and read what became of that run's messages.
+
+        Raises:
+            Problem: There is none, another run holds it, or it belongs to another list.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _BINARY)
+        except FileNotFoundError:
+            raise Problem(
+                f"there is nothing to resume: no journal {path} was left by a run. Nothing was sent."
+            ) from None
+        except (OSError, ValueError) as wrong:
+            why = getattr(wrong, "strerror", None) or str(wrong)
+            raise Problem(f"the journal {path} can not be opened: {why}. Nothing was sent.") from None
+        journal = cls(path, descriptor)
+        try:
+            journal._take_up(fingerprint)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- what it knows ---------------------------------------------------------------------------
+
+    @property
+    def settled(self) -> int:
+        """How many rows an earlier run has sent, or may have sent."""
+        return len(self._open_lines) + sum(outcome.outcome != "not_sent" for outcome in self._outcomes.values())
+
+    def outcome_of(self, row: Recipient) -> Outcome | None:
+        """Tell what became of a row in an earlier run; ``None`` where it is still to be sent."""
+        outcome = self._outcomes.get(row.line)
+        if outcome is not None:
+            return attrs.evolve(outcome, to=row.to)
+        return (
+            Outcome(line=row.line, to=row.to, outcome="unknown", error=LOST) if row.line in self._open_lines else None
+        )
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def leave_out(self, duplicates: Iterable[tuple[int, int]]) -> None:
+        """Write down which lines repeat an earlier one and are not to be sent, now or ever.
+
+        Raises:
+            Problem: It could not be written.
+        """
+        # A later run could not tell, once the first of them has become invalid: its time may have passed.
+        try:
+            self._append(_line({"duplicates": list(duplicates)}))
+        except JournalError:
+            raise self._not_writable(self.failure) from None
+
+    async def intend(self, rows: Sequence[Recipient]) -> None:
+        """Write down, durably, that these rows are about to leave in one packet.
+
+        Raises:
+            JournalError: It could not be written; the packet must not leave.
+        """
+        await _in_thread(self._write_intent, [row.line for row in rows], [row.message for row in rows])
+
+    def _write_intent(self, lines: list[int], messages: Sequence[Message | None]) -> None:
+        intent = {"intent": _ranges(lines), "sha256": body_hash(messages)}
+        with self._guard:
+            self._open_lines.update(lines)
+            self._append(_line(intent))
+            descriptor = self._descriptor
+        if descriptor is None:
+            raise JournalError
+        try:
+            _sync(descriptor)
+        except OSError as wrong:
+            self.failure = wrong
+        if self.failure is not None:
+            raise JournalError
+
+    def settle(self, outcome: Outcome) -> None:
+        """Note what became of a row of which an intent was written."""
+        with self._guard:
+            if outcome.line in self._open_lines:
+                self._open_lines.discard(outcome.line)
+                self._pending.append(_line(_written(outcome)))
+
+    async def flush(self) -> None:
+        """Hand the outcomes to the system, where they survive this process; a failure is kept, not raised."""
+        if self._pending:
+            await _in_thread(self._write_outcomes)
+
+    def _write_outcomes(self) -> None:
+        with self._guard:
+            pending, self._pending = self._pending, []
+            with contextlib.suppress(JournalError):
+                self._append(b"".join(pending))
+
+    def _append(self, data: bytes) -> None:
+        if self._descriptor is None or self.failure is not None:
+            raise JournalError
+        try:
+            _write(self._descriptor, data)
+        except OSError as wrong:
+            self.failure = wrong
+            with contextlib.suppress(OSError):  # then half a line stays, which the next run takes off
+                os.ftruncate(self._descriptor, self._size)
+            raise JournalError from None
+        self._size += len(data)
+
+    # --- its life --------------------------------------------------------------------------------
+
+    def _begin(self, fingerprint: str) -> None:
+        try:
+            self._lock()
+            self._write_head(fingerprint)
+        except OSError as wrong:
+            raise self._not_writable(wrong) from None
+
+    def _write_head(self, fingerprint: str) -> None:
+        assert self._descriptor is not None  # noqa: S101 - it is open
+        head = _head(fingerprint)
+        _write(self._descriptor, head)
+        self._size = len(head)
+        os.fsync(self._descriptor)
+        sync_folder(Path(self.path).parent)
+
+    def _take_up(self, fingerprint: str) -> None:
+        assert self._descriptor is not None  # noqa: S101 - it is open
+        self._lock()
+        try:
+            data = _read(self._descriptor)
+            whole = data[: data.rfind(b"\n") + 1]
+            head, *records = whole.splitlines() or [b""]
+            if whole:
+                self._check_head(head, fingerprint)
+            elif not _head(fingerprint).startswith(data):
+                raise self._no_journal()
+            for record in records:
+                self._read_record(record)
+            os.ftruncate(self._descriptor, len(whole))
+            self._size = len(whole)
+            if not whole:  # killed before it had a head, so before anything was sent
+                self._write_head(fingerprint)
+        except OSError as wrong:
+            raise self._not_writable(wrong) from None
+
+    def _check_head(self, line: bytes, fingerprint: str) -> None:
+        try:
+            head = json.loads(line)
+        except ValueError:
+            head = None
+        if not isinstance(head, dict) or head.get("format") != _FORMAT:
+            raise self._no_journal()
+        if head.get("version") != _VERSION:
+            raise Problem(f"{self.path} was written by another version of this program. Nothing was sent.")
+        if head.get("fingerprint") != fingerprint:
+            raise Problem(
+                f"{self.path} belongs to another list, or to other options: --resume needs the FILE and the options "
+                "of the run that it goes on with. Nothing was sent."
+            )
+
+    def _read_record(self, line: bytes) -> None:
+        try:
+            record = json.loads(line)
+            if "intent" in record:
+                for first, last in record["intent"]:
+                    self._open_lines.update(range(first, last + 1))
+            elif "duplicates" in record:
+                self._outcomes.update((repeat, Outcome.repeat(repeat, first)) for repeat, first in record["duplicates"])
+            else:
+                outcome = _outcome(record)
+                self._open_lines.discard(outcome.line)
+                if outcome.outcome != "not_sent":
+                    self._outcomes[outcome.line] = outcome
+        except (ValueError, TypeError, KeyError, ArithmeticError):
+            raise self._no_journal() from None
+
+    def _no_journal(self) -> Problem:
+        return Problem(f"{self.path} is damaged, or no journal of ours; it was left as it is. Nothing was sent.")
+
+    def _not_writable(self, wrong: OSError | None) -> Problem:
+        why = wrong and (wrong.strerror or str(wrong))
+        return Problem(f"the journal {self.path} can not be written: {why}. Nothing was sent.")
+
+    def _lock(self) -> None:
+        assert self._descriptor is not None  # noqa: S101 - it is open
+        try:
+            _lock(self._descriptor)
+            if os.fstat(self._descriptor).st_nlink:
+                return
+        except (BlockingIOError, PermissionError):
+            pass
+        raise Problem(f"{self.path} is in use: another run is sending this list. Nothing was sent.")
+
+    def close(self) -> None:
+        """Unlock it, and leave it for a run that goes on with this one."""
+        with self._guard:
+            with contextlib.suppress(JournalError):
+                if self._pending:
+                    self._append(b"".join(self._pending))
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def remove(self) -> None:
+        """Take it away: there is nothing to go on with."""
+        if sys.platform == "win32":  # pragma: no cover - what is open can not be removed there
+            self.close()
+        with contextlib.suppress(OSError):
+            Path(self.path).unlink()
+        self.close()
+
+
+def body_hash(messages: Iterable[Message | None]) -> str:
+    """Make the digest of what a packet says, to whom, and how."""
+    fields = [None if message is None else attrs.astuple(message) for message in messages]
+    return hashlib.sha256(json.dumps(fields, default=str).encode()).hexdigest()
+
+
+def _written(outcome: Outcome) -> dict[str, Any]:
+    values = attrs.asdict(outcome, filter=lambda attribute, value: attribute.name != "to" and value is not None)
+    if outcome.price is not None:
+        values["price"] = f"{outcome.price:f}"
+    if outcome.error is not None:
+        values["error"] = _phones.sub("…", outcome.error)  # a gateway may quote what was sent to it
+    return values
+
+
+def _outcome(record: dict[str, Any]) -> Outcome:
+    if "price" in record:
+        record["price"] = Decimal(record["price"])
+    if not isinstance(record["line"], int):
+        raise TypeError
+    return Outcome(to="", **record)
+
+
+def _head(fingerprint: str) -> bytes:
+    return _line({"format": _FORMAT, "version": _VERSION, "fingerprint": fingerprint})
+
+
+def _ranges(lines: Iterable[int]) -> list[list[int]]:
+    ranges: list[list[int]] = []
+    for line in lines:
+        if ranges and line == ranges[-1][1] + 1:
+            ranges[-1][1] = line
+        else:
+            ranges.append([line, line])
+    return ranges
+
+
+def _line(record: Any) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _read(descriptor: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        return file.read()
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
+        os.lseek(descriptor, _BEYOND_THE_END, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in a folder durable, where a folder can be opened for that."""
+    if sys.platform != "win32":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+async def _in_thread(work: Callable[..., Value], *args: Any) -> Value:
+    """Run what blocks in a thread, and outlast a cancellation, so that nothing is written behind anybody's back."""
+    running = asyncio.get_running_loop().run_in_executor(None, work, *args)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return running.result()
+    running.exception()  # it has been asked for: nobody is warned of it
+    raise cancelled
