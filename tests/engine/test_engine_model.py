@@ -222,7 +222,7 @@ async def scenario(
     world.judge()
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     options=OPTIONS,
     switches=SWITCHES,

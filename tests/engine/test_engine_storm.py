@@ -46,7 +46,7 @@ BAD = {7: 204, 11: 111, 13: 242, 17: 223}  # the last two digits of a message's 
 class Sent:
     """A campaign that is over, and the record of the gateway."""
 
-    results: dict[int, SendResult[int]]
+    results: dict[int, SendResult[Numbered]]
     stats: BulkStats
     record: dict[int, list[str]]
     error: Exception | None
@@ -92,7 +92,7 @@ async def campaign(emulator: Emulator, count: int, *, source: Any = None, **opti
     """Send so many messages to an emulator without a socket."""
     items = source if source is not None else map(Numbered, range(count))
     options = {"packet_size": 100, "in_flight": 8, "max_unknown": 10**9, **options}
-    results: dict[int, SendResult[int]] = {}
+    results: dict[int, SendResult[Numbered]] = {}
     error: Exception | None = None
     with _clock.use(Hurried()):
         client = Client(emulator.api_key, url=emulator.url, transport=emulator.transport, retry=IMPATIENT)

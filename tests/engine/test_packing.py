@@ -191,6 +191,21 @@ async def test_what_waits_outside_lingers_from_its_call_and_a_full_queue_is_full
         await asyncio.gather(*calls)
 
 
+async def test_what_stays_behind_lingers_no_longer_because_a_packet_had_to_wait(gateway: Gateway) -> None:
+    gateway.hold()
+    async with gateway.client(linger=1.0, packet_size=2, max_connections=1) as client:
+        balance = asyncio.ensure_future(client.balance())
+        await idle()
+        calls = start(client, *numbered(3))
+        await gateway.clock.advance(0.6)
+        assert gateway.packets == []
+        await gateway.let_go()
+        assert gateway.packets == [["t0", "t1"]]
+        await gateway.clock.advance(0.41)
+        assert gateway.packets[1:] == [["t2"]]
+        await asyncio.gather(balance, *calls)
+
+
 async def test_flush_goes_at_once_and_waits_for_the_answers(gateway: Gateway) -> None:
     gateway.hold()
     async with gateway.client(linger=60.0) as client:
@@ -266,7 +281,8 @@ async def test_flush_lets_those_go_too_who_wait_outside(gateway: Gateway) -> Non
         calls = start(client, *numbered(5))
         await idle()
         flush = asyncio.ensure_future(client.flush())
-        await gateway.let_go()
+        await idle()
+        gateway.transport.answers.set()
         await flush
         assert [call.done() for call in calls] == [True] * 5
     assert gateway.packets == [["t0", "t1"], ["t2", "t3"], ["t4"]]

@@ -161,6 +161,7 @@ class Source:
                 self.read += 1
                 yield phone(number), f"text {number}"
         finally:
-            await asyncio.sleep(0)
+            for _ in range(10):
+                await asyncio.sleep(0)
             self.closed += 1
             self.closed_in.add(asyncio.current_task())

@@ -1,0 +1,63 @@
+"""Places for requests: nobody waits while one is free, and none gets lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from manual_clock import idle
+
+from smspilot_async._slots import Slots
+
+
+def free_places(slots: Slots, *, spare: bool = False) -> int:
+    count = 0
+    while slots.take(spare=spare):
+        count += 1
+    for _ in range(count):
+        slots.release(spare=spare)
+    return count
+
+
+@pytest.mark.parametrize(("total", "spare"), [(1, 1), (2, 1), (3, 1), (4, 2), (20, 18)])
+def test_two_places_are_kept_for_sends(total: int, spare: int) -> None:
+    assert free_places(Slots(total)) == total
+    assert free_places(Slots(total), spare=True) == spare
+
+
+@pytest.mark.parametrize("spare", [False, True])
+@pytest.mark.parametrize("granted", [False, True])
+async def test_a_waiter_that_is_cancelled_takes_no_place(*, spare: bool, granted: bool) -> None:
+    slots = Slots(1)
+    await slots.acquire(spare=spare)
+    waiting = asyncio.ensure_future(slots.acquire(spare=spare))
+    await idle()
+    if granted:
+        slots.release(spare=spare)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    if not granted:
+        slots.release(spare=spare)
+
+    assert waiting.cancelled()
+    assert free_places(slots, spare=spare) == 1
+
+
+async def test_those_who_cannot_wait_go_first_and_the_rest_in_their_order() -> None:
+    slots = Slots(1)
+    await slots.acquire()
+    order: list[str] = []
+
+    async def wait(name: str, *, spare: bool) -> None:
+        await slots.acquire(spare=spare)
+        order.append(name)
+        slots.release(spare=spare)
+
+    waiting = []
+    for name, spare in (("check", True), ("bulk", True), ("code", False), ("code 2", False)):
+        waiting.append(asyncio.ensure_future(wait(name, spare=spare)))
+        await asyncio.sleep(0)
+    slots.release()
+    await asyncio.gather(*waiting)
+
+    assert order == ["code", "code 2", "check", "bulk"]
