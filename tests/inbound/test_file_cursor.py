@@ -98,6 +98,30 @@ async def test_marks_after_a_saving_go_to_the_new_file(path: Path, cursor: FileC
     assert await reread(path) == CursorState(SINCE, {2: SINCE})
 
 
+async def test_it_leaves_no_file_open(path: Path, cursor: FileCursor, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = 1  # the lock
+    real_open, real_close = os.open, os.close
+
+    def opening(*args: Any) -> int:
+        nonlocal left
+        left += 1
+        return real_open(*args)
+
+    def closing(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        real_close(descriptor)
+
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "close", closing)
+    for _ in range(3):
+        await cursor.save(STATE)
+        await cursor.mark(5, SINCE)
+    cursor.release()
+    assert left == 0
+    assert await reread(path) is not None
+
+
 async def test_only_its_owner_reads_it(path: Path, cursor: FileCursor) -> None:
     await cursor.save(STATE)
     for file in path.parent.iterdir():

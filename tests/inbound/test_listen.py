@@ -242,6 +242,7 @@ async def test_the_time_moves_only_with_a_sweep_whose_messages_are_all_handed_ov
         await anext(inbox)
         await anext(inbox)
         assert room.wire.asked() == ["save", START - OVERLAP, "mark 1"]
+        assert cursor.state is not None
         assert cursor.state.since == START
         assert await room.rest(inbox) == []
     assert cursor.state.since == START + timedelta(seconds=3630)
