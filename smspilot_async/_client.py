@@ -168,6 +168,8 @@ class Client:
         self._is_closed = False
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_is_closed"):
+            return "<Client, half made>"  # an error of __init__, in a traceback that shows frames
         state = "closed" if self._is_closed else "open"
         return f"<Client {self._settings.wire} over {self._settings.request_style}, {state}>"
 
