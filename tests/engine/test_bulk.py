@@ -686,7 +686,12 @@ async def test_the_brake_is_pulled_before_the_next_packet_gets_the_connection() 
         requests.append(request)
         return httpx.Response(200, content=b'{"error":{"code":"101","description":"APIKEY is invalid"}}')
 
-    client = Client("KEY", transport=httpx.MockTransport(refuse), max_connections=1)
+    class Slow(Hooks):
+        async def on_result(self, result: SendResult[Message]) -> None:
+            assert isinstance(result, (Refused, NotSent))
+            await asyncio.sleep(0.001)
+
+    client = Client("KEY", transport=httpx.MockTransport(refuse), max_connections=1, hooks=[Slow()])
     async with client, client.bulk(Source().pairs(), packet_size=5) as run:
         _, error = await rest_of(run)
 
