@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import ssl
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 import trustme
 from listeners import Listener
 from manual_clock import ManualClock
+from tls import Tls
 
 from smspilot_async import Client, _clock
 from smspilot_async.emulator import Emulator
@@ -53,25 +52,6 @@ def manual_clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     clock = ManualClock()
     monkeypatch.setattr(_clock, "_current", ContextVar[_clock.Clock]("manual clock", default=clock))
     return clock
-
-
-@attrs.frozen
-class Tls:
-    """Both ends of TLS for 127.0.0.1, under an authority that nobody else trusts."""
-
-    authority: trustme.CA
-
-    def server(self, host: str = "127.0.0.1") -> ssl.SSLContext:
-        """The server's end, with a certificate for that host."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert(host).configure_cert(context)
-        return context
-
-    def client(self) -> ssl.SSLContext:
-        """The client's end, which trusts the authority."""
-        context = ssl.create_default_context()
-        self.authority.configure_trust(context)
-        return context
 
 
 @pytest.fixture(scope="session")

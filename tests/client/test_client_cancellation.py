@@ -456,13 +456,13 @@ async def test_hooks_that_flush_and_close_do_not_wait_for_each_other(emulator: E
     class Flushing(Listener):
         async def on_result(self, result: SendResult[Message]) -> None:  # type: ignore[override]
             super().on_result(result)
-            await flushed.flush()
+            await flushing_client.flush()
 
     listener = Flushing()
-    flushed = Client(emulator.api_key, url=emulator.url, packet_size=1, hooks=[listener])
+    flushing_client = Client(emulator.api_key, url=emulator.url, packet_size=1, hooks=[listener])
     async with asyncio.timeout(5):
-        async with flushed:
-            await asyncio.gather(*(flushed.send(PHONE, str(number)) for number in range(5)))
+        async with flushing_client:
+            await asyncio.gather(*(flushing_client.send(PHONE, str(number)) for number in range(5)))
             await listener.heard(5)
 
     assert listener.kinds == ["Accepted"] * 5
@@ -473,11 +473,11 @@ async def test_a_hook_may_send(emulator: Emulator) -> None:
         async def on_result(self, result: SendResult[Message]) -> None:  # type: ignore[override]
             super().on_result(result)
             if len(self.results) == 1:
-                await answering.send(OTHER_PHONE, "The first went out")
+                await sending_client.send(OTHER_PHONE, "The first went out")
 
     listener = Answering()
-    async with Client(emulator.api_key, url=emulator.url, hooks=[listener]) as answering:
-        await answering.send(PHONE, TEXT)
+    async with Client(emulator.api_key, url=emulator.url, hooks=[listener]) as sending_client:
+        await sending_client.send(PHONE, TEXT)
         await listener.heard(2)
 
     assert [message.to for message in emulator.messages] == [PHONE, OTHER_PHONE]

@@ -29,8 +29,8 @@ from smspilot_async.emulator import Emulator, Fault
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from conftest import Tls
     from listeners import Listener
+    from tls import Tls
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ from smspilot_async import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Tls
     from manual_clock import ManualClock
+    from tls import Tls
 
 
 KEY = "K" * 64

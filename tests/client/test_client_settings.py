@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Tls
+    from tls import Tls
 
     from smspilot_async.emulator import Emulator
 

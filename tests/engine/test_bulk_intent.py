@@ -59,8 +59,9 @@ async def test_a_journal_that_can_not_be_written_stops_the_sending_and_is_raised
 
     results = []
     client = Client(emulator.api_key, transport=emulator.transport)
+    run = client.bulk(MESSAGES, before_packet=note, in_flight=1)
     with pytest.raises(OSError, match="the disk is full"):  # noqa: PT012 - it comes out of the iteration
-        async with client, client.bulk(MESSAGES, before_packet=note, in_flight=1) as run:
+        async with client, run:
             async for result in run:
                 results.append(result)  # noqa: PERF401 - those before the error count
     assert len(emulator.messages) == 100
