@@ -387,10 +387,19 @@ class Delivery:
     def _has_wanted(self, group: _Group) -> bool:
         """Drop what was settled or taken back meanwhile, or is out of time."""
         now = self._session.clock.monotonic()
-        for ticket in group.tickets:
-            if ticket.outcome is None and (ticket.is_taken_back or ticket.until <= now):
-                ticket.give_up()
-        group.tickets = [ticket for ticket in group.tickets if ticket.outcome is None]
+        late = [
+            ticket
+            for ticket in group.tickets
+            if ticket.is_withdrawn
+            or ticket.until <= now
+            or ticket.outcome is not None
+            or (ticket.waiter is not None and ticket.waiter.cancelled())
+        ]
+        if late:
+            for ticket in late:
+                if ticket.outcome is None:
+                    ticket.give_up()
+            group.tickets = [ticket for ticket in group.tickets if ticket.outcome is None]
         return bool(group.tickets)
 
     def _put_first(self, groups: Sequence[_Group]) -> None:
