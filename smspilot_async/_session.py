@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -189,6 +190,7 @@ class Session:
 
 def _http_date(value: str) -> datetime | None:
     try:
-        return parsedate_to_datetime(value)
-    except ValueError:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
         return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC)

@@ -327,6 +327,20 @@ async def test_an_answer_that_drips_does_not_outlast_the_timeout(manual_clock: M
     assert error.reason is Reason.TIMEOUT
 
 
+@pytest.mark.parametrize(
+    "date",
+    ["", "yesterday", "Mon, 01 Jan 99999999999999 00:00:00 GMT", "Tue, 15 Jan 2030 12:00:00 -0000", "\xff"],
+)
+async def test_an_odd_date_does_not_cost_the_answer_it_came_with(date: str) -> None:
+    answer = http(ACCEPTED, headers=b"Date: " + date.encode("latin-1") + b"\r\n")
+    async with raw_server(answering(answer)) as server, Client(KEY, url=server.url) as client:
+        sent = await client.send(PHONE, TEXT)
+        gateway_date = client._session().gateway_date
+
+    assert sent.server_id == "10001"
+    assert gateway_date is None or gateway_date.utcoffset() is not None
+
+
 # --- compressed, though nobody asked for it ------------------------------------------------------
 
 

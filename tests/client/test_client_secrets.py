@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
     from types import FrameType, TracebackType
 
-    from conftest import Tls
     from listeners import Listener
     from manual_clock import ManualClock
+    from tls import Tls
 
 KEY = "KeyMarkerQ7" + "Z" * 53
 LOGIN, PASSWORD = "login-marker@example.com", "PassMarkerQ8"
@@ -326,10 +326,10 @@ async def test_timeouts_and_deadlines_show_nothing(
 
 async def test_cancellation_shows_nothing(emulator: Emulator, options: dict[str, Any], listener: Listener) -> None:
     async with made(url=emulator.url, hooks=[listener], **options) as client:
-        for name, id_ in (("send", None), ("send_packet", 2)):
+        for name, accepted in (("send", {"to": PHONE}), ("send_packet", {"id": 2})):
             emulator.fail_next("send", Fault.SLOW)
             call = await begun(CALLS[name](client))  # type: ignore[arg-type]
-            await emulator.wait_for(**({"to": PHONE} if id_ is None else {"id": id_}))
+            await emulator.wait_for(timeout=5.0, **accepted)
             call.cancel()
             await asyncio.wait({call})
             emulator.release()
