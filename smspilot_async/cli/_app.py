@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec
 import click
 
 from smspilot_async import __version__
-from smspilot_async.cli import _bulk, _queries, _send
+from smspilot_async.cli import _bulk, _following, _queries, _send
 from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._extras import need_emulator
 from smspilot_async.cli._problems import Exit, Problem, unexpected
@@ -116,6 +116,14 @@ def _connected(command: Callable[P, None]) -> Callable[..., None]:
     return with_connection
 
 
+_seconds = click.FloatRange(0, min_open=True)
+_packets = click.option(
+    "--packet",
+    "packets",
+    metavar="ID",
+    multiple=True,
+    help="All messages of the packet with this server_packet_id; may be given several times.",
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
 _test = click.option("--test", is_flag=True, help="Do everything but hand the messages to the operators.")
 _sender = click.option("--from", "sender", metavar="NAME", help="The sender's name; the account's default without.")
@@ -184,17 +192,70 @@ def cost(*, to: str, text: str, sender: str | None, as_json: bool, connection: C
 
 @app.command()
 @click.argument("server_ids", nargs=-1, metavar="[SERVER_ID]...")
-@click.option("--packet", metavar="ID", help="All messages of the packet with this server_packet_id.")
+@_packets
 @_as_json
 @_connected
-def check(*, server_ids: tuple[str, ...], packet: str | None, as_json: bool, connection: Connection) -> None:
-    """Ask what became of messages or of a packet.
+def check(*, server_ids: tuple[str, ...], packets: tuple[str, ...], as_json: bool, connection: Connection) -> None:
+    """Ask what became of messages or of packets.
 
-    The exit code says whether the gateway answered, whatever the statuses are.
+    The exit code says whether the gateway answered, whatever the statuses are. With --json: a list of statuses, or, for
+    several packets, a list of packets with their statuses.
     """
-    if bool(server_ids) == bool(packet):
+    if bool(server_ids) == bool(packets):
         raise click.UsageError("Name the messages by their server ids, or their packet with --packet.")
-    _exit(_queries.check(connection.client(), server_ids, packet, as_json=as_json))
+    if len(packets) > 1:
+        _exit(
+            _queries.check_packets(connection.client(), tuple(dict.fromkeys(map(str.strip, packets))), as_json=as_json)
+        )
+    _exit(_queries.check(connection.client(), server_ids, packets[0] if packets else None, as_json=as_json))
+
+
+@app.command()
+@click.argument("server_ids", nargs=-1, metavar="[SERVER_ID]...")
+@_packets
+@click.option("--every", type=_seconds, help="Seconds between checks; without, 1 minute, then 2, and growing.")
+@click.option("--timeout", type=_seconds, help="Seconds until it gives up; without, 40 days.")
+@_as_json
+@_connected
+def track(
+    *,
+    server_ids: tuple[str, ...],
+    packets: tuple[str, ...],
+    every: float | None,
+    timeout: float | None,
+    as_json: bool,
+    connection: Connection,
+) -> None:
+    """Follow messages or packets, a line for each change, until every status is final.
+
+    With --json each line is an object. The exit code is 4 if time is up before that. Ctrl-C ends it.
+    """
+    if not server_ids and not packets:
+        raise click.UsageError("Name the messages by their server ids, or their packets with --packet.")
+    _exit(
+        _following.track(
+            connection.client(),
+            server_ids,
+            _once(packets),
+            every=every,
+            timeout=timeout,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+@click.option("--every", type=_seconds, default=30.0, show_default=True, help="Seconds between polls.")
+@click.option("--cursor", metavar="FILE", help="Remembers how far it came, so that a restart loses nothing.")
+@_as_json
+@_connected
+def listen(*, every: float, cursor: str | None, as_json: bool, connection: Connection) -> None:
+    """Print the messages that people send to the account's numbers, as they come, until Ctrl-C.
+
+    Each comes at least once; after a kill at most one comes again, if there is a --cursor. With --json each line is an
+    object.
+    """
+    _exit(_following.listen(connection.client(), every=every, cursor=cursor, as_json=as_json))
 
 
 @app.command()
@@ -319,6 +380,10 @@ def demo(*, seed: int, people: int, as_json: bool) -> None:
     from smspilot_async.cli import _demo  # noqa: PLC0415 - it needs an extra
 
     _exit(_demo.demo(seed=seed, people=people, as_json=as_json))
+
+
+def _once(packets: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(str.strip, packets)))
 
 
 def _text(argument: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_WAITING: Final = "stopping: waiting for the answer to what is on the wire (Ctrl-C again: do not wait)"
 _SHELL_BASE: Final = 128  # a shell shows a death by signal n as 128 + n
 
 
@@ -27,9 +28,17 @@ class Interrupts:
     Args:
         stop: Called at the first: send nothing more.
         quit: Called at the second: do not wait either.
+        announcement: What the user is told at the first.
     """
 
-    def __init__(self, stop: Callable[[], None], quit: Callable[[], None]) -> None:  # noqa: A002 - the word for it
+    def __init__(
+        self,
+        stop: Callable[[], object],
+        quit: Callable[[], object],  # noqa: A002 - the word for it
+        *,
+        announcement: str | None = _WAITING,
+    ) -> None:
+        self._announcement = announcement
         self._stop = stop
         self._quit = quit
         self._first: int | None = None
@@ -54,7 +63,8 @@ class Interrupts:
     def _heard(self, number: int) -> None:
         if self._first is None:
             self._first = number
-            note("stopping: waiting for the answer to what is on the wire (Ctrl-C again: do not wait)")
+            if self._announcement is not None:
+                note(self._announcement)
             self._stop()
         else:
             self._quit()

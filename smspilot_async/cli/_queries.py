@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import attrs
 
-from smspilot_async.cli._output import count, money, print_facts, print_json, print_line, print_table
+from smspilot_async.cli._output import count, money, note, print_facts, print_json, print_line, print_table
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
 from smspilot_async.cli._send import status_word
 from smspilot_async.errors import ERROR_CODES, SmsPilotError, Unanswered
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from datetime import datetime
 
-    from smspilot_async import Client
+    from smspilot_async import Client, PacketCheck
     from smspilot_async.models import Message, MessageStatus
 
 Answer = TypeVar("Answer")
@@ -70,13 +70,42 @@ def check(client: Client, server_ids: Sequence[str], packet: str | None, *, as_j
         client, lambda: client.check(server_ids) if packet is None else client.check_packet(packet), as_json=as_json
     )
     if as_json:
-        print_json([_status_as_json(status) for status in statuses])
+        print_json([status_as_json(status) for status in statuses])
     else:
         print_table(("server id", "id", "status", "error", "modified"), map(_status_row, statuses))
     return Exit.FINE
 
 
-def _status_as_json(status: MessageStatus) -> dict[str, Any]:
+def check_packets(client: Client, packets: Sequence[str], *, as_json: bool) -> int:
+    """Show the statuses of several packets; one that fails does not keep the others back."""
+
+    async def answers() -> dict[str, PacketCheck]:
+        async with client.check_packets(packets) as checks:
+            return {str(check.server_packet_id): check async for check in checks}
+
+    found = ask(client, answers, as_json=as_json)
+    in_order = [(packet, found[packet]) for packet in packets]
+    if as_json:
+        print_json([_check_as_json(packet, check) for packet, check in in_order])
+    else:
+        rows = [(packet, *_status_row(status)) for packet, check in in_order for status in check.statuses]
+        print_table(("packet", "server id", "id", "status", "error", "modified"), rows)
+    failures = [(packet, check.error) for packet, check in in_order if check.error is not None]
+    for packet, error in failures:
+        note(explain(error, about=f"packet {packet}"))
+    return max((exit_code(error) for _, error in failures), default=Exit.FINE)
+
+
+def _check_as_json(packet: str, check: PacketCheck) -> dict[str, Any]:
+    return {
+        "packet": packet,
+        "statuses": [status_as_json(status) for status in check.statuses],
+        "error": None if check.error is None else error_as_json(check.error),
+    }
+
+
+def status_as_json(status: MessageStatus) -> dict[str, Any]:
+    """Write a status for a program."""
     return {**attrs.asdict(status, recurse=False), "is_final": status.is_final, "delivered": status.delivered}
 
 
