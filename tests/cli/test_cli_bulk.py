@@ -312,13 +312,13 @@ def test_at_a_terminal_the_user_decides(
 
 
 def test_an_unknown_packet_is_listed_and_never_sent_again(gateway: Emulator) -> None:
-    write_list(numbered(250))
+    write_list(numbered(300))
     gateway.fail_next("send", Fault.ACCEPT_THEN_RESET)
     ran = bulk("--yes")
     assert ran.exit_code == 3
-    assert outcomes() == {"unknown": 100, "accepted": 150}
+    assert outcomes() == {"unknown": 100, "accepted": 200}
     assert max(Counter(sent(gateway)).values()) == 1
-    assert len(gateway.messages) == 250
+    assert len(gateway.messages) == 300
     unknown = [int(row["line"]) for row in results() if row["outcome"] == "unknown"]
     assert f"unknown   100 - these may have been sent: lines {unknown[0]}-{unknown[-1]}" in ran.stdout
     assert "100 messages may or may not have been sent" in ran.stderr
