@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from smspilot_async._retry import is_repeatable
 from smspilot_async._transport import Failure, Reply
 from smspilot_async.errors import (
     ERROR_CODES,
@@ -104,11 +105,17 @@ def _unanswered(command: Command[Any], reason: Reason, detail: str, status: int 
     if isinstance(command, Send):
         return unknown(command, reason, detail, http_status=status)
     return Unanswered(
-        f"{_subject(command)}: no answer that can be read ({detail}). Nothing was sent; ask again.",
+        f"{_subject(command)}: no answer that can be read ({detail}). {_how_to_ask_again(command)}",
         reason=reason,
         http_status=status,
         **about(command),
     )
+
+
+def _how_to_ask_again(command: Command[Any]) -> str:
+    if is_repeatable(command):
+        return "Ask again."
+    return "Messages may have been marked as read by it: ask for them by date."
 
 
 def unknown(command: Send, reason: Reason, detail: str, **more: Any) -> OutcomeUnknown:
@@ -139,7 +146,7 @@ def _refusal(
             detail = f"error {_in_words(code)}, for the whole packet, whose first messages may have been taken"
             return unknown(command, Reason.PARTIAL, detail, code=code, http_status=reply.status)
     return error(
-        _refused_in_words(_subject(command), code),
+        _refused_in_words(_subject(command), code, fate="It was not sent. " if isinstance(command, Send) else ""),
         code=code,
         description=redact(document.description, _texts(command)),
         http_status=reply.status,
@@ -168,10 +175,10 @@ def _in_words(code: int | None) -> str:
     return f"{code}, {ERROR_CODES[code].text}" if code in ERROR_CODES else f"{code}, which this library does not know"
 
 
-def _refused_in_words(subject: str, code: int | None) -> str:
+def _refused_in_words(subject: str, code: int | None, *, fate: str = "It was not sent. ") -> str:
     known = ERROR_CODES.get(code) if code is not None else None
     advice = known.advice if known else "Look the code up in the vendor's list."
-    return f"{subject}: refused by the gateway with {_in_words(code)}. It was not sent. {advice}"
+    return f"{subject}: refused by the gateway with {_in_words(code)}. {fate}{advice}"
 
 
 _private_run = re.compile(
