@@ -699,8 +699,7 @@ class InboundListener:
 
     def _gateway_time(self) -> datetime:
         """The time of the answer that has just come; this machine's if the gateway should tell none."""
-        time = self._session().gateway_date or self._clock.now()
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return self._session().gateway_date or self._clock.now()
 
 
 def listener(
