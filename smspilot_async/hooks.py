@@ -19,9 +19,8 @@ class Hooks:
         """Hear what became of one message: called once for each message that was handed to a send.
 
         It is called also when nobody waits for the result any more, because the caller was cancelled or ran out of
-        time while
-        the message was on the wire: then this is the only place where the truth arrives. It may be a coroutine
-            function. An exception raised here is logged by its type and goes nowhere.
+        time while the message was on the wire: then this is the only place where the truth arrives. It may be a
+        coroutine function. An exception raised here is logged by its type and goes nowhere.
 
         Args:
             result: ``Accepted``, ``Refused``, ``Unknown`` or ``NotSent``; its ``item`` is the message.

@@ -400,6 +400,23 @@ async def _wait(task: asyncio.Task[Any]) -> None:
     await task
 
 
+@pytest.mark.parametrize("answer", [429, 110])
+async def test_of_more_connections_than_the_gateway_allows_those_are_refused_that_say_so(
+    client: Client, emulator: Emulator, manual_clock: ManualClock, answer: Any
+) -> None:
+    emulator.unknowns.connections_per_key = 2
+    emulator.unknowns.limit_answer = answer
+
+    async def all_at_once() -> list[Any]:
+        return await asyncio.gather(*(client.send_packet([one]) for one in packet(9)), return_exceptions=True)
+
+    results = await manual_clock.drive(all_at_once())
+
+    failures = [result for result in results if isinstance(result, Exception)]
+    assert {type(failure) for failure in failures} <= {GatewayBusy}
+    assert len(emulator.messages) == 9 - len(failures) > 0
+
+
 async def test_a_callback_that_is_refused_is_refused_by_row(client: Client, emulator: Emulator) -> None:
     emulator.unknowns.https_callback_refused = True
 

@@ -258,7 +258,9 @@ async def test_what_is_wrong_with_a_message_is_said_before_the_client_is_asked()
 
 
 @pytest.mark.parametrize("queued", [False, True])
-async def test_a_read_under_which_the_client_is_closed_opens_no_new_connection(*, queued: bool) -> None:
+async def test_a_read_under_which_the_client_is_closed_opens_no_new_connection(
+    manual_clock: ManualClock, *, queued: bool
+) -> None:
     async with raw_server(hang_after_request) as server:
         client = Client("KEY", url=server.url, max_connections=1)
         reads = [await begun(failure_of(client.balance())) for _ in range(1 + queued)]
@@ -269,6 +271,7 @@ async def test_a_read_under_which_the_client_is_closed_opens_no_new_connection(*
         await idle()
 
         assert server.connections == 1
+        assert manual_clock.slept == []
         assert all(isinstance(error, (Unanswered, ConnectionFailed, ClientClosed)) for error in errors)
 
 
