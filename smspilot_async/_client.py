@@ -18,7 +18,7 @@ from smspilot_async._session import Session
 from smspilot_async._settings import Secret, Settings
 from smspilot_async._slots import _KEPT_FOR_SENDS
 from smspilot_async._tracking import PacketChecks, Tracking, server_id
-from smspilot_async._transport import check_proxy, check_url
+from smspilot_async._transport import check_network, check_url
 from smspilot_async.errors import ClientClosed, InvalidMessage, SmsPilotError
 from smspilot_async.models import (
     AccountInfo,
@@ -139,7 +139,8 @@ class Client:
         _settings.positive(timeout=timeout, deadline=deadline, rate_limit=rate_limit)
         _settings.not_negative(linger=linger)
         _settings.check_sender(sender)
-        check_proxy(proxy)
+        _settings.of_type(Retry, retry=retry)
+        check_network(proxy, ssl_context, transport)
         self._settings = Settings(
             credentials=_settings.credentials_from(key, login, secret),
             url=_settings.url_from(url, allow_http=allow_http),

@@ -8,7 +8,7 @@ import ssl
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import attrs
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import httpx  # noqa: TC004 - only a type
 
 DEFAULT_URL: Final = "https://smspilot.ru/api2.php"
-KeySource: TypeAlias = str | Callable[[], str]
 
 
 class ExposureWarning(UserWarning):
@@ -141,7 +140,7 @@ def url_from(url: str | None, *, allow_http: bool) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment or not url.isprintable():
         raise ValueError("url needs an absolute http or https address of the gateway")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
-        raise ValueError("an http: url sends the key and every text in clear; use https, or pass allow_http=True")
+        raise ValueError("an http: url sends the key and every text in clear; use https (or, knowing that, allow_http)")
     return url if parts.path else parts._replace(path="/").geturl()
 
 
@@ -204,6 +203,21 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def of_type(kind: type, **values: object) -> None:
+    """Refuse what is of another type: used later, in the middle of a send, it could not tell whether something left.
+
+    Raises:
+        TypeError: naming the setting.
+    """
+    for name, value in values.items():
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
+
+
 def positive(**values: float | None) -> None:
     """Refuse numbers that are not above zero.
 
@@ -211,7 +225,7 @@ def positive(**values: float | None) -> None:
         ValueError: naming the setting.
     """
     for name, value in values.items():
-        if value is not None and not value > 0:
+        if value is not None and (not _is_number(value) or not value > 0):
             raise ValueError(f"{name} must be above 0, not {value!r}")
 
 
@@ -233,7 +247,7 @@ def whole(**values: int) -> None:
         ValueError: naming the setting.
     """
     for name, value in values.items():
-        if not isinstance(value, int) or value <= 0:  # type: ignore[redundant-expr] # callers may not check types
+        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:  # type: ignore[redundant-expr] # unchecked
             raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
 
 
@@ -244,7 +258,7 @@ def not_negative(**values: float) -> None:
         ValueError: naming the setting.
     """
     for name, value in values.items():
-        if not value >= 0:
+        if not _is_number(value) or not value >= 0:
             raise ValueError(f"{name} must not be below 0, not {value!r}")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import warnings
 import zlib
 from contextlib import suppress
@@ -21,11 +22,11 @@ import anyio
 import attrs
 import httpx
 
+from smspilot_async._settings import of_type
 from smspilot_async._version import __version__
 from smspilot_async.errors import Reason
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncGenerator, Iterable
 
     from smspilot_async._clock import Clock
@@ -281,6 +282,20 @@ def _proxy_from_environment(url: str) -> str | None:
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def check_network(
+    proxy: str | None, ssl_context: ssl.SSLContext | None, transport: httpx.AsyncBaseTransport | None
+) -> None:
+    """Refuse settings of the network that could only fail later.
+
+    Raises:
+        ValueError, ImportError: see :func:`check_proxy`.
+        TypeError: a context or transport that is none.
+    """
+    check_proxy(proxy)
+    of_type(ssl.SSLContext, ssl_context=ssl_context)
+    of_type(httpx.AsyncBaseTransport, transport=transport)
 
 
 def check_url(url: str) -> None:

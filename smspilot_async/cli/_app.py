@@ -185,7 +185,7 @@ def send(
 @_as_json
 @_connected
 def cost(*, to: str, text: str, sender: str | None, as_json: bool, connection: Connection) -> None:
-    """Ask what TEXT to TO would cost. Nothing is sent. (For a list: bulk --dry-run.)."""
+    """Ask what TEXT to TO would cost. Nothing is sent. For a list, use bulk --dry-run."""
     message = _send.make_message(to, _text(text), sender=sender)
     _exit(_queries.cost(connection.client(), message, as_json=as_json))
 
@@ -202,7 +202,7 @@ def check(*, server_ids: tuple[str, ...], packets: tuple[str, ...], as_json: boo
     several packets, a list of packets with their statuses.
     """
     if bool(server_ids) == bool(packets):
-        raise click.UsageError("Name the messages by their server ids, or their packet with --packet.")
+        raise click.UsageError("Name the messages by their server ids, or else their packets with --packet.")
     if len(packets) > 1:
         _exit(
             _queries.check_packets(connection.client(), tuple(dict.fromkeys(map(str.strip, packets))), as_json=as_json)
@@ -365,7 +365,7 @@ def emulator(
     except ValueError as wrong:
         raise Problem(f"{wrong}: add --allow-remote, or use 127.0.0.1.") from None
     except OSError as wrong:
-        raise Problem(f"nothing can listen at {host}:{port}: {wrong.strerror or wrong}.") from None
+        raise Problem(f"{wrong.strerror or wrong}.") from None
 
 
 @app.command()

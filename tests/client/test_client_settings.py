@@ -474,3 +474,19 @@ async def test_roots_that_are_missing_send_nothing(monkeypatch: pytest.MonkeyPat
         assert isinstance(await send_through(url=server.https_url), ConnectionFailed)
 
     assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("retry", 3), ("transport", 5), ("ssl_context", 5)], ids=["retry", "transport", "context"]
+)
+def test_what_could_only_fail_in_the_middle_of_a_send_is_refused_at_once(setting: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"{setting} must be"):
+        Client(KEY, **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("timeout", "3"), ("linger", None), ("max_connections", True), ("deadline", True)]
+)
+def test_a_number_that_is_none_is_named(setting: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=setting):
+        Client(KEY, **{setting: value})
