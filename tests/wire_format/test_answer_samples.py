@@ -141,6 +141,8 @@ ANSWERS: dict[str, tuple[Command[Any], str, Any]] = {
     "check by packet, 2.6": (CheckPacket("1234"), samples.CHECK_26, STATUSES),
     "balance, json": (Balance("rur"), samples.BALANCE_JSON, Decimal("405.60")),
     "balance, xml": (Balance("rur"), samples.BALANCE_XML, Decimal("405.60")),
+    "balance, 2.6": (Balance("rur"), '{"balance":20006.97}', Decimal("20006.97")),
+    "balance as a count of SMS": (Balance("sms"), '{"balance":16005}', Decimal(16005)),
     "info, json": (Info(), samples.INFO_JSON, ACCOUNT),
     "info, xml": (Info(), samples.INFO_XML, ACCOUNT_IN_XML),
     "info, 2.6": (Info(), samples.INFO_26, attrs.evolve(ACCOUNT, name="Иван")),
