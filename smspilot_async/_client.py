@@ -16,7 +16,7 @@ from smspilot_async._detached import Ticket
 from smspilot_async._retry import Retry
 from smspilot_async._session import Session
 from smspilot_async._settings import Secret, Settings
-from smspilot_async._slots import _KEPT_FOR_SENDS
+from smspilot_async._slots import spare_places
 from smspilot_async._tracking import PacketChecks, Tracking, server_id
 from smspilot_async._transport import check_network, check_url
 from smspilot_async.errors import ClientClosed, InvalidMessage, SmsPilotError
@@ -586,7 +586,7 @@ class Client:
 
     def _checks_at_once(self, wanted: int | None = None) -> int:
         _settings.positive(concurrency=wanted)
-        most = max(1, self._settings.max_connections - _KEPT_FOR_SENDS)
+        most = spare_places(self._settings.max_connections)
         return most if wanted is None else min(wanted, most)
 
     # --- account ---------------------------------------------------------------------------------

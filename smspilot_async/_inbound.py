@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, runtime_c
 
 import attrs
 
+from smspilot_async._durable import in_thread, json_line, sync_folder, write_all
 from smspilot_async.errors import AccountBlocked, AuthenticationError, GatewayError, SmsPilotError, Unanswered
 from smspilot_async.models import InboundMessage
 from smspilot_async.wire import Balance, Inbound
@@ -221,25 +222,10 @@ class FileCursor:
 
     async def _in_thread(self, work: Callable[..., Value], *args: Any) -> Value:
         try:
-            return await _in_thread(work, *args)
+            return await in_thread(work, *args)
         except OSError as error:
             reason = error.strerror or type(error).__name__
         raise CursorError(f"listen: the cursor {self._path} can not be used: {reason}.")
-
-
-async def _in_thread(work: Callable[..., Value], *args: Any) -> Value:
-    """Run what blocks in a thread, and outlast a cancellation, so that no file is closed under a thread's hands."""
-    running = asyncio.get_running_loop().run_in_executor(None, work, *args)
-    cancelled: asyncio.CancelledError | None = None
-    while not running.done():
-        try:
-            await asyncio.wait({running})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return running.result()
-    running.exception()  # it has been asked for: nobody is warned of it
-    raise cancelled
 
 
 def _in_use(path: object) -> CursorInUse:
@@ -274,19 +260,19 @@ class _LockedFile:
             self._close_journal()  # a file that is open can not be replaced everywhere
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
             try:
-                _write(descriptor, _written(state))
+                write_all(descriptor, _written(state))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
             draft.replace(self._path)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
             self._journal = os.open(self._path, os.O_WRONLY | os.O_APPEND)
 
     def mark(self, id_: int, until: datetime) -> None:
         with self._guard:
             if self._journal is None:
                 raise RuntimeError(f"the cursor {self._path} must be saved before it is marked")
-            _write(self._journal, _line([id_, int(until.timestamp())]))
+            write_all(self._journal, json_line([id_, int(until.timestamp())]))
             _sync(self._journal)
 
     def close(self) -> None:
@@ -324,21 +310,6 @@ def _lock_or_raise(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where a folder can be opened for that."""
-    if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 # --- the file's text -----------------------------------------------------------------------------
 
 
@@ -346,12 +317,8 @@ class _NoCursorError(Exception):
     """The bytes are no cursor; its text says what is wrong with them, to follow a path."""
 
 
-def _line(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
 def _written(state: CursorState) -> bytes:
-    return _line(
+    return json_line(
         {
             "format": _FORMAT,
             "version": _VERSION,

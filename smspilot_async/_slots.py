@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _KEPT_FOR_SENDS: Final = 2
 
 
+def spare_places(total: int) -> int:
+    """Tell how many of so many connections campaigns and status checks may use at once."""
+    return max(1, total - _KEPT_FOR_SENDS)
+
+
 class Slots:
     """Places for requests: first come, first served; those that may use every place before those that may not.
 
@@ -25,7 +30,7 @@ class Slots:
 
     def __init__(self, total: int) -> None:
         self._free = total
-        self._spare_free = max(1, total - _KEPT_FOR_SENDS)
+        self._spare_free = spare_places(total)
         self._waiting: deque[Callable[[], bool]] = deque()
         self._spare_waiting: deque[Callable[[], bool]] = deque()
 

@@ -8,7 +8,6 @@ whose outcome is "not sent" is as if it had never been. What a kill left of a la
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
@@ -18,10 +17,11 @@ import sys
 import threading
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from smspilot_async._durable import in_thread, json_line, sync_folder, write_all
 from smspilot_async.cli._problems import Problem
 from smspilot_async.cli._results import Outcome
 
@@ -31,13 +31,11 @@ else:
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Self
 
     from smspilot_async.cli._recipients import Recipient
     from smspilot_async.models import Message
-
-Value = TypeVar("Value")
 
 _FORMAT: Final = "smspilot_async bulk journal"
 _VERSION: Final = 1
@@ -148,7 +146,7 @@ class Journal:
         """
         # A later run could not tell, once the first of them has become invalid: its time may have passed.
         try:
-            self._append(_line({"duplicates": list(duplicates)}))
+            self._append(json_line({"duplicates": list(duplicates)}))
         except JournalError:
             raise self._not_writable(self.failure) from None
 
@@ -158,13 +156,13 @@ class Journal:
         Raises:
             JournalError: It could not be written; the packet must not leave.
         """
-        await _in_thread(self._write_intent, [row.line for row in rows], [row.message for row in rows])
+        await in_thread(self._write_intent, [row.line for row in rows], [row.message for row in rows])
 
     def _write_intent(self, lines: list[int], messages: Sequence[Message | None]) -> None:
         intent = {"intent": _ranges(lines), "sha256": body_hash(messages)}
         with self._guard:
             self._open_lines.update(lines)
-            self._append(_line(intent))
+            self._append(json_line(intent))
             descriptor = self._descriptor
         if descriptor is None:
             raise JournalError
@@ -180,12 +178,12 @@ class Journal:
         with self._guard:
             if outcome.line in self._open_lines:
                 self._open_lines.discard(outcome.line)
-                self._pending.append(_line(_written(outcome)))
+                self._pending.append(json_line(_written(outcome)))
 
     async def flush(self) -> None:
         """Hand the outcomes to the system, where they survive this process; a failure is kept, not raised."""
         if self._pending:
-            await _in_thread(self._write_outcomes)
+            await in_thread(self._write_outcomes)
 
     def _write_outcomes(self) -> None:
         with self._guard:
@@ -197,7 +195,7 @@ class Journal:
         if self._descriptor is None or self.failure is not None:
             raise JournalError
         try:
-            _write(self._descriptor, data)
+            write_all(self._descriptor, data)
         except OSError as wrong:
             self.failure = wrong
             with contextlib.suppress(OSError):  # then half a line stays, which the next run takes off
@@ -217,7 +215,7 @@ class Journal:
     def _write_head(self, fingerprint: str) -> None:
         assert self._descriptor is not None  # noqa: S101 - it is open
         head = _head(fingerprint)
-        _write(self._descriptor, head)
+        write_all(self._descriptor, head)
         self._size = len(head)
         os.fsync(self._descriptor)
         sync_folder(Path(self.path).parent)
@@ -333,7 +331,7 @@ def _outcome(record: dict[str, Any]) -> Outcome:
 
 
 def _head(fingerprint: str) -> bytes:
-    return _line({"format": _FORMAT, "version": _VERSION, "fingerprint": fingerprint})
+    return json_line({"format": _FORMAT, "version": _VERSION, "fingerprint": fingerprint})
 
 
 def _ranges(lines: Iterable[int]) -> list[list[int]]:
@@ -344,15 +342,6 @@ def _ranges(lines: Iterable[int]) -> list[list[int]]:
         else:
             ranges.append([line, line])
     return ranges
-
-
-def _line(record: Any) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
 
 
 def _read(descriptor: int) -> bytes:
@@ -367,28 +356,3 @@ def _lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder durable, where a folder can be opened for that."""
-    if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-async def _in_thread(work: Callable[..., Value], *args: Any) -> Value:
-    """Run what blocks in a thread, and outlast a cancellation, so that nothing is written behind anybody's back."""
-    running = asyncio.get_running_loop().run_in_executor(None, work, *args)
-    cancelled: asyncio.CancelledError | None = None
-    while not running.done():
-        try:
-            await asyncio.wait({running})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return running.result()
-    running.exception()  # it has been asked for: nobody is warned of it
-    raise cancelled
