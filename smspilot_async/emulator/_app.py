@@ -1,4 +1,4 @@
-"""The emulator as an ASGI application: the gateway's address, the control API, and a page for everything else.
+"""The emulator as an ASGI application: the gateway's address, the control API, the page, and else a 404.
 
 The endpoint of the gateway is raw ASGI, because the ways in which an answer can fail are below what a framework's
 response can say. The rest is ordinary Starlette.
@@ -12,8 +12,10 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from smspilot_async.emulator._asgi import gone
 from smspilot_async.emulator._control import control_routes
-from smspilot_async.emulator._http import API_PATH, LARGEST_BODY, Ending, HttpRequest, Reply, path_of
+from smspilot_async.emulator._http import API_PATH, LARGEST_BODY, PAGE_PATH, Ending, HttpRequest, Reply, path_of
+from smspilot_async.emulator._page import Events, page
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,7 +30,9 @@ def create_app(emulator: Emulator) -> ASGIApp:
     app = Starlette(
         routes=[
             Route(API_PATH, _Gateway(emulator)),
-            Mount("/_emulator", routes=control_routes(emulator)),
+            Route(PAGE_PATH, page),
+            Route(f"{PAGE_PATH}/events", Events(emulator), methods=["GET"]),
+            Mount(PAGE_PATH, routes=control_routes(emulator)),
         ],
         exception_handlers={404: _not_found},
     )
@@ -56,7 +60,7 @@ class _Gateway:
         connection: Connection = scope["state"]["connection"]
         if self._emulator.resets_unread():
             connection.reset()
-            await _gone(receive)
+            await gone(receive)  # or the server would complain about a missing answer
             return
         try:
             body = await _read(receive)
@@ -81,7 +85,7 @@ class _Gateway:
             case Ending.HALF_ANSWER:
                 await self._answer(reply, send, cut=len(reply.body) // 2)
                 connection.close()
-        await _gone(receive)
+        await gone(receive)
 
     async def _answer(self, reply: Reply, send: Send, cut: int | None = None) -> None:
         headers = [(name.lower().encode(), value.encode()) for name, value in self._emulator.headers_of(reply)]
@@ -128,12 +132,6 @@ async def _read(receive: Receive) -> bytes:
         pieces.append(message["body"])
         if not message["more_body"]:
             return b"".join(pieces)
-
-
-async def _gone(receive: Receive) -> None:
-    """Wait until the server knows that the connection is over, or it would complain about a missing answer."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:

@@ -74,10 +74,12 @@ class Caller:
 
     Args:
         allow_remote: Whether other hosts than this one may be called.
+        on_made: Called with each call that is over, in the thread that made it.
     """
 
-    def __init__(self, *, allow_remote: bool) -> None:
+    def __init__(self, *, allow_remote: bool, on_made: Callable[[CallbackCall], None]) -> None:
         self._allow_remote = allow_remote
+        self._on_made = on_made
         self._lock = threading.Lock()
         self._lanes: dict[str, deque[CallbackCall]] = {}
         self._unstarted: list[str] = []
@@ -99,10 +101,11 @@ class Caller:
 
     def submit(self, call: CallbackCall) -> None:
         """Make a call soon."""
+        if not self._allow_remote and not is_loopback(urlsplit(call.url).hostname or ""):
+            self._remember(attrs.evolve(call, failure="not loopback"))
+            return
         with self._lock:
-            if not self._allow_remote and not is_loopback(urlsplit(call.url).hostname or ""):
-                self._made.append(attrs.evolve(call, failure="not loopback"))
-            elif lane := self._lanes.get(call.server_id):
+            if lane := self._lanes.get(call.server_id):
                 lane.append(call)
             else:
                 self._lanes[call.server_id] = deque([call])
@@ -170,9 +173,14 @@ class Caller:
         while call := self._next_of(server_id):
             async with room:
                 made = await _make(call, client)
+            self._remember(made)
             with self._lock:
-                self._made.append(made)
                 self._lanes[server_id].popleft()
+
+    def _remember(self, made: CallbackCall) -> None:
+        with self._lock:
+            self._made.append(made)
+        self._on_made(made)
 
     def _next_of(self, server_id: str) -> CallbackCall | None:
         with self._lock:

@@ -20,13 +20,14 @@ from smspilot_async.emulator._callbacks import CallbackCall, Caller, call_for
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._desk import Desk
 from smspilot_async.emulator._faults import Fault, FaultPlan
+from smspilot_async.emulator._feed import Feed
 from smspilot_async.emulator._gateway import Gateway, Rule, matcher
-from smspilot_async.emulator._http import API_PATH, HttpRequest, Reply
+from smspilot_async.emulator._http import API_PATH, PAGE_PATH, HttpRequest, Reply
 from smspilot_async.emulator._messages import AcceptedMessage, InboundSms, StatusChange
 from smspilot_async.emulator._transport import InProcessTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from smspilot_async.emulator._server import Served
     from smspilot_async.emulator._unknowns import Unknowns
@@ -86,7 +87,8 @@ class Emulator:
         self._lock = threading.RLock()
         self._desk = Desk()
         self._listeners: list[Callable[[AcceptedMessage], None]] = []
-        self._caller = Caller(allow_remote=allow_remote_callbacks)
+        self.feed = Feed()
+        self._caller = Caller(allow_remote=allow_remote_callbacks, on_made=lambda call: self.feed.note(call.server_id))
         self._url = f"http://127.0.0.1{API_PATH}"
         self._drop_connections: Callable[[], None] = lambda: None
         self._book = Book()
@@ -103,7 +105,7 @@ class Emulator:
             delivery=delivery,
         )
         self._gateway = self._start_over()
-        self.clock.on_turn(self.tick)
+        self.clock.on_turn(self._turned)
 
     @classmethod
     def serve(
@@ -133,6 +135,14 @@ class Emulator:
     def url(self) -> str:
         """Where the gateway answers. Without a socket it is only a name, which `transport` answers to."""
         return self._url
+
+    @property
+    def page_url(self) -> str:
+        """Where a browser on this machine shows what it does, live. Only a served emulator has that page."""
+        for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+            if anywhere in self._url:
+                return self._url.replace(anywhere, here).replace(API_PATH, PAGE_PATH)
+        return self._url.replace(API_PATH, PAGE_PATH)
 
     @property
     def api_key(self) -> str:
@@ -251,7 +261,9 @@ class Emulator:
     ) -> InboundSms:
         """Somebody sends an SMS to the service number of an account (the first one)."""
         with self._lock:
-            return self._gateway.receive(phone, text, num, account if account is not None else self._account)
+            sms = self._gateway.receive(phone, text, num, account if account is not None else self._account)
+        self.feed.note()
+        return sms
 
     def fail_next(
         self,
@@ -284,6 +296,7 @@ class Emulator:
         )
         with self._lock:
             self._desk.faults.plan(plan, times)
+        self.feed.note()
 
     def random_faults(
         self,
@@ -311,11 +324,13 @@ class Emulator:
         plan = FaultPlan(fault=Fault.BUSY, command=command, delay=delay, retry_after=retry_after, row=row)
         with self._lock:
             self._desk.faults.draw_from(shares, self._seed if seed is None else seed, plan)
+        self.feed.note()
 
     def no_more_faults(self) -> None:
         """Forget the faults that are planned, and the random ones."""
         with self._lock:
             self._desk.faults.clear()
+        self.feed.note()
 
     def drop_connections(self) -> None:
         """Close every connection that clients keep open, in an orderly way. Without a socket there are none."""
@@ -364,6 +379,7 @@ class Emulator:
             for account in self._book.accounts:
                 account.balance = account.opening_balance
             self._gateway = self._start_over()
+            self.feed.start_over()
         self.release()
 
     # --- for the server and the transport ---------------------------------------------------------------------------
@@ -372,12 +388,17 @@ class Emulator:
         """Answer a request to the gateway's address."""
         with self._lock:
             self.tick()
-            return self._desk.answer(request, self._gateway)
+            reply = self._desk.answer(request, self._gateway)
+        self.feed.note()  # a balance, a fault or what was read may have changed
+        return reply
 
     def resets_unread(self) -> bool:
         """Whether the request that is just coming in is to be reset before it is read."""
         with self._lock:
-            return self._desk.faults.take_unread()
+            taken = self._desk.faults.take_unread()
+        if taken:
+            self.feed.note()
+        return taken
 
     def forget_connection(self, connection: Hashable) -> None:
         """A connection is gone, and counts no longer."""
@@ -403,13 +424,31 @@ class Emulator:
         with self._lock:
             return {
                 "now": self.clock.now().isoformat(),
-                "messages": len(self.messages),
-                "test_messages": len(self.test_messages),
-                "inbound": len(self.inbound_messages),
+                "messages": len(self._gateway.ledger.messages),
+                "test_messages": len(self._gateway.ledger.test_messages),
+                "inbound": sum(len(inbox.messages) for inbox in self._gateway.inboxes.values()),
                 "callbacks": len(self.callbacks),
                 "pending_faults": self._desk.faults.pending,
                 "settled": self._caller.idle().done(),
             }
+
+    def overview(self) -> dict[str, Any]:
+        """What the page shows besides messages: the state, the first account, and the faults that wait."""
+        with self._lock:
+            return {
+                **self.state(),
+                "speed": self.clock.speed,
+                "url": self._url,
+                "balance": str(self._account.balance),
+                "unread": sum(inbox.unseen for inbox in self._gateway.inboxes.values()),
+                "faults": self._desk.faults.waiting(),
+            }
+
+    def look_up(self, server_ids: Iterable[str]) -> list[AcceptedMessage]:
+        """The messages that have these numbers, those of test packets too, each as it stands now."""
+        with self._lock:
+            found = map(self._gateway.ledger.get, server_ids)
+            return [message for message in found if message is not None]
 
     def _first_account(self, account: Account | None, api_key: str | None) -> Account:
         account = account if account is not None else Account()
@@ -422,11 +461,18 @@ class Emulator:
         return gateway
 
     def _on_change(self, message: AcceptedMessage) -> None:
+        self.feed.note(message.server_id)
+        if message.test:
+            return
         if message.callback and len(message.history) > 1:
             for _ in range(1 + self.unknowns.callbacks_repeated):
                 self._caller.submit(call_for(message, message.callback))
         for listener in tuple(self._listeners):
             listener(message)
+
+    def _turned(self) -> None:
+        self.tick()
+        self.feed.note()
 
     def _unsubscribe(self, listener: Callable[[AcceptedMessage], None]) -> None:
         with self._lock:

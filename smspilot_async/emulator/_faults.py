@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import groupby
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -131,6 +132,19 @@ class Faults:
             return False
         del self._planned[0]
         return True
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """What waits, as plain data: planned faults with how many times in a row, random ones with their share."""
+        planned = [
+            {"command": plan.command, "fault": str(plan.fault), "times": len(list(alike))}
+            for plan, alike in groupby(self._planned)
+        ]
+        drawn = [
+            {"command": source.plan.command, "fault": str(fault), "share": share}
+            for source in self._sources
+            for fault, share in source.shares.items()
+        ]
+        return planned + drawn
 
     @property
     def pending(self) -> int:

@@ -31,6 +31,11 @@ class Inbox:
             self._unseen[sms.id] = len(self.messages)
         self.messages.append(sms)
 
+    @property
+    def unseen(self) -> int:
+        """How many no answer has carried."""
+        return len(self._unseen)
+
     def take_new(self, now: datetime) -> list[InboundSms]:
         """Those that no answer has carried, as they were before this one does."""
         return self._take(list(self._unseen.values()), now)

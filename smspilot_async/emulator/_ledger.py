@@ -30,7 +30,8 @@ class Ledger:
     Attributes:
         messages: The real ones.
         test_messages: Those that go nowhere and cost nothing.
-        listeners: Called with each message as it is accepted, and at each change of its status.
+        listeners: Called with each message as it is accepted, those of test packets too, and at each change of its
+            status.
     """
 
     messages: list[AcceptedMessage] = attrs.Factory(list)
@@ -62,6 +63,7 @@ class Ledger:
         if message.test:
             self._tests[message.server_id] = message
             self.test_messages.append(message)
+            self._announce(message)
             return
         self._positions[message.server_id] = len(self.messages)
         self.messages.append(message)
@@ -72,9 +74,13 @@ class Ledger:
 
     def find(self, server_id: str, now: datetime) -> AcceptedMessage | None:
         """A message by its number, unless it is so old that the gateway has forgotten it."""
-        position = self._positions.get(server_id)
-        message = self._tests.get(server_id) if position is None else self.messages[position]
+        message = self.get(server_id)
         return message if message is not None and now - message.accepted_at <= KEPT else None
+
+    def get(self, server_id: str) -> AcceptedMessage | None:
+        """A message by its number, however old it is."""
+        position = self._positions.get(server_id)
+        return self._tests.get(server_id) if position is None else self.messages[position]
 
     def packet(self, number: str) -> list[str] | None:
         """The numbers of a packet's accepted messages."""

@@ -77,9 +77,9 @@ class AcceptedMessage:
 MESSAGE_FIELDS: Final = frozenset(field.name for field in attrs.fields(AcceptedMessage))
 
 
-def message_as_json(message: AcceptedMessage) -> dict[str, Any]:
-    """A message as plain data: times in ISO 8601, money as text."""
-    return attrs.asdict(message, value_serializer=lambda _owner, _field, value: _plain(value))
+def as_json(record: attrs.AttrsInstance) -> dict[str, Any]:
+    """A message, or another record, as plain data: times in ISO 8601, money as text."""
+    return attrs.asdict(record, value_serializer=lambda _owner, _field, value: _plain(value))
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from smspilot_async.emulator._callbacks import is_loopback
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._emulator import Emulator
-from smspilot_async.emulator._messages import AcceptedMessage, message_as_json
+from smspilot_async.emulator._messages import AcceptedMessage, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +34,8 @@ def run(
 ) -> None:
     """Serve an emulator until Ctrl-C or SIGTERM.
 
-    Prints one line with the address and the key once it listens; with `json` that line is an object, and so is one
-    line for each message that is accepted.
+    Prints the address with the key, and where its page is, once it listens; with `json` that is one line, an object,
+    and so is one line for each message that is accepted.
 
     Args:
         host: The address to listen at.
@@ -72,8 +72,9 @@ def run(
 def _announce(emulator: Emulator, printer: _Printer, *, as_json: bool) -> None:
     if not as_json:
         printer.line(f"SMSPILOT emulator listens at {emulator.url} with the key {emulator.api_key}")
+        printer.line(f"See it at work in a browser: {emulator.page_url}")
         return
-    printer.json({"event": "listening", "url": emulator.url, "api_key": emulator.api_key})
+    printer.json({"event": "listening", "url": emulator.url, "page": emulator.page_url, "api_key": emulator.api_key})
     emulator.subscribe(printer.accepted)
 
 
@@ -93,7 +94,7 @@ class _Printer:
 
     def accepted(self, message: AcceptedMessage) -> None:
         if len(message.history) == 1:
-            self.json({"event": "accepted", **message_as_json(message)})
+            self.json({"event": "accepted", **as_json(message)})
 
 
 @contextmanager

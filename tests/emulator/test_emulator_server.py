@@ -340,10 +340,11 @@ class TestProgram:
     def test_it_says_when_it_listens_and_ends_cleanly(self, ending: int) -> None:
         with self.start("key='K' * 64") as process:
             assert process.stdout is not None
-            line = process.stdout.readline()
+            line, page = process.stdout.readline(), process.stdout.readline().split()[-1]
             assert line.endswith(f"with the key {'K' * 64}\n")
             url = line.split()[4]
             answer = httpx.post(url, json={"apikey": "K" * 64, "balance": "sms"}, trust_env=False)
+            assert "<title>SMSPILOT emulator</title>" in httpx.get(page, trust_env=False).text
             process.send_signal(ending)
             assert process.communicate(timeout=10) == ("", "")
         assert answer.json() == {"balance": 800000}
@@ -380,7 +381,7 @@ class TestProgram:
         out, before = Out(), signal.getsignal(signal.SIGTERM)
         monkeypatch.setattr(sys, "stdout", out)
         run(host="127.0.0.1", port=0, json=bool(as_json), allow_remote=True)
-        assert len(out.getvalue().splitlines()) == 1 + as_json
+        assert len(out.getvalue().splitlines()) == 2
         assert signal.getsignal(signal.SIGTERM) is before
 
     def test_a_reader_that_left_does_not_matter(self) -> None:
