@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo test lint format bench wheel clean
+.PHONY: demo test lint docs format bench wheel clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,10 @@ lint: $(VENV)/.dev
 	for folder in tests/*/; do $(BIN)/mypy $$folder || exit 1; done
 	$(BIN)/pyright
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The documentation is in site/index.html"
+
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -34,7 +38,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "smspilot_async needs Python 3.11 or newer; none was found on the PATH (or name one: make PYTHON=...)"; exit 1; }

@@ -1,0 +1,296 @@
+"""A reader who types in everything that a page shows, in order, and compares what comes out.
+
+Python runs as in ``python -m asyncio``, where ``await`` may stand at the top; commands run in a real shell, with a
+gateway behind them; a block with a file's name above it is that file. Time is turned by hand, for the page's clients
+and for the gateway alike, so that nothing waits.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import contextlib
+import io
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from datetime import timedelta
+from inspect import iscoroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+from manual_clock import START, ManualClock
+
+from smspilot_async import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from page_blocks import Block
+
+    from smspilot_async.emulator import Emulator
+
+ROOT: Final = Path(__file__).parent.parent.parent
+OWN_TERMINAL: Final = "a terminal of its own"
+_PORTS: Final = ("8025", "8000", "8080")  # as the pages write them; other tests may be using them
+_PATIENCE: Final = 30.0
+_INSTALL: Final = re.compile(r"pip install (?:'(?P<quoted>[^']+)'|(?P<bare>\S+))")
+
+
+class PageClock(ManualClock):
+    """The page's time, which the emulated gateway follows."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__()
+        self._emulator = emulator
+
+    async def _advance_to(self, when: float) -> None:
+        await super()._advance_to(when)
+        self._emulator.clock.set(START + timedelta(seconds=when - 1000.0))
+        await self._emulator.settled()
+
+
+class Session:
+    """The reader's desk: a folder, an environment, a Python prompt, and what runs in other terminals.
+
+    Args:
+        page: Where the blocks stand, for messages.
+        folder: The reader's folder, which is also the current one.
+        emulator: The gateway.
+        clock: The time of all clients that the page makes.
+        setenv: Sets a variable for the page's Python, too.
+    """
+
+    def __init__(
+        self,
+        page: Path,
+        folder: Path,
+        emulator: Emulator,
+        clock: PageClock,
+        *,
+        setenv: Callable[[str, str], None],
+    ) -> None:
+        self.page = page
+        self.files: set[str] = set()
+        self.ran = ""
+        self._folder = folder
+        self._clock = clock
+        self._setenv = setenv
+        self._output: str | None = None
+        self._namespace: dict[str, Any] = {"__name__": "__main__", "emulator": emulator}
+        self._servers: list[subprocess.Popen[str]] = []
+        self._ports = {port: _free_port() for port in _PORTS}
+        self._environment = _environment(folder, emulator)
+
+    async def run(self, block: Block) -> None:
+        """Do what a reader does with a block.
+
+        Raises:
+            AssertionError: Something else came out than the page says, or nobody would know what to do with it.
+        """
+        match block.language:
+            case "text":
+                self._compare(block)
+            case "console":
+                self._type_in(block)
+            case "hidden":
+                await self._evaluate(block)
+            case "toml":
+                tomllib.loads(block.code)
+            case "yaml":
+                yaml.safe_load(block.code)
+            case "ini":
+                configparser.ConfigParser(interpolation=None, strict=False).read_string(block.code)
+            case "python" | "csv" if block.title:
+                self._save(block)
+            case "python":
+                self._output = await self._evaluate(block)
+            case _:
+                raise AssertionError(f"{self._place(block)}: nobody knows how to run {block.language!r}")
+
+    async def aclose(self) -> None:
+        """Leave: close the clients and end what runs in other terminals."""
+        for value in list(self._namespace.values()):
+            if isinstance(value, Client):
+                await value.aclose()
+        for server in self._servers:
+            server.terminate()
+            server.communicate(timeout=_PATIENCE)
+
+    # --- Python ----------------------------------------------------------------------------------
+
+    async def _evaluate(self, block: Block) -> str:
+        code = "\n" * (block.line - 1) + block.code  # so that a traceback names the page's own line
+        compiled = compile(code, str(self.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            work = eval(compiled, self._namespace)  # noqa: S307 - our own page
+            if iscoroutine(work):
+                await self._clock.drive(work)
+        return output.getvalue()
+
+    def _compare(self, block: Block) -> None:
+        assert block.follows, f"{self._place(block)}: this output belongs to no block"
+        assert self._output is not None, f"{self._place(block)}: nothing was printed before this"
+        _same(block.code, self._output, self._place(block))
+        self._output = None
+
+    def _save(self, block: Block) -> None:
+        self.files.add(block.title)
+        (self._folder / block.title).write_text(self._with_our_ports(block.code), encoding="utf-8")
+
+    # --- the shell -------------------------------------------------------------------------------
+
+    def _type_in(self, block: Block) -> None:
+        for command, expected in _commands(block.code):
+            self.ran += command + "\n"
+            if _INSTALL.search(command):
+                _check_install(command)
+            elif block.title.lower() == OWN_TERMINAL:
+                self._start(command, expected, self._place(block))
+            elif command.startswith("export "):
+                name, _, value = shlex.split(self._with_our_ports(command))[1].partition("=")
+                self._environment[name] = value
+                self._setenv(name, value)
+            else:
+                _same(expected, self._shell(command), f"{self._place(block)}: {command}")
+
+    def _shell(self, command: str) -> str:
+        done = subprocess.run(  # noqa: S603 - our own page
+            [_bash(), "-c", self._with_our_ports(command)],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+        return self._with_shown_ports(done.stdout)
+
+    def _start(self, command: str, expected: str, place: str) -> None:
+        server = subprocess.Popen(  # noqa: S603 - our own page
+            [_bash(), "-c", "exec " + self._with_our_ports(command)],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        self._servers.append(server)
+        port = next((ours for shown, ours in self._ports.items() if shown in command + expected), None)
+        assert port, f"{place}: say at which port {command!r} listens"
+        _wait_until_it_listens(port, server)
+        if expected:
+            assert server.stdout is not None
+            lines = "".join(server.stdout.readline() for _ in expected.splitlines())
+            _same(expected, self._with_shown_ports(lines), place)
+
+    def _with_our_ports(self, text: str) -> str:
+        for shown, ours in self._ports.items():
+            text = re.sub(rf"\b{shown}\b", ours, text)
+        return text
+
+    def _with_shown_ports(self, text: str) -> str:
+        for shown, ours in self._ports.items():
+            text = re.sub(rf"\b{ours}\b", shown, text)
+        return text
+
+    def _place(self, block: Block) -> str:
+        return f"{self.page.name}:{block.line}"
+
+
+# --- what a page says ----------------------------------------------------------------------------
+
+
+def _commands(code: str) -> list[tuple[str, str]]:
+    """The commands of a console block, each with what it is said to print."""
+    commands: list[tuple[str, str]] = []
+    for line in code.splitlines():
+        if line.startswith("$ "):
+            commands.append((line.removeprefix("$ "), ""))
+        elif line.startswith("> "):  # the shell's own sign for a command that goes on
+            command, _ = commands.pop()
+            commands.append((command + "\n" + line.removeprefix("> "), ""))
+        else:
+            command, expected = commands.pop()
+            commands.append((command, f"{expected}{line}\n"))
+    return commands
+
+
+def _same(expected: str, found: str, place: str) -> None:
+    """Compare line by line; ``…`` stands for anything in its line, and alone in a line for any number of lines."""
+    pattern = "".join(
+        r"(?:.*\n)*?" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", ".*") + r"[ ]*\n"
+        for line in expected.strip("\n").splitlines()
+    )
+    shown = found.strip("\n") + "\n" if found.strip("\n") else ""
+    assert re.fullmatch(pattern, shown), f"{place}: the page says\n{expected}\nbut this came out:\n{found}"
+
+
+def _check_install(command: str) -> None:
+    """See that what is to be installed exists: nothing is fetched here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = _INSTALL.search(command)
+    assert found is not None
+    name, _, extras = (found["quoted"] or found["bare"]).rstrip("]").partition("[")
+    assert name == project["name"], f"{command}: who is {name}?"
+    unknown = set(filter(None, extras.split(","))) - project["optional-dependencies"].keys()
+    assert not unknown, f"{command}: there is no extra {unknown}"
+
+
+# --- the desk ------------------------------------------------------------------------------------
+
+
+def _environment(folder: Path, emulator: Emulator) -> dict[str, str]:
+    """The shell's: ``smspilot`` and ``python`` are this tree's, and the gateway is the emulator."""
+    tools = folder / ".tools"
+    tools.mkdir()
+    for name, command in {"smspilot": "-m smspilot_async.cli", "python": "", "pytest": "-m pytest"}.items():
+        tool = tools / name
+        tool.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {command} "$@"\n', encoding="utf-8")
+        tool.chmod(0o700)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SMSPILOT_", "PYTEST_"))}
+    return environment | {
+        "PATH": os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+        "PYTHONUTF8": "1",
+        "PYTHONUNBUFFERED": "1",
+        "COLUMNS": "80",
+        "PYTEST_ADDOPTS": "-p no:asyncio -p no:cacheprovider",  # what a reader need not have
+        "TERM": "dumb",
+        "SMSPILOT_URL": emulator.url,
+        "SMSPILOT_API_KEY": emulator.api_key,
+    }
+
+
+def _bash() -> str:
+    bash = shutil.which("bash")
+    assert bash, "the pages' commands need bash"
+    assert shutil.which("curl"), "the pages' commands need curl (Debian: apt install curl)"
+    return bash
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def _wait_until_it_listens(port: str, server: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            raise AssertionError(f"it ended: {server.communicate()[0]}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), timeout=1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens at {port} after {_PATIENCE:g} s")

@@ -1,0 +1,73 @@
+"""The documentation is complete, agrees with the code, and is built without a warning."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from page_blocks import DOCS, pages
+
+import smspilot_async
+from smspilot_async import ERROR_CODES, Client, Reason, emulator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT: Final = DOCS.parent
+REFERENCE: Final = "\n".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / "reference").glob("*.md")))
+DESCRIBED: Final = set(re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE))
+FOREIGN: Final = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//""")
+
+
+@pytest.mark.parametrize("module", [smspilot_async, emulator], ids=lambda module: module.__name__)
+def test_the_reference_describes_every_public_name(module: object) -> None:
+    names = {name for name in getattr(module, "__all__") if name != "__version__"}  # noqa: B009 - of any module
+    assert {f"{getattr(module, '__name__')}.{name}" for name in names} <= DESCRIBED  # noqa: B009 - of any module
+
+
+def test_the_reference_describes_every_call_of_the_client() -> None:
+    calls = {name for name, value in vars(Client).items() if callable(value) and not name.startswith("_")}
+    assert {f"smspilot_async.Client.{name}" for name in calls} <= DESCRIBED
+
+
+def test_the_runbook_has_a_row_for_every_reason() -> None:
+    runbook = (DOCS / "unknown.md").read_text(encoding="utf-8")
+    _, *rows = re.findall(r"^\| `([a-z ]+)` \|", runbook.partition("## When to send again")[0], re.MULTILINE)
+    assert rows == list(Reason)
+
+
+def test_the_codes_on_the_page_of_errors_are_those_of_the_catalogue() -> None:
+    rows = re.findall(r"^\| `(\w+)`[^|]* \| ([^|]+) \|", (DOCS / "errors.md").read_text(encoding="utf-8"), re.MULTILINE)
+    told = {name: _numbers(codes) for name, codes in rows if _numbers(codes)}
+    assert len(told) > 5
+    for name, codes in told.items():
+        known = {code for code, entry in ERROR_CODES.items() if entry.error.__name__ == name}
+        assert codes - {429} == known, name
+
+
+def _numbers(codes: str) -> set[int]:
+    numbers: set[int] = set()
+    for first, last in re.findall(r"\b(\d+)(?: to (\d+))?", codes):
+        numbers |= set(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def test_the_site_is_built_without_a_warning_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
+    done = subprocess.run(  # noqa: S603 - our own site
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=200,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for page in pages():
+        built = (tmp_path / page.relative_to(DOCS).with_suffix(".html")).read_text(encoding="utf-8")
+        assert not FOREIGN.search(built), page
+    assert "InboundCursor" in (tmp_path / "search" / "search_index.json").read_text(encoding="utf-8")
