@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     import httpx
 
     from smspilot_async._inbound import InboundCursor, InboundListener
-    from smspilot_async._tracking import Trackable
+    from smspilot_async._tracking import Trackable, Watchable
+    from smspilot_async.callbacks import CallbackInbox
     from smspilot_async.hooks import Hooks
 
 __all__ = ["Client"]
@@ -96,6 +97,8 @@ class Client:
         transport: An ``httpx.AsyncBaseTransport`` to use in place of the client's own connections; closed by whoever
             made it.
         hooks: Listeners, see :class:`Hooks`.
+        callbacks: The inbox that receives status callbacks: each message that names no ``callback`` of its own gets a
+            signed URL of that inbox. Closing it is the application's part, and comes after the client's.
         allow_http: Allow a ``http:`` URL beyond this machine, which shows the key to everyone on the way.
 
     Raises:
@@ -128,6 +131,7 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         hooks: Iterable[Hooks] = (),
+        callbacks: CallbackInbox | None = None,
         allow_http: bool = False,
     ) -> None:
         key, secret = Secret(api_key), Secret(password)
@@ -163,6 +167,7 @@ class Client:
         )
         check_url(self._settings.url)
         self._hooks = tuple(hooks)
+        self._callbacks = callbacks
         self._clock = _clock.current()
         self._ids = itertools.count(random.randint(*_FIRST_IDS))  # noqa: S311 - unique within a packet is enough
         self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
@@ -219,7 +224,7 @@ class Client:
         session = self._sessions.get(loop)
         if session is None:
             self._forget_dead_loops()
-            session = self._sessions[loop] = Session(self._settings, self._hooks, self._clock)
+            session = self._sessions[loop] = Session(self._settings, self._hooks, self._clock, self._callbacks)
         return session
 
     def _forget_dead_loops(self) -> None:
@@ -502,7 +507,7 @@ class Client:
         *,
         every: float | None = None,
         timeout: float | None = None,
-        source: AsyncIterable[MessageStatus] | None = None,
+        source: AsyncIterable[MessageStatus] | Watchable | None = None,
     ) -> Tracking:
         """Follow messages until their statuses are final.
 
@@ -528,7 +533,8 @@ class Client:
                 that were not accepted are passed over.
             every: Seconds between checks, in place of the schedule.
             timeout: Seconds until it gives up; left out, the 40 days for which the gateway remembers a message.
-            source: Statuses that callbacks bring; those of other messages are passed over. Its end changes nothing.
+            source: Statuses that callbacks bring, such as a :class:`~smspilot_async.callbacks.CallbackInbox`, which any
+                number of these may share; those of other messages are passed over. Its end changes nothing.
 
         Returns:
             What to enter and iterate over: every change, as a :class:`MessageStatus`, until all are final or time is

@@ -243,6 +243,7 @@ class Delivery:
         self._progress: Progress | None = None
         self._on_the_wire: Sequence[Ticket] = ()
         self._timer: Timer | None = None
+        self._callbacks: dict[int, str] | None = None
         _number_apart(tickets)
 
     @property
@@ -275,6 +276,7 @@ class Delivery:
         try:
             while self._groups:
                 await self._send(self._groups.popleft())
+                self._tell_inbox()
                 await self._tell_hooks()
         except asyncio.CancelledError:
             self._cut_short("cancelled while it was on the wire")
@@ -282,6 +284,7 @@ class Delivery:
             self._cut_short(f"a fault of this library, {type(error).__name__}")
         self.end()
         self._log()
+        self._tell_inbox()
         await self._tell_hooks()
 
     def end(self) -> None:
@@ -315,7 +318,8 @@ class Delivery:
             return
         session = self._session
         messages = [ticket.message for ticket in group.tickets]
-        command = Send(messages, [ticket.id for ticket in group.tickets], session.sender, self._test)
+        ids = [ticket.id for ticket in group.tickets]
+        command = Send(messages, ids, session.sender, self._test, callbacks=self._callback_urls())
         envelope = session.write(command)
         if not isinstance(envelope, Envelope):
             self._release()
@@ -328,6 +332,14 @@ class Delivery:
             self._release()
             group.has_turn = True
             self._put_first([group])
+
+    def _callback_urls(self) -> dict[int, str]:
+        """Give each message a URL of its own, which it keeps in every attempt: all of them are one send."""
+        if self._callbacks is None:
+            inbox = self._session.callbacks
+            messages = ((ticket.id, ticket.message) for ticket in self.tickets if ticket.outcome is None)
+            self._callbacks = {} if inbox is None else inbox.urls_for(messages)
+        return self._callbacks
 
     async def _declare(self) -> bool:
         """Let whoever keeps a journal write down, once, before the first byte, that this packet is about to leave."""
@@ -508,6 +520,14 @@ class Delivery:
 
     # --- telling ---------------------------------------------------------------------------------
 
+    def _tell_inbox(self) -> None:
+        """Say which number each send got, before its caller can follow it: calls are compared with that."""
+        if (inbox := self._session.callbacks) is None or not self._callbacks:
+            return
+        for ticket in self.tickets:
+            if ticket.outcome is not None and (url := self._callbacks.pop(ticket.id, None)) is not None:
+                inbox.settled(url, ticket.id, ticket.result(), self._session)
+
     async def _tell_hooks(self) -> None:
         hooks = self._session.hooks
         if not hooks:
@@ -518,7 +538,7 @@ class Delivery:
                 continue
             ticket.is_told = True
             for hook in hooks:
-                await _tell(hook, ticket.result())
+                await tell(hook, ticket.result())
         self.is_telling = False
 
     def _log(self) -> None:
@@ -565,7 +585,8 @@ def _reason(outcome: SentMessage | SmsPilotError | None) -> str:
     return "" if failure is None else f"not sent ({type(failure).__name__})"
 
 
-async def _tell(hook: Hooks, result: SendResult[Message]) -> None:
+async def tell(hook: Hooks, result: SendResult[Message]) -> None:
+    """Let a hook hear a result; what it raises is logged by its type."""
     try:
         answer = hook.on_result(result)
         if inspect.isawaitable(answer):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from smspilot_async import _evidence
 from smspilot_async._batching import Batcher
-from smspilot_async._detached import Delivery, Detached, Ticket
+from smspilot_async._detached import Delivery, Detached, Ticket, tell
 from smspilot_async._rate import RateLimit
 from smspilot_async._retry import may_repeat
 from smspilot_async._slots import Slots
 from smspilot_async._transport import Progress, Reply, Transport
 from smspilot_async.errors import ClientClosed, ConnectionFailed, SmsPilotError
-from smspilot_async.wire import Envelope, encode, wrap
+from smspilot_async.models import MessageStatus
+from smspilot_async.wire import Check, Envelope, encode, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from smspilot_async._clock import Clock
     from smspilot_async._settings import Settings
     from smspilot_async._transport import Failure
+    from smspilot_async.callbacks import CallbackInbox
     from smspilot_async.hooks import Hooks
-    from smspilot_async.models import Packet
+    from smspilot_async.models import Message, Packet, SendResult
     from smspilot_async.wire import Command
 
 Answer = TypeVar("Answer")
@@ -34,9 +36,12 @@ Answer = TypeVar("Answer")
 class Session:
     """A client's life in one event loop."""
 
-    def __init__(self, settings: Settings, hooks: Sequence[Hooks], clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, hooks: Sequence[Hooks], clock: Clock, callbacks: CallbackInbox | None = None
+    ) -> None:
         self.clock = clock
         self.hooks = hooks
+        self.callbacks = callbacks
         self.retry = settings.retry
         self.sender = settings.sender
         self.test = settings.test
@@ -109,6 +114,11 @@ class Session:
             return False
         return True
 
+    async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
+        """Ask what became of one message."""
+        answer = await self.ask(Check([server_id]), self._settings.deadline, spare=True)
+        return answer if isinstance(answer, SmsPilotError) else next(iter(answer), MessageStatus())
+
     # --- one request -----------------------------------------------------------------------------
 
     def write(self, command: Command[Any]) -> Envelope | ConnectionFailed:
@@ -153,6 +163,11 @@ class Session:
         """Send messages in one request, which goes on when the caller does not."""
         delivery = Delivery(self, tickets, test=test or self.test, may_split=False)
         return await self.detached.run(delivery, until)
+
+    async def tell_hooks(self, result: SendResult[Message]) -> None:
+        """Let the application hear a result; its own faults go nowhere."""
+        for hook in self.hooks:
+            await tell(hook, result)
 
     async def flush(self) -> None:
         """Let everything go that waits, and wait for the answers to all of it."""

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
 
@@ -30,7 +30,7 @@ from smspilot_async.wire import Check, CheckPacket
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from smspilot_async._clock import Clock
     from smspilot_async.wire import Command
@@ -44,15 +44,25 @@ logger: Final = logging.getLogger("smspilot_async")
 HORIZON: Final = 40 * 24 * 3600.0
 """Seconds for which the gateway remembers a message."""
 
-_LOST: Final = -2
-_NO_ID: Final = frozenset({None, "", "0"})
+LOST: Final = -2
+NO_ID: Final = frozenset({None, "", "0"})
 _ORDER: Final = (3, 0, 1)  # scheduled, accepted, with the operator
 _CHUNK: Final = 100
 _FIRST_POLL, _SECOND_POLL, _LONGEST_PAUSE, _GROWTH = 60.0, 120.0, 3600.0, 1.5
 _LOST_AFTER, _LOST_POLLS = 600.0, 2
 _LAST_LOOK: Final = 10.0
+_LOOK_APART: Final = 10.0
 # Asking again will not help, and asking for 40 days would hide it.
 _HOPELESS: Final = (AuthenticationError, AccountBlocked, ClientClosed)
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A source of calls that follows just the messages which it is asked about, and what came before."""
+
+    def watch(self, server_ids: Collection[str]) -> AsyncIterable[MessageStatus]:
+        """Give their statuses as calls bring them; one of ``None`` only says that a message is worth a question."""
+        raise NotImplementedError
 
 
 class Ask(Protocol):
@@ -123,7 +133,7 @@ def _merged(new: MessageStatus, known: MessageStatus) -> MessageStatus:
 
 # --- ids -----------------------------------------------------------------------------------------
 
-_is_gateways = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
+is_server_id = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
 
 
 def server_id(given: object, field: str, code: int) -> str:
@@ -137,7 +147,7 @@ def server_id(given: object, field: str, code: int) -> str:
     elif isinstance(given, Packet):
         given = given.server_packet_id
     text = "" if given is None or isinstance(given, bool) else str(given).strip()
-    if not _is_gateways(text):
+    if not is_server_id(text):
         raise InvalidMessage("needs an id that the gateway gave out", field=field, code=code)
     return text
 
@@ -233,7 +243,7 @@ async def check_ids(
                 elif len(ids) == 1 and failures is None:
                     raise answer
                 elif len(chunk) == 1:
-                    found[chunk[0]] = MessageStatus(server_id=chunk[0], status=_LOST, error=answer.code)
+                    found[chunk[0]] = MessageStatus(server_id=chunk[0], status=LOST, error=answer.code)
                 else:
                     middle = len(chunk) // 2
                     halves += [chunk[:middle], chunk[middle:]]
@@ -317,7 +327,7 @@ def tracked_in(given: Trackable | Iterable[Trackable], clock: Clock) -> dict[str
         if not isinstance(one, SentMessage):
             id_ = server_id(one, "server_ids", 300)
             found.setdefault(id_, Tracked(id_))
-        elif one.accepted and one.server_id not in _NO_ID:
+        elif one.accepted and one.server_id not in NO_ID:
             tracked = _tracked_message(one, clock)
             found[tracked.server_id] = tracked
         else:
@@ -342,7 +352,7 @@ def _tracked_message(sent: SentMessage, clock: Clock) -> Tracked:
     wait = 0.0 if sent.send_at is None else max(0.0, (sent.send_at - clock.now()).total_seconds())
     status = MessageStatus(id=sent.id, server_id=number, status=sent.status, error=sent.error)
     known = None if sent.status is None else Known(status, is_polled=True)
-    return Tracked(number, packet if isinstance(packet, str) and packet not in _NO_ID else None, wait, known)
+    return Tracked(number, packet if isinstance(packet, str) and packet not in NO_ID else None, wait, known)
 
 
 class Tracking(Results[MessageStatus]):
@@ -361,7 +371,7 @@ class Tracking(Results[MessageStatus]):
         concurrency: int,
         every: float | None = None,
         timeout: float | None = None,
-        source: AsyncIterable[MessageStatus] | None = None,
+        source: AsyncIterable[MessageStatus] | Watchable | None = None,
     ) -> None:
         super().__init__()
         self.statuses: dict[str, MessageStatus] = {}
@@ -374,6 +384,8 @@ class Tracking(Results[MessageStatus]):
         self._timeout = HORIZON if timeout is None else timeout
         self._source = source
         self._listener: asyncio.Task[None] | None = None
+        self._hinted: set[str] = set()
+        self._looker: asyncio.Task[None] | None = None
         for id_, message in messages.items():
             if message.known is not None:
                 self.statuses[id_] = message.known.status
@@ -394,8 +406,9 @@ class Tracking(Results[MessageStatus]):
         if not self._pending:
             return
         poller = self._own(self._poll())
-        if self._source is not None:
-            self._listener = self._own(self._listen(self._source, poller))
+        source = self._source.watch(self._pending) if isinstance(self._source, Watchable) else self._source
+        if source is not None:
+            self._listener = self._own(self._listen(source, poller))
 
     def _plan(self, message: Tracked, after: float) -> None:
         """Say when to ask next, not leaving out a last look shortly before the time-out."""
@@ -410,6 +423,8 @@ class Tracking(Results[MessageStatus]):
         try:
             async with reading(source) as calls:
                 async for status in calls:
+                    if status.status is None:
+                        self._look_soon(status.server_id)
                     self._take(status, is_polled=False)
                     if not self._pending:
                         break
@@ -419,6 +434,23 @@ class Tracking(Results[MessageStatus]):
             raise
         if not self._pending:
             self._dismiss(poller)
+
+    def _look_soon(self, server_id: str | None) -> None:
+        """Ask about a message out of turn: a call that nobody need believe says that it is worth a question."""
+        if server_id is None or server_id not in self._pending:
+            return
+        self._hinted.add(server_id)
+        if self._looker is None or self._looker.done():
+            self._looker = self._own(self._look_at_hinted())
+
+    async def _look_at_hinted(self) -> None:
+        """Ask about them together, and not so often that calls could drive us to ask all the time."""
+        while self._hinted:
+            ids, self._hinted = sorted(self._hinted & self._pending.keys()), set()
+            found = await check_ids(ids, self._ask, concurrency=self._concurrency, failures=[])
+            for status in found.values():
+                self._take(status, is_polled=True)
+            await self._clock.sleep(_LOOK_APART)
 
     # --- polled ----------------------------------------------------------------------------------
 
@@ -432,8 +464,7 @@ class Tracking(Results[MessageStatus]):
         except TimeoutError:
             pass  # the caller sees what is pending
         finally:
-            if self._listener is not None:
-                self._dismiss(self._listener)
+            self._dismiss(*filter(None, (self._listener, self._looker)))
         final = len(self._messages) - len(self._pending)
         logger.info("tracking of %d messages: %d final, %d pending", len(self._messages), final, len(self._pending))
 
@@ -509,8 +540,8 @@ class Tracking(Results[MessageStatus]):
     def _is_credible(self, message: Tracked, status: MessageStatus, *, is_polled: bool) -> bool:
         """Hold -2 back until it is the truth: reported, it would look final and then not be."""
         if is_polled:
-            message.lost = message.lost + 1 if status.status == _LOST else 0
-        if status.status != _LOST:
+            message.lost = message.lost + 1 if status.status == LOST else 0
+        if status.status != LOST:
             return True
         return is_polled and is_lost(self._clock.monotonic() - message.begun, message.lost)
 

@@ -18,6 +18,9 @@ class Hooks:
     def on_result(self, result: SendResult[Message]) -> Awaitable[None] | None:
         """Hear what became of one message: called once for each message that was handed to a send.
 
+        Of one whose result is ``Unknown`` it may be called once more: with ``Accepted``, when a status callback proves
+        that it was (:class:`~smspilot_async.callbacks.CallbackInbox`).
+
         It is called also when nobody waits for the result any more, because the caller was cancelled or ran out of
         time while the message was on the wire: then this is the only place where the truth arrives. It may be a
         coroutine function. An exception raised here is logged by its type and goes nowhere.

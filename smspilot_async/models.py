@@ -94,11 +94,12 @@ def _check_send_at(_: Message, __: object, value: Any) -> None:
 
 
 def _check_callback(_: Message, __: object, value: Any) -> None:
-    if value is not None and not _is_web_address(value):
+    if value is not None and not is_web_address(value):
         raise InvalidMessage("needs an absolute http or https URL", field="callback", code=260)
 
 
-def _is_web_address(value: Any) -> bool:
+def is_web_address(value: Any) -> bool:
+    """Tell whether it is an absolute http or https URL."""
     if not isinstance(value, str) or _not_in_a_url(value):
         return False
     try:

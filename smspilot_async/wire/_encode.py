@@ -96,18 +96,19 @@ def _attributes(fields: dict[str, str]) -> str:
 
 def _rows(command: Send | Cost) -> Iterator[tuple[dict[str, str], str]]:
     for message, id_ in zip(command.messages, command.ids, strict=True):
-        yield _message_fields(message, id_, message.sender or command.sender), message.text
+        callback = message.callback or command.callbacks.get(id_)
+        yield _message_fields(message, id_, message.sender or command.sender, callback), message.text
 
 
-def _message_fields(message: Message, id_: int, sender: str | None) -> dict[str, str]:
+def _message_fields(message: Message, id_: int, sender: str | None, callback: str | None) -> dict[str, str]:
     fields = {"id": str(id_)}
     if sender is not None:
         fields["from"] = sender
     fields["to"] = message.to
     if message.send_at is not None:
         fields["send_datetime"] = gmt(message.send_at)
-    if message.callback is not None:
-        fields["callback"] = message.callback
+    if callback is not None:
+        fields["callback"] = callback
     if message.callback_method is not None:
         fields["callback_method"] = message.callback_method
     if message.ttl is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar
@@ -61,6 +61,8 @@ class _Messages:
     messages: Sequence[Message]
     ids: Sequence[int]
     sender: str | None = None
+    callbacks: Mapping[int, str] = attrs.field(factory=dict, kw_only=True, repr=False)
+    """By id: the URL to call, for messages that name none."""
 
     @property
     def size(self) -> int:

@@ -1,0 +1,13 @@
+"""Status callbacks: the gateway calls, and what it says is kept, checked and handed on.
+
+The faces are modules of their own: :mod:`smspilot_async.callbacks.asgi` for FastAPI, Starlette and any ASGI server, and
+:mod:`smspilot_async.callbacks.aiohttp`.
+"""
+
+from smspilot_async.callbacks._calls import StatusEvent
+from smspilot_async.callbacks._inbox import CallbackInbox
+from smspilot_async.callbacks._log import Sink
+from smspilot_async.callbacks._logs import RedactCallbackPaths, redact_access_logs
+from smspilot_async.callbacks._sqlite import SQLiteSink
+
+__all__ = ["CallbackInbox", "RedactCallbackPaths", "SQLiteSink", "Sink", "StatusEvent", "redact_access_logs"]

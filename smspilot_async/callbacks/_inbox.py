@@ -1,0 +1,559 @@
+"""The inbox: what a call from the gateway is worth, where it is kept, and who hears of it.
+
+It does no HTTP: a face hands in a request's method, path, query and body, and writes down the answer. The order is
+fixed: the path is verified before anything is read, the event is safe before the answer is ``OK``, and those who wait
+for events are woken after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict, defaultdict, deque
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+
+import attrs
+
+from smspilot_async import _clock
+from smspilot_async._tracking import LOST, Known, beats
+from smspilot_async.callbacks import _calls
+from smspilot_async.callbacks._calls import LARGEST_FORM, StatusEvent
+from smspilot_async.callbacks._log import Bindings, EventLog, MemoryLog
+from smspilot_async.callbacks._paths import LONGEST_SEGMENT, SignedSend, Signer, nonce_in
+from smspilot_async.errors import ClientClosed, OutcomeUnknown, SmsPilotError
+from smspilot_async.models import Accepted, Message, MessageStatus, SendResult, SentMessage, Unknown, is_web_address
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+    from types import TracebackType
+
+    from smspilot_async.callbacks._log import Sink, Stored
+
+__all__ = ["CallbackInbox"]
+
+Value = TypeVar("Value")
+logger: Final = logging.getLogger("smspilot_async")
+
+_LONGEST_URL: Final = 240
+_PATIENCE: Final = 5.0
+_LOOK_FOR_OTHERS: Final = 0.2
+_AFTER_A_FAULT: Final = 1.0
+_READ_AT_ONCE: Final = 500
+_LOST_REMEMBERED: Final = 10_000
+_TOLD_REMEMBERED: Final = 100_000
+_WAITING_FOR_A_WATCHER: Final = 10_000
+_PAUSES: Final = (0.0, 5.0, 30.0, 120.0, 600.0)  # seconds before each attempt to prove what a call says
+
+
+class Sending(Protocol):
+    """What the inbox needs of the client by which a message went out."""
+
+    async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
+        """Ask what became of a message."""
+        raise NotImplementedError
+
+    async def tell_hooks(self, result: SendResult[Message]) -> None:
+        """Let the application's hooks hear a result."""
+
+
+@attrs.frozen
+class Answer:
+    """What a face answers a call with, as ``text/plain``."""
+
+    status: int
+    body: bytes
+
+
+_OK: Final = Answer(200, b"OK")
+_NOT_FOUND: Final = Answer(404, b"Not Found")
+_UNAVAILABLE: Final = Answer(503, b"Service Unavailable")
+
+
+@attrs.define(eq=False)
+class _Lost:
+    """A send whose answer was lost.
+
+    Attributes:
+        proving: The numbers that calls named for it, and that are being asked about.
+        sent: What it turned out to be.
+    """
+
+    id: int
+    message: Message
+    sending: Sending
+    proving: set[str] = attrs.field(factory=set)
+    sent: SentMessage | None = None
+
+
+class CallbackInbox:
+    """Receives the status callbacks of the messages that a client sends.
+
+    ::
+
+        inbox = CallbackInbox("https://app.example/smspilot", secret=os.environ["CALLBACK_SECRET"])
+        client = Client(callbacks=inbox)          # each message gets a URL of its own
+        app.mount("/smspilot", callback_app(inbox))   # smspilot_async.callbacks.asgi, or .aiohttp
+
+        async for event in inbox:                 # statuses as they come; for one loop at a time
+            print(event.id, event.status)
+
+    The gateway does not sign its calls, so each message's URL is signed: nobody can make one up, and one that was
+    overheard tells of its own message only. Other calls get 404 and change nothing. The gateway hears ``OK`` once the
+    event is safe: in memory, for the loop above and for :meth:`Client.track`, or in a ``sink``.
+
+    Iterating gives an event only if it moves its message forward; of -2, which the gateway also says of messages that
+    it has just accepted, each is given. An event counts as handed over once the next one is asked for. With
+    :class:`SQLiteSink`, what was not handed over to any worker before a restart comes again after it.
+
+    Args:
+        url: Where the gateway reaches the face of this inbox: ``https://``, or ``http://`` for accounts that take no
+            other. Messages get ``url`` and a path of 60 characters.
+        secret: Signs the URLs: at least 16 characters, the same in all workers. A list for rotation: the first signs,
+            each is accepted; an old one can go after 41 days.
+        sink: Keeps events before the gateway hears ``OK``: :class:`SQLiteSink`, which all workers of a machine
+            share, or an object of your own with ``async def store(event)``. Left out, they are kept in memory, the
+            last ten thousand of them; once a loop reads them, a call that finds no room gets 503.
+
+    Raises:
+        ValueError: ``url`` is no absolute http(s) URL without query, or too long; ``secret`` is too short.
+    """
+
+    def __init__(
+        self, url: str, *, secret: str | bytes | Sequence[str | bytes], sink: Sink | EventLog | None = None
+    ) -> None:
+        self._signer = Signer(secret)
+        del secret  # an error below shows this frame, but not it
+        self._url = _checked(url)
+        self._log: EventLog = sink if isinstance(sink, EventLog) else MemoryLog()
+        self._sink: Sink | None = None if isinstance(sink, EventLog) else sink
+        self._clock = _clock.current()
+        self._bindings = Bindings()
+        self._on_the_way: dict[int, bytes] = {}
+        self._lost: OrderedDict[bytes, _Lost] = OrderedDict()
+        self._waiters: defaultdict[bytes, set[asyncio.Future[SentMessage]]] = defaultdict(set)
+        self._watches: defaultdict[str, set[_Watch]] = defaultdict(set)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._follower: asyncio.Task[None] | None = None
+        self._is_following = asyncio.Event()
+        self._news = asyncio.Event()
+        self._fetched: deque[Stored] = deque()
+        self._position: int | None = None
+        self._handed: int | None = None
+        self._told: OrderedDict[bytes, Known] = OrderedDict()
+        self._is_iterating = False
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"<CallbackInbox, {'closed' if self._is_closed else 'open'}>"
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._is_closed = False
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End iterations and tasks, and close the sink. Calls get 503 from now on; entering it opens it again."""
+        self._is_closed = True
+        self._hand_over()
+        self.wake()
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._log.aclose()
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- what the gateway calls ------------------------------------------------------------------
+
+    @property
+    def account_url(self) -> str:
+        """The secret URL to enter in the vendor's cabinet as the callback of the whole account.
+
+        A call there is answered ``OK`` and moves nothing: a :meth:`Client.track` that follows the message which it
+        names asks about it at once.
+        """
+        return f"{self._url}/{self._signer.account_segment}"
+
+    async def answer(self, method: str, path: str, query: bytes, body: AsyncIterable[bytes]) -> Answer:
+        """Take in a call; what a face does, which calls :meth:`wake` once the answer is written.
+
+        Args:
+            method: Of the request.
+            path: Of which the last segment counts.
+            query: The query string, as it came.
+            body: Read only if the path is good, and no further than a few kilobytes.
+        """
+        segment = path[-LONGEST_SEGMENT - 1 :].rpartition("/")[2]
+        now = self._clock.now()
+        send = self._signer.verify(segment, now.timestamp())
+        if method not in {"GET", "POST"} or (send is None and not self._signer.is_account(segment)):
+            return _NOT_FOUND
+        try:
+            async with self._clock.timeout_at(self._clock.monotonic() + _PATIENCE):
+                form = query if method == "GET" else await _read(body)
+                if form is None:
+                    return _NOT_FOUND
+                return self._take_hint(form) if send is None else await self._take(send, form, now)
+        except Exception as error:  # noqa: BLE001 - whatever a sink raises: the event is not safe
+            logger.error("a status callback could not be stored: %s", type(error).__name__)  # noqa: TRY400 - no data
+            return _UNAVAILABLE
+
+    async def _take(self, send: SignedSend, form: bytes, now: datetime) -> Answer:
+        call = _calls.read(form)
+        if call is None or self._bindings.contradicts(send.nonce, call.server_id):
+            return _NOT_FOUND
+        if self._is_closed:
+            return _UNAVAILABLE
+        event = StatusEvent(
+            id=send.id,
+            server_id=call.server_id,
+            status=call.status,
+            error=call.error,
+            received=now.astimezone(UTC),
+            nonce=send.nonce,
+        )
+        if self._sink is not None and await self._sink.store(event) is False:
+            return _NOT_FOUND
+        return _OK if await self._log.store(event) else _NOT_FOUND
+
+    def _take_hint(self, form: bytes) -> Answer:
+        fields = _calls.fields_of(form)
+        server_id = None if fields is None else _calls.server_id_of(fields)
+        for watch in self._watches.get(server_id or "", ()):
+            watch.give(MessageStatus(server_id=server_id))
+        return _OK
+
+    def wake(self) -> None:
+        """Let those who wait for events go on."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    # --- what the application hears --------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StatusEvent:
+        if self._is_iterating:
+            raise RuntimeError("another loop is reading this inbox; let one loop read it and share what it gets")
+        self._is_iterating = True
+        try:
+            return await self._next()
+        finally:
+            self._is_iterating = False
+
+    async def _next(self) -> StatusEvent:
+        self._hand_over()
+        if self._position is None:
+            self._position = await self._persist(self._log.handed_over)
+        while not self._is_closed:
+            while self._fetched:
+                stored = self._fetched.popleft()
+                self._handed = stored.position
+                if self._is_forward(stored.event):
+                    return stored.event
+                self._hand_over()
+            self._fetched.extend(await self._more(self._position))
+            self._position = self._fetched[-1].position if self._fetched else self._position
+        raise StopAsyncIteration
+
+    def _hand_over(self) -> None:
+        handed, self._handed = self._handed, None
+        if handed is not None:
+            self._log.hand_over(handed)
+
+    def _is_forward(self, event: StatusEvent) -> bool:
+        """Tell whether it is news; a -2 is told, and believed by nobody."""
+        known = self._told.get(event.nonce)
+        new = Known(event, is_polled=False)
+        if not beats(new, known):
+            return False
+        if event.status != LOST:
+            self._told[event.nonce] = new
+            if len(self._told) > _TOLD_REMEMBERED:
+                self._told.popitem(last=False)
+        return True
+
+    async def _more(self, after: int) -> list[Stored]:
+        """Tell what came after a position, or wait a while for it."""
+        news = self._news
+        stored = await self._persist(partial(self._log.read, after, _READ_AT_ONCE))
+        if not stored and not self._is_closed:
+            await self._wait(news)
+        return stored
+
+    async def _persist(self, read: Callable[[], Awaitable[Value]]) -> Value:
+        """Read, again if it must be: a file that is locked, or a disk that is full, now need not be so later."""
+        while True:
+            try:
+                return await read()
+            except Exception as error:  # noqa: BLE001 - the sink's own
+                logger.warning("stored statuses can not be read (%s); trying again", type(error).__name__)
+            await self._clock.sleep(_AFTER_A_FAULT)
+
+    async def _wait(self, news: asyncio.Event) -> None:
+        if not self._log.is_shared:
+            await news.wait()
+            return
+        try:
+            async with self._clock.timeout_at(self._clock.monotonic() + _LOOK_FOR_OTHERS):
+                await news.wait()
+        except TimeoutError:
+            pass  # another worker may have stored something
+
+    # --- what a tracker hears --------------------------------------------------------------------
+
+    def watch(self, server_ids: Collection[str]) -> _Watch:
+        """Follow the statuses of some messages, for :meth:`Client.track`.
+
+        A status of ``None`` says only that the message is worth a question.
+        """
+        watch = _Watch(self, frozenset(server_ids))
+        for server_id in watch.server_ids:
+            self._watches[server_id].add(watch)
+        self._follow()
+        return watch
+
+    def end_watch(self, watch: _Watch) -> None:
+        """Tell it nothing more."""
+        for server_id in watch.server_ids:
+            self._watches[server_id].discard(watch)
+            if not self._watches[server_id]:
+                del self._watches[server_id]
+
+    async def seen(self, server_ids: Iterable[str]) -> list[MessageStatus]:
+        """Tell a watch what came before it."""
+        await self._is_following.wait()
+        found = await self._persist(partial(self._log.find, server_ids))
+        return [status for stored in found if (status := self._as_seen(stored)) is not None]
+
+    def _as_seen(self, stored: Stored) -> MessageStatus | None:
+        """Tell what an event is worth to whoever follows its number: a status, a hint, or nothing."""
+        event = stored.event
+        assert event.server_id is not None  # noqa: S101 - it was read from the call
+        if stored.is_bound or self._bindings.holds(event.nonce, event.server_id):
+            return event
+        if self._bindings.contradicts(event.nonce, event.server_id):
+            return None
+        return MessageStatus(server_id=event.server_id)
+
+    def _follow(self) -> None:
+        if self._follower is None or self._follower.done():
+            self._is_following = asyncio.Event()
+            self._follower = self._own(self._follow_log())
+
+    async def _follow_log(self) -> None:
+        position = await self._persist(self._log.end)
+        self._is_following.set()  # whoever looks back from now on misses nothing
+        while self._watches or self._is_waiting_for_calls():
+            for stored in await self._more(position):
+                position = stored.position
+                self._dispatch(stored)
+
+    def _dispatch(self, stored: Stored) -> None:
+        event = stored.event
+        if event.nonce in self._lost:
+            self._prove_soon(event)
+        watches = self._watches.get(event.server_id or "")
+        if watches and (status := self._as_seen(stored)) is not None:
+            for watch in watches:
+                watch.give(status)
+
+    # --- what the client tells -------------------------------------------------------------------
+
+    def urls_for(self, messages: Iterable[tuple[int, Message]]) -> dict[int, str]:
+        """Sign a URL for each message that is about to go out, under its id, unless it brings its own."""
+        now = self._clock.now()
+        urls = {}
+        for id_, message in messages:
+            if message.callback is None:
+                due = now if message.send_at is None else max(now, message.send_at)
+                urls[id_] = url = f"{self._url}/{self._signer.sign(id_, due.timestamp())}"
+                self._on_the_way[id_] = nonce_in(url)
+        return urls
+
+    def settled(self, url: str, id_: int, result: SendResult[Message], sending: Sending) -> None:
+        """Hear what became of a message that went out with a URL of ours."""
+        nonce = nonce_in(url)
+        if isinstance(result, Unknown):
+            self._lose(nonce, _Lost(id_, result.item, sending))
+            return
+        if self._on_the_way.get(id_) == nonce:
+            del self._on_the_way[id_]
+        if isinstance(result, Accepted):
+            self._accept(nonce, result.sent)
+
+    def _accept(self, nonce: bytes, sent: SentMessage) -> None:
+        if sent.server_id is not None:
+            self._bindings.bind(nonce, sent.server_id)
+            self._log.bind(nonce, sent.server_id)
+        for waiter in self._waiters.pop(nonce, ()):
+            if not waiter.done():
+                waiter.set_result(sent)
+
+    # --- answers that were lost ------------------------------------------------------------------
+
+    async def wait_accepted(
+        self,
+        unknown: OutcomeUnknown | int,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the inbox's clock counts it
+    ) -> SentMessage:
+        """Wait until a call proves that a message was accepted whose answer was lost.
+
+        The gateway calls the URL of that very send, the client asks about the number which the call names, and the
+        gateway's answer echoes the message's id. ``Hooks.on_result`` hears of it as well.
+
+        Args:
+            unknown: The error that :meth:`Client.send` raised, or the message's id; the last send of that id counts.
+            timeout: Seconds to wait; left out, for ever.
+
+        Returns:
+            The message, with its ``server_id``.
+
+        Raises:
+            OutcomeUnknown: Time is up, and it is still unknown: no proof that it was not sent. It is the error given.
+            TimeoutError: The same, for an id.
+            LookupError: No such message went out by this inbox lately, or it is known what became of it.
+        """
+        id_ = unknown.message_id if isinstance(unknown, OutcomeUnknown) else unknown
+        nonce = None if id_ is None else self._on_the_way.get(id_)
+        if nonce is None:
+            raise LookupError(f"no message {id_} of this inbox is waiting for its answer")
+        lost = self._lost.get(nonce)
+        if lost is not None and lost.sent is not None:
+            return lost.sent
+        try:
+            async with self._clock.timeout_at(float("inf") if timeout is None else self._clock.monotonic() + timeout):
+                return await self._proof(nonce)
+        except TimeoutError:
+            pass
+        if isinstance(unknown, OutcomeUnknown):
+            raise unknown
+        raise TimeoutError(f"it is still unknown what became of message {id_}")
+
+    async def _proof(self, nonce: bytes) -> SentMessage:
+        waiter: asyncio.Future[SentMessage] = asyncio.get_running_loop().create_future()
+        self._waiters[nonce].add(waiter)
+        try:
+            return await waiter
+        finally:
+            self._waiters[nonce].discard(waiter)
+            if not self._waiters[nonce]:
+                del self._waiters[nonce]
+
+    def _is_waiting_for_calls(self) -> bool:
+        return any(lost.sent is None for lost in self._lost.values())
+
+    def _lose(self, nonce: bytes, lost: _Lost) -> None:
+        self._lost[nonce] = lost
+        if len(self._lost) > _LOST_REMEMBERED:
+            oldest, forgotten = self._lost.popitem(last=False)
+            if self._on_the_way.get(forgotten.id) == oldest:
+                del self._on_the_way[forgotten.id]
+        if not self._is_closed:
+            self._follow()
+            self._own(self._look_back(nonce))
+
+    async def _look_back(self, nonce: bytes) -> None:
+        """Look for calls that were faster than the knowledge that the answer is lost."""
+        await self._is_following.wait()
+        for stored in await self._persist(partial(self._log.of_send, nonce)):
+            self._prove_soon(stored.event)
+
+    def _prove_soon(self, event: StatusEvent) -> None:
+        lost, server_id = self._lost.get(event.nonce), event.server_id
+        assert server_id is not None  # noqa: S101 - it was read from the call
+        if lost is None or lost.sent is not None or server_id in lost.proving:
+            return
+        lost.proving.add(server_id)
+        self._own(self._prove(event.nonce, lost, server_id))
+
+    async def _prove(self, nonce: bytes, lost: _Lost, server_id: str) -> None:
+        """Believe a call once the gateway itself has echoed our id for the number that the call named."""
+        for pause in _PAUSES:
+            if pause:
+                await self._clock.sleep(pause)
+            status = await lost.sending.check_one(server_id)
+            if isinstance(status, ClientClosed) or lost.sent is not None:
+                break
+            if isinstance(status, SmsPilotError) or status.status in {None, LOST}:
+                continue
+            if status.id == lost.id and not self._bindings.contradicts(nonce, server_id):
+                lost.sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
+                self._accept(nonce, lost.sent)
+                logger.info("a message whose answer was lost was accepted: a status callback proves it")
+                await lost.sending.tell_hooks(Accepted(lost.message, lost.sent))
+            else:
+                logger.warning("a status callback named a number that is not its message's")
+            return
+        lost.proving.discard(server_id)  # the next call is another try
+
+
+class _Watch:
+    """The statuses of some messages, as calls bring them: first what came before, then what comes."""
+
+    def __init__(self, inbox: CallbackInbox, server_ids: frozenset[str]) -> None:
+        self.server_ids = server_ids
+        self._inbox = inbox
+        self._waiting: deque[MessageStatus] = deque(maxlen=_WAITING_FOR_A_WATCHER)  # polling fills in what falls out
+        self._has_looked_back = False
+        self._came = asyncio.Event()
+
+    def give(self, status: MessageStatus) -> None:
+        self._waiting.append(status)
+        self._came.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> MessageStatus:
+        if not self._has_looked_back:
+            self._has_looked_back = True
+            self._waiting.extendleft(reversed(await self._inbox.seen(self.server_ids)))
+        while not self._waiting:
+            self._came.clear()
+            await self._came.wait()
+        return self._waiting.popleft()
+
+    async def aclose(self) -> None:
+        self._inbox.end_watch(self)
+
+
+def _checked(url: str) -> str:
+    if not is_web_address(url) or "?" in url or "#" in url or "@" in url:
+        raise ValueError("url: an absolute http(s) URL without query, fragment or password is needed")
+    url = url.rstrip("/")
+    if len(url) + 1 + LONGEST_SEGMENT > _LONGEST_URL:
+        raise ValueError(f"url: at most {_LONGEST_URL - 1 - LONGEST_SEGMENT} characters, for the gateway to take it")
+    return url
+
+
+async def _read(body: AsyncIterable[bytes]) -> bytes | None:
+    """Read a body, and of one that is too large no more than what shows that it is; ``None`` of one that breaks off."""
+    read = b""
+    try:
+        async for piece in body:
+            read += piece[: LARGEST_FORM + 1]
+            if len(read) > LARGEST_FORM:
+                return None
+    except Exception:  # noqa: BLE001 - each server has its own word for a caller that is gone
+        return None
+    return read

@@ -1,0 +1,273 @@
+"""Events in a SQLite file that all workers of a machine share.
+
+One thread per worker owns the connection. What is waiting when it gets to work is committed together, in WAL mode and
+with ``synchronous=FULL``: an event whose store has returned survives a kill, and a power cut. SQLite lets one writer in
+at a time, so positions become visible in their order, and a reader misses none.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from asyncio import wrap_future
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from smspilot_async.callbacks._calls import StatusEvent
+from smspilot_async.callbacks._log import Stored
+from smspilot_async.callbacks._paths import LIFETIME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+Value = TypeVar("Value")
+logger: Final = logging.getLogger("smspilot_async")
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS smspilot_events (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    nonce BLOB NOT NULL, id INTEGER NOT NULL, server_id TEXT NOT NULL, status INTEGER NOT NULL,
+    error INTEGER NOT NULL, received INTEGER NOT NULL,
+    UNIQUE (nonce, server_id, status, error)
+);
+CREATE INDEX IF NOT EXISTS smspilot_events_of_message ON smspilot_events (server_id);
+CREATE INDEX IF NOT EXISTS smspilot_events_received ON smspilot_events (received);
+CREATE TABLE IF NOT EXISTS smspilot_sends (
+    nonce BLOB PRIMARY KEY, server_id TEXT NOT NULL UNIQUE, known INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS smspilot_sends_known ON smspilot_sends (known);
+CREATE TABLE IF NOT EXISTS smspilot_handed_over (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), position INTEGER);
+INSERT OR IGNORE INTO smspilot_handed_over VALUES (1, 0);
+"""
+_IS_CONTRADICTED: Final = (
+    "SELECT 1 FROM smspilot_sends WHERE nonce = :nonce AND server_id <> :server_id"
+    " UNION ALL SELECT 1 FROM smspilot_sends WHERE server_id = :server_id AND nonce <> :nonce"
+)
+_HISTORY: Final = "SELECT count(*) FROM smspilot_events WHERE nonce = :nonce"
+_INSERT: Final = (
+    "INSERT OR IGNORE INTO smspilot_events (nonce, id, server_id, status, error, received)"
+    " VALUES (:nonce, :id, :server_id, :status, :error, :received)"
+)
+_BIND: Final = "INSERT OR REPLACE INTO smspilot_sends VALUES (?, ?, ?)"
+_SELECT: Final = (
+    "SELECT position, e.nonce, id, e.server_id, status, error, received, s.nonce IS NOT NULL FROM smspilot_events e"
+    " LEFT JOIN smspilot_sends s ON s.nonce = e.nonce AND s.server_id = e.server_id"
+)
+_NO_ERROR_TOLD: Final = -1
+_LONGEST_HISTORY: Final = 32  # distinct calls of one send; more are not the gateway's
+_BUSY: Final = 3.0
+_TIDY_EVERY: Final = 3600.0
+_IDS_AT_ONCE: Final = 500
+
+
+@attrs.frozen
+class _Store:
+    event: StatusEvent
+    done: Future[bool] = attrs.field(factory=lambda: Future())  # noqa: PLW0108 - a generic class as a factory
+
+
+class SQLiteSink:
+    """Keeps status events in a SQLite file, safe before the gateway hears ``OK``.
+
+    Several worker processes of one machine share the file: each sees the events of all, within a fifth of a second. An
+    event that comes twice is kept once. Events are kept for 41 days. Making one opens nothing.
+
+    Args:
+        path: The file, made if it does not exist; not on a network drive, where SQLite's locks do not hold. It holds
+            ids and statuses, no phones, no texts and no URLs.
+    """
+
+    is_shared = True
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        self._stores: deque[_Store] = deque()
+        self._binds: deque[tuple[bytes, str, int]] = deque()
+        self._done = 0
+        self._saved = 0
+        self._thread: ThreadPoolExecutor | None = None
+        self._database: sqlite3.Connection | None = None
+        self._tidied = 0.0
+
+    # --- from the loop ---------------------------------------------------------------------------
+
+    async def store(self, event: StatusEvent) -> bool:
+        """Return once the event is on disk.
+
+        Returns:
+            False if this send has another number, this number another send, or there were too many calls.
+
+        Raises:
+            sqlite3.Error: The file can not be written.
+        """
+        store = _Store(event)
+        self._stores.append(store)
+        self._submit(self._write)
+        return await wrap_future(store.done)
+
+    def bind(self, nonce: bytes, server_id: str) -> None:
+        """Learn which number the answer to a send named, soon; calls that name another one are refused."""
+        self._binds.append((nonce, server_id, _microseconds(datetime.now(UTC))))
+        if len(self._binds) == 1:
+            self._submit(self._write)
+
+    def hand_over(self, position: int) -> None:
+        """Note that an application is done with everything up to a position, soon."""
+        self._done = max(self._done, position)
+        if not self._stores:
+            self._submit(self._write)
+
+    async def read(self, after: int, limit: int) -> list[Stored]:
+        """Tell what came after a position, to any worker."""
+        return await self._ask(f"{_SELECT} WHERE position > ? ORDER BY position LIMIT ?", (after, limit))
+
+    async def find(self, server_ids: Iterable[str]) -> list[Stored]:
+        """Tell what came about these numbers."""
+        ids, found = list(server_ids), list[Stored]()
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            some = ids[start : start + _IDS_AT_ONCE]
+            marks = ",".join("?" * len(some))
+            found += await self._ask(f"{_SELECT} WHERE e.server_id IN ({marks}) ORDER BY position", some)
+        return found
+
+    async def of_send(self, nonce: bytes) -> list[Stored]:
+        """Tell what came by the path of one send."""
+        return await self._ask(f"{_SELECT} WHERE e.nonce = ? ORDER BY position", (nonce,))
+
+    async def end(self) -> int:
+        """Tell the last position."""
+        return await self._number("SELECT coalesce(max(position), 0) FROM smspilot_events")
+
+    async def handed_over(self) -> int:
+        """Tell the position up to which some worker's application was done."""
+        return await self._number("SELECT position FROM smspilot_handed_over")
+
+    async def aclose(self) -> None:
+        """Write what waits, and close the file and end the thread. Used again, it opens them again."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await wrap_future(thread.submit(self._close))
+            thread.shutdown()
+
+    async def _ask(self, query: str, values: Sequence[object]) -> list[Stored]:
+        rows = await wrap_future(self._submit(lambda: self._opened().execute(query, values).fetchall()))
+        return [_stored(row) for row in rows]
+
+    async def _number(self, query: str) -> int:
+        (number,) = await wrap_future(self._submit(lambda: self._opened().execute(query).fetchone()))
+        return int(number)
+
+    def _submit(self, work: Callable[[], Value]) -> Future[Value]:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="smspilot-callbacks")
+        return self._thread.submit(work)
+
+    # --- in the thread ---------------------------------------------------------------------------
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._database is None:
+            database = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            database.executescript(_SCHEMA)
+            self._database = database
+        return self._database
+
+    def _close(self) -> None:
+        try:
+            self._write()
+        finally:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _write(self) -> None:
+        """Commit everything that waits; whoever was committed with others finds nothing left to do."""
+        stores = [store for store in _taken(self._stores) if store.done.set_running_or_notify_cancel()]
+        binds, done = _taken(self._binds), self._done
+        if not stores and not binds and done == self._saved:
+            return
+        try:
+            answers = self._commit([store.event for store in stores], binds, done)
+        except Exception as error:  # noqa: BLE001 - each caller gets it
+            for store in stores:
+                store.done.set_exception(error)
+            if not stores:
+                logger.warning("statuses: the sink could not be written (%s)", type(error).__name__)
+            return
+        self._saved = done
+        for store, answer in zip(stores, answers, strict=True):
+            store.done.set_result(answer)
+
+    def _commit(self, events: list[StatusEvent], binds: list[tuple[bytes, str, int]], done: int) -> list[bool]:
+        database = self._opened()
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            database.executemany(_BIND, binds)
+            answers = [self._insert(database, event) for event in events]
+            database.execute("UPDATE smspilot_handed_over SET position = max(position, ?)", (done,))
+            self._tidy(database)
+            database.execute("COMMIT")
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        return answers
+
+    def _insert(self, database: sqlite3.Connection, event: StatusEvent) -> bool:
+        row = _row(event)
+        if database.execute(_IS_CONTRADICTED, row).fetchone():
+            return False
+        if database.execute(_HISTORY, row).fetchone()[0] >= _LONGEST_HISTORY:
+            return False
+        database.execute(_INSERT, row)
+        return True
+
+    def _tidy(self, database: sqlite3.Connection) -> None:
+        """Forget what no path is good for any more."""
+        if time.monotonic() < self._tidied + _TIDY_EVERY and self._tidied:
+            return
+        self._tidied = time.monotonic()
+        oldest = _microseconds(datetime.now(UTC)) - LIFETIME * 1_000_000
+        database.execute("DELETE FROM smspilot_events WHERE received < ?", (oldest,))
+        database.execute("DELETE FROM smspilot_sends WHERE known < ?", (oldest,))
+
+
+def _taken(waiting: deque[Value]) -> list[Value]:
+    return [waiting.popleft() for _ in range(len(waiting))]
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _row(event: StatusEvent) -> dict[str, object]:
+    return {
+        "nonce": event.nonce,
+        "id": event.id,
+        "server_id": event.server_id,
+        "status": event.status,
+        "error": _NO_ERROR_TOLD if event.error is None else event.error,  # two NULLs would count as different
+        "received": _microseconds(event.received),
+    }
+
+
+def _stored(row: tuple[int, bytes, int, str, int, int, int, int]) -> Stored:
+    position, nonce, id_, server_id, status, error, received, is_bound = row
+    event = StatusEvent(
+        id=id_,
+        server_id=server_id,
+        status=status,
+        error=None if error == _NO_ERROR_TOLD else error,
+        received=_EPOCH + timedelta(microseconds=received),
+        nonce=nonce,
+    )
+    return Stored(position, event, bool(is_bound))

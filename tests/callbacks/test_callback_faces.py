@@ -1,0 +1,59 @@
+"""The faces on real servers, called by the emulator over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from outcomes import PHONE, TEXT
+
+from smspilot_async import Accepted, Client, OutcomeUnknown, Unknown
+from smspilot_async.emulator import Fault
+
+if TYPE_CHECKING:
+    from listeners import Listener
+
+    from smspilot_async.callbacks import CallbackInbox
+    from smspilot_async.emulator import Emulator
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+async def test_a_message_gets_a_url_of_its_own_and_its_statuses_arrive(
+    method: str, emulator: Emulator, inbox: CallbackInbox
+) -> None:
+    async with Client(emulator.api_key, url=emulator.url, callbacks=inbox) as client:
+        sent = await client.send(PHONE, TEXT, callback_method=method)  # type: ignore[arg-type]
+        emulator.clock.advance(minutes=1)
+        await emulator.settled()
+        events = [await anext(inbox), await anext(inbox)]
+    assert [(event.id, event.server_id, event.status) for event in events] == [
+        (sent.id, sent.server_id, 1),
+        (sent.id, sent.server_id, 2),
+    ]
+    assert all(call.acknowledged for call in emulator.callbacks)
+
+
+async def test_track_hears_of_every_change_by_call_and_polls_nothing(emulator: Emulator, inbox: CallbackInbox) -> None:
+    async with Client(emulator.api_key, url=emulator.url, callbacks=inbox) as client:
+        sent = await client.send(PHONE, TEXT)
+        emulator.fail_next("check", Fault.RESET_AFTER_READ, times=1000)
+        async with client.track(sent, source=inbox) as changes:
+            emulator.clock.advance(minutes=1)
+            assert [status.status async for status in changes] == [1, 2]
+
+
+async def test_a_lost_answer_is_found_again_by_the_call(
+    emulator: Emulator, inbox: CallbackInbox, listener: Listener
+) -> None:
+    async with Client(emulator.api_key, url=emulator.url, callbacks=inbox, hooks=[listener]) as client:
+        emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+        with pytest.raises(OutcomeUnknown) as caught:
+            await client.send(PHONE, TEXT)
+        emulator.clock.advance(minutes=1)
+        sent = await inbox.wait_accepted(caught.value)
+        assert sent.server_id == emulator.messages[0].server_id
+        unknown, accepted = await listener.heard(2)
+    assert isinstance(unknown, Unknown)
+    assert isinstance(accepted, Accepted)
+    assert accepted.item is unknown.item
+    assert accepted.sent == sent
