@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from blocking_calls import _detector, blocking_calls
 from listeners import Listener
 from manual_clock import ManualClock
 from tls import Tls
@@ -17,6 +18,9 @@ from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+__all__ = ["_detector", "blocking_calls"]  # fixtures, by being here
 
 
 @pytest.fixture(autouse=True)

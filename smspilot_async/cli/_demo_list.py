@@ -6,6 +6,7 @@ that are switched off. Its clock is turned by hand, so that an hour of operators
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
@@ -37,13 +38,17 @@ async def send_the_list(seed: int, *, as_json: bool) -> Mapping[str, Any]:
     async with Emulator.serve(account=_account(), seed=seed, undelivered=_UNDELIVERED) as emulator:
         emulator.refuse(code=248, text=_FILTERED)
         client = Client(emulator.api_key, url=emulator.url)
-        with as_file(files("smspilot_async.cli").joinpath("demo_data", _LIST)) as path:
-            recipients = RecipientList.open(Order(path=str(path)))
+        recipients = await asyncio.to_thread(_shipped_list)
         plan, run = await _send(client, recipients, as_json=as_json)
         statuses = await _final_statuses(client, emulator, run.bill, as_json=as_json)
     if not as_json:
         _show(run.bill)
     return {"plan": plan.as_json(), "bill": run.bill.as_json(), "statuses": statuses, "refusals": _refusals(run.bill)}
+
+
+def _shipped_list() -> RecipientList:
+    with as_file(files("smspilot_async.cli").joinpath("demo_data", _LIST)) as path:
+        return RecipientList.open(Order(path=str(path)))
 
 
 def _account() -> Account:

@@ -1,0 +1,132 @@
+"""The detector of blocking calls acts: a test in which the library, or what it calls, blocks the loop fails."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from smspilot_async import Client, OutcomeUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smspilot_async.emulator import Emulator
+
+
+SUPPORT = Path(__file__).with_name("support")
+
+
+def sleeps() -> None:
+    time.sleep(0.001)
+
+
+def connects() -> None:
+    with socket.socket() as sock:
+        sock.connect(("127.0.0.1", 9))
+
+
+def looks_a_name_up() -> None:
+    socket.getaddrinfo("127.0.0.1", 9)
+
+
+def opens() -> None:
+    Path(__file__).open("rb").close()
+
+
+def looks_at_a_file() -> None:
+    os.stat(__file__)
+
+
+def writes() -> None:
+    os.write(1, b"")
+
+
+def syncs() -> None:
+    os.fsync(1)
+
+
+def waits_for_a_lock() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire(timeout=1)
+
+
+class Doing(httpx.AsyncBaseTransport):
+    """A transport that does something in the middle of a request."""
+
+    def __init__(self, something: Callable[[], None]) -> None:
+        self._something = something
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._something()
+        return httpx.Response(200, json={"balance": 1}, request=request)
+
+
+WAYS_TO_BLOCK = [sleeps, connects, looks_a_name_up, opens, writes, looks_at_a_file, syncs, waits_for_a_lock]
+
+
+@pytest.mark.parametrize("way", WAYS_TO_BLOCK)
+async def test_what_blocks_is_noted_even_where_the_library_takes_it_for_a_failure(
+    way: Callable[[], None], blocking_calls: list[str]
+) -> None:
+    async with Client("KEY", transport=Doing(way)) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.send("79087964781", "text")
+    [call] = blocking_calls
+    assert "_transport.py" in call
+    blocking_calls.clear()
+
+
+async def test_the_emulators_own_loop_is_watched_too(
+    emulator: Emulator, client: Client, blocking_calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulator, "exchange", lambda *_: sleeps())
+    with pytest.raises(OutcomeUnknown):
+        await client.send("79087964781", "text")
+    assert "time.sleep" in blocking_calls[0]
+    blocking_calls.clear()
+
+
+async def test_tests_themselves_may_block(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text", encoding="utf-8")
+    sleeps()
+
+
+def test_a_test_that_leaves_a_note_fails(tmp_path: Path) -> None:
+    example = """
+        import time
+
+        from smspilot_async import Client, Hooks
+        from smspilot_async.emulator import Emulator
+
+        class Slow(Hooks):
+            def on_result(self, result):
+                time.sleep(0.001)
+
+        async def test_it_blocks():
+            emulator = Emulator()
+            async with Client(emulator.api_key, transport=emulator.transport, hooks=[Slow()]) as client:
+                await client.send("79087964781", "text")
+    """
+    (tmp_path / "test_example.py").write_text(dedent(example), encoding="utf-8")
+    paths = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH")]))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "blocking_calls", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "blocked the event loop: time.sleep, called for _detached.py" in ran.stdout
+    assert "1 passed, 1 error" in ran.stdout
