@@ -44,7 +44,7 @@ def opens() -> None:
 
 
 def looks_at_a_file() -> None:
-    os.stat(__file__)
+    Path(__file__).stat()
 
 
 def writes() -> None:
