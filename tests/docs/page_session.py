@@ -8,6 +8,7 @@ and for the gateway alike, so that nothing waits.
 from __future__ import annotations
 
 import ast
+import asyncio
 import configparser
 import contextlib
 import io
@@ -64,7 +65,7 @@ class Session:
         page: Where the blocks stand, for messages.
         folder: The reader's folder, which is also the current one.
         emulator: The gateway.
-        clock: The time of all clients that the page makes.
+        clock: The time of all clients that the page makes; it must be in use already.
         setenv: Sets a variable for the page's Python, too.
     """
 
@@ -83,13 +84,14 @@ class Session:
         self._folder = folder
         self._clock = clock
         self._setenv = setenv
+        self._prompt = asyncio.Runner()
         self._output: str | None = None
         self._namespace: dict[str, Any] = {"__name__": "__main__", "emulator": emulator}
         self._servers: list[subprocess.Popen[str]] = []
         self._ports = {port: _free_port() for port in _PORTS}
         self._environment = _environment(folder, emulator)
 
-    async def run(self, block: Block) -> None:
+    def run(self, block: Block) -> None:
         """Do what a reader does with a block.
 
         Raises:
@@ -101,7 +103,7 @@ class Session:
             case "console":
                 self._type_in(block)
             case "hidden":
-                await self._evaluate(block)
+                self._evaluate(block)
             case "toml":
                 tomllib.loads(block.code)
             case "yaml":
@@ -111,28 +113,29 @@ class Session:
             case "python" | "csv" if block.title:
                 self._save(block)
             case "python":
-                self._output = await self._evaluate(block)
+                self._output = self._evaluate(block)
             case _:
                 raise AssertionError(f"{self._place(block)}: nobody knows how to run {block.language!r}")
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Leave: close the clients and end what runs in other terminals."""
         for value in list(self._namespace.values()):
             if isinstance(value, Client):
-                await value.aclose()
+                self._prompt.run(value.aclose())
+        self._prompt.close()
         for server in self._servers:
             server.terminate()
             server.communicate(timeout=_PATIENCE)
 
     # --- Python ----------------------------------------------------------------------------------
 
-    async def _evaluate(self, block: Block) -> str:
+    def _evaluate(self, block: Block) -> str:
         code = "\n" * (block.line - 1) + block.code  # so that a traceback names the page's own line
         compiled = compile(code, str(self.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         with contextlib.redirect_stdout(io.StringIO()) as output:
             work = eval(compiled, self._namespace)  # noqa: S307 - our own page
             if iscoroutine(work):
-                await self._clock.drive(work)
+                self._prompt.run(self._clock.drive(work))
         return output.getvalue()
 
     def _compare(self, block: Block) -> None:

@@ -13,6 +13,7 @@ from page_blocks import DOCS, pages
 
 import smspilot_async
 from smspilot_async import ERROR_CODES, Client, Reason, emulator
+from smspilot_async.emulator import _control
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,12 @@ def test_the_codes_on_the_page_of_errors_are_those_of_the_catalogue() -> None:
     for name, codes in told.items():
         known = {code for code, entry in ERROR_CODES.items() if entry.error.__name__ == name}
         assert codes - {429} == known, name
+
+
+def test_the_page_of_testing_lists_the_whole_control_api() -> None:
+    listed = re.findall(r"^\| `(GET|POST) ([^`]+)` \|", (DOCS / "testing.md").read_text(encoding="utf-8"), re.MULTILINE)
+    served = re.findall(r"^``(GET|POST) /_emulator/([\w/-]+)", _control.__doc__ or "", re.MULTILINE)
+    assert {(method, path.replace("ID", "100000001")) for method, path in listed} == set(served)
 
 
 def _numbers(codes: str) -> set[int]:

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(DOCS).with_suffix("")))
-async def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    async with Emulator.serve(clock=Clock(START), loop_protection=None, seed=1) as emulator:
-        emulator.add_account(api_key="API-KEY")
+    with Emulator.serve(clock=Clock(START), loop_protection=None, seed=1) as emulator:
         monkeypatch.setenv("SMSPILOT_URL", emulator.url)
         monkeypatch.setenv("SMSPILOT_API_KEY", emulator.api_key)
         clock = PageClock(emulator)
@@ -28,8 +27,8 @@ async def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path, mon
             session = Session(page, tmp_path, emulator, clock, setenv=monkeypatch.setenv)
             try:
                 for block in blocks(page):
-                    await session.run(block)
+                    session.run(block)
             finally:
-                await session.aclose()
+                session.close()
     for file in session.files:
         assert file in session.ran or file.rpartition(".")[0] in session.ran, f"{page.name}: nobody runs {file}"
