@@ -21,13 +21,12 @@ import subprocess
 import sys
 import time
 import tomllib
-from datetime import timedelta
 from inspect import iscoroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
-from manual_clock import START, ManualClock
+from manual_clock import ManualClock
 
 from smspilot_async import Client
 
@@ -53,9 +52,9 @@ class PageClock(ManualClock):
         self._emulator = emulator
 
     async def _advance_to(self, when: float) -> None:
+        self._emulator.clock.advance(seconds=max(0.0, when - self._monotonic))
+        await self._emulator.settled()  # the gateway first, so that what it calls is there when a client asks
         await super()._advance_to(when)
-        self._emulator.clock.set(START + timedelta(seconds=when - 1000.0))
-        await self._emulator.settled()
 
 
 class Session:
@@ -86,7 +85,11 @@ class Session:
         self._setenv = setenv
         self._prompt = asyncio.Runner()
         self._output: str | None = None
-        self._namespace: dict[str, Any] = {"__name__": "__main__", "emulator": emulator}
+        self._namespace: dict[str, Any] = {
+            "__name__": "__main__",
+            "emulator": emulator,
+            "wait_until_answered": self._wait_until_answered,
+        }
         self._servers: list[subprocess.Popen[str]] = []
         self._ports = {port: _free_port() for port in _PORTS}
         self._environment = _environment(folder, emulator)
@@ -130,7 +133,9 @@ class Session:
     # --- Python ----------------------------------------------------------------------------------
 
     def _evaluate(self, block: Block) -> str:
-        code = "\n" * (block.line - 1) + block.code  # so that a traceback names the page's own line
+        code = "\n" * (block.line - 1) + self._with_our_ports(
+            block.code
+        )  # so that a traceback names the page's own line
         compiled = compile(code, str(self.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         with contextlib.redirect_stdout(io.StringIO()) as output:
             work = eval(compiled, self._namespace)  # noqa: S307 - our own page
@@ -196,6 +201,13 @@ class Session:
             assert server.stdout is not None
             lines = "".join(server.stdout.readline() for _ in expected.splitlines())
             _same(expected, self._with_shown_ports(lines), place)
+
+    def _wait_until_answered(self, url: str, text: str) -> None:
+        """For hidden blocks: give a service a moment to do what it does after it has answered."""
+        until = time.monotonic() + _PATIENCE
+        while text not in (found := self._shell(f"curl -s {shlex.quote(self._with_our_ports(url))}")):
+            assert time.monotonic() < until, f"{url} still answers {found}"
+            time.sleep(0.05)
 
     def _with_our_ports(self, text: str) -> str:
         for shown, ours in self._ports.items():
