@@ -133,9 +133,7 @@ class Session:
     # --- Python ----------------------------------------------------------------------------------
 
     def _evaluate(self, block: Block) -> str:
-        code = "\n" * (block.line - 1) + self._with_our_ports(
-            block.code
-        )  # so that a traceback names the page's own line
+        code = "\n" * (block.line - 1) + self._with_our_ports(block.code)  # a traceback names the page's line
         compiled = compile(code, str(self.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         with contextlib.redirect_stdout(io.StringIO()) as output:
             work = eval(compiled, self._namespace)  # noqa: S307 - our own page
