@@ -152,13 +152,17 @@ def _as_query(value: Any) -> str:
 
 def _reading(action: Action) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        return _answer(request, action, {**request.query_params, **request.path_params})
+        if not is_ours(request):
+            return _turned_away()
+        return _answer(action, {**request.query_params, **request.path_params})
 
     return endpoint
 
 
 def _writing(action: Action) -> Endpoint:
     async def endpoint(request: Request) -> Response:
+        if not is_ours(request):
+            return _turned_away()
         body = bytearray()
         async for piece in request.stream():
             body += piece
@@ -170,20 +174,22 @@ def _writing(action: Action) -> Endpoint:
             arguments = None
         if not isinstance(arguments, dict):
             return _json({"error": "the body is not a JSON object"}, 400)
-        return _answer(request, action, arguments)
+        return _answer(action, arguments)
 
     return endpoint
 
 
-def _answer(request: Request, action: Action, arguments: dict[str, Any]) -> Response:
-    if not is_ours(request):
-        return _json({"error": "this page may not drive the emulator"}, 403)
+def _answer(action: Action, arguments: dict[str, Any]) -> Response:
     try:
         return _json(action(arguments), 200)
     except KeyError as missing:
         return _json({"error": f"{missing.args[0]} is missing"}, 400)
     except (TypeError, ValueError, OverflowError) as mistake:
         return _json({"error": str(mistake)}, 400)
+
+
+def _turned_away() -> Response:
+    return _json({"error": "this page may not drive the emulator"}, 403)
 
 
 def _json(value: Any, status: int) -> Response:

@@ -27,7 +27,7 @@ class Changes:
 
     Attributes:
         starts_over: What the reader has so far is void.
-        server_ids: The messages that came or changed, each once.
+        server_ids: The messages that came or changed. One that changes again later is only named then.
         cursor: Where to go on.
         are_all: Whether nothing more waits.
     """
@@ -45,6 +45,7 @@ class Feed:
         self._lock = threading.Lock()
         self._epoch = _new_epoch()
         self._log: list[str] = []
+        self._latest: dict[str, int] = {}
         self._forgotten = 0
         self._wakers: list[Callable[[], None]] = []
 
@@ -58,7 +59,7 @@ class Feed:
     def start_over(self) -> None:
         """Everything was forgotten."""
         with self._lock:
-            self._epoch, self._log, self._forgotten = _new_epoch(), [], 0
+            self._epoch, self._log, self._latest, self._forgotten = _new_epoch(), [], {}, 0
             self._wake()
 
     def after(self, cursor: str) -> Changes:
@@ -66,11 +67,11 @@ class Feed:
         with self._lock:
             position = self._position(cursor)
             start = 0 if position is None else position
-            server_ids = self._log[start : start + AT_A_TIME]
-            end = start + len(server_ids)
+            end = min(start + AT_A_TIME, len(self._log))
+            named = ((at, self._log[at]) for at in range(start, end))
             return Changes(
                 starts_over=position is None,
-                server_ids=tuple(dict.fromkeys(server_ids)),
+                server_ids=tuple(number for at, number in named if self._latest[number] == self._forgotten + at),
                 cursor=f"{self._epoch}.{self._forgotten + end}",
                 are_all=end == len(self._log),
             )
@@ -87,10 +88,12 @@ class Feed:
                 self._wakers.remove(wake)
 
     def _remember(self, server_id: str) -> None:
+        self._latest[server_id] = self._forgotten + len(self._log)
         self._log.append(server_id)
         if len(self._log) >= 2 * REMEMBERED:  # not one by one, which would move the whole list each time
             del self._log[:REMEMBERED]
             self._forgotten += REMEMBERED
+            self._latest = {number: at for number, at in self._latest.items() if at >= self._forgotten}
 
     def _position(self, cursor: str) -> int | None:
         epoch, _, count = cursor.partition(".")

@@ -20,7 +20,11 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 PIP: Final = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 INSTALL_LINE: Final = "smspilot's command line needs: pip install 'smspilot-async[cli]'\n"
-SHIPPED: Final = ("smspilot_async/py.typed", "smspilot_async/cli/demo_data/recipients.csv")
+SHIPPED: Final = (
+    "smspilot_async/py.typed",
+    "smspilot_async/cli/demo_data/recipients.csv",
+    "smspilot_async/emulator/page.html",
+)
 EXTRAS: Final = """{"click", "rich", "starlette", "uvicorn", "msgspec", "pydantic", "aiohttp", "fastapi"}"""
 IMPORT: Final = f"""
 import sys, smspilot_async, smspilot_async.emulator
@@ -81,7 +85,7 @@ def try_contents(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     missing = [name for name in SHIPPED if name not in names]
-    check("py.typed and the demo's data are in it", holds=not missing, otherwise=str(missing))
+    check("py.typed, the demo's data and the emulator's page are in it", holds=not missing, otherwise=str(missing))
     strange = [name for name in names if not name.startswith("smspilot_async")]
     check("nothing else is in it", holds=not strange, otherwise=str(strange))
 
