@@ -39,7 +39,7 @@ async def page(request: Request) -> Response:
     """The page itself. It holds no data, so a link from elsewhere may lead to it."""
     if not has_our_name(request):
         return _turned_away()
-    content, policy = _content()
+    content, policy = await asyncio.to_thread(_content)  # it reads a file
     headers = {
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
