@@ -142,6 +142,7 @@ class BulkRun(Generic[Item]):
         self._room: asyncio.Future[None] | None = None
         self._news = asyncio.Event()
         self._handed_out = 0
+        self._room_until = 0  # so many items there is room for, without another look
         self._silence: Timer | None = None
 
     # --- the caller's side -----------------------------------------------------------------------
@@ -218,7 +219,7 @@ class BulkRun(Generic[Item]):
             try:
                 async for item in iterator:
                     self._take(item)
-                    if not self._may_read() and not await self._is_wanted_further():
+                    if self.stats.read >= self._room_until and not await self._is_wanted_further():
                         break
             finally:
                 self._is_reading = False
@@ -229,7 +230,7 @@ class BulkRun(Generic[Item]):
             try:
                 for item in iterator:
                     self._take(item)
-                    if not self._may_read() and not await self._is_wanted_further():
+                    if self.stats.read >= self._room_until and not await self._is_wanted_further():
                         break
             finally:
                 self._is_reading = False
@@ -256,10 +257,12 @@ class BulkRun(Generic[Item]):
 
     async def _is_wanted_further(self) -> bool:
         """Wait for room; ``False`` once nothing more is to be read, even if the source swallows its cancellation."""
+        await self._session.turns.take()
         while not self._is_stopping and not self._may_read():
             self._room = asyncio.get_running_loop().create_future()
             await self._room
             self._room = None
+        self._room_until = self.stats.read + (1 if self._tickets else self._packet_size)
         return not self._is_stopping
 
     def _take(self, item: Item) -> None:
@@ -335,12 +338,12 @@ class BulkRun(Generic[Item]):
         if delivery.declined is not None:
             self._stop(delivery.declined)
             return
-        failures = [_failure(ticket.outcome) for ticket in delivery.tickets]
+        failures = [failure for ticket in delivery.tickets if (failure := _failure(ticket.outcome)) is not None]
         for failure in failures:
-            if failure is not None and is_account_error(failure):
+            if is_account_error(failure):
                 self._stop(failure)
                 return
-        if all(isinstance(failure, _UNANSWERED) for failure in failures):
+        if len(failures) == len(delivery.tickets) and all(isinstance(failure, _UNANSWERED) for failure in failures):
             self._unanswered_in_a_row += 1
             if self._unanswered_in_a_row >= self._max_unknown:
                 self._stop(failures[0])
@@ -355,6 +358,7 @@ class BulkRun(Generic[Item]):
         if self._is_stopping or self._reader is None:
             return
         self._is_stopping = True
+        self._room_until = 0
         self._error = error
         for delivery in list(self._under_way):
             self._session.detached.take_back(delivery)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from smspilot_async._clock import Clock, Timer
     from smspilot_async._rate import RateLimit
     from smspilot_async._session import Session
+    from smspilot_async._transport import Failure, Reply
     from smspilot_async.hooks import Hooks
     from smspilot_async.models import Message, SendResult
 
@@ -326,7 +327,9 @@ class Delivery:
             self._take_error(command, group, envelope)
         elif envelope.is_too_large and len(group.tickets) > 1:
             self._put_first(_halves(group, tried_before=group.tried_before, has_turn=True))
-        elif await self._declare() and self._has_wanted(group) and len(group.tickets) == command.size:
+        elif self._before is None or (
+            await self._declare() and self._has_wanted(group) and len(group.tickets) == command.size
+        ):
             await self._exchange(command, group, envelope)
         else:  # something was taken back while the intent was written down, or it could not be
             self._release()
@@ -344,8 +347,7 @@ class Delivery:
     async def _declare(self) -> bool:
         """Let whoever keeps a journal write down, once, before the first byte, that this packet is about to leave."""
         before, self._before = self._before, None
-        if before is None:
-            return True
+        assert before is not None  # noqa: S101 - it is asked for once
         try:
             await before()
         except Exception as error:  # noqa: BLE001 - the application's own, raised to it
@@ -356,6 +358,13 @@ class Delivery:
     async def _exchange(self, command: Send, group: _Group, envelope: Envelope) -> None:
         self._on_the_wire, self._progress = group.tickets, Progress()
         reply = await self._session.exchange(command, envelope, self._progress)
+        try:
+            if self._spare:
+                await self._session.turns.take()
+        finally:  # cancelled in its last moment, it still knows what the gateway answered
+            self._take_reply(command, group, reply)
+
+    def _take_reply(self, command: Send, group: _Group, reply: Reply | Failure) -> None:
         now = self._session.clock.now()
         answer = _evidence.interpret(command, reply, now=now, tried_before=group.tried_before)
         if isinstance(answer, Packet):
@@ -378,6 +387,8 @@ class Delivery:
         if not self._has_slot:
             await session.slots.acquire(spare=self._spare)
             self._has_slot = True
+        if self._spare:
+            await session.turns.take()
         return True
 
     async def _pass_limits(self, group: _Group) -> bool:
@@ -542,8 +553,8 @@ class Delivery:
         self.is_telling = False
 
     def _log(self) -> None:
-        reasons = {_reason(ticket.outcome) for ticket in self.tickets} - {""}
-        if reasons:
+        outcomes = [ticket.outcome for ticket in self.tickets if ticket.row is None or ticket.row.failure is not None]
+        if reasons := set(map(_reason, outcomes)) - {""}:
             logger.warning("packet of %d: %s", len(self.tickets), ", ".join(sorted(reasons)))
 
 

@@ -266,10 +266,15 @@ def _is_same_phone(answered: str | None, sent: str) -> bool:
 
 
 def _judge(command: Send, id_: int, row: SentMessage, *, tried_before: bool) -> SentMessage:
-    failure = _row_failure(command, id_, row, tried_before=tried_before)
+    failure = None if _is_accepted(row) else _row_failure(command, id_, row, tried_before=tried_before)
     if failure is None and row.id == id_:
         return row
     return attrs.evolve(row, id=id_, failure=failure)
+
+
+def _is_accepted(row: SentMessage) -> bool:
+    """Tell in a glance what almost all rows are."""
+    return not row.error and row.status != _REFUSED and row.server_id is not None and row.server_id != "0"
 
 
 def _row_failure(command: Send, id_: int, row: SentMessage, *, tried_before: bool) -> SmsPilotError | None:

@@ -14,6 +14,7 @@ from smspilot_async._rate import RateLimit
 from smspilot_async._retry import may_repeat
 from smspilot_async._slots import Slots
 from smspilot_async._transport import Progress, Reply, Transport
+from smspilot_async._turns import Turns
 from smspilot_async.errors import ClientClosed, ConnectionFailed, SmsPilotError
 from smspilot_async.models import MessageStatus
 from smspilot_async.wire import Check, Envelope, encode, wrap
@@ -47,6 +48,7 @@ class Session:
         self.test = settings.test
         self.slots = Slots(settings.max_connections)
         self.rate = RateLimit(settings.rate_limit, clock)
+        self.turns = Turns(self.slots)
         self.detached = Detached(clock)
         self.batcher = Batcher(
             self, packet_size=settings.packet_size, linger=settings.linger, max_pending=settings.max_pending
@@ -100,6 +102,8 @@ class Session:
             if self._is_closed:
                 return ClientClosed(f"{command.name}: the client was closed meanwhile.", **_evidence.about(command))
             reply = await self.exchange(command, envelope, Progress(), until)
+            if spare:
+                await self.turns.take()
         finally:
             self.slots.release(spare=spare)
         return _evidence.interpret(command, reply, now=self.clock.now())

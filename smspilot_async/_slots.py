@@ -31,8 +31,16 @@ class Slots:
     def __init__(self, total: int) -> None:
         self._free = total
         self._spare_free = spare_places(total)
+        self._kept = total - self._spare_free
+        self.when_calm: Callable[[], None] | None = None
+        """Called when the last of what can not wait is over."""
         self._waiting: deque[Callable[[], bool]] = deque()
         self._spare_waiting: deque[Callable[[], bool]] = deque()
+
+    @property
+    def has_urgent(self) -> bool:
+        """Something is under way that can not wait: a send, or a question that somebody waits for."""
+        return self._free < self._spare_free + self._kept
 
     def take(self, *, spare: bool = False) -> bool:
         """Take a place if one is free and nobody waits for it.
@@ -80,3 +88,5 @@ class Slots:
             granted = self._spare_waiting.popleft()()
             self._free -= granted
             self._spare_free -= granted
+        if not spare and self.when_calm is not None and not self.has_urgent:
+            self.when_calm()

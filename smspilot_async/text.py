@@ -18,6 +18,8 @@ __all__ = ["MAX_PARTS", "TextSize", "measure", "normalize_phone"]
 MAX_PARTS: Final = 10
 """The gateway refuses longer texts with 221."""
 
+_SURELY_FITS: Final = 335  # characters, even if each of them takes two of the 670 units of UCS-2
+
 _GSM7: Final = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
@@ -111,6 +113,8 @@ def check_text(text: str) -> None:
     if found := _not_xml(text):
         where = f"U+{ord(found.group()):04X} at position {found.start()}"
         raise InvalidMessage(f"holds a character that no SMS request can carry, {where}", field="text", code=12)
+    if len(text) <= _SURELY_FITS:
+        return
     size = measure(text)
     if size.parts > MAX_PARTS:
         limit = "1530 Latin" if size.alphabet == "GSM-7" else "670"

@@ -92,7 +92,7 @@ def _structurer(
     known = frozenset(renamed.get(name, name) for name in readers)
 
     def from_row(row: Mapping[str, Any]) -> Model:
-        if row.keys() <= known:
+        if known.issuperset(row):
             return structure(row, model)
         stripped = {key.strip(): value for key, value in row.items()}  # the vendor's own sample has "seen "
         fields = {key: value for key, value in stripped.items() if key in known}

@@ -47,33 +47,43 @@ def read(body: bytes) -> dict[str, Any]:
     text = text.strip(_AROUND)
     if not text:
         raise UnreadableAnswer("an empty body")
-    if "\0" in text:
+    if b"\0" in body:
         raise UnreadableAnswer("UTF-16, or no text at all")  # which expat would read, whatever it is told
     if text[0] == "{":
-        return _read_json(text)
+        return _read_json(text, body)
     if text[0] == "<" and not _html(text):
         return _read_xml(text)
     raise UnreadableAnswer("an HTML page" if text[0] == "<" else "neither JSON nor XML")
 
 
-def _read_json(text: str) -> dict[str, Any]:
+def _read_json(text: str, body: bytes) -> dict[str, Any]:
+    """Read an object; what is only looked for is looked for in the bytes, where that is quicker."""
     try:
         document = loads(text)
     except RecursionError:
         raise UnreadableAnswer("JSON nested too deep") from None
     except (ValueError, ArithmeticError):
         raise UnreadableAnswer("broken JSON") from None
-    _check_depth(document)
-    if _escaped_surrogate(text):
+    _check_depth(document, containers=body.count(b"{") + body.count(b"["))
+    if b"\\u" in body and _escaped_surrogate(text):
         _refuse_lone_surrogates(document)
     assert isinstance(document, dict)  # noqa: S101 - it began with a brace
     return document
 
 
-def _check_depth(document: Any) -> None:
-    """Refuse nesting that no answer has, level by level, so that nothing recurses."""
+def _check_depth(document: Any, containers: int) -> None:
+    """Refuse nesting that no answer has, level by level, so that nothing recurses.
+
+    Args:
+        document: What was read.
+        containers: Objects and lists in it, at most: its text has so many brackets. Rows, the last level of an answer,
+            need no look into them once all are found.
+    """
     level: list[Any] = [document]
     for _ in range(_DEEPEST):
+        containers -= len(level)
+        if containers <= 0:
+            return
         level = [child for node in level for child in _containers(node) if type(child) in _CONTAINERS]
         if not level:
             return

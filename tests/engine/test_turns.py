@@ -1,0 +1,111 @@
+"""Packets of a bulk run share the CPU with sends: one in a turn of the loop, and none while a send is under way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from manual_clock import idle
+from watched import Gateway, message
+
+from smspilot_async import Accepted, _turns
+from smspilot_async._slots import Slots
+from smspilot_async._turns import Turns
+
+
+@pytest.fixture
+def slots() -> Slots:
+    return Slots(4)
+
+
+@pytest.fixture(autouse=True)
+def _hold_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_turns, "_LONGEST_HOLD", 3600)
+
+
+async def turns_of_the_loop(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_one_goes_in_a_turn_of_the_loop(slots: Slots) -> None:
+    turns, loop_turn, went = Turns(slots), 0, []
+
+    async def work() -> None:
+        await turns.take()
+        went.append(loop_turn)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(work())
+        while len(went) < 5:
+            await asyncio.sleep(0)
+            loop_turn += 1
+    assert len(set(went)) == 5
+
+
+async def test_nobody_waits_where_nobody_is_before(slots: Slots) -> None:
+    taking = Turns(slots).take()
+    with pytest.raises(StopIteration):
+        taking.send(None)
+
+
+async def test_a_campaign_waits_while_a_send_is_under_way(slots: Slots) -> None:
+    turns = Turns(slots)
+    slots.take()
+    slots.take()
+    slots.take(spare=True)
+    campaign = asyncio.create_task(turns.take())
+    await turns_of_the_loop(10)
+    slots.release()
+    await turns_of_the_loop(10)
+    assert not campaign.done()
+    slots.release()
+    await turns_of_the_loop(2)
+    assert campaign.done()
+
+
+async def test_but_not_for_ever(slots: Slots, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_turns, "_LONGEST_HOLD", 0)
+    turns = Turns(slots)
+    slots.take()
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            await turns.take()
+
+
+async def test_packets_under_way_do_not_hold_each_other_back(slots: Slots) -> None:
+    turns = Turns(slots)
+    assert slots.take(spare=True)
+    assert slots.take(spare=True)
+    await asyncio.wait_for(turns.take(), 30)
+
+
+async def test_one_that_is_cancelled_costs_nobody_a_turn(slots: Slots) -> None:
+    turns = Turns(slots)
+    slots.take()
+    cancelled, patient = (asyncio.create_task(turns.take()) for _ in range(2))
+    await turns_of_the_loop(2)
+    cancelled.cancel()
+    slots.release()
+    await asyncio.wait_for(patient, 30)
+    assert cancelled.cancelled()
+
+
+async def test_an_answer_that_waits_for_its_turn_is_not_lost_when_its_packet_is_cut_short(gateway: Gateway) -> None:
+    client = gateway.client()
+    gateway.hold()
+    async with client.bulk([message("one")]) as run:
+        collecting = asyncio.create_task(anext(run))
+        await idle()
+        slots = client._session().slots
+        assert slots.take()  # a send begins while the packet is on the wire
+        await gateway.let_go()
+        assert not collecting.done()
+        closing = asyncio.create_task(client.aclose(timeout=1))
+        await idle()
+        await gateway.clock.advance(2)
+        await closing
+        assert isinstance(await collecting, Accepted)
+        slots.release()
+    assert gateway.heard() == {"one": "Accepted"}
