@@ -281,18 +281,15 @@ class Client:
             callback_method=callback_method,
             ttl=ttl,
         )
-        return await self.send_message(message, deadline=deadline)
+        return _sent(await self._send(message, deadline))
 
     async def send_message(self, message: Message, *, deadline: float | None = None) -> SentMessage:
         """Send one SMS that is already a :class:`Message`; the rest is as with :meth:`send`."""
-        session = self._session()
+        return _sent(await self._send(message, deadline))
+
+    def _send(self, message: Message, deadline: float | None) -> asyncio.Future[SentMessage | SmsPilotError]:
         until = self._clock.monotonic() + self._deadline(deadline)
-        outcome = await session.batcher.send(message, message.id or next(self._ids), until)
-        if isinstance(outcome, SmsPilotError):
-            raise outcome
-        if outcome.failure is not None:
-            raise outcome.failure
-        return outcome
+        return self._session().batcher.send(message, message.id or next(self._ids), until)
 
     async def send_packet(
         self, messages: Iterable[Message], *, test: bool = False, deadline: float | None = None
@@ -700,3 +697,11 @@ class Client:
 
 def _closed() -> ClientClosed:
     return ClientClosed("the client is closed. Nothing was sent; enter it again to open it again.")
+
+
+def _sent(outcome: SentMessage | SmsPilotError) -> SentMessage:
+    if isinstance(outcome, SmsPilotError):
+        raise outcome
+    if outcome.failure is not None:
+        raise outcome.failure
+    return outcome
