@@ -691,8 +691,10 @@ class Client:
         return await self._session().ask(command, deadline, spare=True)
 
     def _deadline(self, deadline: float | None) -> float:
+        if deadline is None:
+            return self._settings.deadline
         _settings.positive(deadline=deadline)
-        return self._settings.deadline if deadline is None else deadline
+        return deadline
 
 
 def _closed() -> ClientClosed:
