@@ -8,7 +8,7 @@ marks messages as read.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from attrs import validators
@@ -18,6 +18,9 @@ from smspilot_async.wire import Inbound, Send
 
 if TYPE_CHECKING:
     from smspilot_async.wire import Command
+
+LONGEST_RETRY_AFTER: Final = 300.0
+"""Seconds. A gateway that asks for more has no use for a client now; a bulk run ends, and does not sleep for days."""
 
 _spread = random.Random().uniform  # noqa: S311 - spreads clients in time, hides nothing
 
@@ -44,7 +47,9 @@ class Retry:
 
 
 def may_repeat(command: Command[Any], error: SmsPilotError) -> bool:
-    """Tell whether repeating the command after this error can do no harm."""
+    """Tell whether repeating the command after this error can do no harm, and will come soon enough to be of use."""
+    if isinstance(error, GatewayError) and (error.retry_after or 0.0) > LONGEST_RETRY_AFTER:
+        return False
     if isinstance(error, (ConnectionFailed, GatewayBusy)):
         return True
     return isinstance(error, Unanswered) and not isinstance(error, OutcomeUnknown) and is_repeatable(command)

@@ -22,6 +22,7 @@ from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._extras import need_emulator
 from smspilot_async.cli._problems import Exit, Problem, unexpected
 from smspilot_async.cli._times import parse_time, parse_zone
+from smspilot_async.wire import JSON_LIBRARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,9 @@ def _time(written: str | None, zone: tzinfo | None, option: str) -> datetime | N
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's callback
     if value and not ctx.resilient_parsing:
-        click.echo(f"smspilot {__version__} (Python {platform.python_version()}, httpx {installed('httpx')})")
+        by = "the standard library" if JSON_LIBRARY == "json" else JSON_LIBRARY
+        versions = f"Python {platform.python_version()}, httpx {installed('httpx')}, JSON by {by}"
+        click.echo(f"smspilot {__version__} ({versions})")
         ctx.exit()
 
 

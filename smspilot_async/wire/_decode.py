@@ -44,7 +44,7 @@ def decode(command: Command[Answer], body: bytes) -> Answer:
         ErrorDocument: if it is an error document.
         UnreadableAnswer: if it can not be understood as an answer to this command.
     """
-    document = read(body)
+    document = read(body, mend_surrogates=isinstance(command, Inbound))
     key = _answer_key(command, document)
     if document.get(key) is None and document.get("error"):
         raise _error(document["error"])

@@ -3,6 +3,9 @@
 Both readers refuse what is no document quickly and in bounded memory: not UTF-8, HTML, entities, deep nesting, NaN,
 lone surrogates. XML is brought into the shape of JSON: attributes and children are keys, the content of ``<sms>`` is
 ``text``.
+
+People write the texts of inbound messages, and their phones cut emoji in half: there half a character is read as
+U+FFFD, since one such text must not keep all the others from being read, today and at every poll to come.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ _SHORTEST_ELEMENT: Final = 24  # bytes, on average: a swarm of shorter ones cost
 _FEW_ELEMENTS: Final = 1000
 _html = re.compile(r"<(!doctype\s+html|html|head|body|center|h1|p|br|div)\b", re.IGNORECASE).match
 _escaped_surrogate = re.compile(r"\\u[dD][89a-fA-F]").search
+_character_reference = re.compile(r"&#(?:x0*([dD][89a-fA-F][0-9a-fA-F]{2})|0*(5[5-7][0-9]{3}));")
+_SURROGATES: Final = range(0xD800, 0xE000)
 _CONTAINERS: Final = frozenset({dict, list})
 _ROWS: Final = ("sms",)
 _CONTENT: Final = "#text"
@@ -34,14 +39,18 @@ class UnreadableAnswer(Exception):
     """The bytes are no answer of the gateway. Its text tells what they are instead, and nothing of their content."""
 
 
-def read(body: bytes) -> dict[str, Any]:
+def read(body: bytes, *, mend_surrogates: bool = False) -> dict[str, Any]:
     """Parse an answer, JSON or XML as its first character says.
+
+    Args:
+        body: The answer.
+        mend_surrogates: Read a lone surrogate as U+FFFD; otherwise no document holds one.
 
     Raises:
         UnreadableAnswer: for anything but a JSON object or an XML document.
     """
     try:
-        text = body.decode()
+        text = _mended(body.decode(errors="surrogatepass")) if mend_surrogates else body.decode()
     except UnicodeDecodeError:
         raise UnreadableAnswer("not UTF-8") from None
     text = text.strip(_AROUND)
@@ -50,13 +59,13 @@ def read(body: bytes) -> dict[str, Any]:
     if b"\0" in body:
         raise UnreadableAnswer("UTF-16, or no text at all")  # which expat would read, whatever it is told
     if text[0] == "{":
-        return _read_json(text, body)
+        return _read_json(text, body, mend_surrogates=mend_surrogates)
     if text[0] == "<" and not _html(text):
-        return _read_xml(text)
+        return _read_xml(_without_references_to_surrogates(text) if mend_surrogates else text)
     raise UnreadableAnswer("an HTML page" if text[0] == "<" else "neither JSON nor XML")
 
 
-def _read_json(text: str, body: bytes) -> dict[str, Any]:
+def _read_json(text: str, body: bytes, *, mend_surrogates: bool) -> dict[str, Any]:
     """Read an object; what is only looked for is looked for in the bytes, where that is quicker."""
     try:
         document = loads(text)
@@ -66,6 +75,8 @@ def _read_json(text: str, body: bytes) -> dict[str, Any]:
         raise UnreadableAnswer("broken JSON") from None
     _check_depth(document, containers=body.count(b"{") + body.count(b"["))
     if b"\\u" in body and _escaped_surrogate(text):
+        if mend_surrogates:
+            document = _all_mended(document)
         _refuse_lone_surrogates(document)
     assert isinstance(document, dict)  # noqa: S101 - it began with a brace
     return document
@@ -101,6 +112,30 @@ def _refuse_lone_surrogates(document: Any) -> None:
         json.dumps(document, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         raise UnreadableAnswer("a lone surrogate in a string") from None
+
+
+def _mended(text: str) -> str:
+    """Join surrogates that make a pair, and read each that is left as U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _all_mended(node: Any) -> Any:
+    if isinstance(node, str):
+        return _mended(node)
+    if isinstance(node, list):
+        return [_all_mended(child) for child in node]
+    if isinstance(node, dict):
+        return {_mended(name): _all_mended(child) for name, child in node.items()}
+    return node
+
+
+def _without_references_to_surrogates(text: str) -> str:
+    return _mended(_character_reference.sub(_surrogate, text))
+
+
+def _surrogate(reference: re.Match[str]) -> str:
+    number = int(reference[1], 16) if reference[1] else int(reference[2])
+    return chr(number) if number in _SURROGATES else reference[0]
 
 
 def _read_xml(text: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_running import KEY, run
+from cli_running import KEY, command, run
 
 from smspilot_async import Client, __version__
 from smspilot_async.cli import _app
@@ -300,7 +302,16 @@ def test_an_interrupted_question_is_exit_130(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_version_names_what_matters() -> None:
     ran = run("--version")
     assert ran.exit_code == 0
-    assert re.fullmatch(rf"smspilot {re.escape(__version__)} \(Python 3\.\d+\.\S+, httpx \d\S+\)\n", ran.stdout)
+    libraries = r"Python 3\.\d+\.\S+, httpx \d\S+, JSON by (msgspec \d\S+|the standard library)"
+    assert re.fullmatch(rf"smspilot {re.escape(__version__)} \({libraries}\)\n", ran.stdout)
+
+
+@pytest.mark.parametrize(("wanted", "named"), [("stdlib", "the standard library"), ("msgspec", "msgspec 0.")])
+def test_the_version_names_the_json_library_in_use(wanted: str, named: str) -> None:
+    ran = subprocess.run(  # noqa: S603 - the program that runs here is ours
+        command("--version"), env={**os.environ, "SMSPILOT_JSON": wanted}, capture_output=True, text=True, check=True
+    )
+    assert f"JSON by {named}" in ran.stdout
 
 
 @pytest.mark.parametrize("name", ["send", "cost", "check", "balance", "info", "inbound", "bulk", "emulator", "demo"])

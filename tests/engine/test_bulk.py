@@ -946,3 +946,28 @@ async def test_results_say_more_of_what_is_not_known(gateway: Gateway) -> None:
     assert unknown.item[1] == "text 0"
     assert unknown.sent is not None
     assert isinstance(unknown.error, OutcomeUnknown)
+
+
+# --- a gateway that asks for patience -------------------------------------------------------------
+
+
+async def test_a_packet_waits_as_long_as_the_gateway_asks_up_to_five_minutes(gateway: Gateway) -> None:
+    gateway.emulator.fail_next("send", Fault.TOO_MANY_REQUESTS, retry_after=300)
+    async with gateway.client() as client, client.bulk([(phone(1), "text")]) as run:
+        results, _ = await gateway.clock.drive(rest_of(run))
+    assert kinds(results) == ["Accepted"]
+    assert gateway.clock.slept == [300.0]
+
+
+async def test_a_gateway_that_asks_for_more_stops_the_run_instead_of_making_it_sleep_for_days(gateway: Gateway) -> None:
+    gateway.emulator.fail_next("send", Fault.TOO_MANY_REQUESTS, times=100, retry_after=301)
+    source = Source(10_000)
+    async with gateway.client() as client, client.bulk(source.pairs(), packet_size=5, max_unknown=3) as run:
+        results, error = await rest_of(run)
+    assert isinstance(error, GatewayBusy)
+    assert error.retry_after == 301
+    assert gateway.clock.slept == []
+    assert len(gateway.packets) == 3
+    assert kinds(results).count("Refused") == 15
+    assert_sums(run, source=source)
+    assert gateway.accepted == []

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from listening_room import DurableCursor
 from manual_clock import idle
 
-from smspilot_async import CursorState, InboundListener
+from smspilot_async import Client, CursorState, InboundListener
 from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:
-    from listening_room import DurableCursor, Room
+    from listening_room import Room
+
+    from smspilot_async.emulator import Emulator
 
 START = datetime(2030, 1, 15, 15, 0, 20, tzinfo=UTC)
 OVERLAP = timedelta(minutes=10)
@@ -124,6 +127,18 @@ async def test_messages_come_once_and_in_order(room: Room) -> None:
     assert await room.after(30, inbox) == ["three"]
     for _ in range(45):
         assert await room.after(30, inbox) == []
+
+
+@pytest.mark.parametrize("wire", ["json", "xml"])
+async def test_half_an_emoji_keeps_no_message_back(gateway: Emulator, wire: Literal["json", "xml"]) -> None:
+    gateway.inbound("79087964781", "half \ud83d")
+    gateway.inbound("79087964782", "STOP")
+    async with (
+        Client(gateway.api_key, transport=gateway.transport, wire=wire) as client,
+        client.listen(cursor=DurableCursor()) as inbox,
+    ):
+        texts = [(await anext(inbox)).text for _ in range(2)]
+    assert texts == ["half \ufffd", "STOP"]
 
 
 async def test_an_answer_is_sorted_by_time_then_id(room: Room) -> None:

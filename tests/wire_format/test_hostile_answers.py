@@ -102,16 +102,36 @@ def test_what_is_no_document_is_told_what_it_is_instead(name: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        r'{"inbound":[{"text":"\ud83d"}]}',
-        r'{"inbound":[{"text":"\ude00\ud83d"}]}',
-        r'{"inbound":[{"text":"\uD83D"}]}',
-        r'{"inbound":[{"\ud83d":1}]}',
-        r'{"inbound":[],"more":[["\udfff"]]}',
-        r'{"inbound":[{"text":"\\\ud83d"}]}',
+        r'{"check":[{"text":"\ud83d"}]}',
+        r'{"check":[{"text":"\ude00\ud83d"}]}',
+        r'{"check":[{"text":"\uD83D"}]}',
+        r'{"check":[{"\ud83d":1}]}',
+        r'{"check":[],"more":[["\udfff"]]}',
+        r'{"check":[{"text":"\\\ud83d"}]}',
     ],
 )
 def test_half_an_emoji_is_no_character(body: str) -> None:
-    assert refusal(body.encode(), Inbound()) == "a lone surrogate in a string"
+    assert refusal(body.encode()) == "a lone surrogate in a string"
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (rb'{"inbound":[{"text":"a\ud83d"},{}]}', "a\ufffd"),
+        (rb'{"inbound":[{"text":"\ude00\ud83db"},{}]}', "\ufffd\ufffdb"),
+        (rb'{"inbound":[{"text":"\uD83D","\ud83d":{"\ud83d":["\udfff"]}},{}]}', "\ufffd"),
+        (rb'{"inbound":[{"text":"\\\ud83d"},{}]}', "\\\ufffd"),
+        (b'{"inbound":[{"text":"a\xed\xa0\xbd"},{}]}', "a\ufffd"),
+        (b'{"inbound":[{"text":"a\xed\xa0\xbd\xed\xb8\x80"},{}]}', "a😀"),
+        (b"<inbound><sms>&#xD83D;a</sms><sms/></inbound>", "\ufffda"),
+        (b"<inbound><sms>&#55357;&#xDE00;&#57344;</sms><sms/></inbound>", "😀\ue000"),
+        (b"<inbound><sms>a\xed\xa0\xbd</sms><sms/></inbound>", "a\ufffd"),
+    ],
+)
+def test_in_an_inbound_message_it_is_shown_as_such_and_keeps_no_other_message_back(body: bytes, text: str) -> None:
+    first, other = decode(Inbound(), body)
+    assert (first.text, other.text) == (text, None)
+    str(first.extra).encode()
 
 
 @pytest.mark.parametrize(

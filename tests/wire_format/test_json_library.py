@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from decimal import Decimal
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smspilot_async.wire import _json
+from smspilot_async.wire import CheckPacket, Command, Inbound, UnreadableAnswer, _json, _read, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +92,6 @@ pieces = st.sampled_from(
 )
 
 
-@pytest.mark.skipif(find_spec("msgspec") is None, reason="comes with the extra speed")
 @given(
     sample=st.sampled_from(SAMPLES),
     start=st.integers(0, 500),
@@ -106,3 +104,43 @@ def test_both_libraries_read_the_same(sample: str, start: int, length: int, put:
     text = sample[:start] + put + sample[start + length :]
     by_stdlib, by_msgspec = read(_json._choose("stdlib")[0], text), read(_json._choose("msgspec")[0], text)
     assert by_msgspec == by_stdlib
+
+
+ODD = {
+    "a mark at the beginning": "\ufeff".encode() + samples.CHECK_JSON.encode(),
+    "UTF-16": samples.CHECK_JSON.encode("utf-16"),
+    "UTF-16, little end first": samples.CHECK_JSON.encode("utf-16-le"),
+    "NaN": b'{"check":[{"id":NaN}]}',
+    "infinity": b'{"check":[{"id":-Infinity}]}',
+    "beyond a float": b'{"check":[{"id":"1","server_id":1e999}]}',
+    "half an emoji": rb'{"check":[{"id":"1","text":"\ud83d"}]}',
+    "half an emoji in a name": rb'{"check":[{"\ud83d":1}]}',
+    "half an emoji in UTF-8": b'{"check":[{"id":"1","text":"\xed\xa0\xbd"}]}',
+    "deep": b'{"check":' + b"[" * 100 + b"]" * 100 + b"}",
+    "deeper than any stack": b'{"check":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep and cut": b'{"check":' * 100_000,
+    "a name twice": b'{"check":1,"check":[{"id":"1"}]}',
+    "a long number": b'{"check":[{"id":' + b"9" * 5000 + b"}]}",
+}
+
+
+@pytest.mark.parametrize("command", [CheckPacket("1"), Inbound()], ids=["check", "inbound"])
+@pytest.mark.parametrize("name", ODD)
+def test_odd_answers_mean_the_same_by_both_libraries(
+    name: str, command: Command[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = ODD[name] if isinstance(command, CheckPacket) else ODD[name].replace(b"check", b"inbound")
+    meanings = []
+    for library in ("stdlib", "msgspec"):
+        monkeypatch.setattr(_read, "loads", _json._choose(library)[0])
+        try:
+            meanings.append(repr(decode(command, body)))
+        except UnreadableAnswer as refusal:
+            meanings.append(str(refusal))
+    by_stdlib, by_msgspec = meanings
+    assert by_msgspec == by_stdlib
+
+
+def test_both_libraries_write_the_same() -> None:
+    document = {"text": 'Ура "SMSPILOT"! 😀 \u2028\x7f\t\\ </x>', "test": 0, "check": True, "send": [{}]}
+    assert _json._choose("msgspec")[1](document) == _json._choose("stdlib")[1](document)

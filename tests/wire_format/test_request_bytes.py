@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -333,6 +334,21 @@ async def test_a_query_holds_the_document_as_a_parameter_and_warns(name: str, wi
     with pytest.warns(ExposureWarning, match="URLs"):
         sent = await request_of(call, wire=wire, request_style="query")
     assert sent == Sent("GET", f"/api2.php?{encoded}", None, b"")
+
+
+@pytest.mark.parametrize("wire", ["json", "xml"])
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_every_command_is_the_same_document_in_every_style(command: str, wire: WireFormat) -> None:
+    call, in_json, in_xml = COMMANDS[command]
+    document = in_json if wire == "json" else DECLARATION + in_xml
+    in_form = await request_of(call, wire=wire, request_style="form")
+    with pytest.warns(ExposureWarning, match="URLs"):
+        in_query = await request_of(call, wire=wire, request_style="query")
+    encoded = in_form.body.decode()
+    assert re.fullmatch(rf"{wire}=([\w.~+-]|%[0-9A-F]{{2}})*", encoded, re.ASCII)
+    assert parse_qsl(encoded, strict_parsing=True) == [(wire, document)]
+    assert in_form == Sent("POST", "/api2.php", FORM_TYPE, encoded.encode())
+    assert in_query == Sent("GET", f"/api2.php?{encoded}", None, b"")
 
 
 @pytest.mark.parametrize(("style", "rest"), [("body", ""), ("form", ""), ("query", f"&{BALANCE_JSON}")])
