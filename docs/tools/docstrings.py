@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from griffe import Object
 
 _ROLE = re.compile(r":(?:class|meth|func|data|mod|attr):`~?(?:[a-z_]\w*\.)*([\w.]+)`")
+_DOCTEST = re.compile(r"^>>> .*(?:\n(?!\n).+)*", re.MULTILINE)
 _LEAD_IN = re.compile(r"^([ \t]*)(.*?)::[ \t]*$\n", re.MULTILINE)
 
 
 class PlainDocstrings(Extension):
-    """Names in roles become links; the double colon before an example, which Markdown knows nothing of, goes."""
+    """Names in roles become links; examples become blocks of code."""
 
     def on_instance(self, *, obj: Object, **_: Any) -> None:
         """Rewrite the docstring of anything that has one."""
@@ -26,6 +27,7 @@ class PlainDocstrings(Extension):
 
 
 def _in_markdown(text: str) -> str:
+    text = _DOCTEST.sub(r"```pycon\n\g<0>\n```", text)
     return _LEAD_IN.sub(_lead_in, _ROLE.sub(_link, text))
 
 

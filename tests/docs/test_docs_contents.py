@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from page_blocks import DOCS, pages
+from page_blocks import DOCS, blocks, pages
 
 import smspilot_async
 from smspilot_async import ERROR_CODES, Client, Reason, callbacks, emulator
@@ -54,6 +54,12 @@ def test_the_page_of_testing_lists_the_whole_control_api() -> None:
     listed = re.findall(r"^\| `(GET|POST) ([^`]+)` \|", (DOCS / "testing.md").read_text(encoding="utf-8"), re.MULTILINE)
     served = re.findall(r"^``(GET|POST) /_emulator/([\w/-]+)", _control.__doc__ or "", re.MULTILINE)
     assert {(method, path.replace("ID", "100000001")) for method, path in listed} == set(served)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_no_line_of_python_is_wider_than_the_column(page: Path) -> None:
+    lines = [line for block in blocks(page) if block.language == "python" for line in block.code.splitlines()]
+    assert [line for line in lines if len(line) > 80] == []
 
 
 def _numbers(codes: str) -> set[int]:
