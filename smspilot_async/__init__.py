@@ -3,8 +3,11 @@
 Everything a user needs is imported from here; modules with a leading underscore are nobody's business.
 """
 
+import logging
+
 from smspilot_async._bulk import BulkRun, BulkStats
 from smspilot_async._client import Client
+from smspilot_async._health import Health
 from smspilot_async._inbound import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor, InboundListener
 from smspilot_async._retry import Retry
 from smspilot_async._settings import ExposureWarning
@@ -25,14 +28,16 @@ from smspilot_async.errors import (
     InsufficientFunds,
     InvalidMessage,
     MessageRefused,
+    MessageVetoed,
     NotFinal,
     NotFound,
     OutcomeUnknown,
     Reason,
     SmsPilotError,
     Unanswered,
+    VetoFailed,
 )
-from smspilot_async.hooks import Hooks
+from smspilot_async.hooks import Hooks, RequestInfo, RequestOutcome
 from smspilot_async.models import (
     Accepted,
     AccountInfo,
@@ -70,6 +75,7 @@ __all__ = [
     "FileCursor",
     "GatewayBusy",
     "GatewayError",
+    "Health",
     "Hooks",
     "InboundCursor",
     "InboundListener",
@@ -79,6 +85,7 @@ __all__ = [
     "Message",
     "MessageRefused",
     "MessageStatus",
+    "MessageVetoed",
     "NotFinal",
     "NotFound",
     "NotSent",
@@ -88,6 +95,8 @@ __all__ = [
     "PacketChecks",
     "Reason",
     "Refused",
+    "RequestInfo",
+    "RequestOutcome",
     "Retry",
     "SendResult",
     "SentMessage",
@@ -96,7 +105,11 @@ __all__ = [
     "Tracking",
     "Unanswered",
     "Unknown",
+    "VetoFailed",
     "__version__",
     "measure",
     "normalize_phone",
 ]
+
+# What a library logs is shown by an application that asks for it, and by nobody else.
+logging.getLogger("smspilot_async").addHandler(logging.NullHandler())

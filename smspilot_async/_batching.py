@@ -53,6 +53,11 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def waiting(self) -> int:
+        """Messages in the queue, and those that wait for a place in it."""
+        return len(self._queue) + len(self._outside)
+
     def send(self, message: Message, id_: int, until: float) -> asyncio.Future[SentMessage | SmsPilotError]:
         """Send a message in the next packet that goes; ``until`` is in the clock's monotonic seconds.
 
@@ -61,6 +66,7 @@ class Batcher:
         """
         waiter: asyncio.Future[SentMessage | SmsPilotError] = asyncio.get_running_loop().create_future()
         ticket = Ticket(message, id_, until=until, waiter=waiter)
+        ticket.context = self._session.telling.context()
         if until < self._earliest_deadline:
             self._watch_deadline(until)
         if self._linger:

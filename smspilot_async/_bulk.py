@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import attrs
 
-from smspilot_async._detached import Delivery, Ticket, result_of
+from smspilot_async._detached import Delivery, Ticket, is_veto, result_of
 from smspilot_async._rate import RateLimit
 from smspilot_async.errors import (
     AccountBlocked,
@@ -28,6 +28,7 @@ from smspilot_async.errors import (
     InvalidMessage,
     OutcomeUnknown,
     SmsPilotError,
+    VetoFailed,
 )
 from smspilot_async.models import Accepted, Message, NotSent, Refused, SendResult, SentMessage, Unknown
 
@@ -42,7 +43,7 @@ Item = TypeVar("Item")
 
 _ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
 _ACCOUNT_CODES: Final = frozenset({112, 241})
-_UNANSWERED: Final = (OutcomeUnknown, ConnectionFailed, GatewayBusy)
+_UNANSWERED: Final = (OutcomeUnknown, ConnectionFailed, GatewayBusy, VetoFailed)
 _LONGEST_SILENCE: Final = 1.0  # seconds that a source may leave a packet unfilled
 _LONGEST_NAME: Final = 32
 _FIELDS: Final = frozenset(attribute.name for attribute in attrs.fields(Message))
@@ -55,7 +56,7 @@ class BulkStats:
     Attributes:
         read: Items taken from the source.
         accepted: Taken by the gateway.
-        refused: Refused by the gateway, or invalid.
+        refused: Refused by the gateway, vetoed by a hook, or invalid.
         unknown: Left, and nobody can know.
         not_sent: Never left.
         parts: SMS that the accepted ones were cut into.
@@ -296,13 +297,19 @@ class BulkRun(Generic[Item]):
             test=self._test,
             spare=True,
             rate=self._rate,
-            before=None if self._before_packet is None else partial(self._before_packet, self._items),
+            may_be_vetoed=True,
+            before=None if self._before_packet is None else partial(self._declare, self._items, self._tickets),
             when_settled=self._judge,
         )
         self._under_way[delivery] = self._items
         self._items, self._tickets = [], []
         delivery.done.add_done_callback(lambda _: self._account_for(delivery))
         self._session.detached.start(delivery)
+
+    async def _declare(self, items: Sequence[Item], tickets: Sequence[Ticket]) -> None:
+        """Tell the application what is about to leave, which a vetoed message is not."""
+        assert self._before_packet is not None  # noqa: S101 - it is called for nothing else
+        await self._before_packet([item for item, ticket in zip(items, tickets, strict=True) if ticket.outcome is None])
 
     # --- results ---------------------------------------------------------------------------------
 
@@ -343,7 +350,11 @@ class BulkRun(Generic[Item]):
             if is_account_error(failure):
                 self._stop(failure)
                 return
-        if len(failures) == len(delivery.tickets) and all(isinstance(failure, _UNANSWERED) for failure in failures):
+        asked = len(delivery.tickets) - sum(map(is_veto, failures))
+        if not asked:
+            return  # the gateway was told of nothing
+        unanswered = [failure for failure in failures if isinstance(failure, _UNANSWERED)]
+        if len(unanswered) == asked:
             self._unanswered_in_a_row += 1
             if self._unanswered_in_a_row >= self._max_unknown:
                 self._stop(failures[0])

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 from smspilot_async import _clock, _inbound, _settings, _tracking
 from smspilot_async._bulk import BulkRun
 from smspilot_async._detached import Ticket
+from smspilot_async._health import Health, Pulse
 from smspilot_async._retry import Retry
 from smspilot_async._session import Session
 from smspilot_async._settings import Secret, Settings
 from smspilot_async._slots import spare_places
+from smspilot_async._telling import Telling
 from smspilot_async._tracking import PacketChecks, Tracking, server_id
 from smspilot_async._transport import check_network, check_url
 from smspilot_async.errors import ClientClosed, InvalidMessage, SmsPilotError
@@ -96,13 +98,14 @@ class Client:
         ssl_context: For TLS; left out, certifi's roots.
         transport: An ``httpx.AsyncBaseTransport`` to use in place of the client's own connections; closed by whoever
             made it.
-        hooks: Listeners, see :class:`Hooks`.
+        hooks: Listeners, and who has a veto: objects of your subclasses of :class:`Hooks`.
         callbacks: The inbox that receives status callbacks: each message that names no ``callback`` of its own gets a
             signed URL of that inbox. Closing it is the application's part, and comes after the client's.
         allow_http: Allow a ``http:`` URL beyond this machine, which shows the key to everyone on the way.
 
     Raises:
         ValueError: if an argument, or a variable of the environment, makes no sense.
+        TypeError: if one is of a wrong type, such as a hook that is none.
         InvalidMessage: if ``sender`` is no sender name.
     """
 
@@ -166,12 +169,14 @@ class Client:
             transport=transport,
         )
         check_url(self._settings.url)
-        self._hooks = tuple(hooks)
         self._callbacks = callbacks
         self._clock = _clock.current()
+        self._telling = Telling(hooks, self._clock)
+        self._pulse = Pulse(self._clock)
         self._ids = itertools.count(random.randint(*_FIRST_IDS))  # noqa: S311 - unique within a packet is enough
         self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
         self._is_closed = False
+        self._telling.client_made(self)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_is_closed"):
@@ -196,7 +201,8 @@ class Client:
     async def aclose(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - draining must not be cancelled
         """Wait for the answers of what is on the wire, then close all connections.
 
-        Calls made from now on raise :class:`ClientClosed`; entering the client again opens it again.
+        Calls made from now on raise :class:`ClientClosed`; entering the client again opens it again. The hooks are
+        asked to finish last.
 
         Args:
             timeout: Seconds to wait; what is then unanswered is reported as unknown. Left out, each request's own
@@ -205,17 +211,32 @@ class Client:
         self._is_closed = True
         session = self._sessions.pop(asyncio.get_running_loop(), None)
         self._forget_dead_loops()
-        if session is None:
-            return
-        try:
-            await session.aclose(timeout)
-        except BaseException:  # cancelled: closing again goes on where this ended
-            self._sessions.setdefault(asyncio.get_running_loop(), session)
-            raise
+        if session is not None:
+            try:
+                await session.aclose(timeout)
+            except BaseException:  # cancelled: closing again goes on where this ended
+                self._sessions.setdefault(asyncio.get_running_loop(), session)
+                raise
+        await self._telling.client_closed()
 
     async def flush(self) -> None:
         """Let every message go that waits for company, and wait for the answers to all sends of this event loop."""
         await self._session().flush()
+
+    def health(self) -> Health:
+        """Tell how this client is doing, without asking the gateway: for a health endpoint, from any thread."""
+        pulse, sessions = self._pulse, list(self._sessions.values())
+        return Health(
+            is_open=not self._is_closed,
+            last_success=pulse.last_success,
+            failures_in_a_row=pulse.failures_in_a_row,
+            queued=sum(session.queued() for session in sessions),
+            in_flight=sum(session.detached.in_flight() for session in sessions),
+            open_unknowns=max(0, pulse.open_unknowns),  # a call may clear one up before its packet is counted
+            listen_lag=pulse.listen_lag(),
+            balance=pulse.balance,
+            balance_at=pulse.balance_at,
+        )
 
     def _session(self) -> Session:
         if self._is_closed:
@@ -224,7 +245,9 @@ class Client:
         session = self._sessions.get(loop)
         if session is None:
             self._forget_dead_loops()
-            session = self._sessions[loop] = Session(self._settings, self._hooks, self._clock, self._callbacks)
+            session = self._sessions[loop] = Session(
+                self._settings, self._telling, self._pulse, self._clock, self._callbacks
+            )
         return session
 
     def _forget_dead_loops(self) -> None:
@@ -267,6 +290,7 @@ class Client:
 
         Raises:
             InvalidMessage: a field is wrong; nothing left.
+            MessageVetoed: a hook refused it; nothing left.
             ConnectionFailed: nothing left.
             GatewayError: the gateway refused it.
             OutcomeUnknown: it left, and may have been sent; it is not tried again.
@@ -287,9 +311,19 @@ class Client:
         """Send one SMS that is already a :class:`Message`; the rest is as with :meth:`send`."""
         return _sent(await self._send(message, deadline))
 
-    def _send(self, message: Message, deadline: float | None) -> asyncio.Future[SentMessage | SmsPilotError]:
+    def _send(self, message: Message, deadline: float | None) -> Awaitable[SentMessage | SmsPilotError]:
         until = self._clock.monotonic() + self._deadline(deadline)
-        return self._session().batcher.send(message, message.id or next(self._ids), until)
+        session, id_ = self._session(), message.id or next(self._ids)
+        if session.telling.has_veto:
+            return self._send_unless_vetoed(session, message, id_, until)
+        return session.batcher.send(message, id_, until)
+
+    async def _send_unless_vetoed(
+        self, session: Session, message: Message, id_: int, until: float
+    ) -> SentMessage | SmsPilotError:
+        if (veto := await session.ask_for_veto(message, id_, until)) is not None:
+            return veto
+        return await self._session().batcher.send(message, id_, until)  # it may have been closed meanwhile
 
     async def send_packet(
         self, messages: Iterable[Message], *, test: bool = False, deadline: float | None = None
@@ -307,6 +341,7 @@ class Client:
             One entry per message, in order: accepted, refused, or not to be known. Look at each one's ``accepted``.
 
         Raises:
+            MessageVetoed: hooks refused every message; nothing left.
             ConnectionFailed: nothing left.
             GatewayError: the gateway refused the packet as a whole.
             OutcomeUnknown: it left, and each of its messages may have been sent.
@@ -352,8 +387,9 @@ class Client:
 
         Args:
             items: :class:`Message` objects, mappings with the fields of one, or pairs ``(to, text)``, from any
-                iterable or async iterable. One task advances and closes it. What makes no message comes out as
-                ``Refused``. A source that falls silent for a second has its unfinished packet sent.
+                iterable or async iterable. One task advances and closes it. What makes no message, and what a hook
+                vetoes, comes out as ``Refused``. A source that falls silent for a second has its unfinished packet
+                sent.
             packet_size: Messages in a packet; the client's, if left out.
             in_flight: Packets under way at once.
             rate_limit: Messages per second, besides the client's own limit.
@@ -668,7 +704,9 @@ class Client:
             AuthenticationError, AccountBlocked, ClientClosed: while iterating.
         """
         _settings.positive(every=every)
-        return _inbound.listener(self._session, every=every, deadline=self._settings.deadline, cursor=cursor)
+        listener = _inbound.listener(self._session, every=every, deadline=self._settings.deadline, cursor=cursor)
+        self._pulse.watch(listener)
+        return listener
 
     # --- asking ----------------------------------------------------------------------------------
 

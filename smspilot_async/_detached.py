@@ -8,7 +8,6 @@ survives a native ``task.cancel()``, a task of its own does, if somebody holds o
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import logging
 import math
@@ -22,28 +21,31 @@ from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 import attrs
 
 from smspilot_async import _evidence
+from smspilot_async._exchange import Exchange
 from smspilot_async._retry import may_repeat
-from smspilot_async._transport import Progress
+from smspilot_async._telling import veto_failed
 from smspilot_async.errors import (
     ConnectionFailed,
     GatewayBusy,
     GatewayError,
     MessageRefused,
+    MessageVetoed,
     OutcomeUnknown,
     Reason,
     SmsPilotError,
+    VetoFailed,
 )
 from smspilot_async.models import Accepted, NotSent, Packet, Refused, SentMessage, Unknown
 from smspilot_async.wire import Envelope, Send
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextvars import Context
 
     from smspilot_async._clock import Clock, Timer
     from smspilot_async._rate import RateLimit
     from smspilot_async._session import Session
-    from smspilot_async._transport import Failure, Reply
-    from smspilot_async.hooks import Hooks
+    from smspilot_async._transport import Progress
     from smspilot_async.models import Message, SendResult
 
 Item = TypeVar("Item")
@@ -73,10 +75,12 @@ class Ticket:
         is_withdrawn: Its caller takes it back, if it has not left.
         is_told: The hooks have heard of its outcome.
         queued_at: When it began to wait for company, in the clock's monotonic seconds.
+        context: Its caller's, where the packet's task is not the caller's own and a hook wants to know.
     """
 
     __slots__ = (
         "attempts",
+        "context",
         "error",
         "id",
         "is_told",
@@ -102,6 +106,7 @@ class Ticket:
         self.until = until
         self.waiter = waiter
         self.attempts = 0
+        self.context: Context | None = None
         self.is_withdrawn = False
         self.is_told = False
         self.queued_at = 0.0
@@ -130,8 +135,11 @@ class Ticket:
         self.settle(self.row or self.error or _not_sent(self.id))
 
     def result(self) -> SendResult[Message]:
-        """Tell what became of it, for those who handle results and not exceptions."""
-        return result_of(self.message, self.outcome)
+        """Tell what became of it, for hooks, to whom an error names the message even if it is about a whole packet."""
+        outcome = self.outcome
+        if isinstance(outcome, SmsPilotError) and outcome.message_id is None:
+            outcome = _about(outcome, self.id)
+        return result_of(self.message, outcome)
 
     def as_row(self) -> SentMessage:
         """Tell what became of it as a row of a packet."""
@@ -177,7 +185,12 @@ def result_of(item: Item, outcome: SentMessage | SmsPilotError | None) -> SendRe
         return Refused(item, outcome.failure, outcome)
     if isinstance(outcome, OutcomeUnknown):
         return Unknown(item, outcome)
-    return Refused(item, outcome) if isinstance(outcome, GatewayError) else NotSent(item, outcome)
+    return Refused(item, outcome) if isinstance(outcome, GatewayError) or is_veto(outcome) else NotSent(item, outcome)
+
+
+def is_veto(outcome: object) -> TypeGuard[MessageVetoed]:
+    """Tell whether a hook decided that a message must not be sent: a refusal, as final as that of an invalid one."""
+    return isinstance(outcome, MessageVetoed) and not isinstance(outcome, VetoFailed)
 
 
 @attrs.define
@@ -207,6 +220,7 @@ class Delivery:
         spare: It may not use the connections that are kept for sends.
         has_slot: A place for its first request was taken already.
         rate: A limit of its own, besides the client's.
+        may_be_vetoed: Nobody has asked the hooks yet whether its messages may be sent.
         before: Awaited before the first request; if it raises, nothing is sent.
         when_settled: Called once, when every message is settled, before anybody else gets its connection.
     """
@@ -221,6 +235,7 @@ class Delivery:
         spare: bool = False,
         has_slot: bool = False,
         rate: RateLimit | None = None,
+        may_be_vetoed: bool = False,
         before: Callable[[], Awaitable[None]] | None = None,
         when_settled: Callable[[Delivery], None] | None = None,
     ) -> None:
@@ -237,6 +252,7 @@ class Delivery:
         self._spare = spare
         self._has_slot = has_slot
         self._rate = rate
+        self._may_be_vetoed = may_be_vetoed and session.telling.has_veto
         self.declined: Exception | None = None
         self._before = before
         self._when_settled = when_settled
@@ -251,6 +267,15 @@ class Delivery:
     def is_on_the_wire(self) -> bool:
         """A request left, or may have left, and waits for its answer."""
         return self._progress is not None and not self._progress.nothing_left
+
+    def queued(self) -> int:
+        """Count the messages that wait to leave."""
+        leaving = set(self._on_the_wire)
+        return sum(ticket.outcome is None and ticket not in leaving for ticket in self.tickets)
+
+    def in_flight(self) -> int:
+        """Count the messages whose request is under way."""
+        return len(self._on_the_wire)
 
     def past_deadline(self) -> Packet | OutcomeUnknown:
         """Tell a caller whose time is up while the packet is on the wire what is known of it."""
@@ -275,6 +300,8 @@ class Delivery:
         self.has_begun = True
         self._watch_deadlines()
         try:
+            if self._may_be_vetoed:
+                await self._ask_for_vetoes()
             while self._groups:
                 await self._send(self._groups.popleft())
                 self._tell_inbox()
@@ -284,7 +311,7 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - a fault of ours must not turn into a claim that nothing was sent
             self._cut_short(f"a fault of this library, {type(error).__name__}")
         self.end()
-        self._log()
+        self._sum_up()
         self._tell_inbox()
         await self._tell_hooks()
 
@@ -310,6 +337,20 @@ class Delivery:
         if self.packet is None:
             return self.last_error or next(ticket.outcome for ticket in self.tickets if _is_error(ticket.outcome))
         return attrs.evolve(self.packet, messages=tuple(ticket.as_row() for ticket in self.tickets))
+
+    # --- before it queues ------------------------------------------------------------------------
+
+    async def _ask_for_vetoes(self) -> None:
+        """Settle what a hook vetoes, and what no hook has allowed by the deadline."""
+        latest = self._session.clock.monotonic() + self._session.deadline
+        await asyncio.gather(*(self._ask_for_veto(ticket, min(ticket.until, latest)) for ticket in self.tickets))
+
+    async def _ask_for_veto(self, ticket: Ticket, until: float) -> None:
+        ticket.error = veto_failed("no hook had allowed it when it was taken back", ticket.id)  # should that happen
+        verdict = await self._session.telling.verdict(ticket.message, ticket.id, until)
+        ticket.error = None
+        if verdict is not None and ticket.outcome is None:
+            ticket.settle(verdict)
 
     # --- one request -----------------------------------------------------------------------------
 
@@ -356,17 +397,22 @@ class Delivery:
         return self.declined is None
 
     async def _exchange(self, command: Send, group: _Group, envelope: Envelope) -> None:
-        self._on_the_wire, self._progress = group.tickets, Progress()
-        reply = await self._session.exchange(command, envelope, self._progress)
+        exchange = Exchange(
+            self._session,
+            command,
+            envelope,
+            attempt=group.tickets[0].attempts + 1,
+            contexts=[ticket.context for ticket in group.tickets if ticket.context is not None],
+        )
+        self._on_the_wire, self._progress = group.tickets, exchange.progress
+        reply = await exchange.reply()
         try:
             if self._spare:
                 await self._session.turns.take()
         finally:  # cancelled in its last moment, it still knows what the gateway answered
-            self._take_reply(command, group, reply)
+            self._take_answer(command, group, exchange.answer(reply, tried_before=group.tried_before))
 
-    def _take_reply(self, command: Send, group: _Group, reply: Reply | Failure) -> None:
-        now = self._session.clock.now()
-        answer = _evidence.interpret(command, reply, now=now, tried_before=group.tried_before)
+    def _take_answer(self, command: Send, group: _Group, answer: Packet | SmsPilotError) -> None:
         if isinstance(answer, Packet):
             self._take_rows(command, group, answer)
         else:
@@ -540,22 +586,24 @@ class Delivery:
                 inbox.settled(url, ticket.id, ticket.result(), self._session)
 
     async def _tell_hooks(self) -> None:
-        hooks = self._session.hooks
-        if not hooks:
+        telling = self._session.telling
+        if not telling.hears_results:
             return
         self.is_telling = True
         for ticket in self.tickets:
             if ticket.outcome is None or ticket.is_told:
                 continue
             ticket.is_told = True
-            for hook in hooks:
-                await tell(hook, ticket.result())
+            await telling.result(ticket.result())
         self.is_telling = False
 
-    def _log(self) -> None:
+    def _sum_up(self) -> None:
+        """Log why messages were not accepted, and count those of which nobody knows."""
         outcomes = [ticket.outcome for ticket in self.tickets if ticket.row is None or ticket.row.failure is not None]
         if reasons := set(map(_reason, outcomes)) - {""}:
             logger.warning("packet of %d: %s", len(self.tickets), ", ".join(sorted(reasons)))
+            failures = map(_failure, outcomes)
+            self._session.pulse.open_unknowns += sum(isinstance(failure, OutcomeUnknown) for failure in failures)
 
 
 def _is_error(outcome: SentMessage | SmsPilotError | None) -> TypeGuard[SmsPilotError]:
@@ -588,7 +636,11 @@ def _joined(first: Packet, then: Packet) -> Packet:
 
 def _reason(outcome: SentMessage | SmsPilotError | None) -> str:
     """Say in a word why a message was not accepted; nothing of the message."""
-    failure = outcome.failure if isinstance(outcome, SentMessage) else outcome
+    failure = _failure(outcome)
+    if is_veto(failure):
+        return ""  # as it was told to be
+    if isinstance(failure, VetoFailed):
+        return f"not sent ({failure.reason})"
     if isinstance(failure, OutcomeUnknown):
         return f"outcome unknown ({failure.reason})"
     if isinstance(failure, GatewayError):
@@ -596,14 +648,8 @@ def _reason(outcome: SentMessage | SmsPilotError | None) -> str:
     return "" if failure is None else f"not sent ({type(failure).__name__})"
 
 
-async def tell(hook: Hooks, result: SendResult[Message]) -> None:
-    """Let a hook hear a result; what it raises is logged by its type."""
-    try:
-        answer = hook.on_result(result)
-        if inspect.isawaitable(answer):
-            await answer
-    except Exception as error:  # noqa: BLE001 - the application's own fault must not touch the result
-        logger.error("hook %s.on_result raised %s", type(hook).__name__, type(error).__name__)  # noqa: TRY400 - no texts
+def _failure(outcome: SentMessage | SmsPilotError | None) -> SmsPilotError | None:
+    return outcome.failure if isinstance(outcome, SentMessage) else outcome
 
 
 class Detached:
@@ -661,6 +707,14 @@ class Detached:
                 task.cancel()
             else:
                 delivery.withdraw()  # it ends by itself, and the hooks hear of it
+
+    def queued(self) -> int:
+        """Count the messages that wait to leave, in packets; from any thread."""
+        return sum(delivery.queued() for delivery in list(self._deliveries.values()))
+
+    def in_flight(self) -> int:
+        """Count the messages on the wire; from any thread."""
+        return sum(delivery.in_flight() for delivery in list(self._deliveries.values()))
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:

@@ -416,6 +416,7 @@ class InboundListener:
         self._failures = 0
         self._due = float("-inf")
         self._last_poll: datetime | None = None
+        self._fresh_at: float | None = None
 
     def __repr__(self) -> str:
         return f"<InboundListener, {'closed' if self._is_closed else 'open'}>"
@@ -424,6 +425,11 @@ class InboundListener:
     def last_poll(self) -> datetime | None:
         """When the gateway last answered a poll, by this machine's clock; aware, UTC; ``None`` before the first."""
         return self._last_poll
+
+    @property
+    def fresh_at(self) -> float | None:
+        """The clock's monotonic seconds of the last good poll, or of its begin; ``None`` while it does not listen."""
+        return None if self._is_closed else self._fresh_at
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -499,6 +505,8 @@ class InboundListener:
         """Lock and load the cursor, for the first time or after a cancellation has let go of it."""
         if self._is_open:
             return
+        if self._fresh_at is None:
+            self._fresh_at = self._clock.monotonic()
         await self._cursor.acquire()
         self._is_open = True
         state = await self._cursor.load()
@@ -645,6 +653,7 @@ class InboundListener:
         self._sweep_is_due = False
         self._failures = 0
         self._last_poll = self._clock.now()
+        self._fresh_at = self._clock.monotonic()
 
     def _failed(self, error: SmsPilotError) -> None:
         """Wait longer each time, as long as the gateway wishes at least, and sweep then."""

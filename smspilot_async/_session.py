@@ -6,16 +6,19 @@ import asyncio
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from smspilot_async import _evidence
 from smspilot_async._batching import Batcher
-from smspilot_async._detached import Delivery, Detached, Ticket, tell
+from smspilot_async._detached import Delivery, Detached, Ticket
+from smspilot_async._exchange import Exchange
 from smspilot_async._rate import RateLimit
 from smspilot_async._retry import may_repeat
 from smspilot_async._slots import Slots
-from smspilot_async._transport import Progress, Reply, Transport
+from smspilot_async._telling import veto_failed
+from smspilot_async._transport import Reply, Transport
 from smspilot_async._turns import Turns
-from smspilot_async.errors import ClientClosed, ConnectionFailed, SmsPilotError
+from smspilot_async.errors import ClientClosed, ConnectionFailed, MessageVetoed, SmsPilotError
 from smspilot_async.models import MessageStatus
 from smspilot_async.wire import Check, Envelope, encode, wrap
 
@@ -24,11 +27,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from smspilot_async._clock import Clock
+    from smspilot_async._health import Pulse
     from smspilot_async._settings import Settings
-    from smspilot_async._transport import Failure
+    from smspilot_async._telling import Telling
+    from smspilot_async._transport import Failure, Progress
     from smspilot_async.callbacks import CallbackInbox
-    from smspilot_async.hooks import Hooks
-    from smspilot_async.models import Message, Packet, SendResult
+    from smspilot_async.models import Accepted, Message, Packet
     from smspilot_async.wire import Command
 
 Answer = TypeVar("Answer")
@@ -38,12 +42,19 @@ class Session:
     """A client's life in one event loop."""
 
     def __init__(
-        self, settings: Settings, hooks: Sequence[Hooks], clock: Clock, callbacks: CallbackInbox | None = None
+        self,
+        settings: Settings,
+        telling: Telling,
+        pulse: Pulse,
+        clock: Clock,
+        callbacks: CallbackInbox | None = None,
     ) -> None:
         self.clock = clock
-        self.hooks = hooks
+        self.telling = telling
+        self.pulse = pulse
         self.callbacks = callbacks
         self.retry = settings.retry
+        self.deadline = settings.deadline
         self.sender = settings.sender
         self.test = settings.test
         self.slots = Slots(settings.max_connections)
@@ -58,6 +69,9 @@ class Session:
         self.gateway_date: datetime | None = None
         """The gateway's own time, as its last answer told it; aware, UTC."""
         self._settings = settings
+        self.wire = settings.wire
+        self.shown_url = urlsplit(settings.url)._replace(query="").geturl()
+        """The endpoint, without a query that may hold anything."""
         self._is_closed = False
         self._transport = Transport(
             url=settings.url,
@@ -83,7 +97,7 @@ class Session:
         attempt = 0
         while True:
             attempt += 1
-            answer = await self._ask_once(command, until, spare=spare)
+            answer = await self._ask_once(command, until, spare=spare, attempt=attempt)
             if not isinstance(answer, SmsPilotError) or not may_repeat(command, answer):
                 return answer
             delay = self.retry.delay(attempt, answer)
@@ -91,7 +105,9 @@ class Session:
                 return answer
             await self.clock.sleep(delay)
 
-    async def _ask_once(self, command: Command[Answer], until: float, *, spare: bool) -> Answer | SmsPilotError:
+    async def _ask_once(
+        self, command: Command[Answer], until: float, *, spare: bool, attempt: int
+    ) -> Answer | SmsPilotError:
         envelope = self.write(command)
         if not isinstance(envelope, Envelope):
             return envelope
@@ -101,12 +117,16 @@ class Session:
         try:
             if self._is_closed:
                 return ClientClosed(f"{command.name}: the client was closed meanwhile.", **_evidence.about(command))
-            reply = await self.exchange(command, envelope, Progress(), until)
-            if spare:
-                await self.turns.take()
+            exchange = Exchange(self, command, envelope, attempt=attempt)
+            reply = await exchange.reply(until)
+            try:
+                if spare:
+                    await self.turns.take()
+            finally:  # cancelled in its last moment, it still tells the hooks what the gateway answered
+                answer = exchange.answer(reply)
         finally:
             self.slots.release(spare=spare)
-        return _evidence.interpret(command, reply, now=self.clock.now())
+        return answer
 
     async def _slot_before(self, until: float, *, spare: bool) -> bool:
         if self.slots.take(spare=spare):
@@ -165,13 +185,29 @@ class Session:
 
     async def send_packet(self, tickets: Sequence[Ticket], *, test: bool, until: float) -> Packet | SmsPilotError:
         """Send messages in one request, which goes on when the caller does not."""
-        delivery = Delivery(self, tickets, test=test or self.test, may_split=False)
+        delivery = Delivery(self, tickets, test=test or self.test, may_split=False, may_be_vetoed=True)
         return await self.detached.run(delivery, until)
 
-    async def tell_hooks(self, result: SendResult[Message]) -> None:
-        """Let the application hear a result; its own faults go nowhere."""
-        for hook in self.hooks:
-            await tell(hook, result)
+    async def cleared_up(self, result: Accepted[Message]) -> None:
+        """Let the application hear that a message whose outcome was unknown turned out to be accepted."""
+        self.pulse.open_unknowns -= 1
+        await self.telling.result(result)
+
+    async def ask_for_veto(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
+        """Ask the hooks whether a message may queue; they hear of one that may not as they hear of any other."""
+        veto: MessageVetoed | None = veto_failed("no hook had allowed it when it was taken back", id_)  # if cancelled
+        try:
+            veto = await self.telling.verdict(message, id_, until)
+        finally:
+            if veto is not None:
+                ticket = Ticket(message, id_)
+                ticket.settle(veto)
+                self.detached.start(Delivery(self, [ticket]))
+        return veto
+
+    def queued(self) -> int:
+        """Count the messages that wait to leave."""
+        return self.batcher.waiting + self.detached.queued()
 
     async def flush(self) -> None:
         """Let everything go that waits, and wait for the answers to all of it."""

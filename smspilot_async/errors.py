@@ -3,6 +3,8 @@
     SmsPilotError
     ├── InvalidMessage (ValueError)   nothing left: a field is wrong
     ├── ClientClosed                  nothing left
+    ├── MessageVetoed                 nothing left: the application's own hook refused it
+    │   └── VetoFailed                nothing left: that hook failed, and nobody decided
     ├── ConnectionFailed              nothing left: DNS, refused, TLS, proxy, no free connection in time
     ├── GatewayError                  rejected: the gateway answered with an error code
     │   ├── AuthenticationError       the key, the login or the address is not let in
@@ -15,7 +17,9 @@
     │   └── BadRequest                the request itself is wrong
     ├── Unanswered                    no readable answer; of a read: ask again
     │   └── OutcomeUnknown            the same of a send, after its first byte: it may have been sent
-    └── NotFinal (TimeoutError)       it was accepted; nobody knows yet whether it was delivered
+    ├── NotFinal (TimeoutError)       it was accepted; nobody knows yet whether it was delivered
+    └── CursorError                   of listen: its cursor can not be used (made in _inbound.py)
+        └── CursorInUse               of listen: another listener holds the cursor
 
 The classes follow what a caller does next; the code of the gateway is in ``GatewayError.code`` and decides alone, since
 its texts drift from version to version. Errors hold plain values only, so all of them pickle, and never a key, a
@@ -49,12 +53,14 @@ __all__ = [
     "InsufficientFunds",
     "InvalidMessage",
     "MessageRefused",
+    "MessageVetoed",
     "NotFinal",
     "NotFound",
     "OutcomeUnknown",
     "Reason",
     "SmsPilotError",
     "Unanswered",
+    "VetoFailed",
 ]
 
 
@@ -149,6 +155,28 @@ class InvalidMessage(SmsPilotError, ValueError):
 
 class ClientClosed(SmsPilotError):
     """The client was closed; nothing left. Enter it again (``async with client:``) to open it again."""
+
+
+class MessageVetoed(SmsPilotError):
+    """A hook of the application refused the message (:meth:`Hooks.veto`); nothing left.
+
+    Attributes:
+        reason: The hook's own words.
+    """
+
+    def __init__(
+        self, message: str, *, reason: str, command: str | None = "send", message_id: int | None = None
+    ) -> None:
+        super().__init__(message, command=command, message_id=message_id)
+        self.reason = reason
+
+
+class VetoFailed(MessageVetoed):
+    """The hook that has a veto raised, or gave no answer in time. Nothing left; it can be tried again.
+
+    Attributes:
+        reason: Which hook, and the class of what it raised.
+    """
 
 
 class ConnectionFailed(SmsPilotError):

@@ -188,7 +188,8 @@ class SentMessage:
         country: ISO code.
         operator: The operator's name.
         extra: Fields that this library does not know.
-        failure: Why it was not accepted: a :class:`~smspilot_async.errors.GatewayError` where it was refused, an
+        failure: Why it was not accepted: a :class:`~smspilot_async.errors.GatewayError` where it was refused, a
+            :class:`~smspilot_async.errors.MessageVetoed` where a hook refused it, an
             :class:`~smspilot_async.errors.OutcomeUnknown` where nobody can know; ``None`` where it was accepted.
     """
 
@@ -363,7 +364,7 @@ class Accepted(Generic[Item_co]):
 
 @attrs.frozen
 class Refused(Generic[Item_co]):
-    """The message was refused, by the gateway or, being invalid, before it left; it was not sent.
+    """The message was refused, by the gateway or, being invalid or vetoed by a hook, before it left; it was not sent.
 
     Attributes:
         item: What the caller handed in.

@@ -71,6 +71,7 @@ def test_the_tree_is_exactly_the_documented_one() -> None:
     assert tree(SmsPilotError) == {
         "InvalidMessage": {},
         "ClientClosed": {},
+        "MessageVetoed": {"VetoFailed": {}},
         "ConnectionFailed": {},
         "GatewayError": {
             "AuthenticationError": {},
@@ -124,7 +125,7 @@ def test_a_class_has_its_certainty(error: type[SmsPilotError], certainty: Certai
 
 
 def test_the_public_face_is_exactly_the_documented_one() -> None:
-    client = {"Client", "ExposureWarning", "Hooks", "Retry", "__version__"}
+    client = {"Client", "ExposureWarning", "Health", "Hooks", "RequestInfo", "RequestOutcome", "Retry", "__version__"}
     models = {"Accepted", "AccountInfo", "InboundMessage", "Message", "MessageStatus", "NotSent", "Packet", "Refused"}
     models |= {"SendResult", "SentMessage", "Unknown", "TextSize", "measure", "normalize_phone"}
     streams = {"BulkRun", "BulkStats", "PacketCheck", "PacketChecks", "Tracking"}

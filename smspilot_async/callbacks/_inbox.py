@@ -54,8 +54,8 @@ class Sending(Protocol):
         """Ask what became of a message."""
         raise NotImplementedError
 
-    async def tell_hooks(self, result: SendResult[Message]) -> None:
-        """Let the application's hooks hear a result."""
+    async def cleared_up(self, result: Accepted[Message]) -> None:
+        """Let the application's hooks hear what became of a message of which nobody knew."""
 
 
 @attrs.frozen
@@ -500,7 +500,7 @@ class CallbackInbox:
                 lost.sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
                 self._accept(nonce, lost.sent)
                 logger.info("a message whose answer was lost was accepted: a status callback proves it")
-                await lost.sending.tell_hooks(Accepted(lost.message, lost.sent))
+                await lost.sending.cleared_up(Accepted(lost.message, lost.sent))
             else:
                 logger.warning("a status callback named a number that is not its message's")
             return

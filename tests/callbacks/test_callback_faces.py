@@ -53,6 +53,7 @@ async def test_a_lost_answer_is_found_again_by_the_call(
         sent = await inbox.wait_accepted(caught.value)
         assert sent.server_id == emulator.messages[0].server_id
         unknown, accepted = await listener.heard(2)
+        assert client.health().open_unknowns == 0
     assert isinstance(unknown, Unknown)
     assert isinstance(accepted, Accepted)
     assert accepted.item is unknown.item

@@ -1,0 +1,158 @@
+"""The hooks of one client: each is called for what it overrides, and none can break a request by what it raises."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final
+
+from smspilot_async._evidence import redact
+from smspilot_async.errors import MessageVetoed, VetoFailed
+from smspilot_async.hooks import Hooks, RequestInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextvars import Context
+
+    from smspilot_async._client import Client
+    from smspilot_async._clock import Clock
+    from smspilot_async.hooks import RequestOutcome
+    from smspilot_async.models import Message, SendResult
+
+logger: Final = logging.getLogger("smspilot_async")
+
+
+class Telling:
+    """Calls the hooks.
+
+    Args:
+        hooks: What the application passed; checked here.
+        clock: For the deadline of a veto.
+
+    Attributes:
+        hears_results, hears_requests, has_veto: Whether any hook overrides the method; what nobody hears costs nothing.
+
+    Raises:
+        TypeError: one of them is none.
+    """
+
+    def __init__(self, hooks: Iterable[Hooks], clock: Clock) -> None:
+        self._all = _checked(hooks)
+        self._clock = clock
+        self._on_result = _that_override("on_result", self._all)
+        self._before = _that_override("before_request", self._all)
+        self._after = _that_override("after_request", self._all)
+        self._veto = _that_override("veto", self._all)
+        self.hears_results = bool(self._on_result)
+        self.hears_requests = bool(self._before or self._after)
+        self.has_veto = bool(self._veto)
+
+    # --- listening -------------------------------------------------------------------------------
+
+    def client_made(self, client: Client) -> None:
+        """Introduce the client to its hooks."""
+        for hook in self._all:
+            try:
+                hook.on_client(client)
+            except Exception as error:  # noqa: BLE001 - the application's own
+                _log(hook, "on_client", error)
+
+    async def client_closed(self) -> None:
+        """Let the hooks finish what they began."""
+        for hook in self._all:
+            try:
+                await hook.aclose()
+            except Exception as error:  # noqa: BLE001 - the application's own
+                _log(hook, "aclose", error)
+
+    def context(self) -> Context | None:
+        """Keep the caller's context variables, if there is anybody to hand them to."""
+        return copy_context() if self.hears_requests else None
+
+    def request_begins(self, request: RequestInfo) -> None:
+        """Tell of a request that is about to be made."""
+        for hook in self._before:
+            try:
+                hook.before_request(request)
+            except Exception as error:  # noqa: BLE001 - the application's own
+                _log(hook, "before_request", error)
+
+    def request_ended(self, request: RequestInfo, outcome: RequestOutcome) -> None:
+        """Tell how a request ended."""
+        for hook in self._after:
+            try:
+                hook.after_request(request, outcome)
+            except Exception as error:  # noqa: BLE001 - the application's own
+                _log(hook, "after_request", error)
+
+    async def result(self, result: SendResult[Message]) -> None:
+        """Tell what became of a message."""
+        for hook in self._on_result:
+            try:
+                answer = hook.on_result(result)
+                if inspect.isawaitable(answer):
+                    await answer
+            except Exception as error:  # noqa: BLE001 - the application's own fault must not touch the result
+                _log(hook, "on_result", error)
+
+    # --- a say in what is sent -------------------------------------------------------------------
+
+    async def verdict(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
+        """Ask whether a message may be sent; what raises or does not answer by ``until`` has not allowed it.
+
+        Args:
+            message: The message.
+            id_: The number it is to travel under.
+            until: In the clock's monotonic seconds.
+        """
+        for hook in self._veto:
+            name = f"{type(hook).__name__}.veto"
+            try:
+                reason: Any = hook.veto(message)
+                if inspect.isawaitable(reason):
+                    async with self._clock.timeout_at(until):
+                        reason = await reason
+            except TimeoutError:
+                return veto_failed(f"{name} gave no answer in time", id_)
+            except Exception as error:  # noqa: BLE001 - the application's own; without its words, which may be private
+                return veto_failed(f"{name} raised {type(error).__name__}", id_)
+            if reason:
+                return _vetoed(reason if isinstance(reason, str) else name, message, id_)
+        return None
+
+
+def veto_failed(reason: str, id_: int | None = None) -> VetoFailed:
+    """Make the error for a message that no hook has allowed."""
+    text = f"send: {reason}. Nothing was sent; it can be tried again."
+    return VetoFailed(text, reason=reason, command="send", message_id=id_)
+
+
+def _vetoed(reason: str, message: Message, id_: int) -> MessageVetoed:
+    shown = redact(reason, [message.text]) or "…"
+    text = f"send of message {id_}: vetoed by the application ({shown}). Nothing was sent."
+    return MessageVetoed(text, reason=reason, command="send", message_id=id_)
+
+
+def _that_override(method: str, hooks: Iterable[Hooks]) -> tuple[Hooks, ...]:
+    idle = getattr(Hooks, method)
+    return tuple(hook for hook in hooks if getattr(getattr(hook, method), "__func__", None) is not idle)
+
+
+def _checked(hooks: Iterable[Hooks]) -> tuple[Hooks, ...]:
+    try:
+        found = tuple(hooks)
+    except TypeError:
+        raise TypeError(f"hooks must be a list of Hooks objects, not {type(hooks).__name__}") from None
+    for hook in found:
+        if not isinstance(hook, Hooks):
+            kind = hook.__name__ + ", a class" if isinstance(hook, type) else type(hook).__name__
+            raise TypeError(f"hooks must hold objects of subclasses of Hooks, not {kind}")
+        for method in ("on_client", "before_request", "after_request"):
+            if inspect.iscoroutinefunction(getattr(hook, method)):
+                raise TypeError(f"hooks: {type(hook).__name__}.{method} must not be a coroutine function")
+    return found
+
+
+def _log(hook: Hooks, method: str, error: Exception) -> None:
+    logger.error("hook %s.%s raised %s", type(hook).__name__, method, type(error).__name__)

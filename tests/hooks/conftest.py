@@ -1,0 +1,25 @@
+"""Hooks that note what they are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from noted import Noted
+
+from smspilot_async import _retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def noted() -> Noted:
+    """A hook that notes everything in the order in which it was told."""
+    return Noted()
+
+
+@pytest.fixture(autouse=True)
+def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    spread: Callable[[float, float], float] = min
+    monkeypatch.setattr(_retry, "_spread", spread)
