@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from playwright.async_api import Page, expect
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Locator
+
+PATIENCE: Final = 15_000
+"""Milliseconds that a busy machine may take; a page that is right takes a few."""
+expect.set_options(timeout=PATIENCE)
 
 
 @attrs.frozen
@@ -25,7 +29,7 @@ class Visitor:
     @classmethod
     async def opens(cls, browser: Browser, url: str, **context: Any) -> Visitor:
         page = await (await browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **context})).new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(PATIENCE)
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text))
