@@ -13,9 +13,11 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n 2
+	$(BIN)/python -m coverage run -m pytest -n 2 -m "not volume"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+	@echo "Every test again, without msgspec, and what is too many messages for counting coverage"
+	SMSPILOT_JSON=stdlib $(BIN)/python -m pytest -n 2 -q
 	$(BIN)/python tests/wheel/try_wheel.py
 
 lint: $(VENV)/.dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from decimal import Decimal
 from types import ModuleType
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smspilot_async.wire import CheckPacket, Command, Inbound, UnreadableAnswer, _json, _read, decode
+from smspilot_async.wire import JSON_LIBRARY, CheckPacket, Command, Inbound, UnreadableAnswer, _json, _read, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,11 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     vars(module).update(json=inner, __version__="0.19.0")
     monkeypatch.setitem(sys.modules, "msgspec", module)
     monkeypatch.setitem(sys.modules, "msgspec.json", inner)
+
+
+def test_the_tests_run_with_msgspec_and_without() -> None:
+    wanted = os.environ.get("SMSPILOT_JSON", "")
+    assert JSON_LIBRARY.startswith({"": "msgspec 0.", "msgspec": "msgspec 0.", "stdlib": "json"}[wanted])
 
 
 @pytest.mark.usefixtures("stub")
