@@ -10,6 +10,7 @@ from smspilot_async._client import Client
 from smspilot_async._health import Health
 from smspilot_async._inbound import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor, InboundListener
 from smspilot_async._retry import Retry
+from smspilot_async._rows import to_dicts
 from smspilot_async._settings import ExposureWarning
 from smspilot_async._tracking import PacketCheck, PacketChecks, Tracking
 from smspilot_async._version import __version__
@@ -109,6 +110,7 @@ __all__ = [
     "__version__",
     "measure",
     "normalize_phone",
+    "to_dicts",
 ]
 
 # What a library logs is shown by an application that asks for it, and by nobody else.

@@ -30,7 +30,7 @@ from smspilot_async.errors import (
     SmsPilotError,
     VetoFailed,
 )
-from smspilot_async.models import Accepted, Message, NotSent, Refused, SendResult, SentMessage, Unknown
+from smspilot_async.models import Accepted, Displayed, Message, NotSent, Refused, SendResult, SentMessage, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ _FIELDS: Final = frozenset(attribute.name for attribute in attrs.fields(Message)
 
 
 @attrs.define
-class BulkStats:
+class BulkStats(Displayed):
     """How far a bulk run has come. Always ``accepted + refused + unknown + not_sent + waiting == read``.
 
     Attributes:
@@ -100,7 +100,7 @@ class BulkStats:
         return max(0, self.total - self.done) / self.rate
 
 
-class BulkRun(Generic[Item]):
+class BulkRun(Displayed, Generic[Item]):
     """A bulk run: enter it, iterate over its results, and leave it whenever you like.
 
     Attributes:

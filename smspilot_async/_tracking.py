@@ -25,7 +25,7 @@ from smspilot_async.errors import (
     NotFound,
     SmsPilotError,
 )
-from smspilot_async.models import MessageStatus, Packet, SentMessage
+from smspilot_async.models import Displayed, MessageStatus, Packet, SentMessage
 from smspilot_async.wire import Check, CheckPacket
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _packet_id(given: object) -> str | InvalidMessage:
 
 
 @attrs.frozen
-class PacketCheck:
+class PacketCheck(Displayed):
     """What became of the messages of one packet, or why it is not known.
 
     Attributes:

@@ -1,7 +1,7 @@
 """What goes to the gateway and what comes back: frozen attrs classes, checked when they are made.
 
-A phone and a text are people's data: no ``repr`` here shows them. Unknown fields of the gateway's answers are kept in
-``extra``.
+A phone and a text are people's data: no ``repr`` here shows them, nor does a notebook unless asked. Unknown fields of
+the gateway's answers are kept in ``extra``.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ CallbackMethod: TypeAlias = Literal["get", "post"]
 _LARGEST_ID: Final = 2**63 - 1
 _SHORTEST_TTL, _LONGEST_TTL = 1, 1440
 _FINAL: Final = frozenset({-2, -1, 2})
+_STATUS_WORDS: Final[Mapping[int, str]] = {
+    -2: "not taken, or not known to the gateway",
+    -1: "not delivered",
+    0: "accepted",
+    1: "with the operator",
+    2: "delivered",
+    3: "scheduled",
+}
 _digits = re.compile(r"[0-9]+", re.ASCII).fullmatch
 _not_in_a_url = re.compile("[\x00-\x20\x7f\ud800-\udfff\ufffe\uffff]").search
 
@@ -163,6 +171,22 @@ class Message:
         return f"Message({', '.join(shown)})"
 
 
+def status_word(status: int | None) -> str:
+    """Say a status in words; one that nobody knows stays a number, ``None`` is empty."""
+    return "" if status is None else _STATUS_WORDS.get(status, f"status {status}")
+
+
+class Displayed:
+    """Shows itself as a table where a notebook's cell ends with it: people's data masked, everything escaped."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from smspilot_async import _html  # noqa: PLC0415 - only notebooks ask
+
+        return _html.page(self)
+
+
 def _extra() -> Any:
     return attrs.field(factory=dict, kw_only=True, repr=False, hash=False)
 
@@ -172,7 +196,7 @@ def _private(default: Any = None) -> Any:
 
 
 @attrs.frozen(kw_only=True, slots=False)  # one is made for each message: with slots, a frozen one takes a third longer
-class SentMessage:
+class SentMessage(Displayed):
     """The gateway's answer about one message of a packet: accepted, refused, or not to be known.
 
     Attributes:
@@ -226,7 +250,7 @@ class SentMessage:
 
 
 @attrs.frozen(kw_only=True)
-class Packet:
+class Packet(Displayed):
     """The answer to one packet, in the order in which its messages were given.
 
     Attributes:
@@ -259,9 +283,15 @@ class Packet:
         """The messages of which nobody can know whether they were taken."""
         return tuple(message for message in self.messages if message.unknown)
 
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Turn its messages into rows for pandas and polars, phones and texts included (:func:`to_dicts`)."""
+        from smspilot_async._rows import to_dicts  # noqa: PLC0415 - it knows all models
+
+        return to_dicts(self)
+
 
 @attrs.frozen(kw_only=True)
-class MessageStatus:
+class MessageStatus(Displayed):
     """What became of one message.
 
     Attributes:
@@ -293,7 +323,7 @@ class MessageStatus:
 
 
 @attrs.frozen(kw_only=True)
-class InboundMessage:
+class InboundMessage(Displayed):
     """An SMS that somebody sent to one of the account's numbers.
 
     Attributes:
@@ -316,7 +346,7 @@ class InboundMessage:
 
 
 @attrs.frozen(kw_only=True)
-class AccountInfo:
+class AccountInfo(Displayed):
     """The account, as the gateway tells it; fields change with the gateway's version.
 
     Attributes:
@@ -350,7 +380,7 @@ Item_co = TypeVar("Item_co", covariant=True)
 
 
 @attrs.frozen
-class Accepted(Generic[Item_co]):
+class Accepted(Displayed, Generic[Item_co]):
     """The gateway took the message.
 
     Attributes:
@@ -363,7 +393,7 @@ class Accepted(Generic[Item_co]):
 
 
 @attrs.frozen
-class Refused(Generic[Item_co]):
+class Refused(Displayed, Generic[Item_co]):
     """The message was refused, by the gateway or, being invalid or vetoed by a hook, before it left; it was not sent.
 
     Attributes:
@@ -378,7 +408,7 @@ class Refused(Generic[Item_co]):
 
 
 @attrs.frozen
-class Unknown(Generic[Item_co]):
+class Unknown(Displayed, Generic[Item_co]):
     """The message left, and nobody can know whether the gateway took it: never send it again unasked.
 
     Attributes:
@@ -393,7 +423,7 @@ class Unknown(Generic[Item_co]):
 
 
 @attrs.frozen
-class NotSent(Generic[Item_co]):
+class NotSent(Displayed, Generic[Item_co]):
     """The message did not leave: sending it again can not send it twice.
 
     Attributes:

@@ -17,9 +17,9 @@ from smspilot_async import Client
 from smspilot_async.cli._bulk import Order, RecipientList, Run
 from smspilot_async.cli._output import count, print_line
 from smspilot_async.cli._plan import Plan
-from smspilot_async.cli._send import status_word
 from smspilot_async.cli._sending import BulkEngine
 from smspilot_async.emulator import Account, Emulator
+from smspilot_async.models import status_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

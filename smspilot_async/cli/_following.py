@@ -11,9 +11,8 @@ from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import count, note, print_json, print_line
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
 from smspilot_async.cli._queries import error_word, status_as_json
-from smspilot_async.cli._send import status_word
 from smspilot_async.errors import SmsPilotError
-from smspilot_async.models import SentMessage
+from smspilot_async.models import SentMessage, status_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

@@ -9,8 +9,8 @@ import attrs
 
 from smspilot_async.cli._output import count, money, note, print_facts, print_json, print_line, print_table
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
-from smspilot_async.cli._send import status_word
 from smspilot_async.errors import ERROR_CODES, SmsPilotError, Unanswered
+from smspilot_async.models import status_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

@@ -12,22 +12,13 @@ from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import money, print_facts, print_json
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
 from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
-from smspilot_async.models import Message
+from smspilot_async.models import Message, status_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from smspilot_async import Client
     from smspilot_async.models import SentMessage
-
-STATUSES: Mapping[int, str] = {
-    -2: "not taken, or not known to the gateway",
-    -1: "not delivered",
-    0: "accepted",
-    1: "with the operator",
-    2: "delivered",
-    3: "scheduled",
-}
 
 
 def make_message(to: str, text: str, **fields: Any) -> Message:
@@ -126,8 +117,3 @@ def outcome_of(error: SmsPilotError) -> str:
             return "refused"
         case _:
             return "not_sent"
-
-
-def status_word(status: int | None) -> str:
-    """Say a status in words; one that nobody knows stays a number."""
-    return "" if status is None else STATUSES.get(status, f"status {status}")
