@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(DOCS).with_suffix("")))
 def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with Emulator.serve(clock=Clock(START), loop_protection=None, seed=1) as emulator:
+    with Emulator.serve(clock=Clock(START), seed=1) as emulator:
         monkeypatch.setenv("SMSPILOT_URL", emulator.url)
         monkeypatch.setenv("SMSPILOT_API_KEY", emulator.api_key)
         clock = PageClock(emulator)
