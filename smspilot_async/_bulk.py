@@ -120,7 +120,7 @@ class BulkRun(Displayed, Generic[Item]):
         test: bool,
         before_packet: Callable[[Sequence[Item]], Awaitable[None]] | None,
     ) -> None:
-        self.stats = BulkStats(total=len(source) if isinstance(source, Sized) else None)
+        self.stats: BulkStats = BulkStats(total=len(source) if isinstance(source, Sized) else None)
         self._session_of_loop = session
         self._source = source
         self._ids = ids

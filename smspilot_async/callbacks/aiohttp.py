@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 try:
     from aiohttp import web
-except ImportError as missing:
+except ImportError as _missing:
     raise ImportError(
-        f"smspilot_async.callbacks.aiohttp needs {missing.name}: pip install 'smspilot-async[aiohttp]'",
-        name=missing.name,
+        f"smspilot_async.callbacks.aiohttp needs {_missing.name}: pip install 'smspilot-async[aiohttp]'",
+        name=_missing.name,
     ) from None
 
 if TYPE_CHECKING:

@@ -82,12 +82,12 @@ class Emulator:
         delivery: timedelta = timedelta(seconds=30),
         allow_remote_callbacks: bool = False,
     ) -> None:
-        self.clock = clock if clock is not None else Clock()
+        self.clock: Clock = clock if clock is not None else Clock()
         self._seed = seed
         self._lock = threading.RLock()
         self._desk = Desk()
         self._listeners: list[Callable[[AcceptedMessage], None]] = []
-        self.feed = Feed()
+        self.feed: Feed = Feed()
         self._caller = Caller(allow_remote=allow_remote_callbacks, on_made=lambda call: self.feed.note(call.server_id))
         self._url = f"http://127.0.0.1{API_PATH}"
         self._drop_connections: Callable[[], None] = lambda: None
