@@ -1,0 +1,286 @@
+"""How the library is used, for mypy and pyright to judge: never run, only checked, by ``make lint``.
+
+Each ``assert_type`` is what an editor shows to whoever writes such a line. Where the type gets worse, lint fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never, assert_type
+
+import attrs
+from aiohttp import web
+
+from smspilot_async import (
+    ERROR_CODES,
+    Accepted,
+    AccountInfo,
+    BulkRun,
+    BulkStats,
+    Certainty,
+    Client,
+    ConnectionFailed,
+    CursorState,
+    ErrorCode,
+    FileCursor,
+    GatewayError,
+    Hooks,
+    InboundCursor,
+    InboundListener,
+    InboundMessage,
+    InvalidMessage,
+    Message,
+    MessageStatus,
+    NotFinal,
+    NotSent,
+    OutcomeUnknown,
+    Packet,
+    PacketCheck,
+    PacketChecks,
+    Reason,
+    Refused,
+    Retry,
+    SendResult,
+    SentMessage,
+    SmsPilotError,
+    TextSize,
+    Tracking,
+    Unanswered,
+    Unknown,
+    measure,
+    normalize_phone,
+)
+from smspilot_async.callbacks import CallbackInbox, SQLiteSink, StatusEvent
+from smspilot_async.callbacks.aiohttp import callback_app as aiohttp_app
+from smspilot_async.callbacks.asgi import callback_app as asgi_app
+from smspilot_async.emulator import AcceptedMessage, Account, CallbackCall, Clock, Emulator, Fault, InboundSms
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+# --- a client, and what it answers ----------------------------------------------------------------
+
+
+def makes_clients() -> None:
+    assert_type(Client(), Client)
+    Client("KEY", wire="xml", request_style="form", retry=Retry(attempts=1), hooks=[Hooks()])
+    Client(lambda: "KEY", sender="SHOP", rate_limit=30, timeout=10)
+    Client(login="me@example.com", password="secret", transport=Emulator().transport)
+
+
+async def asks(client: Client, sent: SentMessage, packet: Packet) -> None:
+    async with client as entered:
+        assert_type(entered, Client)
+    assert_type(
+        await client.send("79087964781", "Hello", send_at=datetime.now(UTC), callback_method="post"), SentMessage
+    )
+    assert_type(await client.send_message(Message("79087964781", "Hello")), SentMessage)
+    assert_type(await client.send_packet(Message(to, "Hello") for to in ("79087964781",)), Packet)
+    assert_type(await client.cost([Message("79087964781", "Hello")]), Decimal)
+    assert_type(await client.check(sent), list[MessageStatus])
+    assert_type(await client.check([sent, "10005", 10006]), list[MessageStatus])
+    assert_type(await client.check_packet(packet), list[MessageStatus])
+    assert_type(await client.wait_final(sent, timeout=60), MessageStatus)
+    assert_type(await client.balance(), Decimal)
+    assert_type(await client.balance_sms(), int)
+    assert_type(await client.info(), AccountInfo)
+    assert_type(await client.inbound("new"), list[InboundMessage])
+    assert_type(await client.inbound(datetime.now(UTC)), list[InboundMessage])
+
+
+def knows_what_it_answered(sent: SentMessage, status: MessageStatus, sms: InboundMessage, account: AccountInfo) -> None:
+    assert_type(sent.server_id, str | None)
+    assert_type(sent.price, Decimal | None)
+    assert_type(sent.failure, SmsPilotError | None)
+    assert_type(sent.accepted, bool)
+    assert_type(status.status, int | None)
+    assert_type(status.is_final, bool)
+    assert_type(sms.created, datetime | None)
+    assert_type(account.senders, tuple[str, ...])
+    assert_type(account.extra, Mapping[str, Any])
+
+
+def measures() -> None:
+    assert_type(measure("Привет"), TextSize)
+    assert_type(measure("Привет").parts, int)
+    assert_type(normalize_phone("+7 908 796-47-81"), str)
+
+
+# --- streams ------------------------------------------------------------------------------------------
+
+
+class Order(Message):
+    """An application's own kind of message."""
+
+
+@attrs.frozen
+class Customer:
+    """An application's own data, which knows no gateway."""
+
+    phone: str
+
+
+async def orders() -> AsyncIterator[Order]:
+    yield Order("79087964781", "Hello")
+
+
+async def keeps_the_type_of_items(client: Client, rows: list[dict[str, str]], pairs: Iterator[tuple[str, str]]) -> None:
+    assert_type(client.bulk(rows), BulkRun[dict[str, str]])
+    assert_type(client.bulk(pairs), BulkRun[tuple[str, str]])
+    async with client.bulk(orders()) as run:
+        assert_type(run, BulkRun[Order])
+        async for result in run:
+            assert_type(result, Accepted[Order] | Refused[Order] | Unknown[Order] | NotSent[Order])
+            assert_type(result.item, Order)
+    assert_type(run.stats, BulkStats)
+    assert_type(run.stats.cost, Decimal)
+
+
+def handles_every_result(result: SendResult[Customer]) -> str:
+    match result:
+        case Accepted(item, sent):
+            assert_type(item, Customer)
+            assert_type(sent, SentMessage)
+            return "accepted"
+        case Refused(item, error):
+            assert_type(item, Customer)
+            assert_type(error, SmsPilotError)
+            return "refused"
+        case Unknown(error=unknown):
+            assert_type(unknown, OutcomeUnknown)
+            return "unknown"
+        case NotSent(error=why):
+            assert_type(why, SmsPilotError | None)
+            return "not sent"
+        case _:
+            assert_never(result)
+
+
+def passes_for_a_wider_one(result: Accepted[Order]) -> SendResult[Message]:
+    return result
+
+
+async def follows(client: Client, packet: Packet, inbox: CallbackInbox, statuses: AsyncIterator[MessageStatus]) -> None:
+    assert_type(client.track(packet), Tracking)
+    client.track(["10005", 10006], every=30, timeout=600, source=inbox)
+    client.track("10005", source=statuses)
+    async with client.track(packet) as changes:
+        async for change in changes:
+            assert_type(change, MessageStatus)
+    assert_type(client.check_packets([packet, "1234", 1235], concurrency=4), PacketChecks)
+    async with client.check_packets([packet]) as checks:
+        async for check in checks:
+            assert_type(check, PacketCheck)
+            assert_type(check.error, SmsPilotError | None)
+
+
+class DatabaseCursor:
+    """An application's own cursor is one by having the methods."""
+
+    async def acquire(self) -> None: ...
+    async def load(self) -> CursorState | None: ...
+    async def save(self, state: CursorState) -> None: ...
+    async def mark(self, id: int, until: datetime) -> None: ...  # noqa: A002 - the protocol's name
+    def release(self) -> None: ...
+
+
+async def listens(client: Client) -> None:
+    assert_type(client.listen(cursor="inbound.cursor"), InboundListener)
+    client.listen(cursor=FileCursor("inbound.cursor"))
+    cursor: InboundCursor = DatabaseCursor()
+    async with client.listen(cursor=cursor) as inbox:
+        async for sms in inbox:
+            assert_type(sms, InboundMessage)
+
+
+# --- hooks and callbacks ------------------------------------------------------------------------------
+
+
+AsgiEvent: TypeAlias = MutableMapping[str, Any]
+AsgiApp: TypeAlias = Callable[
+    [AsgiEvent, Callable[[], Awaitable[AsgiEvent]], Callable[[AsgiEvent], Awaitable[None]]], Awaitable[None]
+]
+
+
+class PlainHook(Hooks):
+    def on_result(self, result: SendResult[Message]) -> None:
+        assert_type(result.item, Message)
+
+
+class AsyncHook(Hooks):
+    async def on_result(self, result: SendResult[Message]) -> None:
+        assert_type(result.item, Message)
+
+
+async def is_called_back(client: Client) -> None:
+    sink = SQLiteSink("callbacks.db")
+    async with CallbackInbox("https://example.com/smspilot", secret=["new", "old"], sink=sink) as inbox:
+        assert_type(inbox, CallbackInbox)
+        async for event in inbox:
+            assert_type(event, StatusEvent)
+            assert_type(event.status, int | None)
+        assert_type(aiohttp_app(inbox), web.Application)
+        assert_type(asgi_app(inbox), AsgiApp)
+    Client(callbacks=inbox)
+    client.track("10005", source=inbox)
+
+
+# --- errors -------------------------------------------------------------------------------------------
+
+
+async def tells_errors_apart(client: Client) -> None:
+    try:
+        await client.send("79087964781", "Hello")
+    except InvalidMessage as error:
+        assert_type(error.field, str)
+        assert_type(error.code, int)
+    except OutcomeUnknown as error:
+        assert_type(error.reason, Reason)
+        assert_type(error.server_packet_id, str | None)
+        assert_type(error.code, int | None)
+    except Unanswered as error:
+        assert_type(error.http_status, int | None)
+    except GatewayError as error:
+        assert_type(error.code, int | None)
+        assert_type(error.description, str)
+        assert_type(error.retry_after, float | None)
+    except NotFinal as error:
+        assert_type(error.status, MessageStatus | None)
+    except ConnectionFailed as error:
+        assert_type(error.command, str | None)
+    except SmsPilotError as error:
+        assert_type(error.certainty, Certainty)
+        assert_type(error.message_id, int | None)
+    assert_type(ERROR_CODES[243], ErrorCode)
+    assert_type(ERROR_CODES[243].error, type[GatewayError])
+
+
+def decides_by_certainty(error: SmsPilotError) -> bool:
+    match error.certainty:
+        case Certainty.NOT_SENT:
+            return True
+        case Certainty.REJECTED | Certainty.UNKNOWN:
+            return False
+        case _:
+            assert_never(error.certainty)
+
+
+# --- the emulator -------------------------------------------------------------------------------------
+
+
+async def emulates(smspilot_emulator: Emulator) -> None:
+    async with Emulator.serve(port=0, seed=1, loop_protection=None) as emulator:
+        assert_type(emulator, Emulator)
+    with Emulator.serve(account=Account(balance=Decimal(10))) as emulator:
+        assert_type(emulator, Emulator)
+    assert_type(smspilot_emulator.messages, tuple[AcceptedMessage, ...])
+    assert_type(smspilot_emulator.clock, Clock)
+    assert_type(smspilot_emulator.clock.advance(minutes=2), datetime)
+    assert_type(smspilot_emulator.inbound("79087964781", "STOP"), InboundSms)
+    assert_type(smspilot_emulator.callbacks, tuple[CallbackCall, ...])
+    assert_type(await smspilot_emulator.wait_for(to="79087964781"), AcceptedMessage)
+    smspilot_emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+    smspilot_emulator.random_faults({Fault.BUSY: 0.02})
