@@ -290,7 +290,7 @@ class Packet(Displayed):
         return to_dicts(self)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # the same: a hundred come with each packet that is asked about
 class MessageStatus(Displayed):
     """What became of one message.
 

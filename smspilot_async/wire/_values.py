@@ -128,7 +128,7 @@ def _moment(value: Any, zone: tzinfo | None) -> datetime | None:
         moment = datetime.fromisoformat(stripped)
     except ValueError:
         return None
-    return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment
+    return moment.replace(tzinfo=zone) if zone is not None and moment.tzinfo is None else moment
 
 
 def names(value: Any, _type: object = None) -> tuple[str, ...]:
