@@ -90,6 +90,7 @@ class Batcher:
         """Look at the queue once every call of this turn of the loop is in it."""
         if not self._is_pumping and not self._waits_for_slot:
             self._is_pumping = True
+            self._session.turns.announce_send()
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
@@ -100,6 +101,7 @@ class Batcher:
             else:
                 self._waits_for_slot = True
                 self._session.slots.when_free(self._take_slot)
+        self._session.turns.send_begins()
 
     def _is_due(self) -> bool:
         is_full = len(self._queue) >= min(self._packet_size, self._max_pending)

@@ -28,13 +28,27 @@ class Turns:
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         slots.when_calm = self._pass_on
+        self._is_send_coming = False
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_taken = False
         self._hold: asyncio.TimerHandle | None = None
 
+    @property
+    def _is_urgent(self) -> bool:
+        return self._is_send_coming or self._slots.has_urgent
+
+    def announce_send(self) -> None:
+        """A send was called, and gets its place in the next turn of the loop."""
+        self._is_send_coming = True
+
+    def send_begins(self) -> None:
+        """It has its place now, or waits for one."""
+        self._is_send_coming = False
+        self._pass_on()
+
     async def take(self) -> None:
         """Wait until the caller may do something long, up to its next ``await``."""
-        if not self._is_taken and not self._slots.has_urgent and not self._waiting:
+        if not self._is_taken and not self._is_urgent and not self._waiting:
             self._begin_turn()
             return
         waiter = asyncio.get_running_loop().create_future()
@@ -54,7 +68,7 @@ class Turns:
         """Give the turn to the first that waits, or, while sends are under way, after a moment."""
         if self._is_taken or not self._waiting:
             return
-        if not self._slots.has_urgent:
+        if not self._is_urgent:
             self._give()
         elif self._hold is None:
             self._hold = asyncio.get_running_loop().call_later(_LONGEST_HOLD, self._give)

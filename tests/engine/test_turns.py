@@ -65,6 +65,26 @@ async def test_a_campaign_waits_while_a_send_is_under_way(slots: Slots) -> None:
     assert campaign.done()
 
 
+async def test_it_waits_from_the_moment_a_send_is_called(slots: Slots) -> None:
+    turns = Turns(slots)
+    turns.announce_send()
+    campaign = asyncio.create_task(turns.take())
+    await turns_of_the_loop(10)
+    assert not campaign.done()
+    turns.send_begins()  # without a place, it does not hold others back
+    await turns_of_the_loop(2)
+    assert campaign.done()
+
+
+async def test_a_send_that_is_called_lets_no_packet_go_before_it(gateway: Gateway) -> None:
+    async with gateway.client() as client, client.bulk([message("campaign")]) as run:
+        sending = asyncio.create_task(client.send_message(message("code")))
+        await idle()
+        assert gateway.packets == [["code"], ["campaign"]]
+        assert isinstance(await anext(run), Accepted)
+        await sending
+
+
 async def test_but_not_for_ever(slots: Slots, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_turns, "_LONGEST_HOLD", 0)
     turns = Turns(slots)
