@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 import attrs
 
 from smspilot_async import _clock
-from smspilot_async._tracking import LOST, Known, beats
+from smspilot_async._tracking import LOST, NO_ID, Known, beats
 from smspilot_async.callbacks import _calls
 from smspilot_async.callbacks._calls import LARGEST_FORM, StatusEvent
 from smspilot_async.callbacks._log import Bindings, EventLog, MemoryLog
@@ -231,7 +231,10 @@ class CallbackInbox:
         )
         if self._sink is not None and await self._sink.store(event) is False:
             return _NOT_FOUND
-        return _OK if await self._log.store(event) else _NOT_FOUND
+        if not await self._log.store(event):
+            return _NOT_FOUND
+        self._prove_soon(event)
+        return _OK
 
     def _take_hint(self, form: bytes) -> Answer:
         fields = _calls.fields_of(form)
@@ -369,8 +372,7 @@ class CallbackInbox:
 
     def _dispatch(self, stored: Stored) -> None:
         event = stored.event
-        if event.nonce in self._lost:
-            self._prove_soon(event)
+        self._prove_soon(event)
         watches = self._watches.get(event.server_id or "")
         if watches and (status := self._as_seen(stored)) is not None:
             for watch in watches:
@@ -401,7 +403,7 @@ class CallbackInbox:
             self._accept(nonce, result.sent)
 
     def _accept(self, nonce: bytes, sent: SentMessage) -> None:
-        if sent.server_id is not None:
+        if sent.server_id is not None and sent.server_id not in NO_ID:
             self._bindings.bind(nonce, sent.server_id)
             self._log.bind(nonce, sent.server_id)
         for waiter in self._waiters.pop(nonce, ()):
@@ -468,7 +470,7 @@ class CallbackInbox:
             oldest, forgotten = self._lost.popitem(last=False)
             if self._on_the_way.get(forgotten.id) == oldest:
                 del self._on_the_way[forgotten.id]
-        if not self._is_closed:
+        if not self._is_closed and not _is_ending():
             self._follow()
             self._own(self._look_back(nonce))
 
@@ -535,6 +537,12 @@ class _Watch:
 
     async def aclose(self) -> None:
         self._inbox.end_watch(self)
+
+
+def _is_ending() -> bool:
+    """Tell whether this task was cancelled, as at the end of its loop, which no new task would outlive."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _checked(url: str) -> str:
