@@ -1,0 +1,198 @@
+"""A call turns an unknown into an accepted message, and only the gateway's own echo proves it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from calling import BASE, SECRET, call
+from listeners import Listener
+from manual_clock import ManualClock, idle
+from outcomes import OTHER_PHONE, PHONE, TEXT, failure_of
+
+from smspilot_async import Accepted, Client, Message, OutcomeUnknown, Reason, SentMessage
+from smspilot_async.callbacks import CallbackInbox
+from smspilot_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+NEVER = timedelta(days=1000)
+
+
+@attrs.frozen
+class Desk:
+    emulator: Emulator
+    client: Client
+    inbox: CallbackInbox
+    listener: Listener
+    clock: ManualClock
+
+    def lose(self, fault: Fault = Fault.ACCEPT_THEN_RESET) -> None:
+        """The next answer to a send is lost, after its message was accepted."""
+        self.emulator.fail_next("send", fault)
+
+    def url(self, number: int = 0) -> str | None:
+        return self.emulator.messages[number].callback
+
+    def server_id(self, number: int = 0) -> str:
+        return self.emulator.messages[number].server_id
+
+
+@pytest.fixture
+async def desk(manual_clock: ManualClock) -> AsyncIterator[Desk]:
+    emulator = Emulator(loop_protection=None, seed=1, handover=NEVER, delivery=NEVER)
+    listener = Listener()
+    async with (
+        CallbackInbox(BASE, secret=SECRET) as inbox,
+        Client(
+            emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=inbox, hooks=[listener]
+        ) as client,
+    ):
+        yield Desk(emulator, client, inbox, listener, manual_clock)
+
+
+async def unknown(work: Coroutine[Any, Any, object]) -> OutcomeUnknown:
+    error = await failure_of(work)
+    assert isinstance(error, OutcomeUnknown)
+    return error
+
+
+async def test_the_call_makes_it_accepted_with_the_right_number_and_hooks_and_waiters_hear(desk: Desk) -> None:
+    desk.lose()
+    error = await unknown(desk.client.send(PHONE, TEXT, id=7))
+    waiting = asyncio.ensure_future(desk.inbox.wait_accepted(error))
+    await idle()
+    assert await call(desk.inbox, desk.url(), desk.server_id(), 1) == 200
+    sent = await waiting
+    assert (sent.id, sent.server_id, sent.accepted) == (7, desk.server_id(), True)
+    await idle()
+    assert desk.listener.kinds == ["Unknown", "Accepted"]
+    assert desk.listener.results[1] == Accepted(desk.listener.results[0].item, sent)
+    assert await desk.inbox.wait_accepted(error) == sent
+    assert await desk.inbox.wait_accepted(7) == sent
+
+
+async def test_it_can_then_be_tracked_like_any_other(desk: Desk) -> None:
+    desk.lose()
+    error = await unknown(desk.client.send(PHONE, TEXT))
+    await call(desk.inbox, desk.url(), desk.server_id(), 1)
+    sent = await desk.inbox.wait_accepted(error)
+    async with desk.client.track(sent, source=desk.inbox) as changes:
+        await call(desk.inbox, desk.url(), desk.server_id(), 2)
+        assert [status.status async for status in changes][-1] == 2
+    assert await call(desk.inbox, desk.url(), "999", -1) == 404  # the number is known now
+
+
+async def test_each_message_of_a_lost_packet_is_found_by_its_own_call(desk: Desk) -> None:
+    desk.lose()
+    await unknown(desk.client.send_packet([Message(PHONE, "one", id=1), Message(OTHER_PHONE, "two", id=2)]))
+    await call(desk.inbox, desk.url(1), desk.server_id(1), 1)
+    assert (await desk.inbox.wait_accepted(2)).server_id == desk.server_id(1)
+    with pytest.raises(TimeoutError):
+        await desk.clock.drive(with_timer(desk, desk.inbox.wait_accepted(1, timeout=60)))
+
+
+async def with_timer(desk: Desk, work: Coroutine[Any, Any, SentMessage]) -> SentMessage:
+    """Let a minute go by while the work waits."""
+    task = asyncio.ensure_future(work)
+    await desk.clock.sleep(61)
+    return await task
+
+
+async def test_a_call_that_is_faster_than_the_broken_answer_counts_too(desk: Desk) -> None:
+    desk.emulator.fail_next("send", Fault.SLOW)
+    sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT)))
+    await idle()
+    assert await call(desk.inbox, desk.url(), desk.server_id(), 1) == 200
+    await desk.clock.advance(31)  # the request's time-out; the answer never came
+    error = await sending
+    assert isinstance(error, OutcomeUnknown)
+    sent = await desk.inbox.wait_accepted(error, timeout=1)
+    assert sent.server_id == desk.server_id()
+    desk.emulator.release()
+
+
+async def test_a_number_that_belongs_to_another_message_proves_nothing(desk: Desk) -> None:
+    desk.lose()
+    error = await unknown(desk.client.send(PHONE, TEXT, id=7))
+    async with Client(desk.emulator.api_key, url=desk.emulator.url, transport=desk.emulator.transport) as stranger:
+        foreign = await stranger.send(PHONE, TEXT, id=8)
+    assert await call(desk.inbox, desk.url(), foreign.server_id, 2) == 200  # nobody can know that yet
+    await idle()
+    assert desk.listener.kinds == ["Unknown"]
+    await call(desk.inbox, desk.url(), desk.server_id(), 1)
+    assert (await desk.inbox.wait_accepted(error)).server_id == desk.server_id()
+
+
+async def test_the_number_of_an_earlier_send_of_the_same_id_proves_nothing(desk: Desk) -> None:
+    earlier = await desk.client.send(PHONE, TEXT, id=7)
+    desk.lose()
+    await unknown(desk.client.send(PHONE, TEXT, id=7))
+    assert await call(desk.inbox, desk.url(1), earlier.server_id, 2) == 404
+    await call(desk.inbox, desk.url(0), earlier.server_id, 2)
+    await idle()
+    assert desk.listener.kinds == ["Accepted", "Unknown"]
+
+
+async def test_a_check_that_fails_is_made_again_later(desk: Desk) -> None:
+    desk.lose()
+    error = await unknown(desk.client.send(PHONE, TEXT))
+    desk.emulator.fail_next("check", Fault.SERVER_ERROR, times=4)
+    await call(desk.inbox, desk.url(), desk.server_id(), 1)
+    sent = await desk.clock.drive(desk.inbox.wait_accepted(error))
+    assert sent.server_id == desk.server_id()
+
+
+async def test_an_echo_without_an_id_proves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.lose()
+    await unknown(desk.client.send(PHONE, TEXT))
+    monkeypatch.setattr(desk.emulator, "exchange", without_ids(desk.emulator))
+    await call(desk.inbox, desk.url(), desk.server_id(), 1)
+    await idle()
+    assert desk.listener.kinds == ["Unknown"]
+
+
+def without_ids(emulator: Emulator) -> Any:
+    exchange = emulator.exchange
+
+    def answer(request: Any) -> Any:
+        reply = exchange(request)
+        document = json.loads(reply.body)
+        for row in document["check"]:
+            row["id"] = 0
+        return attrs.evolve(reply, body=json.dumps(document).encode())
+
+    return answer
+
+
+async def test_time_that_is_up_leaves_it_unknown_and_says_so(desk: Desk) -> None:
+    desk.lose()
+    error = await unknown(desk.client.send(PHONE, TEXT))
+    waiting = asyncio.ensure_future(failure_of(desk.inbox.wait_accepted(error, timeout=60)))
+    await desk.clock.advance(61)
+    assert await waiting is error
+
+
+async def test_a_send_whose_caller_ran_out_of_time_is_heard_of_when_its_answer_comes_after_all(desk: Desk) -> None:
+    desk.emulator.fail_next("send", Fault.SLOW)
+    sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT, deadline=5)))
+    await desk.clock.advance(6)
+    error = await sending
+    assert isinstance(error, OutcomeUnknown)
+    assert error.reason is Reason.DEADLINE
+    waiting = asyncio.ensure_future(desk.inbox.wait_accepted(error))
+    await idle()
+    desk.emulator.release()
+    assert (await waiting).server_id == desk.server_id()
+
+
+async def test_there_is_nothing_to_wait_for_where_the_answer_is_known(desk: Desk) -> None:
+    await desk.client.send(PHONE, TEXT, id=7)
+    for id_ in (7, 8):
+        with pytest.raises(LookupError):
+            await desk.inbox.wait_accepted(id_)
