@@ -91,6 +91,7 @@ class SQLiteSink:
         self._binds: deque[tuple[bytes, str, int]] = deque()
         self._done = 0
         self._saved = 0
+        self._is_write_due = False
         self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
         self._tidied = 0.0
@@ -108,20 +109,18 @@ class SQLiteSink:
         """
         store = _Store(event)
         self._stores.append(store)
-        self._submit(self._write)
+        self._write_soon()
         return await wrap_future(store.done)
 
     def bind(self, nonce: bytes, server_id: str) -> None:
         """Learn which number the answer to a send named, soon; calls that name another one are refused."""
         self._binds.append((nonce, server_id, _microseconds(datetime.now(UTC))))
-        if len(self._binds) == 1:
-            self._submit(self._write)
+        self._write_soon()
 
     def hand_over(self, position: int) -> None:
         """Note that an application is done with everything up to a position, soon."""
         self._done = max(self._done, position)
-        if not self._stores:
-            self._submit(self._write)
+        self._write_soon()
 
     async def read(self, after: int, limit: int) -> list[Stored]:
         """Tell what came after a position, to any worker."""
@@ -163,6 +162,11 @@ class SQLiteSink:
         (number,) = await wrap_future(self._submit(lambda: self._opened().execute(query).fetchone()))
         return int(number)
 
+    def _write_soon(self) -> None:
+        if not self._is_write_due:
+            self._is_write_due = True
+            self._submit(self._write)
+
     def _submit(self, work: Callable[[], Value]) -> Future[Value]:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="smspilot-callbacks")
@@ -188,7 +192,8 @@ class SQLiteSink:
                 self._database = None
 
     def _write(self) -> None:
-        """Commit everything that waits; whoever was committed with others finds nothing left to do."""
+        """Commit everything that waits, together."""
+        self._is_write_due = False  # before anything is taken: what comes from now on asks for another turn
         stores = [store for store in _taken(self._stores) if store.done.set_running_or_notify_cancel()]
         binds, done = _taken(self._binds), self._done
         if not stores and not binds and done == self._saved:

@@ -1,0 +1,45 @@
+"""A worker process that shares a sink: ``sink_worker.py FILE store COUNT`` or ``sink_worker.py FILE read``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from calling import BASE, SECRET, call
+
+from smspilot_async import Message
+from smspilot_async.callbacks import CallbackInbox, SQLiteSink
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+async def store(inbox: CallbackInbox, count: int) -> None:
+    """Take calls, several at a time, and print the number of each that was answered ``OK``."""
+
+    async def one(number: int) -> None:
+        url = inbox.urls_for([(number, Message("79087964781", "text"))])[number]
+        if await call(inbox, url, str(number), 1) == 200:
+            say(number)
+
+    first = int(sys.argv[4]) if len(sys.argv) > 4 else 1
+    for start in range(first, first + count, 10):
+        await asyncio.gather(*(one(number) for number in range(start, min(start + 10, first + count))))
+
+
+async def read(inbox: CallbackInbox) -> None:
+    """Print what an application gets."""
+    say("ready")
+    async for event in inbox:
+        say(event.id, event.server_id, event.status)
+
+
+async def main(path: str, what: str) -> None:
+    async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox:
+        await (store(inbox, int(sys.argv[3])) if what == "store" else read(inbox))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2]))

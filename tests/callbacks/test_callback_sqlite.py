@@ -1,0 +1,245 @@
+"""The sink in a file: shared by processes, safe from kills."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from calling import BASE, SECRET, call
+from outcomes import PHONE, TEXT
+
+from smspilot_async import Client, Message
+from smspilot_async.callbacks import CallbackInbox, SQLiteSink, StatusEvent
+from smspilot_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+HERE = Path(__file__).parent
+NEVER = timedelta(days=1000)
+EVENT = StatusEvent(
+    id=7, server_id="5", status=1, error=None, received=datetime(2030, 1, 1, 12, 0, 0, 5, UTC), nonce=b"n" * 12
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "statuses.db"
+
+
+@pytest.fixture
+async def sink(path: Path) -> AsyncIterator[SQLiteSink]:
+    sink = SQLiteSink(path)
+    yield sink
+    await sink.aclose()
+
+
+@contextlib.asynccontextmanager
+async def worker(path: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that shares the sink; it is killed in the end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(HERE / "sink_worker.py"),
+        str(path),
+        *arguments,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+async def line_of(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        return (await process.stdout.readline()).decode().strip()
+
+
+# --- one process ---------------------------------------------------------------------------------
+
+
+async def test_an_event_comes_back_as_it_was_stored(sink: SQLiteSink) -> None:
+    assert await sink.store(EVENT)
+    [stored] = await sink.read(0, 10)
+    assert stored.event == EVENT
+    assert [stored] == await sink.find(["5", "6"]) == await sink.of_send(EVENT.nonce)
+    assert await sink.read(stored.position, 10) == []
+
+
+async def test_an_event_that_comes_twice_is_kept_once(sink: SQLiteSink) -> None:
+    later = attrs.evolve(EVENT, received=EVENT.received + timedelta(minutes=1))
+    assert all(await asyncio.gather(sink.store(EVENT), sink.store(later), sink.store(EVENT)))
+    assert [stored.event for stored in await sink.read(0, 10)] == [EVENT]
+
+
+async def test_a_send_and_a_number_belong_together_once_an_answer_has_said_so(sink: SQLiteSink) -> None:
+    sink.bind(EVENT.nonce, "5")
+    assert await sink.store(EVENT)
+    assert not await sink.store(attrs.evolve(EVENT, server_id="6"))
+    assert not await sink.store(attrs.evolve(EVENT, nonce=b"m" * 12))
+    assert [stored.is_bound for stored in await sink.read(0, 10)] == [True]
+
+
+async def test_one_path_can_not_fill_the_disk(sink: SQLiteSink) -> None:
+    answers = [await sink.store(attrs.evolve(EVENT, server_id=f"{number}")) for number in range(40)]
+    assert answers == [True] * 32 + [False] * 8
+    assert await sink.store(attrs.evolve(EVENT, nonce=b"m" * 12))
+
+
+async def test_what_is_older_than_any_path_is_forgotten(path: Path, sink: SQLiteSink) -> None:
+    old = attrs.evolve(EVENT, received=datetime.now(UTC) - timedelta(days=42))
+    await sink.store(old)
+    await sink.aclose()
+    again = SQLiteSink(path)
+    await again.store(attrs.evolve(EVENT, nonce=b"m" * 12, received=datetime.now(UTC)))
+    assert [stored.event.nonce for stored in await again.read(0, 10)] == [b"m" * 12]
+    await again.aclose()
+
+
+async def test_the_file_is_written_through_to_the_disk_and_holds_no_path(path: Path, sink: SQLiteSink) -> None:
+    inbox = CallbackInbox(BASE, secret=SECRET, sink=sink)
+    url = inbox.urls_for([(7, Message(PHONE, TEXT))])[7]
+    assert await call(inbox, url, "5", 1) == 200
+    settings = sink._submit(lambda: sink._opened().execute("PRAGMA synchronous").fetchone())
+    assert (await asyncio.wrap_future(settings))[0] == 2  # FULL
+    await inbox.aclose()
+    holds = partial(holds_of, path)
+    assert holds(b"smspilot_events")
+    assert not holds(url[-56:].encode())
+    assert not holds(PHONE.encode())
+
+
+def holds_of(path: Path, what: bytes) -> bool:
+    return what in path.read_bytes()
+
+
+async def test_a_file_that_can_not_be_written_is_answered_with_503(tmp_path: Path) -> None:
+    async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(tmp_path / "no" / "folder.db")) as inbox:
+        assert await call(inbox, inbox.urls_for([(7, Message(PHONE, TEXT))])[7], "5", 1) == 503
+
+
+async def test_a_file_that_another_holds_for_too_long_is_answered_with_503_and_later_with_ok(
+    path: Path, sink: SQLiteSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smspilot_async.callbacks._sqlite._BUSY", 0.01)
+    inbox = CallbackInbox(BASE, secret=SECRET, sink=sink)
+    url = inbox.urls_for([(7, Message(PHONE, TEXT))])[7]
+    assert await call(inbox, url, "5", 0) == 200
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    assert await call(inbox, url, "5", 1) == 503
+    holder.execute("COMMIT")
+    holder.close()
+    assert await call(inbox, url, "5", 1) == 200
+
+
+# --- restarts ------------------------------------------------------------------------------------
+
+
+def as_a_kill_would_leave(path: Path) -> Path:
+    killed = path.with_name("killed.db")
+    shutil.copy(path, killed)
+    shutil.copy(f"{path}-wal", f"{killed}-wal")
+    return killed
+
+
+async def test_what_was_not_handed_over_comes_again_after_a_restart_and_the_rest_does_not(path: Path) -> None:
+    async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox:
+        for number in (1, 2, 3):
+            assert await call(inbox, inbox.urls_for([(number, Message(PHONE, TEXT))])[number], f"{number}", 1) == 200
+        assert [(await anext(inbox)).id for _ in range(2)] == [1, 2]
+        await asyncio.wrap_future(inbox._log._submit(lambda: None))  # type: ignore[attr-defined]
+        killed = as_a_kill_would_leave(path)
+    async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(killed)) as again:
+        assert [(await anext(again)).id for _ in range(2)] == [2, 3]
+
+
+async def test_a_track_after_a_restart_hears_what_was_called_before_it(path: Path) -> None:
+    emulator = Emulator(loop_protection=None, seed=1, handover=NEVER, delivery=NEVER)
+    for is_restarted in (False, True):
+        async with (
+            CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox,
+            Client(emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=inbox) as client,
+        ):
+            if not is_restarted:
+                sent = await client.send(PHONE, TEXT)
+                assert await call(inbox, emulator.messages[0].callback, sent.server_id, 2) == 200
+                continue
+            emulator.fail_next("check", Fault.RESET_AFTER_READ, times=100)
+            async with client.track(sent.server_id or "", source=inbox) as changes:
+                assert [status.status async for status in changes] == [2]
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+async def test_an_event_that_one_worker_took_reaches_the_application_of_another(path: Path) -> None:
+    async with worker(path, "read") as reading:
+        assert await line_of(reading) == "ready"
+        async with worker(path, "store", "1") as storing:
+            assert await line_of(storing) == "1"
+        assert await line_of(reading) == "1 1 1"
+
+
+async def test_the_worker_that_tracks_a_message_hears_of_a_call_that_another_worker_took(path: Path) -> None:
+    emulator = Emulator(loop_protection=None, seed=1, handover=NEVER, delivery=NEVER)
+    async with (
+        CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as one,
+        CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as other,
+        Client(emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=one) as client,
+    ):
+        sent = await client.send(PHONE, TEXT)
+        emulator.fail_next("check", Fault.RESET_AFTER_READ, times=100)
+        async with client.track(sent, source=one) as changes:
+            assert await call(other, emulator.messages[0].callback, sent.server_id, 1) == 200
+            assert await call(other, emulator.messages[0].callback, sent.server_id, 2) == 200
+            assert [status.status async for status in changes] == [1, 2]
+        assert await call(other, emulator.messages[0].callback, "999", 2) == 404
+
+
+async def test_a_lost_answer_is_found_by_a_call_that_another_worker_took(path: Path) -> None:
+    emulator = Emulator(loop_protection=None, seed=1, handover=NEVER, delivery=NEVER)
+    async with (
+        CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as one,
+        CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as other,
+        Client(emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=one) as client,
+    ):
+        emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+        [result] = await asyncio.gather(client.send(PHONE, TEXT, id=7), return_exceptions=True)
+        assert isinstance(result, Exception)
+        assert await call(other, emulator.messages[0].callback, emulator.messages[0].server_id, 1) == 200
+        assert (await one.wait_accepted(7)).server_id == emulator.messages[0].server_id
+
+
+@pytest.mark.parametrize("answered", [1, 7, 30, 95, 200])
+async def test_whatever_was_answered_ok_before_a_kill_is_there_after_it(path: Path, answered: int) -> None:
+    told = []
+    async with worker(path, "store", "100000") as killed, worker(path, "store", "100000", "500000") as beside:
+        for _ in range(answered):
+            told += [await line_of(killed), await line_of(beside)]
+        killed.kill()
+        assert killed.stdout is not None
+        told += (await killed.stdout.read()).decode().split()  # what was answered until the very end
+        told += [await line_of(beside) for _ in range(20)]  # which does not suffer from it
+    sink = SQLiteSink(path)
+    stored, position = set[str | None](), 0
+    while rows := await sink.read(position, 1000):
+        stored |= {row.event.server_id for row in rows}
+        position = rows[-1].position
+    await sink.aclose()
+    assert set(told) <= stored
