@@ -33,3 +33,20 @@ def test_a_quick_look_prints_a_table_and_writes_it_as_json(tmp_path: Path) -> No
     assert line["theirs"] > 0
     assert line["ratios"] == [line["ratio"]]
     assert line["is_met"] is (line["ratio"] <= 1)
+
+
+def test_a_good_callback_among_forged_ones_is_measured_beside_one_alone(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    done = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-m", "benchmarks", "--quick", "--runs", "1", "--only", "callbacks", "--out", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [line] = json.loads(out.read_text(encoding="utf-8"))["lines"]
+    assert line["goal"] == "<= 5"
+    assert line["ours"] > 0
+    assert line["theirs"] > 0

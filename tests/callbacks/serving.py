@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def free_socket() -> tuple[socket.socket, str]:
     """A listening socket, and the URL it is reached at."""
     sock = socket.create_server(("127.0.0.1", 0))
+    # A socket handed to asyncio keeps Nagle's algorithm, which costs 40 ms a request on a kept-alive connection.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock, f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
