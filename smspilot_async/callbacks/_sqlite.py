@@ -152,7 +152,7 @@ class SQLiteSink:
         thread, self._thread = self._thread, None
         if thread is not None:
             await wrap_future(thread.submit(self._close))
-            thread.shutdown()
+            thread.shutdown(wait=False)  # it has nothing left to do, and the loop need not see it go
 
     async def _ask(self, query: str, values: Sequence[object]) -> list[Stored]:
         rows = await wrap_future(self._submit(lambda: self._opened().execute(query, values).fetchall()))

@@ -169,20 +169,27 @@ async def test_what_was_not_handed_over_comes_again_after_a_restart_and_the_rest
         assert [(await anext(again)).id for _ in range(2)] == [2, 3]
 
 
+@contextlib.asynccontextmanager
+async def service(emulator: Emulator, path: Path) -> AsyncIterator[tuple[CallbackInbox, Client]]:
+    """A service as it runs from one restart to the next."""
+    async with (
+        CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox,
+        Client(emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=inbox) as client,
+    ):
+        yield inbox, client
+
+
 async def test_a_track_after_a_restart_hears_what_was_called_before_it(path: Path) -> None:
     emulator = Emulator(loop_protection=None, seed=1, handover=NEVER, delivery=NEVER)
-    for is_restarted in (False, True):
-        async with (
-            CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox,
-            Client(emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=inbox) as client,
-        ):
-            if not is_restarted:
-                sent = await client.send(PHONE, TEXT)
-                assert await call(inbox, emulator.messages[0].callback, sent.server_id, 2) == 200
-                continue
-            emulator.fail_next("check", Fault.RESET_AFTER_READ, times=100)
-            async with client.track(sent.server_id or "", source=inbox) as changes:
-                assert [status.status async for status in changes] == [2]
+    async with service(emulator, path) as (inbox, client):
+        sent = await client.send(PHONE, TEXT)
+        assert await call(inbox, emulator.messages[0].callback, sent.server_id, 2) == 200
+    emulator.fail_next("check", Fault.RESET_AFTER_READ, times=100)
+    async with (
+        service(emulator, path) as (inbox, client),
+        client.track(sent.server_id or "", source=inbox) as changes,
+    ):
+        assert [status.status async for status in changes] == [2]
 
 
 # --- several processes ---------------------------------------------------------------------------
