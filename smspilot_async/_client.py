@@ -147,6 +147,7 @@ class Client:
         _settings.not_negative(linger=linger)
         _settings.check_sender(sender)
         _settings.of_type(Retry, retry=retry)
+        _settings.check_callbacks(callbacks)
         check_network(proxy, ssl_context, transport)
         self._settings = Settings(
             credentials=_settings.credentials_from(key, login, secret),

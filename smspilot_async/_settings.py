@@ -218,6 +218,18 @@ def of_type(kind: type, **values: object) -> None:
             raise TypeError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
 
 
+def check_callbacks(callbacks: object) -> None:
+    """Refuse what is no inbox.
+
+    Raises:
+        TypeError: naming the setting.
+    """
+    if callbacks is not None:
+        from smspilot_async.callbacks import CallbackInbox  # noqa: PLC0415 - nobody else needs SQLite loaded
+
+        of_type(CallbackInbox, callbacks=callbacks)
+
+
 def positive(**values: float | None) -> None:
     """Refuse numbers that are not above zero.
 

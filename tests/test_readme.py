@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from serving import free_socket, on_uvicorn
 
 from smspilot_async import Client, Message
+from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:
     from smspilot_async.emulator import Emulator
@@ -33,7 +35,7 @@ def environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator
 
 
 def test_every_python_block_of_the_readme_is_run_here() -> None:
-    tried = ("Ten lines", "async def main", "send_code", "class Ledger", "campaign", "test_a_lost_answer")
+    tried = ("Ten lines", "async def main", "send_code", "class Ledger", "campaign", "lifespan", "test_a_lost_answer")
     assert len(BLOCKS) == len(tried) - 1
 
 
@@ -62,6 +64,23 @@ async def test_the_campaign_sends_all(
     await block("campaign")["campaign"](client, [Message("79087964781", f"no. {n}") for n in range(3)])
     assert capsys.readouterr().out.startswith("3 ")
     assert len(environment.messages) == 3
+
+
+async def test_the_service_with_callbacks_hears_every_status(
+    environment: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sock, url = free_socket()
+    monkeypatch.setenv("CALLBACK_URL", f"{url}/smspilot")
+    monkeypatch.setenv("CALLBACK_SECRET", "a secret for this test alone")
+    monkeypatch.setenv("SMSPILOT_API_KEY", environment.api_key)
+    monkeypatch.chdir(tmp_path)
+    service = block("lifespan")
+    async with on_uvicorn(service["app"], sock):
+        sent = await service["client"].send("79087964781", "Ваш код 1234")
+        environment.fail_next("check", Fault.SERVER_ERROR, times=1000)
+        environment.clock.advance(minutes=1)
+        await service["follow"](sent)
+    assert capsys.readouterr().out == f"{sent.server_id} 1\n{sent.server_id} 2\n"
 
 
 async def test_the_example_of_a_test_passes() -> None:

@@ -477,7 +477,9 @@ async def test_roots_that_are_missing_send_nothing(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("retry", 3), ("transport", 5), ("ssl_context", 5)], ids=["retry", "transport", "context"]
+    ("setting", "value"),
+    [("retry", 3), ("transport", 5), ("ssl_context", 5), ("callbacks", "https://app.example")],
+    ids=["retry", "transport", "context", "callbacks"],
 )
 def test_what_could_only_fail_in_the_middle_of_a_send_is_refused_at_once(setting: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"{setting} must be"):
