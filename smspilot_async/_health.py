@@ -109,11 +109,12 @@ def _is_failure(error: SmsPilotError) -> bool:
     return isinstance(error, (ConnectionFailed, Unanswered, GatewayBusy)) or is_account_error(error)
 
 
-def _balance_in(command: Command[Any], answer: Any) -> Decimal | None:
+def _balance_in(command: Command[Any], answer: object) -> Decimal | None:
     if isinstance(answer, (Packet, AccountInfo)):
         return answer.balance
-    is_balance = isinstance(command, Balance) and command.unit == "rur" and not isinstance(answer, SmsPilotError)
-    return answer if is_balance else None
+    if isinstance(answer, Decimal) and isinstance(command, Balance) and command.unit == "rur":
+        return answer
+    return None
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from smspilot_async._transport import Failure, Progress
     from smspilot_async.callbacks import CallbackInbox
     from smspilot_async.models import Accepted, Message, Packet
-    from smspilot_async.wire import Command
+    from smspilot_async.wire import Command, WireFormat
 
 Answer = TypeVar("Answer")
 
@@ -69,7 +69,7 @@ class Session:
         self.gateway_date: datetime | None = None
         """The gateway's own time, as its last answer told it; aware, UTC."""
         self._settings = settings
-        self.wire = settings.wire
+        self.wire: WireFormat = settings.wire
         self.shown_url = urlsplit(settings.url)._replace(query="").geturl()
         """The endpoint, without a query that may hold anything."""
         self._is_closed = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from serving import free_socket, on_uvicorn
 
-from smspilot_async import Client, Message
+from smspilot_async import Client, Message, MessageVetoed
 from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:
@@ -35,7 +35,16 @@ def environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator
 
 
 def test_every_python_block_of_the_readme_is_run_here() -> None:
-    tried = ("Ten lines", "async def main", "send_code", "class Ledger", "campaign", "lifespan", "test_a_lost_answer")
+    tried = (
+        "Ten lines",
+        "async def main",
+        "send_code",
+        "class Ledger",
+        "campaign",
+        "class OptOuts",
+        "lifespan",
+        "test_a_lost_answer",
+    )
     assert len(BLOCKS) == len(tried) - 1
 
 
@@ -81,6 +90,18 @@ async def test_the_service_with_callbacks_hears_every_status(
         environment.clock.advance(minutes=1)
         await service["follow"](sent)
     assert capsys.readouterr().out == f"{sent.server_id} 1\n{sent.server_id} 2\n"
+
+
+async def test_the_opt_outs_are_kept_and_the_audit_log_is_written(
+    environment: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.add_account(api_key="API-KEY")
+    async with block("class OptOuts")["watched"](tmp_path / "audit.jsonl", "k" * 16) as client:
+        await client.send("79087964781", "Ваш код 1234")
+        with pytest.raises(MessageVetoed, match="opted out"):
+            await client.send("79087964782", "Ваш код 1234")
+    assert capsys.readouterr().out.startswith("send 1 answered 0.")
+    assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == 2
 
 
 async def test_the_example_of_a_test_passes() -> None:

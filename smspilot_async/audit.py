@@ -1,0 +1,181 @@
+"""An audit trail: one line of JSON for each message's outcome, without its text, and with its phone as a keyed hash."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+from smspilot_async import _clock
+from smspilot_async._durable import in_thread, json_line
+from smspilot_async.errors import OutcomeUnknown
+from smspilot_async.hooks import Hooks
+from smspilot_async.models import Accepted, NotSent
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from smspilot_async.models import Message, SendResult
+
+__all__ = ["AuditLog"]
+
+logger: Final = logging.getLogger("smspilot_async")
+
+_SHORTEST_KEY: Final = 16  # there are so few phones that only the key keeps them from being tried out
+_HASH_DIGITS: Final = 32
+_MOST_WAITING: Final = 100_000  # lines; so that a disk that hangs does not fill the memory
+_PRIVATE: Final = 0o600
+_OUTCOMES: Final = {"Accepted": "accepted", "Refused": "refused", "Unknown": "unknown", "NotSent": "not_sent"}
+
+
+class AuditLog(Hooks):
+    """Appends a line of JSON to a file for each outcome; several clients, and several processes, may share the file.
+
+    ::
+
+        audit = AuditLog("audit.jsonl", key=os.environ["AUDIT_KEY"])
+        client = Client(hooks=[audit])
+
+    Each line has ``time`` (when it was told, ISO 8601, UTC), ``outcome`` (``"accepted"``, ``"refused"``, ``"unknown"``,
+    ``"not_sent"``), ``id`` (yours, or the client's), ``server_id``, ``packet_id``, ``error`` (its class), ``code`` (the
+    gateway's), ``parts``, ``cost`` (roubles, a string with the gateway's digits) and ``phone``: the first 32
+    hex digits of HMAC-SHA256 over the phone's digits. What is not known is ``null``.
+
+    Lines are written by a thread. A disk that fails, or a folder that is missing, breaks no send: that is logged once,
+    the lines wait, up to 100,000 of them, and are written when it works again. Closing the client writes what
+    waits.
+
+    Args:
+        path: The file; it is made, for its owner only, if it does not exist.
+        key: The secret of the hash, 16 bytes at least. With it, and only with it, a phone can be looked for.
+
+    Raises:
+        ValueError: the key is too short.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, key: str | bytes) -> None:
+        self._key = key.encode() if isinstance(key, str) else bytes(key)
+        del key
+        if len(self._key) < _SHORTEST_KEY:
+            raise ValueError(f"key needs at least {_SHORTEST_KEY} bytes")
+        self._path = os.fspath(path)
+        self._clock = _clock.current()
+        self._guard = threading.Lock()  # of what waits
+        self._pen = threading.Lock()  # of the file, and what is on its way there
+        self._waiting: deque[tuple[datetime, SendResult[Message]]] = deque()
+        self._unwritten = b""
+        self._writer: ThreadPoolExecutor | None = None
+        self._is_writing = False
+        self._has_failed = False
+        self._dropped = 0
+        self._file: int | None = None  # opened by the thread
+
+    def __repr__(self) -> str:
+        return f"AuditLog({self._path!r})"
+
+    def on_result(self, result: SendResult[Message]) -> None:
+        """Take a line, to be written by the thread."""
+        with self._guard:
+            if len(self._waiting) >= _MOST_WAITING:
+                self._dropped += 1
+                return
+            self._waiting.append((self._clock.now(), result))
+            if not self._is_writing:
+                self._is_writing = True
+                self._writer = self._writer or ThreadPoolExecutor(1, "smspilot audit")
+                self._writer.submit(self._write_all)
+
+    async def aclose(self) -> None:
+        """Write what waits; what cannot be written is counted in the log. A later result opens the file again."""
+        await in_thread(self.close)
+
+    def close(self) -> None:
+        """Do the same as :meth:`aclose`, for who has no event loop; it blocks."""
+        with self._guard:
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.shutdown()
+        self._write_all()
+        with self._pen:
+            missing = self._unwritten.count(b"\n") + len(self._waiting) + self._dropped
+            if missing:
+                logger.error("audit log: %d lines are not written", missing)
+            file, self._file = self._file, None
+            if file is not None:
+                os.close(file)
+
+    # --- in the thread ---------------------------------------------------------------------------
+
+    def _write_all(self) -> None:
+        """Write until nothing waits, or the disk fails: then the next result is the next try."""
+        with self._pen:
+            try:
+                while self._has_more():
+                    self._write()
+                    self._has_failed = False
+            except OSError as error:
+                self._report(error)
+
+    def _has_more(self) -> bool:
+        if self._unwritten:
+            return True
+        with self._guard:
+            batch = list(self._waiting)
+            self._waiting.clear()
+            self._is_writing = bool(batch)
+        self._unwritten = b"".join(self._line(moment, result) for moment, result in batch)
+        return bool(batch)
+
+    def _write(self) -> None:
+        if self._file is None:
+            self._file = _opened(self._path)
+        if _ends_within_a_line(self._file):  # the disk was full, or a process was killed: nobody must lose two lines
+            os.write(self._file, b"\n")
+        while self._unwritten:
+            written = os.write(self._file, self._unwritten)
+            whole = self._unwritten.rfind(b"\n", 0, written) + 1
+            self._unwritten = self._unwritten[whole:]
+            if whole < written:
+                os.write(self._file, b"\n")
+
+    def _report(self, error: OSError) -> None:
+        with self._guard:
+            self._is_writing = False
+        if not self._has_failed:
+            self._has_failed = True
+            reason = error.strerror or type(error).__name__
+            logger.error("audit log: %s can not be written (%s); its lines wait", self._path, reason)
+
+    def _line(self, moment: datetime, result: SendResult[Message]) -> bytes:
+        sent = result.sent if not isinstance(result, NotSent) else None
+        error = None if isinstance(result, Accepted) else result.error
+        packet_id = sent.server_packet_id if sent else None
+        if packet_id is None and isinstance(error, OutcomeUnknown):
+            packet_id = error.server_packet_id
+        record: dict[str, Any] = {
+            "time": moment.isoformat(),
+            "outcome": _OUTCOMES[type(result).__name__],
+            "id": result.item.id or (sent and sent.id) or (error and error.message_id),
+            "server_id": sent and sent.server_id,
+            "packet_id": packet_id,
+            "error": error and type(error).__name__,
+            "code": getattr(error, "code", None),
+            "parts": sent and sent.parts,
+            "cost": None if sent is None or sent.price is None else str(sent.price),
+            "phone": hmac.new(self._key, result.item.to.encode(), hashlib.sha256).hexdigest()[:_HASH_DIGITS],
+        }
+        return json_line(record)
+
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE)
+
+
+def _ends_within_a_line(file: int) -> bool:
+    size = os.fstat(file).st_size
+    return size > 0 and os.lseek(file, size - 1, os.SEEK_SET) >= 0 and os.read(file, 1) != b"\n"
