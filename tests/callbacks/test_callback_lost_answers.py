@@ -196,3 +196,12 @@ async def test_there_is_nothing_to_wait_for_where_the_answer_is_known(desk: Desk
     for id_ in (7, 8):
         with pytest.raises(LookupError):
             await desk.inbox.wait_accepted(id_)
+
+
+async def test_an_inbox_that_was_closed_and_opened_again_still_finds_it(desk: Desk) -> None:
+    desk.lose()
+    error = await unknown(desk.client.send(PHONE, TEXT))
+    await desk.inbox.aclose()
+    async with desk.inbox:
+        assert await call(desk.inbox, desk.url(), desk.server_id(), 1) == 200
+        assert (await desk.inbox.wait_accepted(error, timeout=1)).server_id == desk.server_id()
