@@ -24,6 +24,7 @@ from smspilot_async.emulator._feed import Feed
 from smspilot_async.emulator._gateway import Gateway, Rule, matcher
 from smspilot_async.emulator._http import API_PATH, PAGE_PATH, HttpRequest, Reply
 from smspilot_async.emulator._messages import AcceptedMessage, InboundSms, StatusChange
+from smspilot_async.emulator._mishaps import Mishaps
 from smspilot_async.emulator._transport import InProcessTransport
 
 if TYPE_CHECKING:
@@ -458,6 +459,7 @@ class Emulator:
     def _start_over(self) -> Gateway:
         gateway = self._new_gateway(random=Random(self._seed))  # noqa: S311 - it must be repeatable
         gateway.ledger.listeners.append(self._on_change)
+        self._mishaps = Mishaps(gateway.unknowns, Random(self._seed))  # noqa: S311 - it must be repeatable
         return gateway
 
     def _on_change(self, message: AcceptedMessage) -> None:
@@ -465,8 +467,8 @@ class Emulator:
         if message.test:
             return
         if message.callback and len(message.history) > 1:
-            for _ in range(1 + self.unknowns.callbacks_repeated):
-                self._caller.submit(call_for(message, message.callback))
+            for call in self._mishaps.calls_now(call_for(message, message.callback)):
+                self._caller.submit(call)
         for listener in tuple(self._listeners):
             listener(message)
 

@@ -38,6 +38,9 @@ class Unknowns:
         limit_answer: How the last three refuse: status 429 with Retry-After, or an error document 110.
         modified_zone: The time zone of `modified`, which the answer does not name.
         callbacks_repeated: How many times more each callback is made.
+        callbacks_lost: The share of callbacks that are never made, drawn by the emulator's seed, as are the next two.
+        callbacks_doubled: The share that are made twice.
+        callbacks_late: The share that are made only after the same message's next one.
         https_callback_refused: Refuse a callback URL with https (260), as the 2018 document says.
     """
 
@@ -60,4 +63,7 @@ class Unknowns:
     limit_answer: Literal[429, 110] = 429
     modified_zone: tzinfo = MOSCOW
     callbacks_repeated: int = 0
+    callbacks_lost: float = 0.0
+    callbacks_doubled: float = 0.0
+    callbacks_late: float = 0.0
     https_callback_refused: bool = False

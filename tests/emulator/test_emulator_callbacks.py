@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import pytest
 
-from smspilot_async.emulator import Emulator
+from smspilot_async.emulator import Emulator, Unknowns
 from smspilot_async.emulator import _callbacks as callbacks
+from smspilot_async.emulator._callbacks import CallbackCall
+from smspilot_async.emulator._mishaps import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,6 +145,40 @@ async def test_they_may_be_repeated(emulator: Emulator, desk: Any, application: 
     emulator.clock.advance(minutes=1)
     await emulator.settled()
     assert application.statuses(server_id) == ["1", "1", "2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("mishap", "called"),
+    [
+        ("callbacks_lost", []),
+        ("callbacks_doubled", ["1", "1", "2", "2"]),
+        ("callbacks_late", ["2", "1"]),
+    ],
+)
+async def test_they_may_be_lost_doubled_or_overtaken(
+    mishap: str, called: list[str], emulator: Emulator, desk: Any, application: Application
+) -> None:
+    setattr(emulator.unknowns, mishap, 1.0)
+    server_id = desk.one(callback=application.url)["server_id"]
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    assert application.statuses(server_id) == called
+
+
+def test_the_seed_decides_what_befalls_them() -> None:
+    def befallen(seed: int) -> list[int]:
+        unknowns = Unknowns(callbacks_lost=0.2, callbacks_doubled=0.2, callbacks_late=0.2)
+        mishaps = Mishaps(unknowns, Random(seed))
+        calls = [
+            CallbackCall(server_id=str(number), url="", method="get", status=status, error=0, at=datetime.now(UTC))
+            for number in range(1000)
+            for status in (1, 2)
+        ]
+        return [len(mishaps.calls_now(call)) for call in calls]
+
+    assert befallen(1) == befallen(1) != befallen(2)
+    assert sum(befallen(1)) == pytest.approx(2000, rel=0.05)  # as many doubled as lost
+    assert befallen(1)[::2].count(0) == pytest.approx(400, rel=0.1)  # lost, or late
 
 
 async def test_another_answer_than_ok_is_noted(emulator: Emulator, desk: Any, application: Application) -> None:

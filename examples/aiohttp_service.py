@@ -1,0 +1,70 @@
+"""An aiohttp service that sends one-time codes, and shows by the gateway's callbacks what became of each.
+
+It is made for the inside of a network: whoever reaches it can send. Settings: see ``codes.py``; and ``PORT`` (8080).
+Several workers share the port: start it once for each.
+
+    python -m examples.aiohttp_service
+
+    POST /codes {"phone": "79087964781", "code": "1234"}    {"id": 1, "state": "accepted"}
+    GET /codes/1                                            {"id": 1, "state": "accepted", "status": 2}
+    GET /health                                             how the client is doing
+"""
+
+import os
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from examples.codes import CALLBACK_PATH, Codes
+from smspilot_async import InvalidMessage
+from smspilot_async.callbacks.aiohttp import callback_app
+
+CODES = web.AppKey("CODES", Codes)
+routes = web.RouteTableDef()
+
+
+async def live(app: web.Application) -> AsyncIterator[None]:
+    """Open the client with the application, and close it after the last request has ended."""
+    async with app[CODES].running():
+        yield
+
+
+@routes.post("/codes")
+async def send_code(request: web.Request) -> web.Response:
+    """Send a code. An unknown is no error (202): callers and proxies repeat what fails."""
+    order = await request.json()
+    try:
+        sent = await request.app[CODES].send(order["phone"], order["code"])
+    except InvalidMessage as error:
+        return web.json_response({"state": "not sent", "field": error.field}, status=422)
+    return web.json_response(sent, status={"accepted": 201, "unknown": 202}.get(sent["state"], 503))
+
+
+@routes.get("/codes/{id:[0-9]+}")
+async def show_code(request: web.Request) -> web.Response:
+    """Show what became of a code."""
+    state = await request.app[CODES].state_of(int(request.match_info["id"]))
+    if state is None:
+        raise web.HTTPNotFound
+    return web.json_response(state)
+
+
+@routes.get("/health")
+async def health(request: web.Request) -> web.Response:
+    """Show how the client of this worker is doing. It asks nobody."""
+    return web.json_response(request.app[CODES].client.health().to_dict())
+
+
+def create_app() -> web.Application:
+    """Make the application of one worker."""
+    app = web.Application()
+    app[CODES] = codes = Codes()
+    app.cleanup_ctx.append(live)
+    app.add_routes(routes)
+    app.add_subapp(CALLBACK_PATH, callback_app(codes.inbox))
+    return app
+
+
+if __name__ == "__main__":
+    # It waits so long for its requests when it stops; a longer grace for the process leaves time for the answers.
+    web.run_app(create_app(), port=int(os.environ.get("PORT", "8080")), reuse_port=True, shutdown_timeout=10)

@@ -1,0 +1,202 @@
+"""What both services do, whatever their framework: send one-time codes, and know what became of each.
+
+All workers share one SQLite file. It holds no phones and no codes, only what became of which message: ``sending``,
+which is written before anything leaves, then ``accepted``, ``refused``, ``not sent`` or ``unknown``.
+
+Settings come from the environment:
+
+- ``SMSPILOT_API_KEY`` or ``SMSPILOT_API_KEY_FILE``: the key;
+- ``SERVICE_URL``: where the gateway reaches this service, such as ``https://codes.example``;
+- ``CALLBACK_SECRET``: at least 16 characters, the same for all workers;
+- ``CODES_DATABASE``: the SQLite file (``codes.db``);
+- ``CHECK_EVERY``: seconds between checks of what callbacks left open (60).
+"""
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import attrs
+
+from smspilot_async import (
+    Accepted,
+    Certainty,
+    Client,
+    Hooks,
+    Message,
+    NotSent,
+    Refused,
+    SendResult,
+    SmsPilotError,
+    Unknown,
+)
+from smspilot_async.callbacks import CallbackInbox, SQLiteSink, redact_access_logs
+
+CALLBACK_PATH = "/smspilot"
+TO_CALL_BACK = 8.0  # seconds for one send: less than the server waits for its requests when it stops
+TO_DRAIN = 12.0  # seconds after that for answers still on the wire; both together less than the grace of the process
+NO_ANSWER_AFTER = 60.0  # seconds after which no answer can come any more: whoever was sending was killed
+DAY = 24 * 3600.0
+
+STATES = {Certainty.NOT_SENT: "not sent", Certainty.REJECTED: "refused", Certainty.UNKNOWN: "unknown"}
+logger = logging.getLogger("codes")
+
+
+class Codes(Hooks):
+    """One-time codes on their way; each worker has one, with the client and the inbox in it."""
+
+    def __init__(self) -> None:
+        database = os.environ.get("CODES_DATABASE", "codes.db")
+        url = os.environ["SERVICE_URL"] + CALLBACK_PATH
+        self.inbox = CallbackInbox(url, secret=os.environ["CALLBACK_SECRET"], sink=SQLiteSink(database))
+        self.client = Client(callbacks=self.inbox, hooks=[self], deadline=TO_CALL_BACK)
+        self._book = Book(database)
+        self._check_every = float(os.environ.get("CHECK_EVERY", "60"))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Be ready for an application, and close after it: the client first, then what hears of its messages."""
+        redact_access_logs()
+        hearing, asking = asyncio.create_task(self._hear()), asyncio.create_task(self._ask())
+        try:
+            yield self
+        finally:
+            asking.cancel()
+            await self.client.aclose(timeout=TO_DRAIN)  # what it still learns goes into the book
+            await self.inbox.aclose()  # ends the hearing
+            await asyncio.wait([hearing, asking])
+            await self._book.close()
+
+    async def send(self, phone: str, code: str) -> dict[str, Any]:
+        """Send a code.
+
+        Returns:
+            Its ``id`` and ``state``. If that is ``unknown``, the caller must not repeat it unasked: it may arrive.
+
+        Raises:
+            InvalidMessage: A field is wrong; nothing was sent.
+        """
+        message = Message(phone, f"Ваш код {code}", ttl=10)
+        id_ = await self._book.begin()
+        try:
+            await self.client.send_message(attrs.evolve(message, id=id_))
+        except SmsPilotError as error:
+            return {"id": id_, "state": STATES[error.certainty]}
+        return {"id": id_, "state": "accepted"}
+
+    async def state_of(self, id_: int) -> dict[str, Any] | None:
+        """Tell what became of a code: its ``state`` and, once it is known, its delivery ``status``."""
+        return await self._book.state_of(id_)
+
+    async def on_result(self, result: SendResult[Message]) -> None:
+        """Write down how a send ended, also when its caller is gone, or when a callback proves it later."""
+        id_ = result.item.id
+        match result:
+            case Accepted(_, sent):
+                await self._book.settle(id_, "accepted", sent.server_id, sent.status)
+            case Refused():
+                await self._book.settle(id_, "refused")
+            case NotSent():
+                await self._book.settle(id_, "not sent")
+            case Unknown():
+                await self._book.settle(id_, "unknown")
+
+    async def _hear(self) -> None:
+        """Write down the statuses that the gateway calls, at whichever worker."""
+        async for event in self.inbox:
+            try:
+                await self._book.note_called(event.id, event.status)
+            except sqlite3.Error as error:
+                logger.warning("a status could not be written down: %s", type(error).__name__)
+
+    async def _ask(self) -> None:
+        """Ask about what no callback ended: they get lost, and nobody knows whether the gateway repeats one."""
+        while True:
+            await asyncio.sleep(self._check_every)
+            try:
+                if open_ := await self._book.open_since(self._check_every):
+                    for status in await self.client.check(open_):
+                        await self._book.note_asked(status.server_id, status.status)
+            except (SmsPilotError, sqlite3.Error) as error:
+                logger.warning("statuses could not be asked for: %s; trying again", type(error).__name__)
+
+
+class Book:
+    """What became of each code, in SQLite, written in a thread of its own: a disk must not stop the event loop."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1)
+        self._database: sqlite3.Connection | None = None
+
+    async def begin(self) -> int:
+        """Write down that a message is about to leave, and give its id."""
+        ((id_,),) = await self._run("INSERT INTO codes (began) VALUES (?) RETURNING id", time.time())
+        return int(id_)
+
+    async def settle(
+        self, id_: int | None, state: str, server_id: str | None = None, status: int | None = None
+    ) -> None:
+        """Write down how a send ended; a callback may have told a status before."""
+        await self._run(
+            "UPDATE codes SET state = ?, server_id = ?, status = coalesce(status, ?) WHERE id = ?",
+            *(state, server_id, status, id_),
+        )
+
+    async def note_called(self, id_: int | None, status: int | None) -> None:
+        """Write down a status that the gateway called."""
+        await self._run(f"{_NOTE} AND id = ?", status, id_)
+
+    async def note_asked(self, server_id: str | None, status: int | None) -> None:
+        """Write down a status that the gateway answered."""
+        await self._run(f"{_NOTE} AND server_id = ?", status, server_id)
+
+    async def open_since(self, seconds: float) -> list[str]:
+        """Tell the gateway's numbers of those whose status is not final so long after they were begun."""
+        rows = await self._run(_OPEN, time.time() - DAY, time.time() - seconds)
+        return [server_id for (server_id,) in rows]
+
+    async def state_of(self, id_: int) -> dict[str, Any] | None:
+        """Tell what is known of a message."""
+        for state, status, began in await self._run("SELECT state, status, began FROM codes WHERE id = ?", id_):
+            is_lost = state == "sending" and time.time() > began + NO_ANSWER_AFTER
+            return {"id": id_, "state": "unknown" if is_lost else state, "status": status}
+        return None
+
+    async def close(self) -> None:
+        """Close the file."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+
+    async def _run(self, query: str, *values: object) -> list[Any]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._execute, query, values)
+
+    def _execute(self, query: str, values: tuple[object, ...]) -> list[Any]:
+        if self._database is None:
+            self._database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.executescript(_TABLE)
+        return self._database.execute(query, values).fetchall()
+
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS codes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, began REAL NOT NULL,
+    state TEXT NOT NULL DEFAULT 'sending', server_id TEXT, status INTEGER
+);
+CREATE INDEX IF NOT EXISTS codes_server_id ON codes (server_id);
+CREATE INDEX IF NOT EXISTS codes_began ON codes (began);
+"""
+# Delivered (2) and not delivered (-1) are final. -2, "unknown to the gateway", is also said of what it has just taken.
+_NOTE = "UPDATE codes SET status = ?1 WHERE ?1 <> -2 AND coalesce(status, 0) NOT IN (-1, 2)"
+_OPEN = "SELECT server_id FROM codes WHERE began BETWEEN ? AND ? AND state = 'accepted' AND status NOT IN (-1, 2)"

@@ -1,0 +1,74 @@
+"""A FastAPI service that sends one-time codes, and shows by the gateway's callbacks what became of each.
+
+It is made for the inside of a network: whoever reaches it can send. Settings: see ``codes.py``.
+
+    uvicorn examples.fastapi_service:app --workers 2 --timeout-graceful-shutdown 10
+
+    POST /codes {"phone": "79087964781", "code": "1234"}    {"id": 1, "state": "accepted"}
+    GET /codes/1                                            {"id": 1, "state": "accepted", "status": 2}
+    GET /health                                             how the client is doing
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from pydantic import BaseModel
+
+from examples.codes import CALLBACK_PATH, Codes
+from smspilot_async import InvalidMessage
+from smspilot_async.callbacks.asgi import callback_app
+
+the_codes = Codes()
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Codes]]:
+    """Open the client with the application, and close it after the last request has ended."""
+    async with the_codes.running() as codes:
+        yield {"codes": codes}
+
+
+def codes_of(request: Request) -> Codes:
+    """What the endpoints depend on."""
+    codes: Codes = request.state.codes
+    return codes
+
+
+app = FastAPI(lifespan=lifespan)
+app.mount(CALLBACK_PATH, callback_app(the_codes.inbox))
+OurCodes = Annotated[Codes, Depends(codes_of)]
+
+
+class Order(BaseModel):
+    """What a caller wants sent."""
+
+    phone: str
+    code: str
+
+
+@app.post("/codes")
+async def send_code(order: Order, codes: OurCodes, response: Response) -> dict[str, Any]:
+    """Send a code. An unknown is no error (202): callers and proxies repeat what fails."""
+    try:
+        sent = await codes.send(order.phone, order.code)
+    except InvalidMessage as error:
+        raise HTTPException(422, {"state": "not sent", "field": error.field}) from None
+    response.status_code = {"accepted": 201, "unknown": 202}.get(sent["state"], 503)
+    return sent
+
+
+@app.get("/codes/{id_}")
+async def show_code(id_: int, codes: OurCodes) -> dict[str, Any]:
+    """Show what became of a code."""
+    state = await codes.state_of(id_)
+    if state is None:
+        raise HTTPException(404)
+    return state
+
+
+@app.get("/health")
+async def health(codes: OurCodes) -> dict[str, Any]:
+    """Show how the client of this worker is doing. It asks nobody."""
+    return codes.client.health().to_dict()
