@@ -66,5 +66,5 @@ def create_app() -> web.Application:
 
 
 if __name__ == "__main__":
-    # It waits so long for its requests when it stops; a longer grace for the process leaves time for the answers.
-    web.run_app(create_app(), port=int(os.environ.get("PORT", "8080")), reuse_port=True, shutdown_timeout=10)
+    port = int(os.environ.get("PORT", "8080"))
+    web.run_app(create_app(), host="127.0.0.1", port=port, reuse_port=True, shutdown_timeout=10)

@@ -1,15 +1,17 @@
 """What both services do, whatever their framework: send one-time codes, and know what became of each.
 
-All workers share one SQLite file. It holds no phones and no codes, only what became of which message: ``sending``,
-which is written before anything leaves, then ``accepted``, ``refused``, ``not sent`` or ``unknown``.
+All workers share two SQLite files: ``calls.db`` is the library's, for the gateway's callbacks, ``codes.db`` is this
+service's own. That one holds no phones and no codes, only what became of which message: ``sending``, which is written
+before anything leaves, then ``accepted``, ``refused``, ``not sent`` or ``unknown``.
 
 Settings come from the environment:
 
 - ``SMSPILOT_API_KEY`` or ``SMSPILOT_API_KEY_FILE``: the key;
 - ``SERVICE_URL``: where the gateway reaches this service, such as ``https://codes.example``;
 - ``CALLBACK_SECRET``: at least 16 characters, the same for all workers;
-- ``CODES_DATABASE``: the SQLite file (``codes.db``);
-- ``CHECK_EVERY``: seconds between checks of what callbacks left open (60).
+- ``STATE_DIRECTORY``: the folder of both files (the current one); systemd sets it by itself;
+- ``CHECK_EVERY``: seconds between checks of what callbacks left open (60);
+- ``GRACE``: seconds that the process has between SIGTERM and SIGKILL (25).
 """
 
 import asyncio
@@ -20,6 +22,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import attrs
@@ -39,8 +42,6 @@ from smspilot_async import (
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink, redact_access_logs
 
 CALLBACK_PATH = "/smspilot"
-TO_CALL_BACK = 8.0  # seconds for one send: less than the server waits for its requests when it stops
-TO_DRAIN = 12.0  # seconds after that for answers still on the wire; both together less than the grace of the process
 NO_ANSWER_AFTER = 60.0  # seconds after which no answer can come any more: whoever was sending was killed
 DAY = 24 * 3600.0
 
@@ -52,11 +53,14 @@ class Codes(Hooks):
     """One-time codes on their way; each worker has one, with the client and the inbox in it."""
 
     def __init__(self) -> None:
-        database = os.environ.get("CODES_DATABASE", "codes.db")
+        folder = Path(os.environ.get("STATE_DIRECTORY", "."))
         url = os.environ["SERVICE_URL"] + CALLBACK_PATH
-        self.inbox = CallbackInbox(url, secret=os.environ["CALLBACK_SECRET"], sink=SQLiteSink(database))
-        self.client = Client(callbacks=self.inbox, hooks=[self], deadline=TO_CALL_BACK)
-        self._book = Book(database)
+        self.inbox = CallbackInbox(url, secret=os.environ["CALLBACK_SECRET"], sink=SQLiteSink(folder / "calls.db"))
+        # A third of the grace for the callers to get their answer, half of it for what is on the wire after them.
+        grace = float(os.environ.get("GRACE", "25"))
+        self._drain = grace / 2
+        self.client = Client(callbacks=self.inbox, hooks=[self], deadline=grace / 3)
+        self._book = Book(folder / "codes.db")
         self._check_every = float(os.environ.get("CHECK_EVERY", "60"))
 
     @asynccontextmanager
@@ -68,7 +72,7 @@ class Codes(Hooks):
             yield self
         finally:
             asking.cancel()
-            await self.client.aclose(timeout=TO_DRAIN)  # what it still learns goes into the book
+            await self.client.aclose(timeout=self._drain)  # what it still learns goes into the book
             await self.inbox.aclose()  # ends the hearing
             await asyncio.wait([hearing, asking])
             await self._book.close()
@@ -130,7 +134,7 @@ class Codes(Hooks):
 class Book:
     """What became of each code, in SQLite, written in a thread of its own: a disk must not stop the event loop."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(1)
         self._database: sqlite3.Connection | None = None
@@ -180,6 +184,8 @@ class Book:
         if self._database is None:
             self._database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = WAL")
+            # A power cut may forget the last rows. Nothing is sent from this book, so that doubles nothing.
+            self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.executescript(_TABLE)
         return self._database.execute(query, values).fetchall()
 

@@ -1,0 +1,195 @@
+"""The example services as real processes on a loopback port, started as their own pages say, and driven over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import aiohttp
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from smspilot_async.emulator import Emulator
+
+Framework = Literal["fastapi", "aiohttp"]
+CODE: Final = "zq"
+"""How every code begins, so that it can be looked for."""
+
+_ROOT: Final = Path(__file__).parent.parent.parent
+_PATIENCE: Final = 30.0
+_GRACE: Final = 25.0
+_READY: Final = {"fastapi": "Application startup complete", "aiohttp": "Running on"}
+_FINAL: Final = (-1, 2)
+_secrets = re.compile(rf"\b79\d{{9}}\b|{CODE}\d|cb[01]-[A-Za-z0-9_-]{{8}}")
+
+
+@attrs.define
+class Service:
+    """A running service, of one worker or several.
+
+    Attributes:
+        url: Where it listens.
+        log: What its processes wrote.
+    """
+
+    url: str
+    _http: aiohttp.ClientSession
+    _processes: list[asyncio.subprocess.Process]
+    _readers: list[asyncio.Task[None]]
+    log: list[str] = attrs.Factory(list)
+
+    async def order(self, number: int) -> tuple[int, dict[str, Any]]:
+        """Have a code sent to the phone of that number."""
+        order = {"phone": phone(number), "code": f"{CODE}{number}"}
+        async with self._http.post(f"{self.url}/codes", json=order) as answer:
+            return answer.status, await answer.json()
+
+    async def orders(self, count: int) -> list[int]:
+        """Have so many codes sent, each of which must be accepted, and tell their ids."""
+        answers = await asyncio.gather(*map(self.order, range(count)))
+        assert {(status, answer["state"]) for status, answer in answers} == {(201, "accepted")}
+        return [answer["id"] for _, answer in answers]
+
+    async def show(self, path: str) -> dict[str, Any]:
+        """Look at something."""
+        async with self._http.get(f"{self.url}{path}") as answer:
+            shown: dict[str, Any] = await answer.json()
+            return shown
+
+    async def final_statuses(self, ids: Iterable[int]) -> dict[int, int]:
+        """Look at codes until each one's status is final."""
+        async with asyncio.timeout(_PATIENCE):
+            return dict(await asyncio.gather(*map(self._final_status, ids)))
+
+    async def _final_status(self, id_: int) -> tuple[int, int]:
+        while (shown := await self.show(f"/codes/{id_}"))["status"] not in _FINAL:  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.1)
+        return id_, shown["status"]
+
+    async def busy_workers(self, number: int) -> list[dict[str, Any]]:
+        """Wait until so many workers have shown that they sent something, and tell how they are doing."""
+        healths: dict[str, dict[str, Any]] = {}
+        async with asyncio.timeout(_PATIENCE):
+            while len(healths) < number:
+                health = await self.show("/health")
+                if last_success := health["last_success"]:
+                    healths[last_success] = health
+        return list(healths.values())
+
+    async def all_states(self) -> dict[int, str]:
+        """Look at every code there is."""
+        states: dict[int, str] = {}
+        while "state" in (shown := await self._shown_or_not(len(states) + 1)):
+            states[shown["id"]] = shown["state"]
+        return states
+
+    async def _shown_or_not(self, id_: int) -> dict[str, Any]:
+        async with self._http.get(f"{self.url}/codes/{id_}") as answer:
+            shown: dict[str, Any] = await answer.json() if answer.ok else {}
+            return shown
+
+    def terminate(self) -> None:
+        """Ask it to stop, as a supervisor does."""
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+
+    async def ended(self) -> None:
+        """Wait until it has stopped, for as long as a supervisor would."""
+        async with asyncio.timeout(_GRACE):
+            await asyncio.gather(*(process.wait() for process in self._processes), *self._readers)
+
+    async def close(self) -> None:
+        """Stop it; nothing private may stand in what it wrote."""
+        self.terminate()
+        try:
+            await self.ended()
+        finally:
+            for process in self._processes:
+                if process.returncode is None:
+                    process.kill()
+        found = _secrets.search("".join(self.log))
+        assert not found, f"logged: {found}"
+        assert "Traceback" not in "".join(self.log), "".join(self.log)
+
+
+def phone(number: int) -> str:
+    """Make up a phone."""
+    return f"7908{number:07d}"
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    framework: Framework, emulator: Emulator, folder: Path, *, workers: int, **settings: str
+) -> AsyncIterator[Service]:
+    """Start an example service in a folder, and stop it in the end if it still runs."""
+    # Bound and not listening: nobody else is given this port, and the service can still take it.
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(_ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "SMSPILOT_URL": emulator.url,
+            "SMSPILOT_API_KEY": emulator.api_key,
+            "SERVICE_URL": f"http://127.0.0.1:{port}",
+            "CALLBACK_SECRET": "a secret for the tests alone",
+            "PORT": str(port),
+            **settings,
+        }
+        processes = [await _start(command, folder, environment) for command in _commands(framework, port, workers)]
+        # A connection for each request, so that every worker gets its share of them.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32, force_close=True)) as http:
+            service = Service(f"http://127.0.0.1:{port}", http, processes, [])
+            try:
+                await _until_ready(service, _READY[framework], workers)
+                yield service
+            finally:
+                await service.close()
+
+
+def _commands(framework: Framework, port: int, workers: int) -> list[list[str]]:
+    if framework == "aiohttp":
+        return [[sys.executable, "-m", "examples.aiohttp_service"]] * workers
+    app = ["uvicorn", "examples.fastapi_service:app", f"--port={port}", f"--workers={workers}"]
+    return [[sys.executable, "-m", *app, "--timeout-graceful-shutdown=10"]]
+
+
+async def _start(command: list[str], folder: Path, environment: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+async def _until_ready(service: Service, word: str, workers: int) -> None:
+    """Wait until each worker has said that it is ready, and go on reading what they write."""
+    ready = asyncio.Semaphore(0)
+    service._readers = [asyncio.create_task(_read(process, service.log, word, ready)) for process in service._processes]
+    async with asyncio.timeout(_PATIENCE):
+        for _ in range(workers):
+            await ready.acquire()
+
+
+async def _read(process: asyncio.subprocess.Process, log: list[str], word: str, ready: asyncio.Semaphore) -> None:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        log.append(line.decode())
+        if word in log[-1]:
+            ready.release()

@@ -1,0 +1,59 @@
+"""The example services: every status arrives, by callback where the gateway calls, by polling where calls get lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service_process import serving
+
+from smspilot_async.emulator import Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service_process import Framework
+
+    from smspilot_async.emulator import Emulator
+
+MESSAGES = 1000
+
+
+def true_statuses(emulator: Emulator) -> dict[int | None, int]:
+    return {message.id: message.status for message in emulator.messages}
+
+
+async def test_every_status_arrives_by_callback_and_none_by_polling(
+    framework: Framework, workers: int, emulator: Emulator, tmp_path: Path
+) -> None:
+    emulator.fail_next("check", Fault.SERVER_ERROR)
+    async with serving(framework, emulator, tmp_path, workers=workers, CHECK_EVERY="3600") as service:
+        ids = await service.orders(MESSAGES)
+        emulator.clock.advance(minutes=1)
+        await emulator.settled()
+        statuses = await service.final_statuses(ids)
+        healths = await service.busy_workers(workers)
+    assert statuses == true_statuses(emulator)
+    assert len(statuses) == MESSAGES
+    assert set(statuses.values()) == {-1, 2}
+    assert len(emulator.callbacks) == 2 * MESSAGES
+    assert all(call.acknowledged for call in emulator.callbacks)
+    assert emulator.state()["pending_faults"] == 1  # the fault still waits: nobody has checked anything
+    for health in healths:
+        assert health["is_open"]
+        assert (health["queued"], health["in_flight"], health["open_unknowns"]) == (0, 0, 0)
+
+
+async def test_polling_fills_in_what_callbacks_do_not_tell(
+    framework: Framework, workers: int, emulator: Emulator, tmp_path: Path
+) -> None:
+    unknowns = emulator.unknowns
+    unknowns.callbacks_lost = unknowns.callbacks_doubled = unknowns.callbacks_late = 0.2
+    async with serving(framework, emulator, tmp_path, workers=workers, CHECK_EVERY="0.5") as service:
+        ids = await service.orders(MESSAGES)
+        emulator.clock.advance(minutes=1)
+        await emulator.settled()
+        statuses = await service.final_statuses(ids)
+    assert statuses == true_statuses(emulator)
+    assert len(statuses) == MESSAGES
+    told = {call.server_id for call in emulator.callbacks if call.status in {-1, 2}}
+    assert len(told) < 0.9 * MESSAGES  # the others' final statuses were asked for
