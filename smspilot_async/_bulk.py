@@ -357,7 +357,7 @@ class BulkRun(Displayed, Generic[Item]):
         if len(unanswered) == asked:
             self._unanswered_in_a_row += 1
             if self._unanswered_in_a_row >= self._max_unknown:
-                self._stop(failures[0])
+                self._stop(unanswered[0])
         else:
             self._was_answered = True
             self._unanswered_in_a_row = 0

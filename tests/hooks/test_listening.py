@@ -135,11 +135,17 @@ async def test_a_cancelled_read_is_told_to_its_end(emulator: Emulator, noted: No
 
 async def test_nothing_private_is_told_of_a_request(emulator: Emulator, noted: Noted) -> None:
     with pytest.warns(UserWarning, match="query"):
-        client = client_of(emulator, noted, request_style="query", referral="R-77")
+        client = Client(
+            emulator.api_key,
+            url=f"{emulator.url}?token=T-55",
+            hooks=[noted],
+            request_style="query",
+            referral="R-77",
+        )
     async with client:
         await client.send(PHONE, TEXT)
     told = repr(attrs.asdict(noted.begun[0], filter=lambda field, _: field.name != "contexts")) + repr(noted.ended)
-    for secret in (emulator.api_key, PHONE, TEXT, "R-77"):
+    for secret in (emulator.api_key, PHONE, TEXT, "R-77", "T-55"):
         assert secret not in told
     assert noted.begun[0].size > len(emulator.url) + len(TEXT)
 

@@ -19,10 +19,11 @@ from smspilot_async import (
     Message,
     MessageVetoed,
     NotSent,
+    OutcomeUnknown,
     Refused,
     VetoFailed,
 )
-from smspilot_async.emulator import Emulator
+from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,6 +112,19 @@ async def test_packets_that_were_vetoed_whole_say_nothing_about_the_gateway(emul
     async with client_of(emulator, OptOuts("")) as client, client.bulk(MESSAGES, packet_size=1, max_unknown=1) as run:
         assert {type(result) async for result in run} == {Refused}
     assert run.stats.refused == 5
+
+
+async def test_vetoed_messages_do_not_release_the_brake_of_a_run_without_answers(emulator: Emulator) -> None:
+    emulator.fail_next("send", Fault.ACCEPT_THEN_RESET, times=100)
+    source = (("79087964781", f"{('stop', 'go')[number % 2]} {number}") for number in range(1000))
+
+    async def run_all() -> None:
+        async for _ in run:
+            pass
+
+    async with client_of(emulator, OptOuts()) as client, client.bulk(source, packet_size=10, max_unknown=2) as run:
+        assert isinstance(await failure_of(run_all()), OutcomeUnknown)
+    assert (run.stats.unknown, run.stats.accepted) == (10, 0)
 
 
 async def test_the_hooks_hear_of_every_vetoed_message_once(emulator: Emulator, noted: Noted) -> None:
