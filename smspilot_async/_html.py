@@ -126,12 +126,18 @@ def _rows(rows: Sequence[Row], *, private: bool) -> str:
 
 
 def _grid(rows: Sequence[Row], *, private: bool) -> str:
-    names = [name for name in (rows[0] if rows else ()) if any(row[name] not in {None, ""} for row in rows)]
+    names = [name for name in (rows[0] if rows else ()) if _tells(name, [row[name] for row in rows])]
     if not names:
         return ""
     head = "".join(f"<th>{_name(name)}</th>" for name in names)
     body = ("".join(_cell(name, row[name], private=private) for name in names) for row in rows)
     return _table([f"<tr>{head}</tr>", *(f"<tr>{cells}</tr>" for cells in body)])
+
+
+def _tells(name: str, values: Sequence[Any]) -> bool:
+    if name == "status":  # its words stand in the column "state"
+        return False
+    return any(values) if name == "error" else any(value not in {None, ""} for value in values)
 
 
 def _table(rows: Iterable[str]) -> str:

@@ -51,11 +51,13 @@ from smspilot_async import (
     Unknown,
     measure,
     normalize_phone,
+    to_dicts,
 )
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink, StatusEvent
 from smspilot_async.callbacks.aiohttp import callback_app as aiohttp_app
 from smspilot_async.callbacks.asgi import callback_app as asgi_app
 from smspilot_async.emulator import AcceptedMessage, Account, CallbackCall, Clock, Emulator, Fault, InboundSms
+from smspilot_async.notebook import Shown, progress, show
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -137,6 +139,18 @@ async def keeps_the_type_of_items(client: Client, rows: list[dict[str, str]], pa
             assert_type(result.item, Order)
     assert_type(run.stats, BulkStats)
     assert_type(run.stats.cost, Decimal)
+
+
+async def shows_it_in_a_notebook(client: Client, packet: Packet, checks: list[PacketCheck]) -> None:
+    async with progress(client.bulk(orders())) as run:
+        assert_type(run, BulkRun[Order])
+        results = [result async for result in run]
+    assert_type(to_dicts(results), list[dict[str, Any]])
+    assert_type(packet.to_dicts(), list[dict[str, Any]])
+    assert_type(show(checks, private=True), Shown)
+    show(run)
+    show(await client.info())
+    to_dicts(await client.inbound())
 
 
 def handles_every_result(result: SendResult[Customer]) -> str:
