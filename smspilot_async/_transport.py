@@ -229,9 +229,9 @@ class Transport:
             return self._free
 
     async def _pools(self) -> list[httpx.AsyncBaseTransport]:
-        proxy = self._proxy or _proxy_from_environment(self._url)
+        proxy = self._proxy or proxy_from_environment(self._url)
         check_proxy(proxy)
-        context = self._ssl_context or await _default_context(self._url, proxy)
+        context = self._ssl_context or await default_context(self._url, proxy)
         return [_pool_of_one(context, proxy) for _ in range(self._max_connections)]
 
     async def aclose(self) -> None:
@@ -269,13 +269,15 @@ def _pool_of_one(context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPT
     return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=through, trust_env=False)
 
 
-async def _default_context(url: str, proxy: str | None) -> ssl.SSLContext:
+async def default_context(url: str, proxy: str | None) -> ssl.SSLContext:
+    """Make the TLS context of a client that was given none: certifi's roots, or ``SSL_CERT_FILE``'s."""
     if not url.startswith("https:") and not (proxy or "").startswith("https:"):
         return httpx.create_ssl_context(verify=False)  # no TLS on the way; spares reading the roots
     return await asyncio.to_thread(httpx.create_ssl_context)
 
 
-def _proxy_from_environment(url: str) -> str | None:
+def proxy_from_environment(url: str) -> str | None:
+    """Find the proxy that the environment names for this endpoint."""
     parts = urlsplit(url)
     if proxy_bypass(parts.netloc):
         return None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec
 import click
 
 from smspilot_async import __version__
-from smspilot_async.cli import _bulk, _following, _queries, _send
+from smspilot_async.cli import _bulk, _doctor, _following, _queries, _send
 from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._extras import need_emulator
 from smspilot_async.cli._problems import Exit, Problem, unexpected
@@ -328,6 +328,21 @@ def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
     """
     order = _bulk.Order(as_json=as_json, **options)
     _exit(_bulk.bulk(order, connection.client()))
+
+
+@app.command()
+@click.option("--from", "--sender", "sender", metavar="NAME", help="The sender's name that you mean to use.")
+@click.option("--timeout", type=_seconds, default=10.0, show_default=True, help="Seconds that each step may take.")
+@_as_json
+@_connected
+def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Connection) -> None:
+    """Look whether everything is there that sending needs, and say what to do where it is not.
+
+    DNS, TCP, proxy, TLS, the gateway's answer, the key, this machine's address, the sender, the balance, the clock,
+    test mode, versions. It sends no SMS, costs nothing, and prints nothing secret. The exit code is 4 if something
+    failed; warnings fail nothing.
+    """
+    _exit(_doctor.doctor(connection, sender=sender, timeout=timeout, as_json=as_json))
 
 
 @app.command()

@@ -314,7 +314,9 @@ def test_the_version_names_the_json_library_in_use(wanted: str, named: str) -> N
     assert f"JSON by {named}" in ran.stdout
 
 
-@pytest.mark.parametrize("name", ["send", "cost", "check", "balance", "info", "inbound", "bulk", "emulator", "demo"])
+@pytest.mark.parametrize(
+    "name", ["send", "cost", "check", "balance", "info", "inbound", "bulk", "doctor", "emulator", "demo"]
+)
 def test_every_command_explains_itself_and_knows_json(name: str) -> None:
     ran = run(name, "--help")
     assert ran.exit_code == 0
