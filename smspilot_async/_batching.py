@@ -71,8 +71,12 @@ class Batcher:
             self._watch_deadline(until)
         if self._linger:
             ticket.queued_at = self._session.clock.monotonic()
-        self._outside.append(ticket)
-        self._let_in()
+        if self._outside or len(self._queue) >= self._max_pending:
+            self._outside.append(ticket)
+        else:
+            self._queue.append(ticket)
+        if self._linger:
+            self._watch_linger()
         self._pump_soon()
         return waiter
 
