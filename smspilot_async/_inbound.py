@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, runtime_c
 import attrs
 
 from smspilot_async._durable import in_thread, json_line, sync_folder, write_all
+from smspilot_async._retry import LONGEST_RETRY_AFTER
 from smspilot_async.errors import AccountBlocked, AuthenticationError, GatewayError, SmsPilotError, Unanswered
 from smspilot_async.models import InboundMessage
 from smspilot_async.wire import Balance, Inbound
@@ -656,10 +657,10 @@ class InboundListener:
         self._fresh_at = self._clock.monotonic()
 
     def _failed(self, error: SmsPilotError) -> None:
-        """Wait longer each time, as long as the gateway wishes at least, and sweep then."""
+        """Wait longer each time, as long as the gateway wishes at least if that is not for days, and sweep then."""
         delay = min(self._every * 2.0 ** min(self._failures, _MOST_DOUBLINGS), max(self._every, _LONGEST_BACKOFF))
         if isinstance(error, GatewayError) and error.retry_after is not None:
-            delay = max(delay, error.retry_after)
+            delay = max(delay, min(error.retry_after, LONGEST_RETRY_AFTER))
         self._failures += 1
         self._due = self._clock.monotonic() + delay
         logger.warning("listen: a poll failed (%s); the next one is in %.1f s", _in_a_word(error), delay)

@@ -83,6 +83,18 @@ async def test_the_wait_that_the_gateway_asks_for_is_kept(room: Room) -> None:
     assert room.clock.slept[-1] == 77
 
 
+@pytest.mark.parametrize(("every", "waited"), [(20, 300), (1000, 1000)])
+async def test_a_gateway_that_asks_for_a_day_is_asked_again_in_five_minutes(
+    room: Room, every: float, waited: float
+) -> None:
+    inbox = room.client.listen(every=every)
+    room.emulator.fail_next("inbound", Fault.TOO_MANY_REQUESTS, retry_after=86_400)
+    room.sms("STOP")
+    await room.rest(inbox)
+    assert room.clock.slept[-1] == waited
+    assert await room.after(waited, inbox) == ["STOP"]
+
+
 async def test_thousands_of_failures_do_not_end_it(room: Room) -> None:
     inbox = room.client.listen(every=300)
     room.emulator.fail_next("inbound", Fault.SERVER_ERROR, times=1100)
