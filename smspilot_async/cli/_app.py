@@ -6,6 +6,7 @@ unknown, 4 the gateway or the network failed, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import platform
@@ -366,6 +367,8 @@ def emulator(
     as_json: bool,
 ) -> None:
     """Serve a gateway of your own, to develop and test against. Nothing leaves this machine."""
+    if key is not None and key.split() != [key]:
+        raise Problem("--key needs a key, and no white space in it; leave the option out to get a new one.")
     need_emulator("emulator")
     from smspilot_async.emulator import run  # noqa: PLC0415 - an extra
 
@@ -383,7 +386,15 @@ def emulator(
     except ValueError as wrong:
         raise Problem(f"{wrong}: add --allow-remote, or use 127.0.0.1.") from None
     except OSError as wrong:
-        raise Problem(f"{wrong.strerror or wrong}.") from None
+        raise Problem(f"{wrong.strerror or wrong}; {_elsewhere(wrong)}.") from None
+
+
+def _elsewhere(failure: OSError) -> str:
+    if failure.errno == errno.EADDRINUSE:
+        return "choose another port with --port, 0 for any free one"
+    if failure.errno == errno.EACCES:
+        return "choose a port from 1024 up with --port, or 0 for any free one"
+    return "check --host, or leave it out to listen at 127.0.0.1"
 
 
 @app.command()

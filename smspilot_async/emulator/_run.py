@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import signal
+import socket
 import sys
 import threading
 from contextlib import contextmanager, suppress
@@ -50,9 +51,10 @@ def run(
 
     Raises:
         ValueError: The host is not this machine's own, and that is not allowed.
-        OSError: Nothing can listen there.
+        OSError: Nothing can listen there, or there is no such host.
         ImportError: The extra ``emulator`` is not installed.
     """
+    _look_up(host)
     if not allow_remote and not is_loopback(host):
         raise ValueError(f"{host} can be reached by others, which has to be allowed (allow_remote)")
     served = Emulator.serve(
@@ -67,6 +69,16 @@ def run(
     with _until_ended() as ended, served as emulator:
         _announce(emulator, _Printer(out if out is not None else sys.stdout), as_json=json)
         ended.wait()
+
+
+def _look_up(host: str) -> None:
+    try:
+        socket.getaddrinfo(host or None, 0)
+    except (OSError, UnicodeError):  # the codec of international names has limits of its own
+        reason = f"the emulator cannot listen at {host}: there is no host of this name"
+    else:
+        return
+    raise socket.gaierror(socket.EAI_NONAME, reason)
 
 
 def _announce(emulator: Emulator, printer: _Printer, *, as_json: bool) -> None:

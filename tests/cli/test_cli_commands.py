@@ -355,7 +355,39 @@ def test_a_port_that_is_taken_is_exit_2(gateway: Emulator) -> None:
     port = gateway.url.split(":")[2].split("/")[0]
     ran = run("emulator", "--port", port)
     assert ran.exit_code == 2
-    assert "listen at 127.0.0.1" in ran.stderr
+    assert ran.stderr == (
+        f"smspilot: the emulator cannot listen at 127.0.0.1:{port} (Address already in use); "
+        "choose another port with --port, 0 for any free one.\n"
+    )
+
+
+@pytest.mark.parametrize("key", ["", " ", "\t\n", " K", "K\n"])
+def test_an_emulator_whose_key_nobody_could_use_is_not_served(key: str) -> None:
+    ran = run("emulator", "--port", "0", "--key", key)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr == (
+        "smspilot: --key needs a key, and no white space in it; leave the option out to get a new one.\n"
+    )
+
+
+@pytest.mark.parametrize("options", [(), ("--allow-remote",)])
+@pytest.mark.parametrize("host", ["nohost.invalid", "nohost..invalid"])
+def test_an_emulator_at_a_host_that_is_not_found_says_what_to_do(host: str, options: tuple[str, ...]) -> None:
+    ran = run("emulator", "--port", "0", "--host", host, *options)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr == (
+        f"smspilot: the emulator cannot listen at {host}: there is no host of this name; "
+        "check --host, or leave it out to listen at 127.0.0.1.\n"
+    )
+
+
+def test_an_emulator_at_an_address_of_another_machine_says_what_to_do() -> None:
+    ran = run("emulator", "--port", "0", "--host", "192.0.2.1", "--allow-remote")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr == (
+        "smspilot: the emulator cannot listen at 192.0.2.1:0 (Cannot assign requested address); "
+        "check --host, or leave it out to listen at 127.0.0.1.\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["emulator", "demo"])
