@@ -79,7 +79,7 @@ def _summary(shown: Any, rows: Sequence[Row]) -> Iterable[str]:
 
 def _word(row: Row) -> str:
     if "outcome" in row:
-        return _plain(row["outcome"])
+        return str(row["outcome"]).replace("_", " ")
     return (row["state"] or "not known") if "state" in row else "received"
 
 
@@ -87,7 +87,7 @@ def _account(info: AccountInfo, *, private: bool) -> str:
     facts = attrs.asdict(info, filter=lambda field, _: field.name != "extra")
     facts["senders"] = ", ".join(info.senders) or None
     rows = [(name, value) for name, value in facts.items() if value is not None]
-    return _table(f"<tr><th>{_name(name)}</th>{_cell(name, value, private=private)}</tr>" for name, value in rows)
+    return _table(_head(name, "left") + _cell(name, value, private=private) for name, value in rows)
 
 
 def _stats(stats: BulkStats) -> str:
@@ -126,12 +126,13 @@ def _rows(rows: Sequence[Row], *, private: bool) -> str:
 
 
 def _grid(rows: Sequence[Row], *, private: bool) -> str:
-    names = [name for name in (rows[0] if rows else ()) if _tells(name, [row[name] for row in rows])]
-    if not names:
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+    columns = {name: values for name, values in columns.items() if _tells(name, values)}
+    if not columns:
         return ""
-    head = "".join(f"<th>{_name(name)}</th>" for name in names)
-    body = ("".join(_cell(name, row[name], private=private) for name in names) for row in rows)
-    return _table([f"<tr>{head}</tr>", *(f"<tr>{cells}</tr>" for cells in body)])
+    head = "".join(_head(name, _align(*values)) for name, values in columns.items())
+    cells = [[_cell(name, value, private=private) for value in values] for name, values in columns.items()]
+    return _table([head, *map("".join, zip(*cells, strict=True))])
 
 
 def _tells(name: str, values: Sequence[Any]) -> bool:
@@ -141,18 +142,25 @@ def _tells(name: str, values: Sequence[Any]) -> bool:
 
 
 def _table(rows: Iterable[str]) -> str:
-    return f"<table>{''.join(rows)}</table>"
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<table style="color: inherit">{body}</table>'  # where a page's own style thinks of light ones only
 
 
-def _name(name: str) -> str:
-    return name.replace("_", " ")
+def _head(name: str, align: str) -> str:
+    return f'<th style="text-align: {align}">{name.replace("_", " ")}</th>'
 
 
 def _cell(name: str, value: Any, *, private: bool) -> str:
     text = _masked(name, value) if name in _PRIVATE and not private else _plain(value)
-    dot = f'<span style="color: {_DOTS[value]}">●</span> ' if name in {"outcome", "state"} and value in _DOTS else ""
-    align = "right" if isinstance(value, (int, Decimal)) else "left"
-    return f'<td style="text-align: {align}; white-space: pre-wrap">{dot}{_escape(text)}</td>'
+    dot = ""
+    if name in {"outcome", "state"}:
+        text = text.replace("_", " ")
+        dot = f'<span style="color: {_DOTS[value]}">●</span> ' if value in _DOTS else ""
+    return f'<td style="text-align: {_align(value)}; white-space: pre-wrap">{dot}{_escape(text)}</td>'
+
+
+def _align(*values: Any) -> str:
+    return "right" if any(isinstance(value, (int, Decimal)) for value in values) else "left"
 
 
 def _masked(name: str, value: Any) -> str:
@@ -172,8 +180,6 @@ def _plain(value: Any) -> str:
             return f"{value:f}"
         case datetime():
             return value.isoformat(" ", "seconds")
-        case "not_sent":
-            return "not sent"
     return str(value)
 
 

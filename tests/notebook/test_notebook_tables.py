@@ -255,6 +255,22 @@ def luminance(colour: int) -> float:
     return sum(weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+@pytest.mark.parametrize("answer", everything(), ids=lambda answer: type(answer).__name__)
+def test_a_table_takes_the_colour_of_the_text_around_it(answer: Any) -> None:
+    source = Page(answer).source
+    assert source.count("<table") == source.count('<table style="color: inherit">') == 1
+
+
+def test_a_text_is_never_taken_for_an_outcome() -> None:
+    [row] = Page(show(NotSent((PHONE, "not_sent")), private=True)).table
+    assert (row["text"], row["outcome"]) == ("not_sent", "● not sent")
+
+
+def test_answers_of_several_kinds_are_shown_whole() -> None:
+    page = Page(show([MessageStatus(server_id="1"), InboundMessage(text="STOP")], private=True))
+    assert page.table == [{"server id": "1", "text": ""}, {"server id": "", "text": "STOP"}]
+
+
 def test_what_is_no_answer_is_refused_without_telling_what_it_is() -> None:
     with pytest.raises(TypeError, match=r"not of str$"):
         show([PHONE])  # type: ignore[list-item]
