@@ -185,6 +185,16 @@ async def _until_ready(service: Service, word: str, workers: int) -> None:
     async with asyncio.timeout(_PATIENCE):
         for _ in range(workers):
             await ready.acquire()
+        while not await _listens(service):  # uvicorn says so a moment before it does
+            await asyncio.sleep(0.01)
+
+
+async def _listens(service: Service) -> bool:
+    try:
+        await service.show("/health")
+    except aiohttp.ClientConnectorError:
+        return False
+    return True
 
 
 async def _read(process: asyncio.subprocess.Process, log: list[str], word: str, ready: asyncio.Semaphore) -> None:
