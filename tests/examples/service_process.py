@@ -185,7 +185,7 @@ async def _until_ready(service: Service, word: str, workers: int) -> None:
     async with asyncio.timeout(_PATIENCE):
         for _ in range(workers):
             await ready.acquire()
-        while not await _listens(service):  # uvicorn says so a moment before it does
+        while not await _listens(service):  # noqa: ASYNC110 - uvicorn says so a moment before it does
             await asyncio.sleep(0.01)
 
 

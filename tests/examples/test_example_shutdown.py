@@ -1,4 +1,4 @@
-"""The example services are stopped in the middle of traffic: what became of each message is known, or known as unknown."""
+"""The example services are stopped in the middle of traffic, and no message is left without a word about it."""
 
 from __future__ import annotations
 

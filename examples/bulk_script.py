@@ -1,0 +1,154 @@
+"""Send a list, and go on after a kill: nobody gets a message twice, and whoever may have got one is named.
+
+    python -m examples.bulk_script people.csv
+
+reads ``people.csv`` with the columns ``to`` and ``text``, and writes ``people.csv.results.csv``: for each line its
+outcome, ``accepted``, ``refused``, ``not sent`` or ``unknown``. Run it again after a kill: it sends what has not left.
+The key comes from ``SMSPILOT_API_KEY`` or ``SMSPILOT_API_KEY_FILE``.
+
+``smspilot bulk`` does the same and more (a plan, prices, progress, times); this is for a program of one's own.
+"""
+
+import asyncio
+import csv
+import fcntl
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from smspilot_async import (
+    Accepted,
+    Client,
+    InvalidMessage,
+    MessageRefused,
+    NotSent,
+    Refused,
+    SendResult,
+    SmsPilotError,
+)
+
+Item = dict[str, Any]  # a message's fields; its id is the number of its row
+
+
+class Journal:
+    """What was about to leave, and what became of it: one JSON object a line, on the disk before a packet leaves.
+
+    It holds no phones and no texts. A row that was about to leave and has no outcome may have been sent.
+    """
+
+    def __init__(self, file: BinaryIO, fingerprint: str) -> None:
+        self._file = file
+        self.outcomes: dict[int, dict[str, Any]] = {}
+        for record in self._records():
+            if record.get("list", fingerprint) != fingerprint:
+                raise SystemExit("The list has changed since it was begun. Nothing was sent.")
+            for id_ in record.get("leaving", ()):
+                self.outcomes[id_] = {"id": id_, "outcome": "unknown"}
+            if "outcome" in record:
+                self.outcomes[record["id"]] = record
+        self._write({"list": fingerprint})
+
+    def outcome_of(self, id_: int) -> dict[str, Any]:
+        """Tell what became of a row."""
+        return self.outcomes.get(id_, {"id": id_, "outcome": "not sent"})
+
+    def may_leave(self, id_: int) -> bool:
+        """Tell whether a row has certainly not been sent, and may be sent now."""
+        return bool(self.outcome_of(id_)["outcome"] == "not sent")
+
+    async def leaving(self, items: Sequence[Item]) -> None:
+        """Write down that these are about to leave; they do once this has returned."""
+        ids = [item["id"] for item in items]
+        await asyncio.to_thread(self._write, {"leaving": ids})
+        self.outcomes |= {id_: {"id": id_, "outcome": "unknown"} for id_ in ids}
+
+    async def ended(self, result: SendResult[Item]) -> None:
+        """Write down what became of one."""
+        record = {"id": result.item["id"], **_outcome(result)}
+        self.outcomes[record["id"]] = record
+        await asyncio.to_thread(self._write, record)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for line in self._file:
+            try:
+                yield json.loads(line)
+            except ValueError:  # what a kill left of a line: no packet leaves before its line is whole
+                continue
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._file.write(b"\n" + json.dumps(record).encode())  # what a kill left before it stays a line of its own
+        self._file.flush()
+        if "leaving" in record:
+            os.fsync(self._file.fileno())
+
+
+def _outcome(result: SendResult[Item]) -> dict[str, Any]:
+    match result:
+        case Accepted(_, sent):
+            return {"outcome": "accepted", "server_id": sent.server_id}
+        case Refused(_, (MessageRefused() | InvalidMessage()) as error):
+            return {"outcome": "refused", "error": str(error)}
+        case Refused() | NotSent():  # refused for the account's sake, it goes once that is mended
+            return {"outcome": "not sent"}
+        case _:
+            return {"outcome": "unknown"}
+
+
+def rows_of(path: Path) -> list[Item]:
+    """Read a list; the id of a message is the number of its row."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [{"id": id_, "to": row["to"], "text": row["text"]} for id_, row in enumerate(csv.DictReader(file), 1)]
+
+
+def write_results(path: Path, results: list[dict[str, Any]]) -> None:
+    """Write one line for each row of the list."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ["id", "outcome", "server_id", "error"])
+        table.writeheader()
+        table.writerows(results)
+
+
+@contextmanager
+def journal_of(path: Path) -> Iterator[Journal]:
+    """Open a list's journal, for this run alone."""
+    fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
+    with Path(f"{path}.journal").open("ab+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("Another run is sending this list.") from None
+        file.seek(0)
+        yield Journal(file, fingerprint)
+
+
+async def send(rows: list[Item], journal: Journal) -> None:
+    """Send what has not left yet."""
+    left = [row for row in rows if journal.may_leave(row["id"])]
+    async with Client() as client, client.bulk(left, before_packet=journal.leaving) as run:
+        async for result in run:
+            await journal.ended(result)
+
+
+def main(path: Path) -> None:
+    """Send a list, or the rest of it."""
+    rows = rows_of(path)
+    with journal_of(path) as journal:
+        try:
+            asyncio.run(send(rows, journal))
+        except SmsPilotError as error:
+            raise SystemExit(f"Stopped: {error}") from None
+        finally:
+            results = [journal.outcome_of(row["id"]) for row in rows]
+            write_results(Path(f"{path}.results.csv"), results)
+            for outcome, count in Counter(result["outcome"] for result in results).items():
+                print(outcome, count)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
