@@ -141,6 +141,9 @@ NOT_ABOUT_SENDS = {
     "missing_id_refuses_check": "of checks: tracking/test_check_ids.py",
     "modified_zone": "of checks: wire_format/test_commands_over_socket.py",
     "callbacks_repeated": "of callbacks: emulator/test_emulator_callbacks.py",
+    "callbacks_lost": "of callbacks: emulator/test_emulator_callbacks.py",
+    "callbacks_doubled": "of callbacks: emulator/test_emulator_callbacks.py",
+    "callbacks_late": "of callbacks: emulator/test_emulator_callbacks.py",
     "https_callback_refused": "of callbacks: client/test_client_certainty.py",
     "connections_per_key": "of sockets, and here are none: client/test_client_certainty.py",
 }
