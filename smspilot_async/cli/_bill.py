@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from smspilot_async.cli._output import count, lines_as_ranges, money, print_facts, print_line, print_table
+from smspilot_async.cli._output import (
+    NOBODY_GETS_IT,
+    count,
+    lines_as_ranges,
+    money,
+    print_facts,
+    print_line,
+    print_table,
+)
 from smspilot_async.cli._results import OutcomeName
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ class Bill:
     """What a run came to.
 
     Attributes:
+        test: Nothing of it was handed to operators.
         counts: How many rows had each outcome; together they are all rows that were read.
         parts, cost: Of the accepted messages, as the gateway counted them.
         unpriced: Accepted messages whose price the gateway did not tell.
@@ -33,6 +42,7 @@ class Bill:
         packets: The gateway's numbers of the packets, in order.
     """
 
+    test: bool = False
     counts: Counter[OutcomeName] = attrs.Factory(Counter)
     parts: int = 0
     cost: Decimal = Decimal(0)
@@ -76,6 +86,7 @@ class Bill:
         """Write it for a program."""
         names: tuple[OutcomeName, ...] = ("accepted", "refused", "unknown", "not_sent")
         return {
+            "test": self.test,
             "read": self.read,
             **{name: self.counts[name] for name in names},
             "parts": self.parts,
@@ -90,6 +101,7 @@ class Bill:
         unpriced = f" (without {count(self.unpriced, 'message')} whose price was not told)" if self.unpriced else ""
         print_facts(
             {
+                "test": NOBODY_GETS_IT if self.test else None,
                 "accepted": f"{self.counts['accepted']:,} of {count(self.read, 'row')}",
                 "refused": f"{self.counts['refused']:,}",
                 "unknown": self._unknown_line(),

@@ -20,6 +20,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from smspilot_async.cli._bill import Bill
+from smspilot_async.cli._connection import is_for_test
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._journal import Journal
 from smspilot_async.cli._output import (
@@ -136,18 +137,21 @@ def bulk(order: Order, client: Client) -> int:
         SmsPilotError: The gateway could not be asked for the price; nothing was sent.
     """
     recipients = RecipientList.open(order)
+    fingerprint = recipients.fingerprint(order)  # of what was asked for: journals of earlier versions hold it
+    order = attrs.evolve(order, test=order.test or is_for_test(client))
     with contextlib.ExitStack() as held:
         journal = None
         if order.resume:
-            journal = held.enter_context(Journal.resume(order.journal_path, recipients.fingerprint(order)))
+            journal = held.enter_context(Journal.resume(order.journal_path, fingerprint))
         elif not order.dry_run:
             check_free(order.results_path)
             _check_no_journal(order.journal_path)
-        plan = Plan(keep_duplicates=order.keep_duplicates, settled=0 if journal is None else journal.settled)
+        settled = 0 if journal is None else journal.settled
+        plan = Plan(keep_duplicates=order.keep_duplicates, test=order.test, settled=settled)
         if not _is_wanted(plan, order, client, recipients, journal):
             return Exit.REFUSED if plan.faults else Exit.FINE
         if journal is None:
-            journal = held.enter_context(Journal.create(order.journal_path, recipients.fingerprint(order)))
+            journal = held.enter_context(Journal.create(order.journal_path, fingerprint))
             results = _first_results(order, plan, journal)
         else:
             results = Results.rewrite(order.results_path)
@@ -229,7 +233,8 @@ def _decide(plan: Plan, order: Order) -> None:
         return
     if not on_terminal():
         raise Problem("nobody to ask at this terminal, and no --yes: nothing was sent.")
-    if not click.confirm(f"Send {count(plan.messages, 'message')} for {money(plan.price)}?", err=True):
+    as_a_test = ", as a test" if plan.test else ""
+    if not click.confirm(f"Send {count(plan.messages, 'message')} for {money(plan.price)}{as_a_test}?", err=True):
         raise Problem("nothing was sent.")
 
 
@@ -256,7 +261,7 @@ class Run:
     def __init__(
         self, order: Order, engine: Engine, results: Results | None = None, journal: Journal | None = None
     ) -> None:
-        self.bill = Bill()
+        self.bill = Bill(test=order.test)
         self._order = order
         self._engine = engine
         self._results = results

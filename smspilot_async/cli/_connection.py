@@ -47,6 +47,11 @@ class Connection:
         raise Problem(line)
 
 
+def is_for_test(client: Client) -> bool:
+    """Tell whether what the client sends is a test, by an option or by ``SMSPILOT_TEST``."""
+    return client._settings.test  # noqa: SLF001 - what options and environment came to
+
+
 def _setting_line(wrong: str) -> str:
     if wrong.startswith("no API key"):
         return (

@@ -12,7 +12,7 @@ import re
 import sys
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
@@ -63,6 +63,10 @@ def _plain(value: object) -> Any:
 
 def _stdout_is_utf8() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+
+
+NOBODY_GETS_IT: Final = "nothing is handed to operators"
+"""What a test is, for a person who may take it for the real thing."""
 
 
 def money(value: Decimal | None) -> str:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from smspilot_async.cli._output import count, lines_as_ranges, money, one_line, print_facts, print_line, print_table
+from smspilot_async.cli._output import (
+    NOBODY_GETS_IT,
+    count,
+    lines_as_ranges,
+    money,
+    one_line,
+    print_facts,
+    print_line,
+    print_table,
+)
 from smspilot_async.cli._sending import PACKET_SIZE
 from smspilot_async.errors import MessageRefused, SmsPilotError
 
@@ -51,6 +60,7 @@ class Plan:
     """What a run would do.
 
     Attributes:
+        test: Nothing of it will be handed to operators.
         rows: Rows of the list, without those that
         settled: an earlier run has sent, or may have sent.
         sendable: Rows that make a message, repeats among them.
@@ -67,6 +77,7 @@ class Plan:
     """
 
     keep_duplicates: bool = False
+    test: bool = False
     rows: int = 0
     settled: int = 0
     messages: int = 0
@@ -137,6 +148,7 @@ class Plan:
     def as_json(self) -> Mapping[str, Any]:
         """Write it for a program."""
         return {
+            "test": self.test,
             "rows": self.rows,
             "settled_before": self.settled,
             "messages": self.messages,
@@ -161,6 +173,7 @@ class Plan:
         """Print the figures."""
         print_facts(
             {
+                "test": NOBODY_GETS_IT if self.test else None,
                 "rows": f"{self.rows:,}",
                 "sent before": f"{count(self.settled, 'more row')}, not again" if self.settled else None,
                 "to be sent": f"{count(self.messages, 'message')} in {count(self.parts, 'part')}",

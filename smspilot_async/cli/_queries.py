@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import attrs
 
-from smspilot_async.cli._output import count, money, note, print_facts, print_json, print_line, print_table
+from smspilot_async.cli._connection import is_for_test
+from smspilot_async.cli._output import (
+    NOBODY_GETS_IT,
+    count,
+    money,
+    note,
+    print_facts,
+    print_json,
+    print_line,
+    print_table,
+)
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
 from smspilot_async.errors import ERROR_CODES, SmsPilotError, Unanswered
 from smspilot_async.models import status_word
@@ -56,11 +66,13 @@ async def _ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer
 def cost(client: Client, message: Message, *, as_json: bool) -> int:
     """Price one message."""
     price = ask(client, lambda: client.cost([message]), as_json=as_json)
-    parts = message.size.parts
+    parts, is_test = message.size.parts, is_for_test(client)
     if as_json:
-        print_json({"cost": price, "currency": "RUB", "parts": parts})
+        print_json({"test": is_test, "cost": price, "currency": "RUB", "parts": parts})
     else:
         print_line(f"{money(price)} for {count(parts, 'part')}")
+        if is_test:
+            print_line(f"test: {NOBODY_GETS_IT}")
     return Exit.FINE
 
 

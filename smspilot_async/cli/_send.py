@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from smspilot_async.cli._connection import is_for_test
 from smspilot_async.cli._interrupts import Interrupts
-from smspilot_async.cli._output import money, print_facts, print_json
+from smspilot_async.cli._output import NOBODY_GETS_IT, money, print_facts, print_json
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
 from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
 from smspilot_async.models import Message, status_word
@@ -44,13 +45,14 @@ def send(message: Message, client: Client, *, as_json: bool) -> int:
 
 
 async def _send(message: Message, client: Client, *, as_json: bool) -> int:
+    is_test = is_for_test(client)
     async with client:
         with Interrupts(stop=_keep_waiting, quit=partial(_give_up, client)) as interrupts:
-            failure = await _failure(client.send_message(message), partial(_show, as_json=as_json))
+            failure = await _failure(client.send_message(message), partial(_show, is_test=is_test, as_json=as_json))
     if failure is None:
         return interrupts.exit_code or Exit.FINE
     if as_json:
-        print_json({"outcome": outcome_of(failure), "to": message.to, "error": error_as_json(failure)})
+        print_json({"outcome": outcome_of(failure), "test": is_test, "to": message.to, "error": error_as_json(failure)})
     raise Problem(explain(failure, about=f"the message to {message.to}"), exit_code(failure))
 
 
@@ -80,12 +82,13 @@ def _give_up(client: Client) -> None:
     _closing.add(asyncio.ensure_future(client.aclose(timeout=0.0)))
 
 
-def _show(sent: SentMessage, *, as_json: bool) -> None:
+def _show(sent: SentMessage, *, is_test: bool, as_json: bool) -> None:
     if as_json:
-        print_json({"outcome": "accepted", **sent_as_json(sent)})
+        print_json({"outcome": "accepted", "test": is_test, **sent_as_json(sent)})
         return
     print_facts(
         {
+            "test": NOBODY_GETS_IT if is_test else None,
             "server id": sent.server_id,
             "packet": sent.server_packet_id,
             "to": sent.to,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -148,6 +149,29 @@ def test_a_test_run_reaches_nobody(gateway: Emulator) -> None:
     write_list(numbered(3))
     assert bulk("--yes", "--test").exit_code == 0
     assert (len(gateway.messages), len(gateway.test_messages)) == (0, 3)
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_a_test_run_says_so_before_and_after(gateway: Emulator, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    options = ["--test"] if how == "option" else []
+    if how == "environment":
+        monkeypatch.setenv("SMSPILOT_TEST", "1")
+    row = re.compile("^test +nothing is handed to operators$", re.MULTILINE)
+    write_list([(ONE, "x")])
+    assert len(row.findall(bulk("--dry-run", *options).stdout)) == 1
+    assert len(row.findall(bulk("--yes", *options).stdout)) == 2
+    events = bulk("--yes", "--json", "--results", "other.csv", *options).events
+    assert {event["event"]: event.get("test") for event in events} == {"plan": True, "result": None, "bill": True}
+    assert not gateway.messages
+
+
+def test_a_run_that_is_no_test_says_so(gateway: Emulator) -> None:
+    write_list([(ONE, "x")])
+    assert "handed to operators" not in bulk("--yes", "--results", "other.csv").stdout
+    write_list([(ONE, "y")])
+    events = bulk("--yes", "--json").events
+    assert {event["event"]: event.get("test") for event in events} == {"plan": False, "result": None, "bill": False}
+    assert len(gateway.messages) == 2
 
 
 def test_the_environment_can_force_test_mode(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +330,13 @@ def test_at_a_terminal_the_user_decides(
     assert "Send 2 messages for 2.50 RUB?" in ran.stderr
     assert len(gateway.messages) == count
     assert RESULTS.exists() == (count > 0)
+
+
+def test_at_a_terminal_the_question_says_that_it_is_a_test(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_bulk, "on_terminal", lambda: True)
+    write_list(numbered(2))
+    assert "Send 2 messages for 2.50 RUB, as a test?" in bulk("--test", stdin="y\n").stderr
+    assert len(gateway.test_messages) == 2
 
 
 # --- what can go wrong on the way -----------------------------------------------------------------

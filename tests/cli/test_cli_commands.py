@@ -76,6 +76,44 @@ def test_send_in_test_mode_reaches_nobody(gateway: Emulator) -> None:
     assert (len(gateway.messages), len(gateway.test_messages)) == (0, 1)
 
 
+NOBODY = "nothing is handed to operators"
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_a_test_says_that_it_is_one(gateway: Emulator, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    options = ["--test"] if how == "option" else []
+    if how == "environment":
+        monkeypatch.setenv("SMSPILOT_TEST", "1")
+    assert run("send", ONE, "x", *options).stdout.startswith(f"test       {NOBODY}\n")
+    assert run("send", ONE, "y", *options, "--json").json["test"] is True
+    gateway.refuse(code=243)
+    assert run("send", ONE, "z", *options, "--json").json["test"] is True
+    assert not gateway.messages
+
+
+def test_what_is_sent_says_that_it_is_no_test(gateway: Emulator) -> None:
+    assert NOBODY not in run("send", ONE, "x").stdout
+    assert run("send", ONE, "y", "--json").json["test"] is False
+    assert len(gateway.messages) == 2
+
+
+def test_a_price_asked_in_test_mode_says_so(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("cost", ONE, "x", "--json").json["test"] is False
+    monkeypatch.setenv("SMSPILOT_TEST", "1")
+    assert run("cost", ONE, "x").stdout == f"1.25 RUB for 1 part\ntest: {NOBODY}\n"
+    assert run("cost", ONE, "x", "--json").json["test"] is True
+    assert not gateway.messages
+
+
+def test_a_test_mode_that_is_neither_on_nor_off_sends_nothing(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMSPILOT_TEST", "perhaps")
+    ran = run("send", ONE, "x")
+    assert (ran.exit_code, ran.stderr) == (2, "smspilot: SMSPILOT_TEST is 1 or 0.\n")
+    assert not gateway.messages + gateway.test_messages
+
+
 def test_a_refused_message_is_exit_1_and_one_line(gateway: Emulator) -> None:
     gateway.refuse(code=223)
     ran = run("send", ONE, "x")
@@ -163,7 +201,7 @@ def test_wrong_use_is_exit_2_and_sends_nothing(gateway: Emulator, arguments: tup
 
 def test_cost_sends_nothing(gateway: Emulator) -> None:
     assert run("cost", ONE, "я" * 71).stdout == "2.50 RUB for 2 parts\n"
-    assert run("cost", ONE, "x", "--json").json == {"cost": "1.25", "currency": "RUB", "parts": 1}
+    assert run("cost", ONE, "x", "--json").json == {"test": False, "cost": "1.25", "currency": "RUB", "parts": 1}
     assert not gateway.messages
 
 
