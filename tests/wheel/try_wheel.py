@@ -36,8 +36,24 @@ import sys
 
 def test_the_plugin_is_there_and_brings_nothing_in(pytestconfig):
     assert pytestconfig.pluginmanager.hasplugin("smspilot")
-    assert not {EXTRAS} & set(sys.modules)
+    assert not {{*{EXTRAS}, "httpx", "asyncio", "smspilot_async"}} & set(sys.modules)
 """
+PLUGIN_SECONDS: Final = """
+import time, pytest
+start = time.perf_counter()
+import smspilot_async_pytest
+print(time.perf_counter() - start)
+"""
+LIGHT: Final = 0.05
+"""Seconds that the plugin may add to the start of every pytest: a hundred times what it takes."""
+ANYIO: Final = """
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+EXAMPLE: Final = "test_my_service.py"
 
 
 class Failed(Exception):
@@ -105,8 +121,32 @@ def try_alone(wheel: Path, folder: Path) -> None:
 def try_plugin(programs: Path, folder: Path) -> None:
     install(programs, "pytest")
     (folder / "test_plugin.py").write_text(TEST, encoding="utf-8")
-    tested = run(programs / "python", "-m", "pytest", "-q", "test_plugin.py", cwd=folder)
+    tested = run(programs / "python", "-m", "pytest", "-q", "-p", "no:anyio", "test_plugin.py", cwd=folder)
     check("alone, its pytest plugin needs no extra", holds=tested.returncode == 0, otherwise=tested.stdout)
+
+
+def try_users_tests(wheel: Path, folder: Path) -> None:
+    """Run the example of a user's tests in a project of its own, with anyio's plugin, then with pytest-asyncio."""
+    programs = environment(folder, f"{wheel}[emulator]")
+    install(programs, "pytest")
+    timed = run(programs / "python", "-c", PLUGIN_SECONDS, cwd=folder)
+    seconds = float(timed.stdout or "nan")
+    check(f"its pytest plugin is light ({seconds * 1000:.1f} ms)", holds=seconds < LIGHT, otherwise=timed.stderr)
+    text = (ROOT / "examples" / EXAMPLE).read_text(encoding="utf-8")
+    (folder / EXAMPLE).write_text(text.replace("pytest.mark.asyncio", "pytest.mark.anyio"), encoding="utf-8")
+    (folder / "conftest.py").write_text(ANYIO, encoding="utf-8")
+    _try_example("anyio's plugin", programs, folder)
+    (folder / "conftest.py").unlink()
+    (folder / EXAMPLE).write_text(text, encoding="utf-8")
+    install(programs, "pytest-asyncio")
+    _try_example("pytest-asyncio", programs, folder)
+
+
+def _try_example(plugin: str, programs: Path, folder: Path) -> None:
+    strict = ("-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning")  # pytest-asyncio's, of its own options
+    tested = run(programs / "python", "-m", "pytest", "-q", *strict, EXAMPLE, cwd=folder)
+    passed = tested.returncode == 0 and "5 passed" in tested.stdout
+    check(f"a user's tests run with {plugin}", holds=passed, otherwise=tested.stdout + tested.stderr)
 
 
 def try_with_extras(wheel: Path, folder: Path) -> None:
@@ -128,6 +168,7 @@ def main() -> int:
             wheel = build(folder)
             try_contents(wheel)
             try_alone(wheel, folder / "alone")
+            try_users_tests(wheel, folder / "users-tests")
             try_with_extras(wheel, folder / "with-extras")
         except Failed as failed:
             sys.stderr.write(f"wheel: FAILED: {failed}\n")

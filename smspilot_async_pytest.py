@@ -1,6 +1,7 @@
 """The fixture `smspilot_emulator`, for the tests of applications that send SMS.
 
-It comes with the install. What it needs is imported when a test asks for it, not when pytest starts.
+It comes with the install. Pytest imports this module in every project where the package is installed, so it stands
+beside the package, not in it, and brings in what it needs only when a test asks for it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smspilot_async.emulator._emulator import Emulator
+    from smspilot_async.emulator import Emulator
+
+__all__ = ["smspilot_emulator"]
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def smspilot_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
     Its clock is frozen: turn it with ``smspilot_emulator.clock.advance(minutes=2)``.
     """
-    from smspilot_async.emulator._emulator import Emulator  # noqa: PLC0415 - see above
+    from smspilot_async.emulator import Emulator  # noqa: PLC0415 - see above
 
     with Emulator.serve() as emulator:
         monkeypatch.setenv("SMSPILOT_URL", emulator.url)
