@@ -14,10 +14,10 @@ try:
     from opentelemetry import metrics, trace
     from opentelemetry.metrics import CallbackOptions, Observation
     from opentelemetry.trace import Link, SpanKind, Status, StatusCode
-except ImportError as missing:
+except ImportError as _missing:
     raise ImportError(
-        f"smspilot_async.otel needs {missing.name}, which this brings: pip install 'smspilot-async[otel]'",
-        name=missing.name,
+        f"smspilot_async.otel needs {_missing.name}, which this brings: pip install 'smspilot-async[otel]'",
+        name=_missing.name,
     ) from None
 
 from smspilot_async._version import __version__
