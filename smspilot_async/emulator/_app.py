@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 
 from smspilot_async.emulator._asgi import gone
-from smspilot_async.emulator._control import control_routes
+from smspilot_async.emulator._control import control_routes, nothing_there, wrong_method
 from smspilot_async.emulator._http import API_PATH, LARGEST_BODY, PAGE_PATH, Ending, HttpRequest, Reply, path_of
 from smspilot_async.emulator._page import Events, page
 
@@ -27,14 +27,25 @@ if TYPE_CHECKING:
 
 def create_app(emulator: Emulator) -> ASGIApp:
     """The application that serves an emulator. Its server has to put a `Connection` into the scope's state."""
+    control = [*control_routes(emulator), Route("/events", Events(emulator), methods=["GET"])]
+
+    async def not_found(request: Request, _error: Exception) -> Response:
+        if request.url.path.startswith(f"{PAGE_PATH}/"):
+            return nothing_there(request.url.path, control)
+        return _page(404, "Not Found")
+
+    async def not_allowed(request: Request, _error: Exception) -> Response:
+        if request.url.path.startswith(f"{PAGE_PATH}/"):
+            return wrong_method(request.url.path, request.method, control)
+        return _page(405, "Method Not Allowed")
+
     app = Starlette(
         routes=[
             Route(API_PATH, _Gateway(emulator)),
             Route(PAGE_PATH, page),
-            Route(f"{PAGE_PATH}/events", Events(emulator), methods=["GET"]),
-            Mount(PAGE_PATH, routes=control_routes(emulator)),
+            Mount(PAGE_PATH, Router(control, redirect_slashes=False)),
         ],
-        exception_handlers={404: _not_found},
+        exception_handlers={404: not_found, 405: not_allowed},
     )
     app.router.redirect_slashes = False
     return _AbsoluteTargets(app)
@@ -134,6 +145,6 @@ async def _read(receive: Receive) -> bytes:
             return b"".join(pieces)
 
 
-async def _not_found(_request: Request, _error: Exception) -> Response:
-    page = Reply.page(404, "Not Found")
+def _page(status: int, reason: str) -> Response:
+    page = Reply.page(status, reason)
     return Response(page.body, page.status, media_type="text/html")

@@ -124,7 +124,7 @@ class TestForeignClients:
         assert response.headers.get("allow") == (None if status == 200 else "GET, POST")
         assert served.messages == ()
 
-    @pytest.mark.parametrize("path", ["/", "/api2.php/", "/api.php", "/_emulator/nothing"])
+    @pytest.mark.parametrize("path", ["/", "/api2.php/", "/api.php"])
     async def test_wrong_paths_are_pages(self, path: str, served: Emulator, http: httpx.AsyncClient) -> None:
         response = await http.post(served.url.replace("/api2.php", path), content=b"{}")
         assert (response.status_code, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
@@ -287,28 +287,98 @@ class TestControl:
     @pytest.mark.parametrize(
         ("path", "body", "error"),
         [
-            ("fail-next", b'{"fault": "nonsense"}', "nonsense"),
-            ("fail-next", b"{}", "fault"),
-            ("fail-next", b'{"fault": "busy", "command": "sned"}', "command"),
+            ("fail-next", b'{"fault": "nonsense"}', "there is no fault 'nonsense'; there are reset-before-read, "),
+            ("fail-next", b'{"fault": ["busy"]}', "there is no fault ['busy']"),
+            ("fail-next", b"{}", "fault is missing"),
+            (
+                "fail-next",
+                b'{"fault": "busy", "command": "sned"}',
+                "there is no command 'sned'; there are *, send, ",
+            ),
+            (
+                "fail-next",
+                b'{"fault": "busy", "time": 2}',
+                "there is no field 'time'; there are fault, command, ",
+            ),
+            ("fail-next", b'{"fault": "busy", "times": "x"}', "times has to be a whole number from 1 to 1000000"),
+            ("fail-next", b'{"fault": "busy", "times": 1e9}', "times has to be a whole number"),
+            ("fail-next", b'{"fault": "busy", "times": true}', "times has to be a whole number"),
+            ("fail-next", b'{"fault": "slow", "delay": "x"}', "delay has to be seconds, 0 or more"),
+            ("fail-next", b'{"fault": "slow", "delay": Infinity}', "delay has to be seconds, 0 or more"),
+            ("fail-next", b'{"fault": "slow", "delay": NaN}', "delay has to be seconds, 0 or more"),
+            ("fail-next", b'{"fault": "server-error", "status": 5}', "status has to be a whole number from 100 to 599"),
+            ("fail-next", b'{"fault": "busy-message", "row": -1}', "row has to be a whole number from 0"),
+            ("fail-next", b'{"fault": "busy", "retry_after": null}', "retry_after has to be a whole number from 0"),
             ("inbound", b'{"text": "x"}', "phone is missing"),
-            ("clock", b"{}", "advance is missing"),
-            ("clock", b'{"set": "2030-01-01"}', "aware"),
-            ("clock", b'{"advance": "x"}', "unsupported type"),
-            ("clock", b'{"advance": 1e300}', ""),
-            ("reset", b"[]", "not a JSON object"),
-            ("reset", b"{", "not a JSON object"),
+            ("inbound", b'{"phone": "79087964781"}', "text is missing"),
+            ("inbound", b'{"phone": "79087964781", "text": null}', "text has to be a string"),
+            ("inbound", b'{"phone": {}, "text": "x"}', "phone has to be a string"),
+            ("status", b'{"status": 2}', "server_id is missing"),
+            ("status", b'{"server_id": "5", "status": "delivered"}', "status has to be a whole number from -2 to 3"),
+            ("status", b'{"server_id": "5", "status": 9}', "status has to be a whole number from -2 to 3"),
+            ("status", b'{"server_id": "5", "status": 2, "error": []}', "error has to be a whole number"),
+            ("clock", b"{}", "advance or set is missing"),
+            (
+                "clock",
+                b'{"set": "2030-01-01"}',
+                "set has to be a time with its zone, such as 2026-01-31T",
+            ),
+            ("clock", b'{"set": "soon"}', "set has to be a time with its zone"),
+            ("clock", b'{"set": 5}', "set has to be a time with its zone"),
+            ("clock", b'{"advance": "x"}', "advance has to be seconds, 0 or more"),
+            ("clock", b'{"advance": -1}', "advance has to be seconds, 0 or more"),
+            ("clock", b'{"advance": 1e300}', "no clock goes as far as that"),
+            ("clock", b'{"advance": 1e12}', "no clock goes as far as that"),
+            ("reset", b'{"all": true}', "there is no field 'all'; there is none here"),
+            ("reset", b"[]", "the body has to be a JSON object"),
+            ("reset", b"{", "the body is not JSON (line 1, column 2)"),
+            ("reset", b"\xff", "the body is not JSON"),
+            ("reset", b"[" * 100_000, "the body is not JSON"),
         ],
     )
     async def test_a_mistake_is_explained(
         self, path: str, body: bytes, error: str, served: Emulator, http: httpx.AsyncClient
     ) -> None:
+        before = served.overview()
         response = await http.post(self.url(served, path), content=body)
-        assert response.status_code == 400
-        assert error in response.json()["error"]
+        assert (response.status_code, response.headers["content-type"]) == (400, "application/json")
+        assert response.json()["error"].startswith(error)
+        assert served.overview() == before
+
+    async def test_a_message_that_is_not_there_is_not_found(self, served: Emulator, http: httpx.AsyncClient) -> None:
+        answers = [
+            await http.get(self.url(served, "messages/5")),
+            await http.post(self.url(served, "status"), json={"server_id": "5", "status": 2}),
+            await http.post(self.url(served, "status"), json={"server_id": 5, "status": 2}),
+        ]
+        assert {(answer.status_code, answer.json()["error"]) for answer in answers} == {(404, "there is no message 5")}
+
+    @pytest.mark.parametrize("path", ["nothing", "health/", "messages/1/2", ""])
+    async def test_a_path_that_is_not_there_names_those_that_are(
+        self, path: str, served: Emulator, http: httpx.AsyncClient
+    ) -> None:
+        answer = await http.post(self.url(served, path))
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
+        error = answer.json()["error"]
+        assert error.startswith(f"there is no /_emulator/{path}; there are GET /_emulator/health, ")
+        assert "GET /_emulator/messages/{server_id}, POST /_emulator/status, " in error
+
+    async def test_a_method_that_does_not_do_names_the_one_that_does(
+        self, served: Emulator, http: httpx.AsyncClient
+    ) -> None:
+        for method, path, right in [
+            ("POST", "state", "GET"),
+            ("GET", "clock", "POST"),
+            ("PUT", "inbound", "GET or POST"),
+        ]:
+            answer = await http.request(method, self.url(served, path))
+            assert (answer.status_code, answer.headers["allow"]) == (405, right.replace(" or ", ", "))
+            assert answer.json() == {"error": f"/_emulator/{path} takes {right}, not {method}"}
 
     async def test_an_unknown_field_is_explained(self, served: Emulator, http: httpx.AsyncClient) -> None:
         response = await http.get(self.url(served, "messages"), params={"phone": PHONE})
-        assert (response.status_code, response.json()) == (400, {"error": "a message has no field 'phone'"})
+        assert response.status_code == 400
+        assert response.json()["error"].startswith("a message has no field 'phone'; it has accepted_at, account, ")
 
     async def test_a_huge_body_is_refused(self, served: Emulator, http: httpx.AsyncClient) -> None:
         response = await http.post(self.url(served, "inbound"), content=b" " * 2_000_000)
