@@ -207,7 +207,7 @@ class Client:
 
         Args:
             timeout: Seconds to wait; what is then unanswered is reported as unknown. Left out, each request's own
-                time-out is the limit.
+                time-out is the limit. Hooks at work are waited for beyond it, so that they hear every result.
         """
         self._is_closed = True
         session = self._sessions.pop(asyncio.get_running_loop(), None)

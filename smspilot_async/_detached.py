@@ -703,10 +703,9 @@ class Detached:
     def cut_short(self) -> None:
         """End everything: what has not begun is not sent, what is on the wire is unknown."""
         for task, delivery in list(self._deliveries.items()):
-            if delivery.has_begun:
+            delivery.withdraw()
+            if delivery.has_begun and not delivery.is_telling:  # else it ends by itself, and the hooks hear of it
                 task.cancel()
-            else:
-                delivery.withdraw()  # it ends by itself, and the hooks hear of it
 
     def queued(self) -> int:
         """Count the messages that wait to leave, in packets; from any thread."""

@@ -440,6 +440,21 @@ async def test_a_caller_does_not_wait_for_the_hooks_but_closing_does(emulator: E
     assert len(slow.results) == 1
 
 
+async def test_closing_with_a_timeout_lets_the_hooks_hear_every_result(emulator: Emulator) -> None:
+    slow = Slow()
+    client = Client(emulator.api_key, url=emulator.url, hooks=[slow])
+
+    await client.send_packet([Message(PHONE, TEXT), Message(OTHER_PHONE, TEXT)])
+    await slow.begun.wait()
+    closing = await begun(client.aclose(timeout=0))
+    await idle()
+    assert not closing.done()
+    slow.go_on.set()
+    await closing
+
+    assert len(slow.results) == 2
+
+
 async def test_a_caller_that_goes_away_while_the_hooks_listen_does_not_interrupt_them(emulator: Emulator) -> None:
     slow = Slow()
     async with Client(emulator.api_key, url=emulator.url, hooks=[slow]) as client:
