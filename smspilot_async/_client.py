@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import math
 import random
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +19,7 @@ from smspilot_async._retry import Retry
 from smspilot_async._session import Session
 from smspilot_async._settings import Secret, Settings
 from smspilot_async._slots import spare_places
-from smspilot_async._telling import Telling
+from smspilot_async._telling import HOOKS_GRACE, Telling
 from smspilot_async._tracking import PacketChecks, Tracking, server_id
 from smspilot_async._transport import check_network, check_url
 from smspilot_async.errors import ClientClosed, InvalidMessage, SmsPilotError
@@ -207,7 +208,8 @@ class Client:
 
         Args:
             timeout: Seconds to wait; what is then unanswered is reported as unknown. Left out, each request's own
-                time-out is the limit. Hooks at work are waited for beyond it, so that they hear every result.
+                time-out is the limit. Hooks at work are waited for beyond it, so that they hear every result: where it
+                is given, for five seconds, and for five more to finish.
         """
         self._is_closed = True
         session = self._sessions.pop(asyncio.get_running_loop(), None)
@@ -218,7 +220,8 @@ class Client:
             except BaseException:  # cancelled: closing again goes on where this ended
                 self._sessions.setdefault(asyncio.get_running_loop(), session)
                 raise
-        await self._telling.client_closed()
+        until = math.inf if timeout is None else self._clock.monotonic() + HOOKS_GRACE
+        await self._telling.client_closed(lambda: until)
 
     async def flush(self) -> None:
         """Let every message go that waits for company, and wait for the answers to all sends of this event loop."""

@@ -310,6 +310,9 @@ class Delivery:
             self._cut_short("cancelled while it was on the wire")
         except Exception as error:  # noqa: BLE001 - a fault of ours must not turn into a claim that nothing was sent
             self._cut_short(f"a fault of this library, {type(error).__name__}")
+        except BaseException:
+            self._cut_short("the program was interrupted")
+            raise
         self.end()
         self._sum_up()
         self._tell_inbox()
@@ -594,7 +597,7 @@ class Delivery:
             if ticket.outcome is None or ticket.is_told:
                 continue
             ticket.is_told = True
-            await telling.result(ticket.result())
+            await telling.result(ticket.result(), self._session.hooks_until)
         self.is_telling = False
 
     def _sum_up(self) -> None:
@@ -705,6 +708,13 @@ class Detached:
         for task, delivery in list(self._deliveries.items()):
             delivery.withdraw()
             if delivery.has_begun and not delivery.is_telling:  # else it ends by itself, and the hooks hear of it
+                task.cancel()
+
+    def interrupt_hooks(self) -> None:
+        """Wait for no hook any longer, but for the one that asks."""
+        mine = asyncio.current_task()
+        for task, delivery in list(self._deliveries.items()):
+            if delivery.is_telling and task is not mine:
                 task.cancel()
 
     def queued(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ from smspilot_async._exchange import Exchange
 from smspilot_async._rate import RateLimit
 from smspilot_async._retry import may_repeat
 from smspilot_async._slots import Slots
-from smspilot_async._telling import veto_failed
+from smspilot_async._telling import HOOKS_GRACE, veto_failed
 from smspilot_async._transport import Reply, Transport
 from smspilot_async._turns import Turns
 from smspilot_async.errors import ClientClosed, ConnectionFailed, MessageVetoed, SmsPilotError
@@ -68,6 +69,7 @@ class Session:
         """Called when the client begins to close: whoever feeds messages in stops."""
         self.gateway_date: datetime | None = None
         """The gateway's own time, as its last answer told it; aware, UTC."""
+        self._hooks_until = math.inf
         self._settings = settings
         self.wire: WireFormat = settings.wire
         self.shown_url = urlsplit(settings.url)._replace(query="").geturl()
@@ -191,7 +193,7 @@ class Session:
     async def cleared_up(self, result: Accepted[Message]) -> None:
         """Let the application hear that a message whose outcome was unknown turned out to be accepted."""
         self.pulse.open_unknowns -= 1
-        await self.telling.result(result)
+        await self.telling.result(result, self.hooks_until)
 
     async def ask_for_veto(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
         """Ask the hooks whether a message may queue; they hear of one that may not as they hear of any other."""
@@ -204,6 +206,10 @@ class Session:
                 ticket.settle(veto)
                 self.detached.start(Delivery(self, [ticket]))
         return veto
+
+    def hooks_until(self) -> float:
+        """Tell when hooks must have heard of results, in the clock's monotonic seconds."""
+        return self._hooks_until
 
     def queued(self) -> int:
         """Count the messages that wait to leave."""
@@ -232,8 +238,17 @@ class Session:
         await self._transport.aclose()
 
     async def _cut_short(self) -> None:
-        """What queues is not sent; what is on the wire may have been."""
+        """What queues is not sent; what is on the wire may have been. Hooks hear of it, but may not hang for ever."""
         self.batcher.give_up()
+        try:
+            async with self.clock.timeout_at(self.clock.monotonic() + HOOKS_GRACE):
+                await self._end_deliveries()
+        except TimeoutError:
+            self._hooks_until = self.clock.monotonic()  # each is still called, and has no time to wait for anything
+            self.detached.interrupt_hooks()
+            await self._end_deliveries()
+
+    async def _end_deliveries(self) -> None:
         while tasks := self.detached.tasks:
             self.detached.cut_short()
             await asyncio.wait(tasks)

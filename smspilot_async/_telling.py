@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
+import math
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,7 @@ from smspilot_async.errors import MessageVetoed, VetoFailed
 from smspilot_async.hooks import Hooks, RequestInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from contextvars import Context
 
     from smspilot_async._client import Client
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from smspilot_async.models import Message, SendResult
 
 logger: Final = logging.getLogger("smspilot_async")
+
+HOOKS_GRACE: Final = 5.0  # seconds that hooks may take once the time for closing a client is up
+# Anything else that a hook raises is its own affair, CancelledError without a cancellation included.
+_ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 class Telling:
@@ -55,16 +61,14 @@ class Telling:
         for hook in self._all:
             try:
                 hook.on_client(client)
-            except Exception as error:  # noqa: BLE001 - the application's own
+            except _ENDS_THE_PROGRAM:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the application's own
                 _log(hook, "on_client", error)
 
-    async def client_closed(self) -> None:
-        """Let the hooks finish what they began."""
-        for hook in self._all:
-            try:
-                await hook.aclose()
-            except Exception as error:  # noqa: BLE001 - the application's own
-                _log(hook, "aclose", error)
+    async def client_closed(self, until: Callable[[], float]) -> None:
+        """Let the hooks finish what they began, until a moment in the clock's monotonic seconds."""
+        await self._call_each(self._all, "aclose", lambda hook: hook.aclose(), until)
 
     def context(self) -> Context | None:
         """Keep the caller's context variables, if there is anybody to hand them to."""
@@ -75,7 +79,9 @@ class Telling:
         for hook in self._before:
             try:
                 hook.before_request(request)
-            except Exception as error:  # noqa: BLE001 - the application's own
+            except _ENDS_THE_PROGRAM:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the application's own
                 _log(hook, "before_request", error)
 
     def request_ended(self, request: RequestInfo, outcome: RequestOutcome) -> None:
@@ -83,18 +89,47 @@ class Telling:
         for hook in self._after:
             try:
                 hook.after_request(request, outcome)
-            except Exception as error:  # noqa: BLE001 - the application's own
+            except _ENDS_THE_PROGRAM:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the application's own
                 _log(hook, "after_request", error)
 
-    async def result(self, result: SendResult[Message]) -> None:
-        """Tell what became of a message."""
-        for hook in self._on_result:
+    async def result(self, result: SendResult[Message], until: Callable[[], float]) -> None:
+        """Tell what became of a message, until a moment in the clock's monotonic seconds, which may change."""
+        await self._call_each(self._on_result, "on_result", lambda hook: hook.on_result(result), until)
+
+    async def _call_each(
+        self,
+        hooks: Iterable[Hooks],
+        method: str,
+        call: Callable[[Hooks], Awaitable[None] | None],
+        until: Callable[[], float],
+    ) -> None:
+        """Call every one of them, also when the one before it is cancelled."""
+        cancelled: asyncio.CancelledError | None = None
+        for hook in hooks:
+            before = _cancellations()
             try:
-                answer = hook.on_result(result)
+                answer = call(hook)
                 if inspect.isawaitable(answer):
-                    await answer
-            except Exception as error:  # noqa: BLE001 - the application's own fault must not touch the result
-                _log(hook, "on_result", error)
+                    await self._awaited(answer, until())
+            except _ENDS_THE_PROGRAM:
+                raise
+            except asyncio.CancelledError as error:
+                if _cancellations() > before:
+                    cancelled = error
+                else:
+                    _log(hook, method, error)
+            except BaseException as error:  # noqa: BLE001 - the application's own fault must not touch the result
+                _log(hook, method, error)
+        if cancelled is not None:
+            raise cancelled
+
+    async def _awaited(self, answer: Awaitable[Any], until: float) -> Any:
+        if until == math.inf:
+            return await answer
+        async with self._clock.timeout_at(until):
+            return await answer
 
     # --- a say in what is sent -------------------------------------------------------------------
 
@@ -108,14 +143,18 @@ class Telling:
         """
         for hook in self._veto:
             name = f"{type(hook).__name__}.veto"
+            before = _cancellations()
             try:
                 reason: Any = hook.veto(message)
                 if inspect.isawaitable(reason):
-                    async with self._clock.timeout_at(until):
-                        reason = await reason
+                    reason = await self._awaited(reason, until)
+            except _ENDS_THE_PROGRAM:
+                raise
             except TimeoutError:
                 return veto_failed(f"{name} gave no answer in time", id_)
-            except Exception as error:  # noqa: BLE001 - the application's own; without its words, which may be private
+            except BaseException as error:  # the application's own; without its words, which may be private
+                if isinstance(error, asyncio.CancelledError) and _cancellations() > before:
+                    raise
                 return veto_failed(f"{name} raised {type(error).__name__}", id_)
             if reason:
                 return _vetoed(reason if isinstance(reason, str) else name, message, id_)
@@ -154,5 +193,11 @@ def _checked(hooks: Iterable[Hooks]) -> tuple[Hooks, ...]:
     return found
 
 
-def _log(hook: Hooks, method: str, error: Exception) -> None:
+def _cancellations() -> int:
+    """Count the requests to cancel the running task; a hook may raise CancelledError without one."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
+
+
+def _log(hook: Hooks, method: str, error: BaseException) -> None:
     logger.error("hook %s.%s raised %s", type(hook).__name__, method, type(error).__name__)

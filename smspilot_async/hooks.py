@@ -72,8 +72,9 @@ class RequestOutcome:
 class Hooks:
     """Does nothing; override what you want to hear of, and nothing else is called.
 
-    All of them run in the event loop and must not block it. An exception raised by one that listens is logged by its
-    type and goes nowhere; :meth:`veto` alone has a say in what is sent.
+    All of them run in the event loop and must not block it. What is raised by one that listens is logged by its
+    type and goes nowhere; :meth:`veto` alone has a say in what is sent. One that hangs holds up its packet, and the
+    closing of the client, unless that has a time-out.
     """
 
     def on_client(self, client: Client) -> None:
