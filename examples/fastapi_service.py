@@ -54,7 +54,8 @@ async def send_code(order: Order, codes: OurCodes, response: Response) -> dict[s
     try:
         sent = await codes.send(order.phone, order.code)
     except InvalidMessage as error:
-        raise HTTPException(422, {"state": "not sent", "field": error.field}) from None
+        response.status_code = 422
+        return {"state": "not sent", "field": error.field}
     response.status_code = {"accepted": 201, "unknown": 202}.get(sent["state"], 503)
     return sent
 

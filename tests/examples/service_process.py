@@ -103,6 +103,11 @@ class Service:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """End it at once, as when the machine has no memory left."""
+        for process in self._processes:
+            process.kill()
+
     async def ended(self) -> None:
         """Wait until it has stopped, for as long as a supervisor would."""
         async with asyncio.timeout(_GRACE):

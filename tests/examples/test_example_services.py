@@ -57,3 +57,14 @@ async def test_polling_fills_in_what_callbacks_do_not_tell(
     assert len(statuses) == MESSAGES
     told = {call.server_id for call in emulator.callbacks if call.status in {-1, 2}}
     assert len(told) < 0.9 * MESSAGES  # the others' final statuses were asked for
+
+
+async def test_what_makes_no_message_is_not_sent_and_a_code_that_there_is_not_is_not_found(
+    framework: Framework, emulator: Emulator, tmp_path: Path
+) -> None:
+    async with serving(framework, emulator, tmp_path, workers=1) as service:
+        answer = await service.order(10**12)  # a phone of too many digits
+        states = await service.all_states()
+    assert answer == (422, {"state": "not sent", "field": "to"})
+    assert states == {}
+    assert emulator.messages == ()

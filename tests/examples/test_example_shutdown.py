@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -87,3 +89,20 @@ async def test_what_the_gateway_does_not_answer_before_the_end_is_unknown_and_wh
     judge(states, emulator)
     assert [states[id_] for id_ in accepted] == ["accepted"] * 10
     assert sorted(states.values()) == ["accepted"] * 10 + ["not sent"] * 5 + ["unknown"] * CONNECTIONS
+
+
+async def test_what_was_on_its_way_when_a_worker_was_killed_is_unknown_after_a_minute(
+    framework: Framework, emulator: Emulator, tmp_path: Path
+) -> None:
+    emulator.fail_next("send", Fault.SLOW)
+    async with serving(framework, emulator, tmp_path, workers=1) as service:
+        call = asyncio.create_task(ordered(service, 1))
+        message = await emulator.wait_for(to=phone(1))
+        service.kill()
+        assert await call is None
+    async with serving(framework, emulator, tmp_path, workers=1) as service:
+        assert (await service.show(f"/codes/{message.id}"))["state"] == "sending"
+        with closing(sqlite3.connect(tmp_path / "codes.db")) as database, database:
+            database.execute("UPDATE codes SET began = began - 61")
+        assert (await service.show(f"/codes/{message.id}"))["state"] == "unknown"
+    assert len(emulator.messages) == 1
