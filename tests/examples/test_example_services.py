@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from service_process import serving
@@ -57,6 +58,20 @@ async def test_polling_fills_in_what_callbacks_do_not_tell(
     assert len(statuses) == MESSAGES
     told = {call.server_id for call in emulator.callbacks if call.status in {-1, 2}}
     assert len(told) < 0.9 * MESSAGES  # the others' final statuses were asked for
+
+
+async def test_a_callback_turns_an_unknown_into_accepted(
+    framework: Framework, emulator: Emulator, tmp_path: Path
+) -> None:
+    emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+    async with serving(framework, emulator, tmp_path, workers=1, CHECK_EVERY="3600") as service:
+        status, answer = await service.order(1)
+        assert (status, answer["state"]) == (202, "unknown")
+        emulator.clock.advance(minutes=1)
+        async with asyncio.timeout(20):
+            while (await service.show(f"/codes/{answer['id']}"))["state"] != "accepted":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    assert [message.id for message in emulator.messages] == [answer["id"]]
 
 
 async def test_what_makes_no_message_is_not_sent_and_a_code_that_there_is_not_is_not_found(
