@@ -9,6 +9,7 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from smspilot_async import _clock
@@ -48,7 +49,7 @@ class AuditLog(Hooks):
 
     Lines are written by a thread. A disk that fails, or a folder that is missing, breaks no send: that is logged once,
     the lines wait, up to 100,000 of them, and are written when it works again. Closing the client writes what
-    waits.
+    waits. A file that was moved or deleted, as by logrotate, is followed by a new one.
 
     Args:
         path: The file; it is made, for its owner only, if it does not exist.
@@ -65,6 +66,12 @@ class AuditLog(Hooks):
             raise ValueError(f"key needs at least {_SHORTEST_KEY} bytes")
         self._path = os.fspath(path)
         self._clock = _clock.current()
+        self._file: int | None = None  # opened by the thread
+        self._begin()
+
+    def _begin(self) -> None:
+        """Hold nothing; a forked process has neither its parent's thread nor its share of the lines and locks."""
+        self._process = os.getpid()
         self._guard = threading.Lock()  # of what waits
         self._pen = threading.Lock()  # of the file, and what is on its way there
         self._waiting: deque[tuple[datetime, SendResult[Message]]] = deque()
@@ -73,15 +80,19 @@ class AuditLog(Hooks):
         self._is_writing = False
         self._has_failed = False
         self._dropped = 0
-        self._file: int | None = None  # opened by the thread
+        self._close_file()
 
     def __repr__(self) -> str:
         return f"AuditLog({self._path!r})"
 
     def on_result(self, result: SendResult[Message]) -> None:
         """Take a line, to be written by the thread."""
+        if self._process != os.getpid():
+            self._begin()
         with self._guard:
             if len(self._waiting) >= _MOST_WAITING:
+                if not self._dropped:
+                    logger.error("audit log: %d lines wait for the disk; further lines are dropped", _MOST_WAITING)
                 self._dropped += 1
                 return
             self._waiting.append((self._clock.now(), result))
@@ -96,18 +107,25 @@ class AuditLog(Hooks):
 
     def close(self) -> None:
         """Do the same as :meth:`aclose`, for who has no event loop; it blocks."""
+        if self._process != os.getpid():
+            self._begin()
         with self._guard:
             writer, self._writer = self._writer, None
         if writer is not None:
             writer.shutdown()
         self._write_all()
         with self._pen:
-            missing = self._unwritten.count(b"\n") + len(self._waiting) + self._dropped
+            # Where the disk works, what waits now came meanwhile from another client, and has a thread of its own.
+            missing = self._dropped + (self._unwritten.count(b"\n") + len(self._waiting) if self._has_failed else 0)
+            self._dropped = 0
             if missing:
                 logger.error("audit log: %d lines are not written", missing)
-            file, self._file = self._file, None
-            if file is not None:
-                os.close(file)
+            self._close_file()
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
     # --- in the thread ---------------------------------------------------------------------------
 
@@ -132,6 +150,8 @@ class AuditLog(Hooks):
         return bool(batch)
 
     def _write(self) -> None:
+        if self._file is not None and not _stands_at(self._path, self._file):
+            self._close_file()
         if self._file is None:
             self._file = _opened(self._path)
         if _ends_within_a_line(self._file):  # the disk was full, or a process was killed: nobody must lose two lines
@@ -174,6 +194,14 @@ class AuditLog(Hooks):
 
 def _opened(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE)
+
+
+def _stands_at(path: str, file: int) -> bool:
+    """Tell whether an open file is still the one at the path, and not one that a rotation moved or deleted."""
+    try:
+        return os.path.samestat(Path(path).stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 def _ends_within_a_line(file: int) -> bool:

@@ -7,12 +7,13 @@ import hashlib
 import hmac
 import json
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from outcomes import OTHER_PHONE, PHONE, TEXT, failure_of
 
-from smspilot_async import Client, Message, MessageVetoed
+from smspilot_async import Accepted, Client, Message, MessageVetoed, SentMessage
 from smspilot_async.audit import AuditLog
 from smspilot_async.emulator import Emulator, Fault
 
@@ -190,6 +191,85 @@ async def test_a_folder_that_is_missing_is_told_and_breaks_no_send(
         await client.send(PHONE, TEXT)
     assert "can not be written (No such file or directory)" in caplog.text
     assert len(emulator.messages) == 1
+
+
+@pytest.mark.parametrize("rotate", ["move", "delete"])
+async def test_after_a_rotation_lines_go_to_the_new_file(emulator: Emulator, path: Path, rotate: str) -> None:
+    log = AuditLog(path, key=KEY)
+    async with client_of(emulator, log) as client:
+        await client.send(PHONE, TEXT, id=1)
+        await asyncio.to_thread(log._write_all)  # wait for the thread's step
+        if rotate == "move":
+            path.rename(path.with_suffix(".1"))  # noqa: ASYNC240 - in a test
+        else:
+            path.unlink()  # noqa: ASYNC240 - in a test
+        await client.send(PHONE, TEXT, id=2)
+    assert [line["id"] for line in lines(path)] == [2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_writes_lines_of_its_own_and_none_of_its_parents(emulator: Emulator, path: Path) -> None:
+    log = AuditLog(path, key=KEY)
+
+    async def send(id_: int) -> None:
+        await client_of(emulator, log).send(PHONE, TEXT, id=id_)
+        await asyncio.sleep(0)
+
+    asyncio.run(send(1))
+    log._write_all()
+    with log._pen, log._guard:  # as if the parent were writing
+        log._unwritten = b'{"id":0}\n'
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                asyncio.run(send(2))
+                log.close()
+                status = 0
+            finally:
+                os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [line["id"] for line in lines(path)] == [1, 2]
+    log.close()
+    assert [line["id"] for line in lines(path)] == [1, 2, 0]
+
+
+async def test_one_client_that_closes_tells_no_lie_about_lines_of_another(
+    emulator: Emulator, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AuditLog(path, key=KEY)
+    result = Accepted(Message(PHONE, TEXT, id=2), SentMessage(id=2))
+    write_all = log._write_all
+
+    def overtaken() -> None:
+        write_all()
+        log._waiting.append((datetime.now(UTC), result))
+
+    async with client_of(emulator, log) as client:
+        await client.send(PHONE, TEXT, id=1)
+        await asyncio.to_thread(write_all)
+        monkeypatch.setattr(log, "_write_all", overtaken)
+    assert caplog.text == ""
+    await asyncio.to_thread(write_all)
+    assert [line["id"] for line in lines(path)] == [1, 2]
+    monkeypatch.undo()
+    await log.aclose()
+
+
+def test_lines_that_are_dropped_are_told_when_the_first_one_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("smspilot_async.audit._MOST_WAITING", 1)
+    log = AuditLog(path, key=KEY)
+    with log._pen:  # a disk that hangs
+        for id_ in range(5):
+            log.on_result(Accepted(Message(PHONE, TEXT, id=id_ + 1), SentMessage(id=id_ + 1)))
+        assert caplog.text.count("further lines are dropped") == 1
+    log.close()
+    assert caplog.text.count("lines are not written") == 1
+    log.close()
+    assert caplog.text.count("lines are not written") == 1
 
 
 def test_a_short_key_is_refused(path: Path) -> None:
