@@ -64,6 +64,7 @@ _LONGEST_HISTORY: Final = 32  # distinct calls of one send; more are not the gat
 _BUSY: Final = 3.0
 _TIDY_EVERY: Final = 3600.0
 _IDS_AT_ONCE: Final = 500
+_BINDS_KEPT: Final = 100_000  # while the file can not be written
 
 
 @attrs.frozen
@@ -88,7 +89,7 @@ class SQLiteSink:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
         self._stores: deque[_Store] = deque()
-        self._binds: deque[tuple[bytes, str, int]] = deque()
+        self._binds: deque[tuple[bytes, str, int]] = deque(maxlen=_BINDS_KEPT)
         self._done = 0
         self._saved = 0
         self._is_write_due = False
@@ -177,9 +178,13 @@ class SQLiteSink:
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:
             database = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=FULL")
-            database.executescript(_SCHEMA)
+            try:
+                database.execute("PRAGMA journal_mode=WAL")
+                database.execute("PRAGMA synchronous=FULL")
+                database.executescript(_SCHEMA)
+            except BaseException:
+                database.close()
+                raise
             self._database = database
         return self._database
 
@@ -201,6 +206,7 @@ class SQLiteSink:
         try:
             answers = self._commit([store.event for store in stores], binds, done)
         except Exception as error:  # noqa: BLE001 - each caller gets it
+            self._binds.extendleft(reversed(binds))
             for store in stores:
                 store.done.set_exception(error)
             if not stores:

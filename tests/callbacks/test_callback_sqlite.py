@@ -148,6 +148,21 @@ async def test_a_file_that_another_holds_for_too_long_is_answered_with_503_and_l
     assert await call(inbox, url, "5", 1) == 200
 
 
+async def test_a_number_that_could_not_be_written_down_is_written_with_the_next_event(
+    path: Path, sink: SQLiteSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smspilot_async.callbacks._sqlite._BUSY", 0.01)
+    assert await sink.end() == 0
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    sink.bind(EVENT.nonce, "5")
+    await asyncio.wrap_future(sink._submit(lambda: None))
+    holder.execute("COMMIT")
+    holder.close()
+    assert await sink.store(EVENT)
+    assert [stored.is_bound for stored in await sink.read(0, 10)] == [True]
+
+
 # --- restarts ------------------------------------------------------------------------------------
 
 
