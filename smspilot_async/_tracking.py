@@ -383,6 +383,7 @@ class Tracking(Results[MessageStatus]):
         self._every = every
         self._timeout = HORIZON if timeout is None else timeout
         self._source = source
+        self._poller: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._hinted: set[str] = set()
         self._looker: asyncio.Task[None] | None = None
@@ -405,10 +406,9 @@ class Tracking(Results[MessageStatus]):
             self._plan(message, message.begun)
         if not self._pending:
             return
-        poller = self._own(self._poll())
-        source = self._source.watch(self._pending) if isinstance(self._source, Watchable) else self._source
-        if source is not None:
-            self._listener = self._own(self._listen(source, poller))
+        self._poller = poller = self._own(self._poll())
+        if self._source is not None:
+            self._listener = self._own(self._listen(self._source, poller))
 
     def _plan(self, message: Tracked, after: float) -> None:
         """Say when to ask next, not leaving out a last look shortly before the time-out."""
@@ -419,7 +419,9 @@ class Tracking(Results[MessageStatus]):
 
     # --- called ----------------------------------------------------------------------------------
 
-    async def _listen(self, source: AsyncIterable[MessageStatus], poller: asyncio.Task[None]) -> None:
+    async def _listen(self, source: AsyncIterable[MessageStatus] | Watchable, poller: asyncio.Task[None]) -> None:
+        if isinstance(source, Watchable):
+            source = source.watch(self._pending)
         try:
             async with reading(source) as calls:
                 async for status in calls:
@@ -450,6 +452,9 @@ class Tracking(Results[MessageStatus]):
             found = await check_ids(ids, self._ask, concurrency=self._concurrency, failures=[])
             for status in found.values():
                 self._take(status, is_polled=True)
+            if not self._pending:
+                self._dismiss(*filter(None, (self._poller, self._listener)))
+                return
             await self._clock.sleep(_LOOK_APART)
 
     # --- polled ----------------------------------------------------------------------------------
