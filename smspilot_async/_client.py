@@ -250,7 +250,12 @@ class Client:
         if session is None:
             self._forget_dead_loops()
             session = self._sessions[loop] = Session(
-                self._settings, self._telling, self._pulse, self._clock, self._callbacks
+                self._settings,
+                self._telling,
+                self._pulse,
+                self._clock,
+                callbacks=self._callbacks,
+                successor=self._session,
             )
         return session
 

@@ -304,8 +304,7 @@ class Delivery:
                 await self._ask_for_vetoes()
             while self._groups:
                 await self._send(self._groups.popleft())
-                self._tell_inbox()
-                await self._tell_hooks()
+                await self._tell()
         except asyncio.CancelledError:
             self._cut_short("cancelled while it was on the wire")
         except Exception as error:  # noqa: BLE001 - a fault of ours must not turn into a claim that nothing was sent
@@ -315,8 +314,7 @@ class Delivery:
             raise
         self.end()
         self._sum_up()
-        self._tell_inbox()
-        await self._tell_hooks()
+        await self._tell()
 
     def end(self) -> None:
         """Make sure that nobody waits for ever; a task may be cancelled before its first step."""
@@ -580,13 +578,22 @@ class Delivery:
 
     # --- telling ---------------------------------------------------------------------------------
 
-    def _tell_inbox(self) -> None:
+    async def _tell(self) -> None:
+        """Tell the inbox and the hooks what is settled; what the inbox then finds out, the hooks hear after it."""
+        told = asyncio.Event()
+        self._tell_inbox(told)
+        try:
+            await self._tell_hooks()
+        finally:
+            told.set()
+
+    def _tell_inbox(self, told: asyncio.Event) -> None:
         """Say which number each send got, before its caller can follow it: calls are compared with that."""
         if (inbox := self._session.callbacks) is None or not self._callbacks:
             return
         for ticket in self.tickets:
             if ticket.outcome is not None and (url := self._callbacks.pop(ticket.id, None)) is not None:
-                inbox.settled(url, ticket.id, ticket.result(), self._session)
+                inbox.settled(url, ticket.id, ticket.result(), self._session, told)
 
     async def _tell_hooks(self) -> None:
         telling = self._session.telling

@@ -40,7 +40,16 @@ Answer = TypeVar("Answer")
 
 
 class Session:
-    """A client's life in one event loop."""
+    """A client's life in one event loop.
+
+    Args:
+        settings: The client's.
+        telling: Its hooks.
+        pulse: Its health.
+        clock: Its clock.
+        callbacks: Its inbox.
+        successor: Gives the session of the running loop, once this one is over; raises :class:`ClientClosed`.
+    """
 
     def __init__(
         self,
@@ -48,7 +57,9 @@ class Session:
         telling: Telling,
         pulse: Pulse,
         clock: Clock,
-        callbacks: CallbackInbox | None = None,
+        *,
+        callbacks: CallbackInbox | None,
+        successor: Callable[[], Session],
     ) -> None:
         self.clock = clock
         self.telling = telling
@@ -75,6 +86,8 @@ class Session:
         self.shown_url = urlsplit(settings.url)._replace(query="").geturl()
         """The endpoint, without a query that may hold anything."""
         self._is_closed = False
+        self._loop = asyncio.get_running_loop()
+        self._successor = successor
         self._transport = Transport(
             url=settings.url,
             max_connections=settings.max_connections,
@@ -141,8 +154,13 @@ class Session:
         return True
 
     async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
-        """Ask what became of one message."""
-        answer = await self.ask(Check([server_id]), self._settings.deadline, spare=True)
+        """Ask what became of one message, also when this session is over and the client goes on in another."""
+        is_over = self._is_closed or asyncio.get_running_loop() is not self._loop
+        try:
+            session = self._successor() if is_over else self
+        except ClientClosed as closed:
+            return closed
+        answer = await session.ask(Check([server_id]), self._settings.deadline, spare=True)
         return answer if isinstance(answer, SmsPilotError) else next(iter(answer), MessageStatus())
 
     # --- one request -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, defaultdict, deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 import attrs
 
 from smspilot_async import _clock
-from smspilot_async._tracking import LOST, NO_ID, Known, beats
+from smspilot_async._tracking import LOST, NO_ID, Known, beats, is_server_id
 from smspilot_async.callbacks import _calls
 from smspilot_async.callbacks._calls import LARGEST_FORM, StatusEvent
 from smspilot_async.callbacks._log import Bindings, EventLog, MemoryLog
@@ -76,15 +77,21 @@ class _Lost:
     """A send whose answer was lost.
 
     Attributes:
-        proving: The numbers that calls named for it, and that are being asked about.
+        told: Set once the hooks have heard that it is unknown.
+        proving: The numbers that calls named for it, and that are being asked about, or are not its own.
         sent: What it turned out to be.
     """
 
     id: int
     message: Message
     sending: Sending
+    told: asyncio.Event
     proving: set[str] = attrs.field(factory=set)
     sent: SentMessage | None = None
+
+
+class _Closed(Exception):
+    """The inbox was closed, and its log must not be opened again."""
 
 
 class CallbackInbox:
@@ -137,7 +144,7 @@ class CallbackInbox:
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: asyncio.Task[None] | None = None
         self._is_following = asyncio.Event()
-        self._news = asyncio.Event()
+        self._readers: set[asyncio.Event] = set()
         self._fetched: deque[Stored] = deque()
         self._position: int | None = None
         self._handed: int | None = None
@@ -152,6 +159,8 @@ class CallbackInbox:
 
     async def __aenter__(self) -> Self:
         self._is_closed = False
+        if self._watches or self._is_waiting_for_calls():
+            self._follow()
         return self
 
     async def __aexit__(
@@ -167,7 +176,8 @@ class CallbackInbox:
         self._is_closed = True
         self._hand_over()
         self.wake()
-        tasks = set(self._tasks)
+        loop = asyncio.get_running_loop()
+        tasks = {task for task in self._tasks if task.get_loop() is loop}  # those of a dead loop are dead
         for task in tasks:
             task.cancel()
         if tasks:
@@ -245,8 +255,10 @@ class CallbackInbox:
 
     def wake(self) -> None:
         """Let those who wait for events go on."""
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        readers, self._readers = self._readers, set()
+        for news in readers:
+            with suppress(RuntimeError):  # its loop is closed, and took its reader along
+                news.set()
 
     # --- what the application hears --------------------------------------------------------------
 
@@ -259,6 +271,8 @@ class CallbackInbox:
         self._is_iterating = True
         try:
             return await self._next()
+        except _Closed:
+            raise StopAsyncIteration from None
         finally:
             self._is_iterating = False
 
@@ -270,7 +284,7 @@ class CallbackInbox:
             while self._fetched:
                 stored = self._fetched.popleft()
                 self._handed = stored.position
-                if self._is_forward(stored.event):
+                if self._is_credible(stored.event) and self._is_forward(stored.event):
                     return stored.event
                 self._hand_over()
             self._fetched.extend(await self._more(self._position))
@@ -281,6 +295,10 @@ class CallbackInbox:
         handed, self._handed = self._handed, None
         if handed is not None:
             self._log.hand_over(handed)
+
+    def _is_credible(self, event: StatusEvent) -> bool:
+        """Tell whether nothing speaks against it: it may have come before the answer that names another number."""
+        return event.server_id is None or not self._bindings.contradicts(event.nonce, event.server_id)
 
     def _is_forward(self, event: StatusEvent) -> bool:
         """Tell whether it is news; a -2 is told, and believed by nobody."""
@@ -296,20 +314,25 @@ class CallbackInbox:
 
     async def _more(self, after: int) -> list[Stored]:
         """Tell what came after a position, or wait a while for it."""
-        news = self._news
-        stored = await self._persist(partial(self._log.read, after, _READ_AT_ONCE))
-        if not stored and not self._is_closed:
-            await self._wait(news)
+        news = asyncio.Event()
+        self._readers.add(news)  # before it looks: what comes meanwhile wakes it, too
+        try:
+            stored = await self._persist(partial(self._log.read, after, _READ_AT_ONCE))
+            if not stored and not self._is_closed:
+                await self._wait(news)
+        finally:
+            self._readers.discard(news)
         return stored
 
     async def _persist(self, read: Callable[[], Awaitable[Value]]) -> Value:
         """Read, again if it must be: a file that is locked, or a disk that is full, now need not be so later."""
-        while True:
+        while not self._is_closed:
             try:
                 return await read()
             except Exception as error:  # noqa: BLE001 - the sink's own
                 logger.warning("stored statuses can not be read (%s); trying again", type(error).__name__)
             await self._clock.sleep(_AFTER_A_FAULT)
+        raise _Closed
 
     async def _wait(self, news: asyncio.Event) -> None:
         if not self._log.is_shared:
@@ -344,7 +367,10 @@ class CallbackInbox:
     async def seen(self, server_ids: Iterable[str]) -> list[MessageStatus]:
         """Tell a watch what came before it."""
         await self._is_following.wait()
-        found = await self._persist(partial(self._log.find, server_ids))
+        try:
+            found = await self._persist(partial(self._log.find, server_ids))
+        except _Closed:
+            return []
         return [status for stored in found if (status := self._as_seen(stored)) is not None]
 
     def _as_seen(self, stored: Stored) -> MessageStatus | None:
@@ -358,7 +384,8 @@ class CallbackInbox:
         return MessageStatus(server_id=event.server_id)
 
     def _follow(self) -> None:
-        if self._follower is None or self._follower.done():
+        follower, loop = self._follower, asyncio.get_running_loop()
+        if follower is None or follower.done() or follower.get_loop() is not loop:
             self._is_following = asyncio.Event()
             self._follower = self._own(self._follow_log())
 
@@ -391,19 +418,23 @@ class CallbackInbox:
                 self._on_the_way[id_] = nonce_in(url)
         return urls
 
-    def settled(self, url: str, id_: int, result: SendResult[Message], sending: Sending) -> None:
-        """Hear what became of a message that went out with a URL of ours."""
+    def settled(self, url: str, id_: int, result: SendResult[Message], sending: Sending, told: asyncio.Event) -> None:
+        """Hear what became of a message that went out with a URL of ours; ``told`` is set once the hooks heard it."""
         nonce = nonce_in(url)
         if isinstance(result, Unknown):
-            self._lose(nonce, _Lost(id_, result.item, sending))
+            self._lose(nonce, _Lost(id_, result.item, sending, told))
             return
         if self._on_the_way.get(id_) == nonce:
             del self._on_the_way[id_]
         if isinstance(result, Accepted):
             self._accept(nonce, result.sent)
+        elif result.error is not None:
+            for waiter in self._waiters.pop(nonce, ()):
+                if not waiter.done():
+                    waiter.set_exception(result.error)
 
     def _accept(self, nonce: bytes, sent: SentMessage) -> None:
-        if sent.server_id is not None and sent.server_id not in NO_ID:
+        if sent.server_id is not None and sent.server_id not in NO_ID and is_server_id(sent.server_id):
             self._bindings.bind(nonce, sent.server_id)
             self._log.bind(nonce, sent.server_id)
         for waiter in self._waiters.pop(nonce, ()):
@@ -433,6 +464,7 @@ class CallbackInbox:
         Raises:
             OutcomeUnknown: Time is up, and it is still unknown: no proof that it was not sent. It is the error given.
             TimeoutError: The same, for an id.
+            GatewayError, ConnectionFailed: Its answer came after all, late: it was refused, or never left.
             LookupError: No such message went out by this inbox lately, or it is known what became of it.
         """
         id_ = unknown.message_id if isinstance(unknown, OutcomeUnknown) else unknown
@@ -485,28 +517,41 @@ class CallbackInbox:
         assert server_id is not None  # noqa: S101 - it was read from the call
         if lost is None or lost.sent is not None or server_id in lost.proving:
             return
-        lost.proving.add(server_id)
         self._own(self._prove(event.nonce, lost, server_id))
 
     async def _prove(self, nonce: bytes, lost: _Lost, server_id: str) -> None:
         """Believe a call once the gateway itself has echoed our id for the number that the call named."""
+        if server_id in lost.proving:
+            return
+        lost.proving.add(server_id)
+        status = None
+        try:
+            status = await self._echo(lost, server_id)
+        finally:
+            if status is None:
+                lost.proving.discard(server_id)  # the next call is another try
+        if status is None:
+            return
+        if status.id != lost.id or self._bindings.contradicts(nonce, server_id):
+            logger.warning("a status callback named a number that is not its message's")
+            return
+        lost.sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
+        self._accept(nonce, lost.sent)
+        logger.info("a message whose answer was lost was accepted: a status callback proves it")
+        await lost.told.wait()
+        await lost.sending.cleared_up(Accepted(lost.message, lost.sent))
+
+    async def _echo(self, lost: _Lost, server_id: str) -> MessageStatus | None:
+        """Ask what the gateway knows of a number; ``None`` if it says nothing, or nobody needs to know any more."""
         for pause in _PAUSES:
             if pause:
                 await self._clock.sleep(pause)
             status = await lost.sending.check_one(server_id)
             if isinstance(status, ClientClosed) or lost.sent is not None:
-                break
-            if isinstance(status, SmsPilotError) or status.status in {None, LOST}:
-                continue
-            if status.id == lost.id and not self._bindings.contradicts(nonce, server_id):
-                lost.sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
-                self._accept(nonce, lost.sent)
-                logger.info("a message whose answer was lost was accepted: a status callback proves it")
-                await lost.sending.cleared_up(Accepted(lost.message, lost.sent))
-            else:
-                logger.warning("a status callback named a number that is not its message's")
-            return
-        lost.proving.discard(server_id)  # the next call is another try
+                return None
+            if not isinstance(status, SmsPilotError) and status.status not in {None, LOST}:
+                return status
+        return None
 
 
 class _Watch:

@@ -12,10 +12,10 @@ from calling import BASE, SECRET, call, pieces
 from manual_clock import START, ManualClock, idle
 from outcomes import OTHER_PHONE, PHONE, TEXT
 
-from smspilot_async import Client, Message
+from smspilot_async import Client, Message, MessageStatus
 from smspilot_async.callbacks import CallbackInbox, StatusEvent
 from smspilot_async.callbacks._log import MemoryLog
-from smspilot_async.emulator import Emulator
+from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -405,3 +405,34 @@ async def test_what_is_bound_to_nothing_here_is_kept_and_only_worth_a_question(d
         await idle()
         assert changes.statuses[sent.server_id].status == 0
     await after_restart.aclose()
+
+
+async def test_a_track_ends_as_soon_as_the_question_that_a_call_was_worth_finds_the_last_final_status(
+    desk: Desk,
+) -> None:
+    sent = await desk.client.send(PHONE, TEXT)
+    assert sent.server_id is not None
+    async with desk.client.track(sent, source=desk.inbox) as changes:
+        await idle()
+        desk.emulator.set_status(sent.server_id, 2)
+        await call(desk.inbox, desk.inbox.account_url, sent.server_id, 2)
+        await idle()
+        following = asyncio.ensure_future(to_the_end(changes))
+        await idle()
+        assert following.done()
+        assert [status.status for status in following.result()] == [2]
+
+
+async def to_the_end(changes: AsyncIterator[MessageStatus]) -> list[MessageStatus]:
+    return [status async for status in changes]
+
+
+async def test_a_call_that_turns_out_to_name_another_number_holds_back_none_of_the_true_ones(desk: Desk) -> None:
+    desk.emulator.fail_next("send", Fault.SLOW)
+    sending = asyncio.ensure_future(desk.client.send(PHONE, TEXT))
+    await idle()
+    assert await call(desk.inbox, desk.urls[0], "999", 2) == 200  # nobody can know that yet
+    desk.emulator.release()
+    sent = await sending
+    assert await call(desk.inbox, desk.urls[0], sent.server_id, 1) == 200
+    assert await desk.waiting() == [1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,7 +15,17 @@ from listeners import Listener
 from manual_clock import ManualClock, idle
 from outcomes import OTHER_PHONE, PHONE, TEXT, failure_of
 
-from smspilot_async import Accepted, Client, Message, OutcomeUnknown, Reason, SentMessage
+from smspilot_async import (
+    Accepted,
+    Client,
+    Hooks,
+    InsufficientFunds,
+    Message,
+    OutcomeUnknown,
+    Reason,
+    SendResult,
+    SentMessage,
+)
 from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.emulator import Emulator, Fault
 
@@ -205,3 +216,50 @@ async def test_an_inbox_that_was_closed_and_opened_again_still_finds_it(desk: De
     async with desk.inbox:
         assert await call(desk.inbox, desk.url(), desk.server_id(), 1) == 200
         assert (await desk.inbox.wait_accepted(error, timeout=1)).server_id == desk.server_id()
+
+
+async def test_hooks_hear_that_it_is_unknown_before_they_hear_that_it_was_accepted(desk: Desk) -> None:
+    heard: list[tuple[int | None, str]] = []
+
+    class Slow(Hooks):
+        async def on_result(self, result: SendResult[Message]) -> None:
+            for _ in range(200):
+                await asyncio.sleep(0)  # a database, say
+            heard.append((result.item.id, type(result).__name__))
+
+    client = Client(
+        desk.emulator.api_key,
+        url=desk.emulator.url,
+        transport=desk.emulator.transport,
+        callbacks=desk.inbox,
+        hooks=[Slow()],
+    )
+    desk.emulator.fail_next("send", Fault.SLOW)
+    sending = asyncio.ensure_future(
+        failure_of(client.send_packet([Message(PHONE, "1", id=1), Message(PHONE, "2", id=2)]))
+    )
+    await idle()
+    for number in (0, 1):
+        await call(desk.inbox, desk.url(number), desk.server_id(number), 1)
+    await desk.clock.advance(31)
+    await sending
+    assert sorted(heard) == [(1, "Accepted"), (1, "Unknown"), (2, "Accepted"), (2, "Unknown")]
+    for id_ in (1, 2):
+        assert [kind for known, kind in heard if known == id_] == ["Unknown", "Accepted"]
+    desk.emulator.release()
+    await client.aclose()
+
+
+async def test_whoever_waits_hears_at_once_that_the_late_answer_was_a_refusal(desk: Desk) -> None:
+    desk.emulator.fail_next("send", Fault.SLOW)
+    desk.emulator.account.balance = Decimal(0)
+    sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT, deadline=5)))
+    await desk.clock.advance(6)
+    error = await sending
+    assert isinstance(error, OutcomeUnknown)
+    waiting = asyncio.ensure_future(failure_of(desk.inbox.wait_accepted(error)))
+    await idle()
+    desk.emulator.release()
+    await idle()
+    assert waiting.done()
+    assert isinstance(await waiting, InsufficientFunds)

@@ -1,0 +1,167 @@
+"""An inbox through closing, opening again, and one event loop after another."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from calling import BASE, SECRET, call
+from outcomes import PHONE, TEXT, failure_of
+
+from smspilot_async import Client, Message, OutcomeUnknown
+from smspilot_async.callbacks import CallbackInbox, SQLiteSink
+from smspilot_async.emulator import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from smspilot_async.callbacks import StatusEvent
+
+NEVER = timedelta(days=1000)
+
+
+async def soon(work: Coroutine[Any, Any, Any]) -> Any:
+    """What must not hang, with a limit that only a fault reaches."""
+    async with asyncio.timeout(5):
+        return await work
+
+
+def quiet_emulator() -> Emulator:
+    return Emulator(loop_protection=None, seed=1, handover=NEVER, delivery=NEVER)
+
+
+def client_of(emulator: Emulator, inbox: CallbackInbox) -> Client:
+    return Client(emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=inbox)
+
+
+# --- one loop after another ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_events_are_read_in_one_loop_after_another(tmp_path: Path, *, is_shared: bool) -> None:
+    inbox = CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(tmp_path / "statuses.db") if is_shared else None)
+
+    async def one(id_: int) -> None:
+        waiting = asyncio.ensure_future(anext(inbox))
+        await asyncio.sleep(0.01)  # it waits for news
+        url = inbox.urls_for([(id_, Message(PHONE, TEXT))])[id_]
+        assert await call(inbox, url, f"{id_}", 1) == 200
+        assert (await soon(asyncio.wait_for(waiting, 5))).id == id_
+        again = asyncio.ensure_future(anext(inbox))
+        await asyncio.sleep(0.01)
+        again.cancel()
+
+    asyncio.run(one(1))
+    asyncio.run(one(2))
+
+    asyncio.run(inbox.aclose())
+
+
+def test_a_track_hears_calls_in_one_loop_after_another() -> None:
+    emulator = quiet_emulator()
+    inbox = CallbackInbox(BASE, secret=SECRET)
+    client = client_of(emulator, inbox)
+
+    async def one(number: int) -> None:
+        sent = await client.send(PHONE, f"{TEXT} {number}")
+        async with client.track(sent, source=inbox) as changes:
+            following = asyncio.ensure_future(anext(changes))
+            await asyncio.sleep(0.01)
+            assert await call(inbox, emulator.messages[number].callback, sent.server_id, 2) == 200
+            assert (await asyncio.wait_for(following, 5)).status == 2
+
+    asyncio.run(one(0))
+    asyncio.run(one(1))
+    gc.collect()
+
+
+def test_an_answer_lost_in_one_loop_is_found_by_a_call_in_the_next() -> None:
+    emulator = quiet_emulator()
+    inbox = CallbackInbox(BASE, secret=SECRET)
+    client = client_of(emulator, inbox)
+
+    async def lose() -> OutcomeUnknown:
+        emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+        error = await failure_of(client.send(PHONE, TEXT))
+        assert isinstance(error, OutcomeUnknown)
+        return error
+
+    async def find(error: OutcomeUnknown) -> str | None:
+        [message] = emulator.messages
+        assert await call(inbox, message.callback, message.server_id, 1) == 200
+        return (await asyncio.wait_for(inbox.wait_accepted(error), 5)).server_id
+
+    assert asyncio.run(find(asyncio.run(lose()))) == emulator.messages[0].server_id
+
+
+# --- closed, and opened again --------------------------------------------------------------------
+
+
+async def test_an_answer_that_was_lost_before_the_client_was_closed_is_found_once_it_is_open_again() -> None:
+    emulator = quiet_emulator()
+    async with CallbackInbox(BASE, secret=SECRET) as inbox:
+        client = client_of(emulator, inbox)
+        emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+        async with client:
+            error = await failure_of(client.send(PHONE, TEXT))
+            assert isinstance(error, OutcomeUnknown)
+        [message] = emulator.messages
+        async with client:
+            assert await call(inbox, message.callback, message.server_id, 1) == 200
+            assert (await soon(inbox.wait_accepted(error))).server_id == message.server_id
+
+
+async def test_a_proof_that_closing_broke_off_is_begun_again_by_the_next_call() -> None:
+    emulator = quiet_emulator()
+    inbox = CallbackInbox(BASE, secret=SECRET)
+    async with client_of(emulator, inbox) as client:
+        emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+        error = await failure_of(client.send(PHONE, TEXT))
+        assert isinstance(error, OutcomeUnknown)
+        [message] = emulator.messages
+        await call(inbox, message.callback, message.server_id, 1)
+        await inbox.aclose()  # the proof has not even begun
+        async with inbox:
+            await call(inbox, message.callback, message.server_id, 2)
+            assert (await soon(inbox.wait_accepted(error))).server_id == message.server_id
+
+
+async def test_a_track_goes_on_hearing_calls_when_the_inbox_is_opened_again() -> None:
+    emulator = quiet_emulator()
+    inbox = CallbackInbox(BASE, secret=SECRET)
+    async with client_of(emulator, inbox) as client:
+        sent = await client.send(PHONE, TEXT)
+        async with client.track(sent, source=inbox) as changes:
+            await asyncio.sleep(0.01)
+            await inbox.aclose()
+            async with inbox:
+                await asyncio.sleep(0.01)
+                await call(inbox, emulator.messages[0].callback, sent.server_id, 2)
+                assert (await soon(anext(changes))).status == 2
+
+
+async def test_closing_ends_the_loop_that_reads_a_file_which_can_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "statuses.db").write_bytes(b"this is no database" * 100)
+    inbox = CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(tmp_path / "statuses.db"))
+
+    async def read() -> list[StatusEvent]:
+        return [event async for event in inbox]
+
+    reading = asyncio.ensure_future(read())
+    await asyncio.sleep(0.05)
+    await inbox.aclose()
+    assert await asyncio.wait_for(reading, 5) == []
+    assert inbox._log._thread is None  # type: ignore[attr-defined]
+
+
+async def test_a_track_that_is_left_before_its_first_step_leaves_nothing_behind() -> None:
+    emulator = quiet_emulator()
+    async with CallbackInbox(BASE, secret=SECRET) as inbox, client_of(emulator, inbox) as client:
+        sent = await client.send(PHONE, TEXT)
+        async with client.track(sent, source=inbox):
+            pass
+        assert not inbox._watches
