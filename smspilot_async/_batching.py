@@ -55,8 +55,9 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Messages in the queue, and those that wait for a place in it."""
-        return len(self._queue) + len(self._outside)
+        """Messages in the queue, and those that wait for a place in it; from any thread."""
+        tickets = [*self._queue, *self._outside]  # a copy: the loop goes on meanwhile
+        return sum(ticket.outcome is None and not ticket.is_taken_back for ticket in tickets)
 
     def send(self, message: Message, id_: int, until: float) -> asyncio.Future[SentMessage | SmsPilotError]:
         """Send a message in the next packet that goes; ``until`` is in the clock's monotonic seconds.

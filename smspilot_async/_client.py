@@ -229,7 +229,8 @@ class Client:
 
     def health(self) -> Health:
         """Tell how this client is doing, without asking the gateway: for a health endpoint, from any thread."""
-        pulse, sessions = self._pulse, list(self._sessions.values())
+        pulse = self._pulse
+        sessions = [session for loop, session in list(self._sessions.items()) if not loop.is_closed()]
         return Health(
             is_open=not self._is_closed,
             last_success=pulse.last_success,

@@ -271,7 +271,8 @@ class Delivery:
     def queued(self) -> int:
         """Count the messages that wait to leave."""
         leaving = set(self._on_the_wire)
-        return sum(ticket.outcome is None and ticket not in leaving for ticket in self.tickets)
+        waiting = (ticket for ticket in self.tickets if ticket not in leaving)
+        return sum(ticket.outcome is None and not ticket.is_taken_back for ticket in waiting)
 
     def in_flight(self) -> int:
         """Count the messages whose request is under way."""

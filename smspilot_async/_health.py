@@ -30,8 +30,8 @@ class Health:
         is_open: It takes calls.
         last_success: When the gateway last answered a request as one that works; aware, UTC; ``None`` before that.
         failures_in_a_row: Requests since then that failed in a way that others would too: no connection, no readable
-            answer, "try again later", or an error that concerns the account (key, funds, blocked). A refused message
-            is no failure.
+            answer, "try again later", or an error that concerns the account (key, funds, blocked), also where it is
+            told of each message of a packet. A refused message is no failure.
         queued: Messages that wait to leave, those between two attempts included.
         in_flight: Messages on the wire, whose answer has not come.
         open_unknowns: Messages that may have been sent, of which nobody has found out since this client was made.
@@ -84,14 +84,15 @@ class Pulse:
 
     def note(self, command: Command[Any], answer: object) -> None:
         """Note how a request ended."""
-        if isinstance(answer, SmsPilotError) and _is_failure(answer):
+        now = self._clock.now()
+        if _is_failure(answer):
             self.failures_in_a_row += 1
-            return
-        self.failures_in_a_row = 0
-        self.last_success = self._clock.now()
+        else:
+            self.failures_in_a_row = 0
+            self.last_success = now
         balance = _balance_in(command, answer)
         if balance is not None:
-            self.balance, self.balance_at = balance, self.last_success
+            self.balance, self.balance_at = balance, now
 
     def watch(self, listener: InboundListener) -> None:
         """Note a listener; whoever drops it need not say so."""
@@ -105,8 +106,13 @@ class Pulse:
         return self._clock.monotonic() - min(moments) if moments else None
 
 
-def _is_failure(error: SmsPilotError) -> bool:
-    return isinstance(error, (ConnectionFailed, Unanswered, GatewayBusy)) or is_account_error(error)
+def _is_failure(answer: object) -> bool:
+    if isinstance(answer, Packet):  # the gateway may tell of an account's fault with each message
+        failures = [row.failure for row in answer.messages]
+        return all(failures) and any(map(_is_failure, failures))
+    if not isinstance(answer, SmsPilotError):
+        return False
+    return isinstance(answer, (ConnectionFailed, Unanswered, GatewayBusy)) or is_account_error(answer)
 
 
 def _balance_in(command: Command[Any], answer: object) -> Decimal | None:

@@ -44,6 +44,8 @@ _FIRST_BAD_STATUS: Final = 400
 # The boundaries that the conventions name for http.client.request.duration, in seconds.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _OUTCOMES: Final = {"Accepted": "accepted", "Refused": "refused", "Unknown": "unknown", "NotSent": "not_sent"}
+# The context in which results are told may be another caller's. An empty one would be taken for none.
+_NOBODYS: Final = trace.set_span_in_context(trace.INVALID_SPAN, otel_context.Context())
 
 
 class OpenTelemetryHooks(Hooks):
@@ -104,11 +106,12 @@ class OpenTelemetryHooks(Hooks):
 
     def after_request(self, request: RequestInfo, outcome: RequestOutcome) -> None:
         """End its span, and count it."""
-        attributes = _http(request) | _ending(outcome)
-        self._duration.record(outcome.seconds, attributes)
-        if request.command == "send":
-            self._packets.add(1, {"smspilot.outcome": outcome.kind.replace(" ", "_")})
         span = self._spans.pop(request, None)
+        # An exemplar is the request's own span: the context that runs is that of any of its callers.
+        context = _NOBODYS if span is None else trace.set_span_in_context(span, otel_context.Context())
+        self._duration.record(outcome.seconds, _http(request) | _ending(outcome), context)
+        if request.command == "send":
+            self._packets.add(1, {"smspilot.outcome": outcome.kind.replace(" ", "_")}, context)
         if span is not None:
             span.set_attributes(_ending(outcome) | {"smspilot.outcome": outcome.kind.replace(" ", "_")})
             if outcome.error is not None:
@@ -117,17 +120,18 @@ class OpenTelemetryHooks(Hooks):
 
     def on_result(self, result: SendResult[Message]) -> None:
         """Count a message, its parts and its price."""
-        self._messages.add(1, {"smspilot.outcome": _OUTCOMES[type(result).__name__]})
+        self._messages.add(1, {"smspilot.outcome": _OUTCOMES[type(result).__name__]}, _NOBODYS)
         if isinstance(result, Accepted):
-            self._parts.add(result.sent.parts or 0)
-            self._cost.add(float(result.sent.price or 0))
+            self._parts.add(result.sent.parts or 0, context=_NOBODYS)
+            self._cost.add(float(result.sent.price or 0), context=_NOBODYS)
 
     def _observer(
         self, value: Callable[[Health], float | None], together: Callable[[list[float]], float]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             clients = [client for known in tuple(self._clients) if (client := known()) is not None]
-            values = [found for client in clients if (found := value(client.health())) is not None]
+            healths = [health for client in clients if (health := client.health()).is_open]
+            values = [found for health in healths if (found := value(health)) is not None]
             return [Observation(together(values))] if values else []
 
         return observe

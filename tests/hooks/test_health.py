@@ -83,6 +83,38 @@ async def test_a_wrong_key_is_a_failure_and_a_refused_message_is_none(emulator: 
         assert client.health().last_success is not None
 
 
+async def test_an_account_without_money_is_a_failure_however_well_the_gateway_answers(emulator: Emulator) -> None:
+    poor = emulator.add_account(balance=0)
+    async with Client(poor.api_key, transport=emulator.transport, url=emulator.url) as client:
+        await failure_of(client.send(PHONE, TEXT))
+        await client.send_packet(MESSAGES)
+        assert client.health().failures_in_a_row == 2
+        assert client.health().last_success is None
+        assert client.health().balance == 0
+
+
+async def test_what_its_callers_gave_up_does_not_wait(emulator: Emulator) -> None:
+    async with client_of(emulator, linger=60.0) as client:
+        calls = [await begun(client.send(PHONE, f"text {number}")) for number in range(3)]
+        assert client.health().queued == 3
+        calls[0].cancel()
+        await asyncio.wait({calls[0]})
+        assert client.health().queued == 2
+        await client.flush()
+        await asyncio.gather(*calls[1:])
+
+
+def test_what_queued_in_a_loop_that_is_gone_does_not_wait(emulator: Emulator) -> None:
+    client = client_of(emulator, linger=60.0)
+
+    async def begin() -> None:
+        await begun(client.send(PHONE, TEXT))
+        assert client.health().queued == 1
+
+    asyncio.run(begin())
+    assert (client.health().queued, client.health().in_flight) == (0, 0)
+
+
 async def test_unknown_messages_stay_open(emulator: Emulator) -> None:
     async with client_of(emulator) as client:
         emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)

@@ -56,6 +56,16 @@ class Telemetry:
         ]
         return [point for metric in found for point in metric.data.data_points]
 
+    def exemplars(self) -> dict[str, set[int | None]]:
+        """The spans that each metric's points name as examples."""
+        data = self._reader.get_metrics_data()
+        return {
+            metric.name: {example.span_id for point in metric.data.data_points for example in point.exemplars}
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
     def counts(self, name: str) -> dict[Any, Any]:
         """A counter's values, by outcome."""
         return {point.attributes.get("smspilot.outcome"): point.value for point in self.metric(name)}
@@ -216,6 +226,30 @@ async def test_a_client_that_is_gone_is_not_observed(emulator: Emulator, telemet
     assert telemetry.metric("smspilot.queue")
     del client
     assert telemetry.metric("smspilot.queue") == []
+
+
+async def test_a_client_that_is_closed_is_not_observed(emulator: Emulator, telemetry: Telemetry) -> None:
+    async with client_of(emulator, telemetry) as client:
+        await client.balance()
+        assert telemetry.metric("smspilot.balance")
+    assert telemetry.metric("smspilot.balance") == [], "what it was told last may be long past"
+    del client
+
+
+async def test_an_exemplar_is_the_requests_own_span_and_never_that_of_some_caller(
+    emulator: Emulator, telemetry: Telemetry
+) -> None:
+    async def visitor(number: int) -> None:
+        with telemetry.tracer.start_as_current_span(f"visitor {number}"):
+            await client.send(f"7908796478{number}", TEXT)
+
+    async with client_of(emulator, telemetry) as client:
+        await asyncio.gather(*map(visitor, range(3)))
+    data = telemetry.exemplars()
+    (span,) = telemetry.spans()
+    assert span.context is not None
+    assert data.pop("http.client.request.duration") == {span.context.span_id}
+    assert set().union(*data.values()) <= {span.context.span_id}
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:
