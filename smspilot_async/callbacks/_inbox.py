@@ -566,7 +566,8 @@ class _Watch:
 
     def give(self, status: MessageStatus) -> None:
         self._waiting.append(status)
-        self._came.set()
+        with suppress(RuntimeError):  # its loop is closed, and nobody ended it
+            self._came.set()
 
     def __aiter__(self) -> Self:
         return self

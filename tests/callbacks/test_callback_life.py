@@ -98,6 +98,31 @@ def test_an_answer_lost_in_one_loop_is_found_by_a_call_in_the_next() -> None:
     assert asyncio.run(find(asyncio.run(lose()))) == emulator.messages[0].server_id
 
 
+def test_a_loop_that_ended_in_the_middle_of_everything_harms_no_later_one() -> None:
+    inbox = CallbackInbox(BASE, secret=SECRET)
+    url = inbox.urls_for([(7, Message(PHONE, TEXT))])[7]
+    left: list[asyncio.Task[object]] = []
+
+    async def begin() -> None:
+        left.append(asyncio.ensure_future(anext(aiter(inbox.watch({"5"})))))
+        await asyncio.sleep(0.01)
+
+    async def hear() -> None:
+        hearing = asyncio.ensure_future(anext(aiter(inbox.watch({"5"}))))
+        await asyncio.sleep(0.01)
+        assert await call(inbox, url, "5", 2) == 200
+        assert (await asyncio.wait_for(hearing, 5)).server_id == "5"
+        await soon(inbox.aclose())
+
+    dead = asyncio.new_event_loop()
+    dead.run_until_complete(begin())
+    left += asyncio.all_tasks(dead)
+    dead.close()
+    asyncio.run(hear())
+    for task in left:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
 # --- closed, and opened again --------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ import pytest
 from calling import BASE, SECRET, call
 from outcomes import PHONE, TEXT
 
-from smspilot_async import Client, Message
+from smspilot_async import Accepted, Client, Message, MessageStatus, SentMessage
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink, StatusEvent
 from smspilot_async.emulator import Emulator, Fault
 
@@ -161,6 +161,22 @@ async def test_a_number_that_could_not_be_written_down_is_written_with_the_next_
     holder.close()
     assert await sink.store(EVENT)
     assert [stored.is_bound for stored in await sink.read(0, 10)] == [True]
+
+
+async def test_a_number_that_is_none_keeps_no_event_from_being_stored(path: Path) -> None:
+    async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox:
+        urls = inbox.urls_for([(7, Message(PHONE, TEXT)), (8, Message(PHONE, TEXT))])
+        answer = Accepted(Message(PHONE, TEXT), SentMessage(id=7, server_id="\ud800"))
+        inbox.settled(urls[7], 7, answer, Nobody(), asyncio.Event())
+        assert await call(inbox, urls[8], "5", 1) == 200
+
+
+class Nobody:
+    async def check_one(self, server_id: str) -> MessageStatus:
+        raise NotImplementedError
+
+    async def cleared_up(self, result: Accepted[Message]) -> None:
+        raise NotImplementedError
 
 
 # --- restarts ------------------------------------------------------------------------------------
