@@ -6,6 +6,7 @@ It is data, not display: phones and texts are in it. Columns are the same for al
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -153,13 +154,12 @@ def _given(item: Any) -> Iterable[tuple[str, Any]]:
             fields = {"to": to, "text": text}
         case _:
             fields = {}
-    send_at = fields.get("send_at")
     return (
         ("id", _number(fields.get("id"))),
         ("to", _phone(fields.get("to"))),
         ("text", _of_kind(str, fields.get("text"))),
         ("sender", _of_kind(str, fields.get("sender"))),
-        ("send_at", _in_utc(send_at) if isinstance(send_at, datetime) and send_at.utcoffset() is not None else None),
+        ("send_at", _moment(fields.get("send_at"))),
     )
 
 
@@ -168,16 +168,27 @@ def _of_kind(kind: type, value: Any) -> Any:
 
 
 def _number(value: Any) -> int | None:
-    return int(value) if isinstance(value, (int, str)) and str(value).isdecimal() else None
+    try:
+        return int(value) if isinstance(value, (int, str)) and str(value).isdecimal() else None
+    except ValueError:  # thousands of digits
+        return None
 
 
 def _phone(value: Any) -> str | None:
     if not isinstance(value, (str, int)):
         return None
-    try:
+    with suppress(InvalidMessage):
         return normalize_phone(value)
-    except InvalidMessage:
+    with suppress(ValueError):  # a number of thousands of digits
         return str(value)
+    return None
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        return _in_utc(value) if isinstance(value, datetime) and value.utcoffset() is not None else None
+    except OverflowError:  # beyond the year 9999, in UTC
+        return None
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -213,3 +213,18 @@ def test_both_take_statuses_checks_inbound_messages_and_results(frame: Any) -> N
     for one in many:
         rows = to_dicts(one)
         assert frame(rows).shape == (len(rows), len(rows[0]))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"to": PHONE, "text": "a", "send_at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))},
+        {"to": PHONE, "text": "a", "id": 10**5000},
+        {"to": PHONE, "text": "a", "id": "9" * 5000},
+        {"to": 10**5000, "text": "a"},
+    ],
+)
+def test_an_item_beyond_all_bounds_spoils_no_other_row(item: object) -> None:
+    error = InvalidMessage("is wrong", field="item", code=240)
+    rows = to_dicts([Refused(item, error), Refused((PHONE, "b"), error)])
+    assert [row["text"] for row in rows] == ["a", "b"]
