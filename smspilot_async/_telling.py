@@ -148,6 +148,8 @@ class Telling:
                 reason: Any = hook.veto(message)
                 if inspect.isawaitable(reason):
                     reason = await self._awaited(reason, until)
+                    if self._clock.monotonic() >= until:  # it kept the time-out to itself
+                        return veto_failed(f"{name} gave no answer in time", id_)
             except _ENDS_THE_PROGRAM:
                 raise
             except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 from typing import TYPE_CHECKING
 
@@ -192,6 +193,24 @@ async def test_in_a_bulk_run_a_veto_that_hangs_ends_with_the_clients_deadline(
     client = Client(emulator.api_key, transport=emulator.transport, url=emulator.url, hooks=[hanging], deadline=5)
     async with client, client.bulk(MESSAGES) as run:
         await hanging.asked.wait()
+        await manual_clock.advance(5)
+        assert {type(result) async for result in run} == {NotSent}
+    assert taken(emulator) == []
+
+
+async def test_a_veto_that_swallows_its_time_out_has_allowed_nothing(
+    emulator: Emulator, manual_clock: ManualClock
+) -> None:
+    class Swallowing(Hanging):
+        async def veto(self, message: Message) -> str | None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await super().veto(message)
+            return None
+
+    hook = Swallowing()
+    client = Client(emulator.api_key, transport=emulator.transport, url=emulator.url, hooks=[hook], deadline=5)
+    async with client, client.bulk(MESSAGES) as run:
+        await hook.asked.wait()
         await manual_clock.advance(5)
         assert {type(result) async for result in run} == {NotSent}
     assert taken(emulator) == []
