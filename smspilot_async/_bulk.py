@@ -145,6 +145,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._handed_out = 0
         self._room_until = 0  # so many items there is room for, without another look
         self._silence: Timer | None = None
+        self._is_due = False  # what was read is to leave as soon as there is room for one packet more
 
     # --- the caller's side -----------------------------------------------------------------------
 
@@ -246,6 +247,8 @@ class BulkRun(Displayed, Generic[Item]):
         limit = self._packet_size * self._in_flight
         if self._is_stopping:
             return False
+        if self._is_due:
+            return False
         if self._tickets:  # a packet that was begun may be filled, but not for ever, if all that comes is invalid
             return held < limit
         return len(self._under_way) < self._width() and held + self._packet_size <= limit
@@ -285,11 +288,14 @@ class BulkRun(Displayed, Generic[Item]):
             self._silence = self._clock.call_at(self._clock.monotonic() + _LONGEST_SILENCE, self._dispatch)
 
     def _dispatch(self) -> None:
-        """Send what was read: a whole packet, or what there is when the source falls silent or ends."""
+        """Send what was read, once there is room: a whole packet, or what there is at a silence and at the end."""
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
         if not self._tickets or self._is_stopping:
+            return
+        self._is_due = len(self._under_way) >= self._width()
+        if self._is_due:
             return
         delivery = Delivery(
             self._session,
@@ -319,6 +325,8 @@ class BulkRun(Displayed, Generic[Item]):
         self._report(*map(result_of, items, outcomes))
         if delivery.packet is not None and delivery.packet.balance is not None:
             self.stats.balance = delivery.packet.balance
+        if self._is_due:
+            self._dispatch()
         if self._room is not None and self._may_read():
             _wake(self._room)
         self._news.set()

@@ -583,6 +583,53 @@ async def test_a_silent_source_has_its_unfinished_packet_sent_after_a_second(gat
         assert gateway.clock.slept == []
 
 
+async def test_a_slow_source_has_no_more_packets_in_flight_than_a_fast_one(gateway: Gateway) -> None:
+    due = asyncio.Semaphore(0)
+
+    async def source() -> AsyncIterator[tuple[str, str]]:
+        for number in range(12):
+            await due.acquire()
+            yield phone(number), f"text {number}"
+
+    gateway.hold()
+    async with gateway.client() as client, client.bulk(source(), packet_size=5, in_flight=2) as run:
+        for _ in range(8):
+            due.release()
+            await gateway.clock.advance(1.1)
+        read = run.stats.read
+        for _ in range(4):
+            due.release()
+        await gateway.let_go()
+        results, error = await rest_of(run)
+
+    assert gateway.transport.most_in_flight == 2
+    assert read == 4  # the fourth was asked for while there seemed to be time to fill the third packet
+    assert error is None
+    assert gateway.packets[:3] == [["text 0"], ["text 1"], ["text 2", "text 3"]]
+    assert kinds(results) == ["Accepted"] * 12
+    assert_sums(run)
+
+
+async def test_a_slow_source_costs_no_more_than_so_many_unknown_packets(gateway: Gateway) -> None:
+    async def source() -> AsyncIterator[tuple[str, str]]:
+        number = 0
+        while True:
+            await gateway.clock.sleep(1.5)
+            yield phone(number), f"text {number}"
+            number += 1
+
+    gateway.emulator.random_faults({Fault.ACCEPT_THEN_SERVER_ERROR: 1.0})
+    gateway.hold()
+    async with gateway.client(retry=ONCE, deadline=1000, timeout=1000) as client, client.bulk(source()) as run:
+        await gateway.clock.advance(20)
+        await gateway.let_go()
+        _, error = await rest_of(run)
+
+    assert len(gateway.packets) == 3
+    assert isinstance(error, OutcomeUnknown)
+    assert_sums(run)
+
+
 async def test_a_full_packet_calls_the_second_off(gateway: Gateway) -> None:
     async def source() -> AsyncIterator[tuple[str, str]]:
         for number in range(3):
