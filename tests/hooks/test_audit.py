@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import hmac
 import json
 import os
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +112,28 @@ async def test_two_logs_share_a_file_by_whole_lines(emulator: Emulator, path: Pa
             await first.send_packet(SEVERAL[:100])
             await second.send_packet(SEVERAL[:100])
     assert len(lines(path)) == 600
+
+
+def test_what_another_process_is_just_writing_is_not_taken_for_half_a_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, waits = fcntl.flock, threading.Event()
+
+    def noted(file: int, operation: int) -> None:
+        waits.set()
+        lock(file, operation)
+
+    log = AuditLog(path, key=KEY)
+    with path.open("a") as other:
+        lock(other, fcntl.LOCK_EX)
+        other.write('{"id":')
+        other.flush()
+        monkeypatch.setattr("smspilot_async.audit.fcntl.flock", noted)
+        log.on_result(Accepted(Message(PHONE, TEXT, id=2), SentMessage(id=2)))
+        assert waits.wait(10)
+        other.write("1}\n")
+    log.close()
+    assert [line["id"] for line in lines(path)] == [1, 2]
 
 
 @pytest.fixture
