@@ -163,6 +163,7 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert not bill.cut_short
     assert list(bill.packets) == ["5", "6"]
     assert bill.as_json() == {
+        "test": False,
         "read": 6,
         "accepted": 2,
         "refused": 1,
