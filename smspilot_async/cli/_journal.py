@@ -52,6 +52,10 @@ class JournalError(Exception):
     """An intent could not be written down, so its packet must not leave; the journal's ``failure`` says why."""
 
 
+class _InUse(Problem):
+    """Another run has locked the journal."""
+
+
 class Journal:
     """The journal, open and locked for one run.
 
@@ -85,6 +89,9 @@ class Journal:
         journal = cls(path, descriptor)
         try:
             journal._begin(fingerprint)
+        except _InUse:  # a --resume was quicker, and the journal is that run's now
+            journal.close()
+            raise
         except BaseException:
             journal.remove()
             raise
@@ -286,7 +293,7 @@ class Journal:
                 return
         except (BlockingIOError, PermissionError):
             pass
-        raise Problem(f"{self.path} is in use: another run is sending this list. Nothing was sent.")
+        raise _InUse(f"{self.path} is in use: another run is sending this list. Nothing was sent.")
 
     def close(self) -> None:
         """Unlock it, and leave it for a run that goes on with this one."""

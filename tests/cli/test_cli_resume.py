@@ -450,3 +450,13 @@ def test_results_are_rewritten_whole_or_not_at_all() -> None:
     assert sorted(path.name for path in Path().iterdir()) == [RESULTS.name]
     with pytest.raises(Problem, match="can not be written"):
         Results.rewrite("no/folder/r.csv")
+
+
+def test_a_journal_that_another_run_locked_first_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(_: int) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(_journal, "_lock", taken)
+    with pytest.raises(Problem, match="in use"):
+        Journal.create("j", "fingerprint")
+    assert on_disk() == b""  # removed, it would be missing after a kill of the run that holds it
