@@ -20,7 +20,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from smspilot_async.cli._bill import Bill
-from smspilot_async.cli._connection import is_for_test
+from smspilot_async.cli._connection import host_of, is_for_test
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._journal import Journal
 from smspilot_async.cli._output import (
@@ -108,12 +108,12 @@ class RecipientList:
     def __iter__(self) -> Iterator[Recipient]:
         return self.composer.recipients(self.source)
 
-    def fingerprint(self, order: Order) -> str:
-        """Tell this list, and the options that decide what is sent, from all others."""
+    def fingerprint(self, order: Order, gateway: str) -> str:
+        """Tell this list, the options that decide what is sent, and where it goes, from all others."""
         # A test run sends nothing, so a real one can not go on with it.
         is_test = (order.test, os.environ.get("SMSPILOT_TEST", ""))
         options = (order.encoding, order.template, str(order.zone), order.sender, order.keep_duplicates, is_test)
-        return hashlib.sha256(json.dumps([self.source.digest, *options]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.source.digest, *options, gateway]).encode()).hexdigest()
 
 
 @attrs.frozen
@@ -137,7 +137,7 @@ def bulk(order: Order, client: Client) -> int:
         SmsPilotError: The gateway could not be asked for the price; nothing was sent.
     """
     recipients = RecipientList.open(order)
-    fingerprint = recipients.fingerprint(order)  # of what was asked for: journals of earlier versions hold it
+    fingerprint = recipients.fingerprint(order, host_of(client))
     order = attrs.evolve(order, test=order.test or is_for_test(client))
     with contextlib.ExitStack() as held:
         journal = None

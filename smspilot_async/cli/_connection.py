@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -50,6 +51,11 @@ class Connection:
 def is_for_test(client: Client) -> bool:
     """Tell whether what the client sends is a test, by an option or by ``SMSPILOT_TEST``."""
     return client._settings.test  # noqa: SLF001 - what options and environment came to
+
+
+def host_of(client: Client) -> str:
+    """Tell whose gateway a client sends to: an emulator's messages reached nobody."""
+    return urlsplit(client._settings.url).hostname or ""  # noqa: SLF001 - what options and environment came to
 
 
 def _setting_line(wrong: str) -> str:

@@ -258,8 +258,8 @@ class Journal:
             raise Problem(f"{self.path} was written by another version of this program. Nothing was sent.")
         if head.get("fingerprint") != fingerprint:
             raise Problem(
-                f"{self.path} belongs to another list, or to other options: --resume needs the FILE and the options "
-                "of the run that it goes on with. Nothing was sent."
+                f"{self.path} belongs to another list, to other options, or to another gateway: --resume needs the "
+                "FILE, the options and the URL of the run that it goes on with. Nothing was sent."
             )
 
     def _read_record(self, line: bytes) -> None:

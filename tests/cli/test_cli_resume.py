@@ -375,7 +375,9 @@ def test_another_list_or_other_options_are_refused(gateway: Emulator, killed: Ca
     for options in (["--from", "SHOP"], ["--template", "{text}!"], ["--keep-duplicates"], ["--test"], ["--tz", "UTC"]):
         ran = bulk("--resume", *options)
         assert (ran.exit_code, ran.stdout) == (2, "")
-        assert "belongs to another list, or to other options" in ran.stderr
+        assert "belongs to another list, to other options" in ran.stderr
+    elsewhere = gateway.url.replace("127.0.0.1", "localhost")  # what went to an emulator did not go to the gateway
+    assert "or to another gateway" in bulk("--resume", "--url", elsewhere).stderr
     write_list(numbered(301))
     assert "belongs to another list" in bulk("--resume").stderr
     assert len(gateway.messages) == sent_before
