@@ -127,7 +127,7 @@ def test_a_class_has_its_certainty(error: type[SmsPilotError], certainty: Certai
 def test_the_public_face_is_exactly_the_documented_one() -> None:
     client = {"Client", "ExposureWarning", "Health", "Hooks", "RequestInfo", "RequestOutcome", "Retry", "__version__"}
     models = {"Accepted", "AccountInfo", "InboundMessage", "Message", "MessageStatus", "NotSent", "Packet", "Refused"}
-    models |= {"SendResult", "SentMessage", "Unknown", "TextSize", "measure", "normalize_phone"}
+    models |= {"SendResult", "SentMessage", "Unknown", "TextSize", "measure", "normalize_phone", "to_dicts"}
     streams = {"BulkRun", "BulkStats", "PacketCheck", "PacketChecks", "Tracking"}
     cursors = {"CursorError", "CursorInUse", "CursorState", "FileCursor", "InboundCursor", "InboundListener"}
     catalogue = {"Certainty", "ERROR_CODES", "ErrorCode", "Reason"}
