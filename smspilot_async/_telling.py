@@ -58,13 +58,7 @@ class Telling:
 
     def client_made(self, client: Client) -> None:
         """Introduce the client to its hooks."""
-        for hook in self._all:
-            try:
-                hook.on_client(client)
-            except _ENDS_THE_PROGRAM:
-                raise
-            except BaseException as error:  # noqa: BLE001 - the application's own
-                _log(hook, "on_client", error)
+        _tell(self._all, "on_client", lambda hook: hook.on_client(client))
 
     async def client_closed(self, until: Callable[[], float]) -> None:
         """Let the hooks finish what they began, until a moment in the clock's monotonic seconds."""
@@ -76,23 +70,11 @@ class Telling:
 
     def request_begins(self, request: RequestInfo) -> None:
         """Tell of a request that is about to be made."""
-        for hook in self._before:
-            try:
-                hook.before_request(request)
-            except _ENDS_THE_PROGRAM:
-                raise
-            except BaseException as error:  # noqa: BLE001 - the application's own
-                _log(hook, "before_request", error)
+        _tell(self._before, "before_request", lambda hook: hook.before_request(request))
 
     def request_ended(self, request: RequestInfo, outcome: RequestOutcome) -> None:
         """Tell how a request ended."""
-        for hook in self._after:
-            try:
-                hook.after_request(request, outcome)
-            except _ENDS_THE_PROGRAM:
-                raise
-            except BaseException as error:  # noqa: BLE001 - the application's own
-                _log(hook, "after_request", error)
+        _tell(self._after, "after_request", lambda hook: hook.after_request(request, outcome))
 
     async def result(self, result: SendResult[Message], until: Callable[[], float]) -> None:
         """Tell what became of a message, until a moment in the clock's monotonic seconds, which may change."""
@@ -199,6 +181,17 @@ def _cancellations() -> int:
     """Count the requests to cancel the running task; a hook may raise CancelledError without one."""
     task = asyncio.current_task()
     return task.cancelling() if task is not None else 0
+
+
+def _tell(hooks: Iterable[Hooks], method: str, call: Callable[[Hooks], object]) -> None:
+    """Call every one of them, whatever the one before it raises."""
+    for hook in hooks:
+        try:
+            call(hook)
+        except _ENDS_THE_PROGRAM:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the application's own
+            _log(hook, method, error)
 
 
 def _log(hook: Hooks, method: str, error: BaseException) -> None:
