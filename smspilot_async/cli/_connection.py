@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 # Longer than a request's own time-out (30 s): a command has time to hear the answer to what it has sent.
 _PATIENCE: Final = 60.0
 
+_KEY_PLACES: Final = "into SMSPILOT_API_KEY, or into a file and that file's name into SMSPILOT_API_KEY_FILE"
+# What the library says of these settings names arguments of `Client`, which nobody at a command line can pass.
+_IN_TERMS_OF_THE_COMMAND: Final = {
+    "no API key": f"no API key: put it {_KEY_PLACES}.",
+    "url must not hold credentials": f"the url must not hold credentials: put the API key {_KEY_PLACES}.",
+    "an http: url": "an http: url beyond this machine would show the key and every text to all on the way: use "
+    "https:, or a tunnel that begins on this machine, such as ssh -L, and its address http://127.0.0.1:PORT/.",
+}
+
 
 @attrs.frozen
 class Connection:
@@ -59,8 +68,7 @@ def host_of(client: Client) -> str:
 
 
 def _setting_line(wrong: str) -> str:
-    if wrong.startswith("no API key"):
-        return (
-            "no API key: put it into SMSPILOT_API_KEY, or into a file and that file's name into SMSPILOT_API_KEY_FILE."
-        )
+    for start, line in _IN_TERMS_OF_THE_COMMAND.items():
+        if wrong.startswith(start):
+            return line
     return f"{wrong}."

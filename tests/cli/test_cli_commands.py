@@ -298,6 +298,24 @@ def test_no_key_is_exit_2(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("http://192.168.0.1/api2.php", "use https:, or a tunnel that begins on this machine"),
+        ("https://someone:else@gateway.test/", "put the API key into SMSPILOT_API_KEY, or"),
+    ],
+)
+def test_an_address_that_is_refused_comes_with_advice_that_the_command_can_follow(
+    monkeypatch: pytest.MonkeyPatch, url: str, advice: str
+) -> None:
+    monkeypatch.setenv("SMSPILOT_API_KEY", KEY)
+    ran = run("balance", "--url", url)
+    assert ran.exit_code == 2
+    assert advice in ran.stderr
+    for argument in ("allow_http", "api_key,", "password", "someone", "else"):
+        assert argument not in ran.stderr
+
+
+@pytest.mark.parametrize(
     ("path", "words"), [("none.txt", "can not be read: none.txt: No such file"), (None, "is no text")]
 )
 def test_a_key_file_that_does_not_do_is_exit_2(path: str | None, words: str) -> None:
