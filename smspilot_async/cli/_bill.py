@@ -37,8 +37,9 @@ class Bill:
         parts, cost: Of the accepted messages, as the gateway counted them.
         unpriced: Accepted messages whose price the gateway did not tell.
         balance: What is left, where the gateway told it.
-        reasons: For each reason, the lines that were refused or left unsent for it.
+        reasons: For each reason, the lines that were refused, left unsent, or left unknown for it.
         unknown: The lines of which nobody knows.
+        unknown_packets: The gateway's numbers of packets with such lines, where an answer still named them.
         packets: The gateway's numbers of the packets, in order.
     """
 
@@ -50,18 +51,19 @@ class Bill:
     balance: Decimal | None = None
     reasons: defaultdict[tuple[OutcomeName, str], list[int]] = attrs.Factory(lambda: defaultdict(list))
     unknown: list[int] = attrs.Factory(list)
+    unknown_packets: set[str] = attrs.Factory(set)
     packets: dict[str, None] = attrs.Factory(dict)
 
     def add(self, outcome: Outcome) -> None:
         """Count one row in."""
         self.counts[outcome.outcome] += 1
-        match outcome.outcome:
-            case "accepted":
-                self._add_accepted(outcome)
-            case "unknown":
-                self.unknown.append(outcome.line)
-            case name:
-                self.reasons[name, _reason(outcome)].append(outcome.line)
+        if outcome.outcome == "accepted":
+            self._add_accepted(outcome)
+        else:
+            self.reasons[outcome.outcome, _reason(outcome)].append(outcome.line)
+        if outcome.outcome == "unknown":
+            self.unknown.append(outcome.line)
+            self.unknown_packets.update({outcome.packet} if outcome.packet else ())
         if outcome.packet:
             self.packets[outcome.packet] = None
 
@@ -119,7 +121,7 @@ class Bill:
         return f"{len(self.unknown):,} - these may have been sent: lines {lines}"
 
     def show_reasons(self) -> None:
-        """Print why messages were refused or left out, with their lines, for a person."""
+        """Print why messages were refused, left out, or are unknown, with their lines, for a person."""
         rows = [
             (f"{len(lines):,}", name.replace("_", " "), reason, lines_as_ranges(sorted(lines), most=4))
             for (name, reason), lines in sorted(self.reasons.items(), key=lambda item: (-len(item[1]), item[0]))

@@ -364,8 +364,10 @@ class Run:
         if self.bill.unknown:
             yield (
                 f"{count(len(self.bill.unknown), 'message')} may or may not have been sent; "
-                "sending them again may send them twice."
+                "sending them again may send them twice; the vendor's cabinet lists what arrived."
             )
+        if self.bill.unknown_packets:
+            yield "smspilot check --packet tells what was taken of those whose packet the results name."
         if self._results is not None:
             yield from self._results_remarks(self._results)
         if self._journal is not None and not self.is_complete:

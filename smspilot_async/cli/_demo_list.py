@@ -95,7 +95,11 @@ def _counts(statuses: Iterable[MessageStatus]) -> Mapping[str, int]:
 
 
 def _refusals(bill: Bill) -> list[Mapping[str, Any]]:
-    return [{"outcome": outcome, "reason": reason, "lines": lines} for (outcome, reason), lines in bill.reasons.items()]
+    return [
+        {"outcome": outcome, "reason": reason, "lines": lines}
+        for (outcome, reason), lines in bill.reasons.items()
+        if outcome != "unknown"
+    ]
 
 
 def _show(bill: Bill) -> None:

@@ -352,7 +352,22 @@ def test_an_unknown_packet_is_listed_and_never_sent_again(gateway: Emulator) -> 
     assert len(gateway.messages) == 300
     unknown = [int(row["line"]) for row in results() if row["outcome"] == "unknown"]
     assert f"unknown   100 - these may have been sent: lines {unknown[0]}-{unknown[-1]}" in ran.stdout
+    assert f" 100  unknown  may have been sent (disconnected)  {unknown[0]}-{unknown[-1]}" in ran.stdout
     assert "100 messages may or may not have been sent" in ran.stderr
+    assert "the vendor's cabinet lists what arrived" in ran.stderr
+    assert "check --packet" not in ran.stderr, "no answer named one"
+
+
+def test_where_an_answer_named_the_packet_of_unknown_messages_it_is_said_how_to_ask_about_it(gateway: Emulator) -> None:
+    write_list(numbered(3))
+    gateway.unknowns.rows_missing = 1
+    ran = bulk("--yes")
+    assert ran.exit_code == 3
+    named = {row["packet"] for row in results() if row["outcome"] == "unknown"}
+    assert named == {gateway.messages[0].server_packet_id}
+    assert "may have been sent (mismatch)" in ran.stdout
+    assert "smspilot check --packet" in ran.stderr
+    assert run("check", "--packet", *named).exit_code == 0
 
 
 def test_three_unknown_packets_in_a_row_end_the_sending(gateway: Emulator) -> None:

@@ -154,7 +154,7 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
         outcome(2, parts=2, price=Decimal("1.25"), packet="5"),
         outcome(3, parts=1, price=None, packet="5"),
         Outcome(line=4, to="1", outcome="refused", error_code=111, error="Invalid phone", packet="5"),
-        Outcome(line=5, to="1", outcome="unknown", packet="6"),
+        Outcome(line=5, to="1", outcome="unknown", packet="6", error="may have been sent (mismatch)"),
         Outcome(line=6, to="1", outcome="not_sent", error="duplicate of line 2"),
         Outcome(line=7, to="1", outcome="not_sent", error="duplicate of line 3"),
     ]
@@ -180,6 +180,7 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "cost      1.25 RUB (without 1 message whose price was not told)" in out
     assert "unknown   1 - these may have been sent: lines 5" in out
-    assert "   2  not sent  duplicate of an earlier row  6-7" in out
+    assert "   2  not sent  duplicate of an earlier row    6-7" in out
+    assert "   1  unknown   may have been sent (mismatch)  5" in out
     bill.add(Outcome(line=8, to="1", outcome="not_sent"))
     assert bill.cut_short
