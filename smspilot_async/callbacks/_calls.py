@@ -19,6 +19,7 @@ _MOST_FIELDS: Final = 32
 _KNOWN: Final = frozenset({"server_id", "status", "error"})
 _is_status = re.compile(r"-?[0-9]{1,3}", re.ASCII).fullmatch
 _is_error = re.compile(r"[0-9]{0,5}", re.ASCII).fullmatch
+_name_in = re.compile(r'(?i:\nContent-Disposition: *form-data; *name="?([^";\n]*))', re.ASCII).search
 
 
 @attrs.frozen(kw_only=True)
@@ -48,12 +49,30 @@ def fields_of(form: bytes) -> dict[str, str] | None:
     if len(form) > LARGEST_FORM:
         return None
     try:
-        pairs = parse_qsl(form.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        if form.startswith(b"--"):
+            pairs = _pairs_in_parts(form)
+        else:
+            pairs = parse_qsl(form.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         return None
     known = [(name, value) for name, value in pairs if name in _KNOWN]
     fields = dict(known)
     return fields if len(fields) == len(known) else None
+
+
+def _pairs_in_parts(form: bytes) -> list[tuple[str, str]]:
+    """Read ``multipart/form-data``, as curl sends it for an array; its first line is its boundary.
+
+    Raises:
+        ValueError: It is none, it breaks off, or has too many fields.
+    """
+    text = "\n" + form.decode("latin-1").replace("\r\n", "\n")
+    boundary = text[: text.index("\n", 1)]
+    _, *parts, end = text.split(boundary, _MOST_FIELDS + 1)
+    if not end.startswith("--"):
+        raise ValueError
+    split = [part.partition("\n\n") for part in parts]
+    return [(name[1], value) for head, _, value in split if (name := _name_in(head))]
 
 
 def server_id_of(fields: dict[str, str]) -> str | None:

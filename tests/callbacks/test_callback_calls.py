@@ -54,7 +54,58 @@ def test_a_value_that_is_missing_wrong_doubled_or_too_long_makes_it_no_call(form
     assert _calls.read(form) is None
 
 
-@given(st.binary(max_size=300) | st.binary(max_size=50).map(lambda tail: b"server_id=5&status=2&error=" + tail))
+def multipart(
+    *fields: tuple[str, str], boundary: bytes = b"--------------------------7d1a", end: bytes = b"\r\n"
+) -> bytes:
+    """Write a form as curl does when it is given an array of fields."""
+    parts = [
+        b"--" + boundary + end + f'Content-Disposition: form-data; name="{name}"'.encode() + end + end + value.encode()
+        for name, value in fields
+    ]
+    return end.join([*parts, b"--" + boundary + b"--" + end])
+
+
+FIELDS = [("server_id", "5"), ("x", "\u0444"), ("status", "-1"), ("error", "601")]
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("boundary", [b"-------------7d1a", b"X", b"'a+b=_c/d'"])
+def test_a_form_in_parts_is_read_too(boundary: bytes, end: bytes) -> None:
+    assert _calls.read(multipart(*FIELDS, boundary=boundary, end=end)) == Form("5", -1, 601)
+
+
+def test_other_headers_of_a_part_and_its_name_without_quotes_do_no_harm() -> None:
+    form = multipart(*FIELDS[1:]).replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n")
+    bare = b"----------------------------7d1a\r\ncontent-disposition: form-data;name=server_id\r\n\r\n5\r\n"
+    assert _calls.read(bare + form) == Form("5", -1, 601)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"--",
+        b"--\r\n",
+        b"--x",
+        b"--x--\r\n",
+        multipart(*FIELDS[1:]),
+        multipart(*FIELDS, ("status", "2")),
+        multipart(*FIELDS)[:-39],  # cut off inside the last value
+        multipart(("server_id", "5\n6"), ("status", "2")),
+        multipart(("server_id", "5"), ("status", " 2")),
+        multipart(("server_id", "5"), ("filename", "status"), ("x", "2")),
+        multipart(*FIELDS, *[("x", "1")] * 40),
+        multipart(*FIELDS, ("x", "x" * LARGEST_FORM)),
+    ],
+)
+def test_a_form_in_parts_is_believed_no_more_than_another(form: bytes) -> None:
+    assert _calls.read(form) is None
+
+
+@given(
+    st.binary(max_size=300)
+    | st.binary(max_size=50).map(lambda tail: b"server_id=5&status=2&error=" + tail)
+    | st.binary(max_size=50).map(lambda tail: multipart(*FIELDS) + tail)
+)
 def test_no_bytes_break_the_reading(form: bytes) -> None:
     call = _calls.read(form)
     assert call is None or (-999 <= call.status <= 999 and call.server_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from outcomes import PHONE, TEXT
 
@@ -31,6 +32,17 @@ async def test_a_message_gets_a_url_of_its_own_and_its_statuses_arrive(
         (sent.id, sent.server_id, 2),
     ]
     assert all(call.acknowledged for call in emulator.callbacks)
+
+
+async def test_a_call_that_comes_as_multipart_form_data_arrives_too(emulator: Emulator, inbox: CallbackInbox) -> None:
+    async with Client(emulator.api_key, url=emulator.url, callbacks=inbox) as client, httpx.AsyncClient() as gateway:
+        sent = await client.send(PHONE, TEXT)
+        fields = {"server_id": sent.server_id or "", "status": "2", "error": "0"}
+        parts = {name: (None, value) for name, value in fields.items()}
+        answer = await gateway.post(emulator.messages[0].callback or "", files=parts)
+        assert (answer.status_code, answer.text) == (200, "OK")
+        event = await anext(inbox)
+    assert (event.id, event.server_id, event.status) == (sent.id, sent.server_id, 2)
 
 
 async def test_track_hears_of_every_change_by_call_and_polls_nothing(emulator: Emulator, inbox: CallbackInbox) -> None:
