@@ -119,6 +119,11 @@ class Ticket:
         """Its caller does not want it sent any more."""
         return self.is_withdrawn or (self.waiter is not None and self.waiter.cancelled())
 
+    @property
+    def is_late(self) -> bool:
+        """It was settled after its caller had left, or had been told that it is unknown."""
+        return self.is_taken_back or (self.waiter is not None and self.waiter.result() is not self.outcome)
+
     def settle(self, outcome: SentMessage | SmsPilotError) -> None:
         """Say what became of it."""
         self.outcome = outcome
@@ -594,7 +599,7 @@ class Delivery:
             return
         for ticket in self.tickets:
             if ticket.outcome is not None and (url := self._callbacks.pop(ticket.id, None)) is not None:
-                inbox.settled(url, ticket.id, ticket.result(), self._session, told)
+                inbox.settled(url, ticket.id, ticket.result(), self._session, told, is_late=ticket.is_late)
 
     async def _tell_hooks(self) -> None:
         telling = self._session.telling

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict, defaultdict, deque
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
@@ -74,12 +75,12 @@ _UNAVAILABLE: Final = Answer(503, b"Service Unavailable")
 
 @attrs.define(eq=False)
 class _Lost:
-    """A send whose answer was lost.
+    """A send whose answer was lost, or came later than its caller waited.
 
     Attributes:
         told: Set once the hooks have heard that it is unknown.
         proving: The numbers that calls named for it, and that are being asked about, or are not its own.
-        sent: What it turned out to be.
+        outcome: What it turned out to be.
     """
 
     id: int
@@ -87,7 +88,7 @@ class _Lost:
     sending: Sending
     told: asyncio.Event
     proving: set[str] = attrs.field(factory=set)
-    sent: SentMessage | None = None
+    outcome: SentMessage | SmsPilotError | None = None
 
 
 class _Closed(Exception):
@@ -418,13 +419,35 @@ class CallbackInbox:
                 self._on_the_way[id_] = nonce_in(url)
         return urls
 
-    def settled(self, url: str, id_: int, result: SendResult[Message], sending: Sending, told: asyncio.Event) -> None:
-        """Hear what became of a message that went out with a URL of ours; ``told`` is set once the hooks heard it."""
+    def settled(
+        self,
+        url: str,
+        id_: int,
+        result: SendResult[Message],
+        sending: Sending,
+        told: asyncio.Event,
+        *,
+        is_late: bool,
+    ) -> None:
+        """Hear what became of a message that went out with a URL of ours.
+
+        Args:
+            url: The URL.
+            id_: The message's id.
+            result: What became of it.
+            sending: By what it went out.
+            told: Set once the hooks have heard it.
+            is_late: Its caller did not wait for it, and may ask here.
+        """
         nonce = nonce_in(url)
         if isinstance(result, Unknown):
-            self._lose(nonce, _Lost(id_, result.item, sending, told))
+            self._remember(nonce, _Lost(id_, result.item, sending, told))
+            self._look_for_calls(nonce)
             return
-        if self._on_the_way.get(id_) == nonce:
+        if is_late:
+            outcome = result.sent if isinstance(result, Accepted) else result.error
+            self._remember(nonce, _Lost(id_, result.item, sending, told, outcome=outcome))
+        elif self._on_the_way.get(id_) == nonce:
             del self._on_the_way[id_]
         if isinstance(result, Accepted):
             self._accept(nonce, result.sent)
@@ -465,15 +488,18 @@ class CallbackInbox:
             OutcomeUnknown: Time is up, and it is still unknown: no proof that it was not sent. It is the error given.
             TimeoutError: The same, for an id.
             GatewayError, ConnectionFailed: Its answer came after all, late: it was refused, or never left.
-            LookupError: No such message went out by this inbox lately, or it is known what became of it.
+            LookupError: No such message went out by this inbox lately, or its caller was told what became of it.
         """
         id_ = unknown.message_id if isinstance(unknown, OutcomeUnknown) else unknown
         nonce = None if id_ is None else self._on_the_way.get(id_)
         if nonce is None:
             raise LookupError(f"no message {id_} of this inbox is waiting for its answer")
         lost = self._lost.get(nonce)
-        if lost is not None and lost.sent is not None:
-            return lost.sent
+        outcome = None if lost is None else lost.outcome
+        if isinstance(outcome, SmsPilotError):
+            raise copy(outcome)
+        if outcome is not None:
+            return outcome
         try:
             async with self._clock.timeout_at(float("inf") if timeout is None else self._clock.monotonic() + timeout):
                 return await self._proof(nonce)
@@ -494,14 +520,16 @@ class CallbackInbox:
                 del self._waiters[nonce]
 
     def _is_waiting_for_calls(self) -> bool:
-        return any(lost.sent is None for lost in self._lost.values())
+        return any(lost.outcome is None for lost in self._lost.values())
 
-    def _lose(self, nonce: bytes, lost: _Lost) -> None:
+    def _remember(self, nonce: bytes, lost: _Lost) -> None:
         self._lost[nonce] = lost
         if len(self._lost) > _LOST_REMEMBERED:
             oldest, forgotten = self._lost.popitem(last=False)
             if self._on_the_way.get(forgotten.id) == oldest:
                 del self._on_the_way[forgotten.id]
+
+    def _look_for_calls(self, nonce: bytes) -> None:
         if not self._is_closed and not _is_ending():
             self._follow()
             self._own(self._look_back(nonce))
@@ -515,7 +543,7 @@ class CallbackInbox:
     def _prove_soon(self, event: StatusEvent) -> None:
         lost, server_id = self._lost.get(event.nonce), event.server_id
         assert server_id is not None  # noqa: S101 - it was read from the call
-        if lost is None or lost.sent is not None or server_id in lost.proving:
+        if lost is None or lost.outcome is not None or server_id in lost.proving:
             return
         self._own(self._prove(event.nonce, lost, server_id))
 
@@ -535,11 +563,11 @@ class CallbackInbox:
         if status.id != lost.id or self._bindings.contradicts(nonce, server_id):
             logger.warning("a status callback named a number that is not its message's")
             return
-        lost.sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
-        self._accept(nonce, lost.sent)
+        lost.outcome = sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
+        self._accept(nonce, sent)
         logger.info("a message whose answer was lost was accepted: a status callback proves it")
         await lost.told.wait()
-        await lost.sending.cleared_up(Accepted(lost.message, lost.sent))
+        await lost.sending.cleared_up(Accepted(lost.message, sent))
 
     async def _echo(self, lost: _Lost, server_id: str) -> MessageStatus | None:
         """Ask what the gateway knows of a number; ``None`` if it says nothing, or nobody needs to know any more."""
@@ -547,7 +575,7 @@ class CallbackInbox:
             if pause:
                 await self._clock.sleep(pause)
             status = await lost.sending.check_one(server_id)
-            if isinstance(status, ClientClosed) or lost.sent is not None:
+            if isinstance(status, ClientClosed) or lost.outcome is not None:
                 return None
             if not isinstance(status, SmsPilotError) and status.status not in {None, LOST}:
                 return status

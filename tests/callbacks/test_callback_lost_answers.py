@@ -202,6 +202,54 @@ async def test_a_send_whose_caller_ran_out_of_time_is_heard_of_when_its_answer_c
     assert (await waiting).server_id == desk.server_id()
 
 
+async def test_who_waits_after_the_late_answer_came_hears_what_it_said(desk: Desk) -> None:
+    desk.emulator.fail_next("send", Fault.SLOW, times=3)
+    two = [Message(OTHER_PHONE, "1", id=1), Message(OTHER_PHONE, "2", id=2)]
+    sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT, deadline=5)))
+    packet = asyncio.ensure_future(failure_of(desk.client.send_packet(two, deadline=5)))
+    cancelled = asyncio.ensure_future(desk.client.send(PHONE, "cancelled", id=3))
+    await desk.clock.advance(6)
+    error = await sending
+    assert isinstance(error, OutcomeUnknown)
+    assert isinstance(await packet, OutcomeUnknown)
+    cancelled.cancel()
+    await idle()
+    desk.emulator.release()
+    await idle()
+    assert desk.listener.kinds == ["Accepted"] * 4
+    numbers = {message.id: message.server_id for message in desk.emulator.messages}
+    assert (await desk.inbox.wait_accepted(error)).server_id == numbers[error.message_id]
+    for id_ in (1, 2, 3):
+        assert (await desk.inbox.wait_accepted(id_)).server_id == numbers[id_]
+
+
+async def test_who_waits_after_the_late_answer_was_a_refusal_hears_that(desk: Desk) -> None:
+    desk.emulator.fail_next("send", Fault.SLOW)
+    desk.emulator.account.balance = Decimal(0)
+    sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT, deadline=5)))
+    await desk.clock.advance(6)
+    error = await sending
+    desk.emulator.release()
+    await idle()
+    assert isinstance(error, OutcomeUnknown)
+    for _ in range(2):
+        assert isinstance(await failure_of(desk.inbox.wait_accepted(error)), InsufficientFunds)
+
+
+async def test_only_the_last_late_answers_are_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smspilot_async.callbacks._inbox._LOST_REMEMBERED", 2)
+    desk.emulator.fail_next("send", Fault.SLOW)
+    three = [Message(PHONE, str(id_), id=id_) for id_ in (1, 2, 3)]
+    sending = asyncio.ensure_future(failure_of(desk.client.send_packet(three, deadline=5)))
+    await desk.clock.advance(6)
+    await sending
+    desk.emulator.release()
+    await idle()
+    assert (await desk.inbox.wait_accepted(3)).id == 3
+    with pytest.raises(LookupError):
+        await desk.inbox.wait_accepted(1)
+
+
 async def test_there_is_nothing_to_wait_for_where_the_answer_is_known(desk: Desk) -> None:
     await desk.client.send(PHONE, TEXT, id=7)
     for id_ in (7, 8):
