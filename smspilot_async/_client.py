@@ -92,7 +92,8 @@ class Client:
         linger: Seconds that :meth:`send` may wait for company, counted from the first message of a packet. With 0 a
             call waits for nobody: calls made in the same turn of the loop, or while no connection is free, share
             packets.
-        max_pending: Messages that may queue in :meth:`send`; beyond it callers wait.
+        max_pending: Messages that may queue in :meth:`send`, and that vetoes may be asked about at once; beyond it
+            callers wait.
         debug_email: The gateway mails every request there, the key included (it warns).
         referral: A contract number that is credited.
         proxy: Its URL; left out, ``HTTPS_PROXY``, ``NO_PROXY`` and their like decide.

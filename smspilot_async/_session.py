@@ -80,6 +80,7 @@ class Session:
         """Called when the client begins to close: whoever feeds messages in stops."""
         self.gateway_date: datetime | None = None
         """The gateway's own time, as its last answer told it; aware, UTC."""
+        self._vetoes = asyncio.Semaphore(settings.max_pending)
         self._hooks_until = math.inf
         self._settings = settings
         self.wire: WireFormat = settings.wire
@@ -214,10 +215,20 @@ class Session:
         await self.telling.result(result, self.hooks_until)
 
     async def ask_for_veto(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
-        """Ask the hooks whether a message may queue; they hear of one that may not as they hear of any other."""
+        """Ask the hooks whether a message may queue; they hear of one that may not as they hear of any other.
+
+        They are asked about no more messages at once than may queue; callers beyond it wait, in order.
+        """
         veto: MessageVetoed | None = veto_failed("no hook had allowed it when it was taken back", id_)  # if cancelled
         try:
-            veto = await self.telling.verdict(message, id_, until)
+            async with self.clock.timeout_at(until):
+                await self._vetoes.acquire()
+            try:
+                veto = await self.telling.verdict(message, id_, until)
+            finally:
+                self._vetoes.release()
+        except TimeoutError:
+            veto = veto_failed("no hook could be asked in time", id_)
         finally:
             if veto is not None:
                 ticket = Ticket(message, id_)

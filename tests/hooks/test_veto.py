@@ -8,6 +8,7 @@ import pickle
 from typing import TYPE_CHECKING
 
 import pytest
+from manual_clock import idle
 from noted import Broken, Hanging, Noted, OptOuts, SlowOptOuts
 from outcomes import PHONE, failure_of
 
@@ -265,6 +266,69 @@ async def test_a_slow_veto_does_not_hold_up_other_messages(emulator: Emulator) -
         assert taken(emulator) == ["quick"]
         slow.cancel()
         await asyncio.wait({slow})
+
+
+class Crowded(Hooks):
+    """Answers when it is told to, and counts.
+
+    Attributes:
+        at_work, most, asked: Vetoes now, at once at most, and in all.
+    """
+
+    def __init__(self) -> None:
+        self.at_work = self.most = self.asked = 0
+        self.answer = asyncio.Event()
+
+    async def veto(self, message: Message) -> str | None:
+        del message
+        self.asked += 1
+        self.at_work += 1
+        self.most = max(self.most, self.at_work)
+        try:
+            await self.answer.wait()
+        finally:
+            self.at_work -= 1
+        return None
+
+
+def crowded_client(emulator: Emulator, *hooks: Hooks) -> Client:
+    return Client(emulator.api_key, transport=emulator.transport, url=emulator.url, hooks=hooks, max_pending=3)
+
+
+async def test_no_more_messages_than_may_queue_are_asked_about_at_once(emulator: Emulator) -> None:
+    crowded = Crowded()
+    async with crowded_client(emulator, crowded) as client:
+        sends = [asyncio.ensure_future(client.send(PHONE, f"{number:02}")) for number in range(20)]
+        await idle()
+        assert crowded.at_work == 3
+        crowded.answer.set()
+        await asyncio.gather(*sends)
+    assert (crowded.most, crowded.asked) == (3, 20)
+    assert [message.text for message in emulator.messages] == [f"{number:02}" for number in range(20)], "in their order"
+
+
+async def test_who_waits_for_a_veto_in_vain_has_sent_nothing(
+    emulator: Emulator, manual_clock: ManualClock, noted: Noted
+) -> None:
+    crowded = Crowded()
+    async with crowded_client(emulator, crowded, noted) as client:
+        others = [asyncio.ensure_future(client.send(PHONE, f"{number}", deadline=60)) for number in range(3)]
+        late = asyncio.ensure_future(failure_of(client.send(PHONE, "late", deadline=5)))
+        cancelled = asyncio.ensure_future(client.send(PHONE, "cancelled", deadline=60))
+        last = asyncio.ensure_future(client.send(PHONE, "last", deadline=60))
+        await idle()
+        cancelled.cancel()
+        await manual_clock.advance(6)
+        error = await late
+        assert isinstance(error, VetoFailed)
+        assert error.certainty is Certainty.NOT_SENT
+        assert sorted((type(result).__name__, result.item.text) for result in noted.results) == [
+            ("NotSent", "cancelled"),
+            ("NotSent", "late"),
+        ]
+        crowded.answer.set()
+        await asyncio.gather(*others, last)
+    assert (crowded.asked, taken(emulator)) == (4, ["0", "1", "2", "last"])
 
 
 async def test_what_is_true_and_no_text_is_a_veto_too(emulator: Emulator) -> None:
