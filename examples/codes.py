@@ -21,7 +21,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -182,17 +182,29 @@ class Book:
 
     def _execute(self, query: str, values: tuple[object, ...]) -> list[Any]:
         if self._database is None:
-            self._database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            # A power cut may forget the last rows. Nothing is sent from this book, so that doubles nothing.
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.executescript(_TABLE)
+            self._database = opened(self._path)
         return self._database.execute(query, values).fetchall()
 
     def _close(self) -> None:
         if self._database is not None:
             self._database.close()
             self._database = None
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """Open the book, which the first worker makes."""
+    database = sqlite3.connect(path, timeout=30, isolation_level=None)
+    try:
+        # Of workers that start at once, one switches the file, for all; the others are refused, and need not repeat it.
+        with suppress(sqlite3.OperationalError):
+            database.execute("PRAGMA journal_mode = WAL")
+        # A power cut may forget the last rows. Nothing is sent from this book, so that doubles nothing.
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.executescript(_TABLE)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 _TABLE = """

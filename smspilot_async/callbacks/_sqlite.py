@@ -30,6 +30,7 @@ Value = TypeVar("Value")
 logger: Final = logging.getLogger("smspilot_async")
 
 _SCHEMA: Final = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS smspilot_events (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     nonce BLOB NOT NULL, id INTEGER NOT NULL, server_id TEXT NOT NULL, status INTEGER NOT NULL,
@@ -44,6 +45,7 @@ CREATE TABLE IF NOT EXISTS smspilot_sends (
 CREATE INDEX IF NOT EXISTS smspilot_sends_known ON smspilot_sends (known);
 CREATE TABLE IF NOT EXISTS smspilot_handed_over (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), position INTEGER);
 INSERT OR IGNORE INTO smspilot_handed_over VALUES (1, 0);
+COMMIT;
 """
 _IS_CONTRADICTED: Final = (
     "SELECT 1 FROM smspilot_sends WHERE nonce = :nonce AND server_id <> :server_id"
@@ -61,7 +63,8 @@ _SELECT: Final = (
 )
 _NO_ERROR_TOLD: Final = -1
 _LONGEST_HISTORY: Final = 32  # distinct calls of one send; more are not the gateway's
-_BUSY: Final = 3.0
+_BUSY: Final = 3.0  # seconds of patience with other workers, for each thing that is asked
+_ASK_AGAIN: Final = 0.01
 _TIDY_EVERY: Final = 3600.0
 _IDS_AT_ONCE: Final = 500
 _BINDS_KEPT: Final = 100_000  # while the file can not be written
@@ -177,15 +180,7 @@ class SQLiteSink:
 
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:
-            database = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
-            try:
-                database.execute("PRAGMA journal_mode=WAL")
-                database.execute("PRAGMA synchronous=FULL")
-                database.executescript(_SCHEMA)
-            except BaseException:
-                database.close()
-                raise
-            self._database = database
+            self._database = _open(self._path)
         return self._database
 
     def _close(self) -> None:
@@ -247,6 +242,32 @@ class SQLiteSink:
         oldest = _microseconds(datetime.now(UTC)) - LIFETIME * 1_000_000
         database.execute("DELETE FROM smspilot_events WHERE received < ?", (oldest,))
         database.execute("DELETE FROM smspilot_sends WHERE known < ?", (oldest,))
+
+
+def _open(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
+    try:
+        _switch_to_wal(database)
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(_SCHEMA)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _switch_to_wal(database: sqlite3.Connection) -> None:
+    """Wait for whoever is just switching a new file: SQLite refuses this at once, however patient it is."""
+    give_up = time.monotonic() + _BUSY
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
+                raise
+        else:
+            return
+        time.sleep(_ASK_AGAIN)
 
 
 def _taken(waiting: deque[Value]) -> list[Value]:

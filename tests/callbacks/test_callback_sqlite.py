@@ -18,6 +18,7 @@ import attrs
 import pytest
 from calling import BASE, SECRET, call
 from outcomes import PHONE, TEXT
+from sqlite_locks import held, held_until_wal_was_refused
 
 from smspilot_async import Accepted, Client, Message, MessageStatus, SentMessage
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink, StatusEvent
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 NEVER = timedelta(days=1000)
+FULL = 2  # the number by which SQLite tells synchronous=FULL
 EVENT = StatusEvent(
     id=7, server_id="5", status=1, error=None, received=datetime(2030, 1, 1, 12, 0, 0, 5, UTC), nonce=b"n" * 12
 )
@@ -115,13 +117,17 @@ async def test_the_file_is_written_through_to_the_disk_and_holds_no_path(path: P
     inbox = CallbackInbox(BASE, secret=SECRET, sink=sink)
     url = inbox.urls_for([(7, Message(PHONE, TEXT))])[7]
     assert await call(inbox, url, "5", 1) == 200
-    settings = sink._submit(lambda: sink._opened().execute("PRAGMA synchronous").fetchone())
-    assert (await asyncio.wrap_future(settings))[0] == 2  # FULL
+    assert await pragma(sink, "synchronous") == FULL
     await inbox.aclose()
     holds = partial(holds_of, path)
     assert holds(b"smspilot_events")
     assert not holds(url[-56:].encode())
     assert not holds(PHONE.encode())
+
+
+async def pragma(sink: SQLiteSink, name: str) -> object:
+    [value] = await asyncio.wrap_future(sink._submit(lambda: sink._opened().execute(f"PRAGMA {name}").fetchone()))
+    return value
 
 
 def holds_of(path: Path, what: bytes) -> bool:
@@ -140,12 +146,27 @@ async def test_a_file_that_another_holds_for_too_long_is_answered_with_503_and_l
     inbox = CallbackInbox(BASE, secret=SECRET, sink=sink)
     url = inbox.urls_for([(7, Message(PHONE, TEXT))])[7]
     assert await call(inbox, url, "5", 0) == 200
-    holder = sqlite3.connect(path, isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    assert await call(inbox, url, "5", 1) == 503
-    holder.execute("COMMIT")
-    holder.close()
+    with held(path):
+        assert await call(inbox, url, "5", 1) == 503
     assert await call(inbox, url, "5", 1) == 200
+
+
+async def test_a_worker_that_opens_a_new_file_while_another_does_waits_for_it(
+    path: Path, sink: SQLiteSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held_until_wal_was_refused(path, monkeypatch):
+        assert await sink.store(EVENT)
+    assert await pragma(sink, "journal_mode") == "wal"
+
+
+async def test_an_opening_that_another_held_up_for_too_long_leaves_nothing_half_made(
+    path: Path, sink: SQLiteSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smspilot_async.callbacks._sqlite._BUSY", 0.01)
+    with held(path), pytest.raises(sqlite3.OperationalError, match="database is locked"):
+        await sink.store(EVENT)
+    assert await sink.store(EVENT)
+    assert (await pragma(sink, "journal_mode"), await pragma(sink, "synchronous")) == ("wal", FULL)
 
 
 async def test_a_number_that_could_not_be_written_down_is_written_with_the_next_event(
@@ -153,12 +174,9 @@ async def test_a_number_that_could_not_be_written_down_is_written_with_the_next_
 ) -> None:
     monkeypatch.setattr("smspilot_async.callbacks._sqlite._BUSY", 0.01)
     assert await sink.end() == 0
-    holder = sqlite3.connect(path, isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    sink.bind(EVENT.nonce, "5")
-    await asyncio.wrap_future(sink._submit(lambda: None))
-    holder.execute("COMMIT")
-    holder.close()
+    with held(path):
+        sink.bind(EVENT.nonce, "5")
+        await asyncio.wrap_future(sink._submit(lambda: None))
     assert await sink.store(EVENT)
     assert [stored.is_bound for stored in await sink.read(0, 10)] == [True]
 
