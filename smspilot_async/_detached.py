@@ -606,11 +606,12 @@ class Delivery:
         if not telling.hears_results:
             return
         self.is_telling = True
-        for ticket in self.tickets:
-            if ticket.outcome is None or ticket.is_told:
-                continue
-            ticket.is_told = True
-            await telling.result(ticket.result(), self._session.hooks_until)
+        with telling.watch() as watch:
+            for ticket in self.tickets:
+                if ticket.outcome is None or ticket.is_told:
+                    continue
+                ticket.is_told = True
+                await telling.result(ticket.result(), self._session.hooks_until, watch)
         self.is_telling = False
 
     def _sum_up(self) -> None:

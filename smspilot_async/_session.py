@@ -212,7 +212,8 @@ class Session:
     async def cleared_up(self, result: Accepted[Message]) -> None:
         """Let the application hear that a message whose outcome was unknown turned out to be accepted."""
         self.pulse.open_unknowns -= 1
-        await self.telling.result(result, self.hooks_until)
+        with self.telling.watch() as watch:
+            await self.telling.result(result, self.hooks_until, watch)
 
     async def ask_for_veto(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
         """Ask the hooks whether a message may queue; they hear of one that may not as they hear of any other.

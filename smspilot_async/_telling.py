@@ -7,7 +7,7 @@ import inspect
 import logging
 import math
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from smspilot_async._evidence import redact
 from smspilot_async.errors import MessageVetoed, VetoFailed
@@ -25,8 +25,35 @@ if TYPE_CHECKING:
 logger: Final = logging.getLogger("smspilot_async")
 
 HOOKS_GRACE: Final = 5.0  # seconds that hooks may take once the time for closing a client is up
+_LONG: Final = 30.0  # seconds for which hooks may hold something up before the log says so
 # Anything else that a hook raises is its own affair, CancelledError without a cancellation included.
 _ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+class Watch:
+    """Names the hook that holds up a packet, or the closing of a client, once that takes long.
+
+    Nothing is cut off: the hook may be writing down what nobody else knows. Each packet has one watch, for a timer a
+    message would cost more than the message.
+
+    Attributes:
+        at_work: The hook that was called last, and its method.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.at_work: tuple[Hooks, str] | None = None
+        self._timer = clock.call_at(clock.monotonic() + _LONG, self._warn)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _warn(self) -> None:
+        if self.at_work is not None:
+            hook, method = self.at_work
+            logger.warning("hook %s.%s: after %.0f s it is still waited for", type(hook).__name__, method, _LONG)
 
 
 class Telling:
@@ -62,7 +89,12 @@ class Telling:
 
     async def client_closed(self, until: Callable[[], float]) -> None:
         """Let the hooks finish what they began, until a moment in the clock's monotonic seconds."""
-        await self._call_each(self._all, "aclose", lambda hook: hook.aclose(), until)
+        with self.watch() as watch:
+            await self._call_each(self._all, "aclose", lambda hook: hook.aclose(), until, watch)
+
+    def watch(self) -> Watch:
+        """Keep watch over the hooks that are called in its body."""
+        return Watch(self._clock)
 
     def context(self) -> Context | None:
         """Keep the caller's context variables, if there is anybody to hand them to."""
@@ -76,9 +108,9 @@ class Telling:
         """Tell how a request ended."""
         _tell(self._after, "after_request", lambda hook: hook.after_request(request, outcome))
 
-    async def result(self, result: SendResult[Message], until: Callable[[], float]) -> None:
+    async def result(self, result: SendResult[Message], until: Callable[[], float], watch: Watch) -> None:
         """Tell what became of a message, until a moment in the clock's monotonic seconds, which may change."""
-        await self._call_each(self._on_result, "on_result", lambda hook: hook.on_result(result), until)
+        await self._call_each(self._on_result, "on_result", lambda hook: hook.on_result(result), until, watch)
 
     async def _call_each(
         self,
@@ -86,11 +118,13 @@ class Telling:
         method: str,
         call: Callable[[Hooks], Awaitable[None] | None],
         until: Callable[[], float],
+        watch: Watch,
     ) -> None:
         """Call every one of them, also when the one before it is cancelled."""
         cancelled: asyncio.CancelledError | None = None
         for hook in hooks:
             before = _cancellations()
+            watch.at_work = hook, method
             try:
                 answer = call(hook)
                 if inspect.isawaitable(answer):

@@ -73,8 +73,9 @@ class Hooks:
     """Does nothing; override what you want to hear of, and nothing else is called.
 
     All of them run in the event loop and must not block it. What is raised by one that listens is logged by its
-    type and goes nowhere; :meth:`veto` alone has a say in what is sent. One that hangs holds up its packet, and the
-    closing of the client, unless that has a time-out.
+    type and goes nowhere; :meth:`veto` alone has a say in what is sent. One that hangs holds up its packet, the
+    end of a bulk run, and the closing of the client, unless that has a time-out: it may be writing down what nobody
+    else knows, so it is not cut off. After 30 seconds a WARNING names it. Give what it waits for a time-out of its own.
     """
 
     def on_client(self, client: Client) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from manual_clock import ManualClock
     from noted import Noted
 
-    from smspilot_async import RequestInfo, RequestOutcome
+    from smspilot_async import BulkRun, RequestInfo, RequestOutcome, SendResult
 
 MESSAGES = [Message(f"7908796478{number}", f"text {number}") for number in range(3)]
 
@@ -136,6 +136,43 @@ async def test_a_hook_that_hangs_does_not_keep_a_closing_client_nor_other_hooks(
     assert len((await call).accepted) == 3
     assert noted.kinds == ["Accepted"] * 3
     assert noted.calls[-1] == "aclose"
+
+
+async def test_a_hook_that_holds_up_a_bulk_run_is_named_in_the_log_and_not_cut_off(
+    emulator: Emulator, manual_clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Slow(Hooks):
+        def __init__(self) -> None:
+            self.database = asyncio.Event()
+            self.heard = 0
+
+        async def on_result(self, result: object) -> None:
+            del result
+            await self.database.wait()
+            self.heard += 1
+
+    def warnings() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "smspilot_async"]
+
+    slow = Slow()
+    client = client_of(emulator, slow)
+    reading = asyncio.ensure_future(_all_of(client.bulk(MESSAGES)))
+    await manual_clock.advance(29)
+    early = warnings()
+    await manual_clock.advance(2)
+    await manual_clock.advance(1000)
+    late, waits = warnings(), not reading.done()
+    slow.database.set()
+    assert len(await reading) == slow.heard == 3
+    await client.aclose()
+    assert early == []
+    assert late == ["hook Slow.on_result: after 30 s it is still waited for"]
+    assert waits
+
+
+async def _all_of(run: BulkRun[Message]) -> list[SendResult[Message]]:
+    async with run:
+        return [result async for result in run]
 
 
 async def test_a_hook_may_close_the_client_while_another_packet_is_not_answered(
