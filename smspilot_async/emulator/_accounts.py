@@ -74,6 +74,14 @@ class Account:
         """Whether this is the vendor's public test key, for which nothing is sent and nothing is charged."""
         return self.api_key == TEST_KEY
 
+    @property
+    def masked(self) -> str:
+        """The end of its key, or the begin of its login: enough to tell it from others, and of no use to anybody."""
+        if self.api_key is not None:
+            return "…" + self.api_key[len(self.api_key) - min(4, len(self.api_key) // 4) :]
+        name, at, domain = (self.login or "").partition("@")
+        return f"{name[:1] if len(name) > 1 else ''}…{at}{domain}"
+
     def price_of(self, country: str, operator: str) -> Decimal:
         """Roubles per part for a phone of this country and operator."""
         return self.prices.get(operator, self.prices.get(country, self.price))

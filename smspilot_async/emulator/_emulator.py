@@ -175,7 +175,9 @@ class Emulator:
         with self._lock:
             if account.api_key is None and account.login is None:
                 account.api_key = new_key(None if self._seed is None else self._seed + len(self._book.accounts))
-            return self._book.add(account)
+            self._book.add(account)
+        self.feed.note()
+        return account
 
     # --- the truth --------------------------------------------------------------------------------------------------
 
@@ -434,13 +436,17 @@ class Emulator:
             }
 
     def overview(self) -> dict[str, Any]:
-        """What the page shows besides messages: the state, the first account, and the faults that wait."""
+        """What the page shows besides messages: the state, the accounts, and the faults that wait."""
         with self._lock:
             return {
                 **self.state(),
                 "speed": self.clock.speed,
                 "url": self._url,
-                "balance": str(self._account.balance),
+                "balances": [
+                    {"account": account.masked, "balance": str(account.balance)}
+                    for account in self._book.accounts
+                    if not account.is_for_tests
+                ],
                 "unread": sum(inbox.unseen for inbox in self._gateway.inboxes.values()),
                 "faults": self._desk.faults.waiting(),
             }

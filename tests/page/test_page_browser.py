@@ -136,6 +136,16 @@ class TestTheRest:
                 await client.send(PHONE, "paid")
             await expect(visitor.page.locator("#balance")).to_have_text("1\u202f234\u202f566.25\u00a0₽")
 
+    async def test_each_account_has_its_balance(self, visitor: Visitor, emulator: Emulator) -> None:
+        other = emulator.add_account(login="someone@example.com", password="secret", balance=Decimal("20.50"))
+        balance = visitor.page.locator("#balance")
+        await expect(balance.locator("> span")).to_have_text(
+            [f"…{emulator.api_key[-4:]} 1\u202f000\u202f000.00\u00a0₽", "s…@example.com 20.50\u00a0₽"]
+        )
+        async with Client(login=other.login, password="secret", url=emulator.url) as client:
+            await client.send(PHONE, "paid")
+        await expect(balance).to_contain_text("s…@example.com 19.25")
+
     async def test_an_inbound_sms_from_the_form_reaches_the_client(self, visitor: Visitor, client: Client) -> None:
         await visitor.goes_to("Inbound")
         await visitor.page.get_by_label("From phone").fill("+7 908 796-47-82")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 import httpx
@@ -41,10 +42,25 @@ class TestStream:
             **emulator.state(),
             "speed": 0.0,
             "url": emulator.url,
-            "balance": "999998.75",
+            "balances": [{"account": f"…{emulator.api_key[-4:]}", "balance": "999998.75"}],
             "unread": 0,
             "faults": [],
         }
+
+    async def test_it_tells_the_balance_of_each_account_and_no_key_or_login_whole(self, emulator: Emulator) -> None:
+        async with reading(emulator) as reader:
+            await reader.until_quiet()
+            emulator.add_account(login="someone@example.com", password="secret", balance=Decimal(5))
+            emulator.add_account(login="x", password="secret", balance=Decimal(6))
+            emulator.add_account(api_key="SHORT", balance=Decimal("7.50"))
+            told = await reader.until_quiet()
+        assert told.state is not None
+        assert told.state["balances"] == [
+            {"account": f"…{emulator.api_key[-4:]}", "balance": "1000000.00"},
+            {"account": "s…@example.com", "balance": "5"},
+            {"account": "…", "balance": "6"},
+            {"account": "…T", "balance": "7.50"},
+        ]
 
     async def test_it_goes_on_with_what_happens(self, emulator: Emulator, client: Client) -> None:
         async with reading(emulator) as reader:
