@@ -80,7 +80,7 @@ class SQLiteSink:
     """Keeps status events in a SQLite file, safe before the gateway hears ``OK``.
 
     Several worker processes of one machine share the file: each sees the events of all, within a fifth of a second. An
-    event that comes twice is kept once. Events are kept for 41 days. Making one opens nothing.
+    event that comes twice is kept once. Events are kept for 41 days, by the machine's clock. Making one opens nothing.
 
     Args:
         path: The file, made if it does not exist; not on a network drive, where SQLite's locks do not hold. It holds

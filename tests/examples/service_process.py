@@ -168,8 +168,10 @@ async def serving(
 def _commands(framework: Framework, port: int, workers: int) -> list[list[str]]:
     if framework == "aiohttp":
         return [[sys.executable, "-m", "examples.aiohttp_service"]] * workers
-    app = ["uvicorn", "examples.fastapi_service:app", f"--port={port}", f"--workers={workers}"]
-    return [[sys.executable, "-m", *app, "--timeout-graceful-shutdown=10"]]
+    app = ["uvicorn", "examples.fastapi_service:app", f"--port={port}", "--timeout-graceful-shutdown=10"]
+    if workers > 1:
+        app += [f"--workers={workers}", "--loop=uvloop"]
+    return [[sys.executable, "-m", *app]]
 
 
 async def _start(command: list[str], folder: Path, environment: dict[str, str]) -> asyncio.subprocess.Process:
