@@ -37,7 +37,8 @@ def http(answer: AccountInfo | SmsPilotError, seconds: float) -> Finding:
     milliseconds = round(seconds * 1000)
     match answer:
         case ConnectionFailed():
-            return failed("http", f"no connection: {bare(answer)}", "Try again; the steps above did get there.")
+            advice = "Try again. What is ok above did get there; what is not checked may be where it stops."
+            return failed("http", f"no connection: {bare(answer)}", advice)
         case Unanswered(reason=Reason.TIMEOUT):
             says = f"the request went out, and no answer came within {seconds:.3g} s"
             return failed("http", says, "Try again with a longer --timeout; if it stays so, ask the vendor's support.")

@@ -17,7 +17,7 @@ class State(enum.StrEnum):
     """It works, and something about it should be known."""
     FAILED = "failed"
     NOT_CHECKED = "not checked"
-    """Something before it failed, or nobody can know."""
+    """Something before it failed, it is not tried by itself, or nobody can know."""
 
 
 @attrs.frozen
@@ -54,6 +54,6 @@ def failed(check: str, says: str, advice: str, **facts: Any) -> Finding:
     return Finding(check, State.FAILED, says, advice, facts)
 
 
-def not_checked(check: str, why: str) -> Finding:
+def not_checked(check: str, why: str, **facts: Any) -> Finding:
     """Nobody knows."""
-    return Finding(check, State.NOT_CHECKED, why)
+    return Finding(check, State.NOT_CHECKED, why, facts=facts)

@@ -130,6 +130,8 @@ class Route:
             return fine("proxy", f"none is used: {_why_none(self._target.scheme)}", used=False)
         used = f"{self._name} is used, since {_variable(self._target.scheme)} says so"
         facts = {"used": True, "variable": _variable(self._target.scheme)}
+        if self._is_socks:
+            return not_checked("proxy", f"{used}; whether it lets through is not tried by itself, see http", **facts)
         try:
             says = await self._in_time(self._through_proxy(self._proxy))
         except TimeoutError:
@@ -146,8 +148,8 @@ class Route:
         """Shake hands, and look at the certificate."""
         if self._target.scheme == "http":
             return fine("tls", "none: the gateway's address begins with http:", used=False)
-        if self._proxy is not None and self._proxy.scheme.startswith("socks"):
-            return not_checked("tls", "what is behind a SOCKS proxy only shows when it answers")
+        if self._is_socks:
+            return not_checked("tls", "behind a SOCKS proxy it is not tried by itself, see http")
         host, _ = _address(self._target)
         try:
             context = await self._context()
@@ -165,6 +167,10 @@ class Route:
     @property
     def _first(self) -> SplitResult:
         return self._target if self._proxy is None else self._proxy
+
+    @property
+    def _is_socks(self) -> bool:
+        return self._proxy is not None and self._proxy.scheme.startswith("socks")
 
     @property
     def _name(self) -> str:
@@ -186,7 +192,7 @@ class Route:
         """Ask for a tunnel where the client would; answer what is wrong with it."""
         if proxy.scheme == "https":
             await self._streams()[1].start_tls(await self._context(), server_hostname=_address(proxy)[0])
-        if self._target.scheme == "http" or proxy.scheme.startswith("socks"):
+        if self._target.scheme == "http":
             return ""
         reader, writer = self._streams()
         writer.write(_connect_request(*_address(self._target), proxy))

@@ -14,6 +14,8 @@ import trustme
 from cli_running import KEY, run
 from raw_servers import Peer, RawServer, answering, forwarding, hang_after_request, hang_at_once, http, raw_server
 
+from smspilot_async import ConnectionFailed
+from smspilot_async.cli import _doctor_account, _doctor_route
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -258,6 +260,44 @@ async def test_a_proxy_that_lets_through_is_named_with_its_reason(
     assert report.checks["proxy"]["facts"] == {"used": True, "variable": "HTTPS_PROXY"}
     assert _credentials(proxy) == "me:hunter2"
     assert "hunter2" not in report.text
+
+
+@pytest.mark.usefixtures("trusting")
+async def test_a_proxy_that_speaks_tls_itself_is_gone_through_to_the_gateways_own_tls(
+    tls: Tls, gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        raw_server(passing_on_to(gateway), tls=tls.server("localhost")) as server,
+        raw_server(forwarding(server.port), tls=tls.server()) as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{proxy.port}")
+        report = await examined("--url", f"https://localhost:{server.port}/api2.php")
+    assert (report.exit_code, report.failed) == (0, [])
+    assert "the certificate is for localhost" in report.says("tls")
+
+
+async def test_what_is_not_tried_of_a_socks_proxy_is_told_as_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_doctor_route, "check_proxy", lambda _: None)  # as if the package for SOCKS were there
+    async with raw_server(hang_at_once) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5://me:hunter2@127.0.0.1:{proxy.port}")
+        route = _doctor_route.Route("https://gateway.invalid/api2.php", timeout=5)
+        found = {check: await step() for check, step in route.steps}
+        route.close()
+    assert {check: str(finding.state) for check, finding in found.items()} == {
+        "dns": "ok",
+        "tcp": "ok",
+        "proxy": "not checked",
+        "tls": "not checked",
+    }
+    assert f"the proxy 127.0.0.1:{proxy.port} is used, since ALL_PROXY says so" in found["proxy"].says
+    assert "not tried by itself" in found["proxy"].says
+    assert found["proxy"].facts == {"used": True, "variable": "ALL_PROXY"}
+    assert "hunter2" not in str(found)
+
+
+def test_a_request_that_does_not_arrive_sends_nobody_past_a_step_that_was_not_tried() -> None:
+    finding = _doctor_account.http(ConnectionFailed("info: the proxy refused. Nothing was sent."), 0.1)
+    assert "what is not checked may be where it stops" in finding.advice
 
 
 def _credentials(proxy: RawServer) -> str:
