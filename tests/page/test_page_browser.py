@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from chromium import ChromiumIsMissing, find_chromium
+import pytest_asyncio
 from playwright.async_api import expect
 from raw_servers import answering, http, raw_server
 from visitor import Visitor
@@ -15,11 +15,21 @@ from smspilot_async import Client, Message, Retry, Unanswered
 from smspilot_async.emulator import Account, Emulator, Fault
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from playwright.async_api import Browser
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # the loop of the browser, which takes a second to start
 
 PHONE, OTHER = "79087964781", "79087964782"
 SCRIPT = "<script>window.wasRun = 1</script>"
 IMAGE = "<img src=x onerror='window.wasRun = 1'>"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(emulator: Emulator) -> AsyncIterator[Client]:
+    async with Client(emulator.api_key, url=emulator.url) as client:
+        yield client
 
 
 class TestMessages:
@@ -210,6 +220,26 @@ class TestHostileTexts:
         assert len(visitor.complaints) > 0
 
 
+class TestForeignPages:
+    async def test_a_real_foreign_page_gets_nowhere_in_a_real_browser(
+        self, browser: Browser, emulator: Emulator, client: Client
+    ) -> None:
+        await client.send(PHONE, "x")
+        async with raw_server(answering(http(b"<title>evil</title>"))) as evil:
+            visitor = await Visitor.opens(browser, evil.proxy_url)
+            base = emulator.page_url
+            post = "([url, options]) => fetch(url, options).then((answer) => answer.type, (error) => error.name)"
+            blind = {"method": "POST", "mode": "no-cors", "body": "{}"}
+            assert await visitor.page.evaluate(post, [f"{base}/reset", blind]) == "opaque"
+            assert await visitor.page.evaluate(post, [f"{base}/messages", {}]) == "TypeError"
+            form = f"<form method=post enctype=text/plain action='{base}/reset'><input name='x'></form>"
+            await visitor.page.set_content(form)
+            async with visitor.page.expect_navigation():
+                await visitor.page.evaluate("document.forms[0].submit()")
+            assert "may not drive" in await visitor.page.content()
+        assert len(emulator.messages) == 1
+
+
 class TestConnection:
     async def test_two_pages_are_live_at_once(
         self, visitor: Visitor, browser: Browser, emulator: Emulator, client: Client
@@ -359,12 +389,3 @@ def luminance(colour: str) -> float:
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def test_without_a_browser_the_tests_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CHROMIUM", raising=False)
-    with pytest.raises(ChromiumIsMissing, match="apt-get install chromium"):
-        find_chromium()
-    monkeypatch.setenv("CHROMIUM", "/opt/chrome")
-    assert find_chromium() == "/opt/chrome"

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from raw_servers import answering, raw_server
-from raw_servers import http as http_answer
 from starlette.requests import Request
-from visitor import Visitor
 
 from smspilot_async import Client, Message
 from smspilot_async.emulator import Emulator
@@ -18,8 +15,6 @@ from smspilot_async.emulator._visitors import has_our_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from playwright.async_api import Browser
 
 PHONE = "79087964781"
 CROSS_SITE = {"sec-fetch-site": "cross-site"}
@@ -129,24 +124,6 @@ class TestVisitors:
         answer = await http.post("/_emulator/inbound", content=body, headers={"content-type": content_type})
         assert answer.status_code == 200
         assert len(emulator.inbound_messages) == 1
-
-    async def test_a_real_foreign_page_gets_nowhere_in_a_real_browser(
-        self, browser: Browser, emulator: Emulator, client: Client
-    ) -> None:
-        await client.send(PHONE, "x")
-        async with raw_server(answering(http_answer(b"<title>evil</title>"))) as evil:
-            visitor = await Visitor.opens(browser, evil.proxy_url)
-            base = emulator.page_url
-            post = "([url, options]) => fetch(url, options).then((answer) => answer.type, (error) => error.name)"
-            blind = {"method": "POST", "mode": "no-cors", "body": "{}"}
-            assert await visitor.page.evaluate(post, [f"{base}/reset", blind]) == "opaque"
-            assert await visitor.page.evaluate(post, [f"{base}/messages", {}]) == "TypeError"
-            form = f"<form method=post enctype=text/plain action='{base}/reset'><input name='x'></form>"
-            await visitor.page.set_content(form)
-            async with visitor.page.expect_navigation():
-                await visitor.page.evaluate("document.forms[0].submit()")
-            assert "may not drive" in await visitor.page.content()
-        assert len(emulator.messages) == 1
 
     @pytest.mark.parametrize(("client", "answer"), [("127.0.0.1", False), ("::1", False), ("172.17.0.1", True)])
     def test_whom_it_was_opened_to_may_use_any_name(self, client: str, *, answer: bool) -> None:
