@@ -31,6 +31,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test's own processes run is not counted: who is killed tells no count, and counting costs the others."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
+@pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     """An emulator on a real socket, which takes every message, repeated ones too."""
     async with Emulator.serve(port=0, loop_protection=None, seed=1) as emulator:

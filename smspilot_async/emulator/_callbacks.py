@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections import deque
 from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
@@ -21,12 +22,14 @@ import attrs
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from smspilot_async.emulator._messages import AcceptedMessage
 
+    _Clients = asyncio.LifoQueue[httpx.AsyncClient]
+
 PATIENCE: Final = 10.0
-_AT_A_TIME: Final = 8  # httpx's pool takes longer over more connections than it gains
+_AT_A_TIME: Final = 8
 _REMEMBERED_TEXT: Final = 200
 
 
@@ -144,12 +147,12 @@ class Caller:
         return False
 
     async def _call_all(self) -> None:
-        news, room = asyncio.Event(), asyncio.Semaphore(_AT_A_TIME)
+        news = asyncio.Event()
         self._listen(partial(asyncio.get_running_loop().call_soon_threadsafe, news.set))
-        async with _client() as client, asyncio.TaskGroup() as group:
+        async with _clients() as clients, asyncio.TaskGroup() as group:
             while self._lanes_left():
                 for server_id in self._take_unstarted():
-                    task = group.create_task(self._work_off(server_id, client, room))
+                    task = group.create_task(self._work_off(server_id, clients))
                     task.add_done_callback(lambda _task: news.set())
                 await news.wait()
                 news.clear()
@@ -169,10 +172,11 @@ class Caller:
             taken, self._unstarted = self._unstarted, []
         return taken
 
-    async def _work_off(self, server_id: str, client: httpx.AsyncClient, room: asyncio.Semaphore) -> None:
+    async def _work_off(self, server_id: str, clients: _Clients) -> None:
         while call := self._next_of(server_id):
-            async with room:
-                made = await _make(call, client)
+            client = await clients.get()
+            made = await _make(call, client)
+            clients.put_nowait(client)
             self._remember(made)
             with self._lock:
                 self._lanes[server_id].popleft()
@@ -191,8 +195,15 @@ class Caller:
             return None
 
 
-def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=PATIENCE)
+@asynccontextmanager
+async def _clients() -> AsyncIterator[_Clients]:
+    """Those that are free; each makes one call at a time, so that its pool has not much to look through."""
+    clients: _Clients = asyncio.LifoQueue()
+    async with AsyncExitStack() as stack:
+        for _ in range(_AT_A_TIME):
+            client = httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=PATIENCE)
+            clients.put_nowait(await stack.enter_async_context(client))
+        yield clients
 
 
 async def _make(call: CallbackCall, client: httpx.AsyncClient) -> CallbackCall:

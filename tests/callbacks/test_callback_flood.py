@@ -95,6 +95,7 @@ def peak_kib(pid: int) -> int:
     raise AssertionError("the system does not tell")
 
 
+@pytest.mark.usefixtures("uncounted")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="another system tells its memory otherwise")
 @pytest.mark.parametrize("face", ["asgi", "aiohttp"])
 async def test_of_ten_thousand_forged_calls_none_is_accepted_none_moves_a_status_and_memory_stays_flat(

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from cli_running import command, environment
 
 from smspilot_async.emulator import Emulator, Fault
@@ -90,6 +91,7 @@ class Campaign:
         assert len(by_outcome["unknown"]) <= KILLS_PER_LIST * 400, "more than what can be on the wire at a kill"
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_runs_killed_at_random_moments_send_nothing_twice_and_lose_nothing() -> None:
     kills, seed = 0, 0
     while kills < KILLS:

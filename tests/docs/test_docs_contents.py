@@ -69,6 +69,7 @@ def _numbers(codes: str) -> set[int]:
     return numbers
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_the_site_is_built_without_a_warning_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
     done = subprocess.run(  # noqa: S603 - our own site
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],

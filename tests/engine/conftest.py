@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,23 @@ from smspilot_async import _clock, _retry
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(autouse=True)
 def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_retry, "_spread", min)
+
+
+@pytest.fixture(autouse=True)
+def _no_collection(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Many messages are kept for the judge, and the collector of cycles would go through them again and again."""
+    if request.node.get_closest_marker("volume") is None:
+        yield
+        return
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import asyncio
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = r"""
 import asyncio, re, resource, sys
 import httpx
@@ -44,6 +46,7 @@ async def peak_kib(messages: int) -> int:
     return int(out)
 
 
+@pytest.mark.usefixtures("uncounted")
 async def test_ten_times_the_messages_need_the_same_memory() -> None:
     short, long = await asyncio.gather(peak_kib(20_000), peak_kib(200_000))
     assert long - short < 10 * 1024

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from campaigns import Numbered, Sent, campaign, raise_storm
+from campaigns import Numbered, Sent, campaign, quiet, raise_storm
 from switch_signs import REFUSALS, SIGNS, Exchange, watched
 from watched import phone
 
@@ -111,7 +111,7 @@ async def campaign_under(
     switch: str, count: int, protection: str, monkeypatch: pytest.MonkeyPatch, *, bad: bool
 ) -> Watched:
     """Send so many messages through every fault under one switch, and hold the results against the record."""
-    options: dict[str, Any] = {"seed": 5, **({"loop_protection": None} if protection == "off" else {})}
+    options = quiet(protection, seed=5)
     over_a_socket = "connections_per_key" in SWITCHES[switch]  # the transport without a socket has none
     async with Emulator.serve(**options) if over_a_socket else nullcontext(Emulator(**options)) as emulator:
         raise_storm(emulator, seed=5, shares=dict.fromkeys(Fault, 0.01))

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from service_process import Framework
 
 
+@pytest.fixture(autouse=True)
+def _processes_are_uncounted(uncounted: None) -> None:
+    """Nothing is counted in services and scripts."""
+
+
 @pytest.fixture(params=["fastapi", "aiohttp"])
 def framework(request: pytest.FixtureRequest) -> Framework:
     name: Framework = request.param

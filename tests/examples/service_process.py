@@ -16,7 +16,7 @@ import aiohttp
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from smspilot_async.emulator import Emulator
 
@@ -25,7 +25,8 @@ CODE: Final = "zq"
 """How every code begins, so that it can be looked for."""
 
 _ROOT: Final = Path(__file__).parent.parent.parent
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 60.0
+_CONNECTIONS: Final = 32
 _GRACE: Final = 25.0
 _READY: Final = {"fastapi": "Application startup complete", "aiohttp": "Running on"}
 _FINAL: Final = (-1, 2)
@@ -67,13 +68,18 @@ class Service:
 
     async def final_statuses(self, ids: Iterable[int]) -> dict[int, int]:
         """Look at codes until each one's status is final."""
+        statuses: dict[int, int] = {}
+        rest = iter(ids)
         async with asyncio.timeout(_PATIENCE):
-            return dict(await asyncio.gather(*map(self._final_status, ids)))
+            # So many at a time as there are connections: a thousand that ask would leave no time for being called.
+            await asyncio.gather(*(self._look(rest, statuses) for _ in range(_CONNECTIONS)))
+        return statuses
 
-    async def _final_status(self, id_: int) -> tuple[int, int]:
-        while (shown := await self.show(f"/codes/{id_}"))["status"] not in _FINAL:  # noqa: ASYNC110 - of another process
-            await asyncio.sleep(0.1)
-        return id_, shown["status"]
+    async def _look(self, ids: Iterator[int], statuses: dict[int, int]) -> None:
+        for id_ in ids:
+            while (shown := await self.show(f"/codes/{id_}"))["status"] not in _FINAL:  # noqa: ASYNC110 - its, not ours
+                await asyncio.sleep(0.1)
+            statuses[id_] = shown["status"]
 
     async def busy_workers(self, number: int) -> list[dict[str, Any]]:
         """Wait until so many workers have shown that they sent something, and tell how they are doing."""
@@ -156,7 +162,7 @@ async def serving(
         }
         processes = [await _start(command, folder, environment) for command in _commands(framework, port, workers)]
         # A connection for each request, so that every worker gets its share of them.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32, force_close=True)) as http:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CONNECTIONS, force_close=True)) as http:
             service = Service(f"http://127.0.0.1:{port}", http, processes, [])
             try:
                 await _until_ready(service, _READY[framework], workers)

@@ -94,6 +94,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.usefixtures("uncounted")
 async def test_ten_thousand_messages_through_lost_answers_a_thief_and_five_kills(folder: Path) -> None:
     chance = random.Random(3)
     clock = Clock(GATEWAY_START)

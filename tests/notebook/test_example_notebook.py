@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import nbformat
+import pytest
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
@@ -104,6 +105,7 @@ def environment(folder: Path) -> Mapping[str, str]:
     return kept | {"PYTHONPATH": path, "IPYTHONDIR": str(folder / "ipython"), "PYTHONWARNINGS": "default"}
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_the_notebook_runs_with_one_client_in_all_cells_also_after_interrupted_ones(tmp_path: Path) -> None:
     reader = run(tmp_path)
     only_the_interrupted_cells_end_with_an_error(reader)
