@@ -227,6 +227,7 @@ class Delivery:
         rate: A limit of its own, besides the client's.
         may_be_vetoed: Nobody has asked the hooks yet whether its messages may be sent.
         before: Awaited before the first request; if it raises, nothing is sent.
+        told: The hooks hear nothing of it before this is set.
         when_settled: Called once, when every message is settled, before anybody else gets its connection.
     """
 
@@ -242,6 +243,7 @@ class Delivery:
         rate: RateLimit | None = None,
         may_be_vetoed: bool = False,
         before: Callable[[], Awaitable[None]] | None = None,
+        told: asyncio.Event | None = None,
         when_settled: Callable[[Delivery], None] | None = None,
     ) -> None:
         self.tickets = tickets
@@ -260,6 +262,7 @@ class Delivery:
         self._may_be_vetoed = may_be_vetoed and session.telling.has_veto
         self.declined: Exception | None = None
         self._before = before
+        self._told = told
         self._when_settled = when_settled
         self._groups = deque([_Group(tickets)])
         self._progress: Progress | None = None
@@ -606,6 +609,8 @@ class Delivery:
         if not telling.hears_results:
             return
         self.is_telling = True
+        if self._told is not None:
+            await self._told.wait()
         with telling.watch() as watch:
             for ticket in self.tickets:
                 if ticket.outcome is None or ticket.is_told:

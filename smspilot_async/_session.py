@@ -156,13 +156,21 @@ class Session:
 
     async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
         """Ask what became of one message, also when this session is over and the client goes on in another."""
-        is_over = self._is_closed or asyncio.get_running_loop() is not self._loop
         try:
-            session = self._successor() if is_over else self
+            session = self._session_here()
         except ClientClosed as closed:
             return closed
         answer = await session.ask(Check([server_id]), self._settings.deadline, spare=True)
         return answer if isinstance(answer, SmsPilotError) else next(iter(answer), MessageStatus())
+
+    def _session_here(self) -> Session:
+        """Tell the client's session of this loop and this moment.
+
+        Raises:
+            ClientClosed: there is none.
+        """
+        is_over = self._is_closed or asyncio.get_running_loop() is not self._loop
+        return self._successor() if is_over else self
 
     # --- one request -----------------------------------------------------------------------------
 
@@ -209,11 +217,24 @@ class Session:
         delivery = Delivery(self, tickets, test=test or self.test, may_split=False, may_be_vetoed=True)
         return await self.detached.run(delivery, until)
 
-    async def cleared_up(self, result: Accepted[Message]) -> None:
-        """Let the application hear that a message whose outcome was unknown turned out to be accepted."""
+    def cleared_up(self, result: Accepted[Message], told: asyncio.Event) -> None:
+        """Let the hooks hear, in a task of its own, that a message whose outcome was unknown was accepted.
+
+        Closing waits for them as for those that hear of any other result.
+
+        Args:
+            result: What is known now.
+            told: Set once they have heard that it is unknown.
+        """
         self.pulse.open_unknowns -= 1
-        with self.telling.watch() as watch:
-            await self.telling.result(result, self.hooks_until, watch)
+        try:
+            session = self._session_here()
+        except ClientClosed:
+            session = self
+        ticket = Ticket(result.item, result.sent.id or 0)
+        ticket.settle(result.sent)
+        # Another loop's telling is over, or died with it; nobody may wait for it here.
+        session.detached.start(Delivery(session, [ticket], told=told if session is self else None))
 
     async def ask_for_veto(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
         """Ask the hooks whether a message may queue; they hear of one that may not as they hear of any other.
@@ -256,16 +277,21 @@ class Session:
         for stop in list(self.when_closing):
             stop()
         if timeout is None:
-            await self.batcher.drain()
+            await self._drain()
         else:
             try:
                 async with self.clock.timeout_at(self.clock.monotonic() + timeout):
-                    await self.batcher.drain()
+                    await self._drain()
             except TimeoutError:
                 await self._cut_short()
         self._is_closed = True  # a read that is still under way must not open new connections
         self.batcher.stop()
         await self._transport.aclose()
+
+    async def _drain(self) -> None:
+        await self.batcher.drain()
+        while tasks := self.detached.tasks:  # what the last answers have cleared up
+            await asyncio.wait(tasks)
 
     async def _cut_short(self) -> None:
         """What queues is not sent; what is on the wire may have been. Hooks hear of it, but may not hang for ever."""

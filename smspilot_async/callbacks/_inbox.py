@@ -56,8 +56,8 @@ class Sending(Protocol):
         """Ask what became of a message."""
         raise NotImplementedError
 
-    async def cleared_up(self, result: Accepted[Message]) -> None:
-        """Let the application's hooks hear what became of a message of which nobody knew."""
+    def cleared_up(self, result: Accepted[Message], told: asyncio.Event) -> None:
+        """Let the application's hooks hear, after ``told``, what became of a message of which nobody knew."""
 
 
 @attrs.frozen
@@ -566,8 +566,7 @@ class CallbackInbox:
         lost.outcome = sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
         self._accept(nonce, sent)
         logger.info("a message whose answer was lost was accepted: a status callback proves it")
-        await lost.told.wait()
-        await lost.sending.cleared_up(Accepted(lost.message, sent))
+        lost.sending.cleared_up(Accepted(lost.message, sent), lost.told)
 
     async def _echo(self, lost: _Lost, server_id: str) -> MessageStatus | None:
         """Ask what the gateway knows of a number; ``None`` if it says nothing, or nobody needs to know any more."""

@@ -298,6 +298,76 @@ async def test_hooks_hear_that_it_is_unknown_before_they_hear_that_it_was_accept
     await client.aclose()
 
 
+class Writing(Hooks):
+    """Writes down what it hears, on a slow disk.
+
+    Attributes:
+        slow: The kind of result for which the disk takes long.
+        begun: Set once it writes that.
+        disk: To be set when the disk has done it.
+        written: What is on the disk.
+    """
+
+    def __init__(self, slow: str) -> None:
+        self.slow = slow
+        self.begun = asyncio.Event()
+        self.disk = asyncio.Event()
+        self.written: list[str] = []
+
+    async def on_result(self, result: SendResult[Message]) -> None:
+        kind = type(result).__name__
+        if kind == self.slow:
+            self.begun.set()
+            await self.disk.wait()
+        self.written.append(kind)
+
+    async def aclose(self) -> None:
+        self.written.append("closed")
+
+
+@pytest.mark.parametrize("patience", [None, 3.0])
+@pytest.mark.parametrize("first", ["inbox", "client"])
+async def test_closing_does_not_cut_off_a_hook_that_writes_down_the_proof(
+    desk: Desk, first: str, patience: float | None
+) -> None:
+    writing = Writing("Accepted")
+    emulator = desk.emulator
+    client = Client(
+        emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=desk.inbox, hooks=[writing]
+    )
+    desk.lose()
+    await unknown(client.send(PHONE, TEXT))
+    await call(desk.inbox, desk.url(), desk.server_id(), 1)
+    await asyncio.wait_for(writing.begun.wait(), 5)
+    if first == "inbox":
+        await desk.inbox.aclose()
+    closing = asyncio.ensure_future(client.aclose(timeout=patience))
+    await idle()
+    assert not closing.done()
+    writing.disk.set()
+    await closing
+    assert writing.written == ["Unknown", "Accepted", "closed"]
+    assert client.health().open_unknowns == 0
+
+
+async def test_closing_the_inbox_between_unknown_and_accepted_loses_neither_nor_their_order(desk: Desk) -> None:
+    writing = Writing("Unknown")
+    emulator = desk.emulator
+    client = Client(
+        emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=desk.inbox, hooks=[writing]
+    )
+    desk.lose()
+    sending = asyncio.ensure_future(failure_of(client.send(PHONE, TEXT)))
+    await asyncio.wait_for(writing.begun.wait(), 5)
+    await call(desk.inbox, desk.url(), desk.server_id(), 1)
+    await idle()
+    await desk.inbox.aclose()
+    writing.disk.set()
+    assert isinstance(await sending, OutcomeUnknown)
+    await client.aclose()
+    assert writing.written == ["Unknown", "Accepted", "closed"]
+
+
 async def test_whoever_waits_hears_at_once_that_the_late_answer_was_a_refusal(desk: Desk) -> None:
     desk.emulator.fail_next("send", Fault.SLOW)
     desk.emulator.account.balance = Decimal(0)

@@ -193,7 +193,7 @@ class Nobody:
     async def check_one(self, server_id: str) -> MessageStatus:
         raise NotImplementedError
 
-    async def cleared_up(self, result: Accepted[Message]) -> None:
+    def cleared_up(self, result: Accepted[Message], told: asyncio.Event) -> None:
         raise NotImplementedError
 
 
