@@ -350,6 +350,32 @@ async def test_closing_does_not_cut_off_a_hook_that_writes_down_the_proof(
     assert client.health().open_unknowns == 0
 
 
+async def test_a_proof_that_comes_while_the_client_closes_is_heard_before_the_end(desk: Desk) -> None:
+    writing = Writing("Accepted")
+    emulator = desk.emulator
+    client = Client(
+        emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=desk.inbox, hooks=[writing]
+    )
+    desk.lose()
+    await unknown(client.send(PHONE, TEXT))
+    emulator.fail_next("*", Fault.SLOW, times=2)
+    await call(desk.inbox, desk.url(), desk.server_id(), 1)
+    await idle()  # the question is on its way
+    sending = asyncio.ensure_future(failure_of(client.send(OTHER_PHONE, "refused")))
+    emulator.refuse(code=223, to=OTHER_PHONE)
+    await idle()
+    closing = asyncio.ensure_future(client.aclose())
+    await idle()
+    emulator.release()
+    await asyncio.wait_for(writing.begun.wait(), 5)
+    await sending
+    await idle()
+    assert not closing.done()
+    writing.disk.set()
+    await closing
+    assert writing.written == ["Unknown", "Refused", "Accepted", "closed"]
+
+
 async def test_closing_the_inbox_between_unknown_and_accepted_loses_neither_nor_their_order(desk: Desk) -> None:
     writing = Writing("Unknown")
     emulator = desk.emulator
