@@ -564,9 +564,9 @@ class CallbackInbox:
             logger.warning("a status callback named a number that is not its message's")
             return
         lost.outcome = sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
-        self._accept(nonce, sent)
         logger.info("a message whose answer was lost was accepted: a status callback proves it")
         lost.sending.cleared_up(Accepted(lost.message, sent), lost.told)
+        self._accept(nonce, sent)  # after it: hooks that do not wait have heard it when `wait_accepted` returns
 
     async def _echo(self, lost: _Lost, server_id: str) -> MessageStatus | None:
         """Ask what the gateway knows of a number; ``None`` if it says nothing, or nobody needs to know any more."""

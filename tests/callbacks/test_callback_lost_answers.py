@@ -88,6 +88,20 @@ async def test_the_call_makes_it_accepted_with_the_right_number_and_hooks_and_wa
     assert await desk.inbox.wait_accepted(7) == sent
 
 
+async def test_hooks_that_do_not_wait_have_heard_it_when_the_waiter_goes_on(desk: Desk) -> None:
+    desk.lose()
+    error = await unknown(desk.client.send(PHONE, TEXT))
+
+    async def heard_by_then() -> list[str]:
+        await desk.inbox.wait_accepted(error)
+        return desk.listener.kinds
+
+    waiting = asyncio.ensure_future(heard_by_then())
+    await idle()
+    await call(desk.inbox, desk.url(), desk.server_id(), 1)
+    assert await waiting == ["Unknown", "Accepted"]
+
+
 async def test_it_can_then_be_tracked_like_any_other(desk: Desk) -> None:
     desk.lose()
     error = await unknown(desk.client.send(PHONE, TEXT))
