@@ -335,17 +335,17 @@ class BulkRun(Displayed, Generic[Item]):
         stats = self.stats
         stats.seconds = self._clock.monotonic() - self._started
         for result in results:
-            match result:
-                case Accepted(sent=sent):
-                    stats.accepted += 1
-                    stats.parts += sent.parts or 0
-                    stats.cost += sent.price or 0
-                case Refused():
-                    stats.refused += 1
-                case Unknown():
-                    stats.unknown += 1
-                case NotSent():
-                    stats.not_sent += 1
+            if isinstance(result, Accepted):
+                sent = result.sent
+                stats.accepted += 1
+                stats.parts += sent.parts or 0
+                stats.cost += sent.price or 0
+            elif isinstance(result, Refused):
+                stats.refused += 1
+            elif isinstance(result, Unknown):
+                stats.unknown += 1
+            else:
+                stats.not_sent += 1
         self._results.extend(results)
 
     def _judge(self, delivery: Delivery) -> None:
@@ -420,10 +420,10 @@ def as_message(item: Any) -> Message:
     """
     if isinstance(item, Message):
         return item
-    if isinstance(item, Mapping):
-        return _from_mapping(item)
     if isinstance(item, (tuple, list)) and len(item) == 2:  # noqa: PLR2004
         return Message(item[0], item[1])
+    if isinstance(item, Mapping):
+        return _from_mapping(item)
     raise InvalidMessage(
         f"needs a Message, a mapping, or a pair (to, text), not {type(item).__name__}", field="item", code=240
     )

@@ -238,7 +238,10 @@ def _packet(command: Command[Any], packet: Packet, *, tried_before: bool) -> Pac
     if rows is None:
         detail = f"an answer about {len(packet.messages)} messages that can not be matched to them"
         return unknown(command, Reason.MISMATCH, detail, server_packet_id=packet.server_packet_id)
-    judged = [_judge(command, id_, row, tried_before=tried_before) for id_, row in zip(command.ids, rows, strict=True)]
+    judged = [
+        row if row.id == id_ and _is_accepted(row) else _judge(command, id_, row, tried_before=tried_before)
+        for id_, row in zip(command.ids, rows, strict=True)
+    ]
     return attrs.evolve(packet, messages=tuple(judged))
 
 
@@ -250,9 +253,13 @@ def match(command: Send, rows: Sequence[SentMessage]) -> Sequence[SentMessage] |
     """
     if len(rows) != command.size:
         return None
-    by_id = {row.id: row for row in rows if row.id}
-    if len(by_id) == command.size and all(id_ in by_id for id_ in command.ids):
-        return [by_id[id_] for id_ in command.ids]
+    given, answered = list(command.ids), [row.id for row in rows]
+    told_apart = set(answered) - {None, 0}
+    if len(told_apart) == command.size and told_apart == set(given):
+        if answered == given:
+            return rows
+        by_id = dict(zip(answered, rows, strict=True))
+        return [by_id[id_] for id_ in given]
     fits = all(
         row.id in {None, 0, id_} and _is_same_phone(row.to, message.to)
         for row, id_, message in zip(rows, command.ids, command.messages, strict=True)
@@ -267,8 +274,6 @@ def _is_same_phone(answered: str | None, sent: str) -> bool:
 
 def _judge(command: Send, id_: int, row: SentMessage, *, tried_before: bool) -> SentMessage:
     failure = None if _is_accepted(row) else _row_failure(command, id_, row, tried_before=tried_before)
-    if failure is None and row.id == id_:
-        return row
     return attrs.evolve(row, id=id_, failure=failure)
 
 

@@ -108,8 +108,7 @@ class Pulse:
 
 def _is_failure(answer: object) -> bool:
     if isinstance(answer, Packet):  # the gateway may tell of an account's fault with each message
-        failures = [row.failure for row in answer.messages]
-        return all(failures) and any(map(_is_failure, failures))
+        return all(row.failure for row in answer.messages) and any(_is_failure(row.failure) for row in answer.messages)
     if not isinstance(answer, SmsPilotError):
         return False
     return isinstance(answer, (ConnectionFailed, Unanswered, GatewayBusy)) or is_account_error(answer)

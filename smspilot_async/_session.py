@@ -80,6 +80,7 @@ class Session:
         """Called when the client begins to close: whoever feeds messages in stops."""
         self.gateway_date: datetime | None = None
         """The gateway's own time, as its last answer told it; aware, UTC."""
+        self._date = ""
         self._vetoes = asyncio.Semaphore(settings.max_pending)
         self._hooks_until = math.inf
         self._settings = settings
@@ -206,7 +207,8 @@ class Session:
         reply = await self._transport.exchange(
             envelope, largest=command.largest_answer, progress=progress, answer_until=answer_until
         )
-        if isinstance(reply, Reply) and reply.date:
+        if isinstance(reply, Reply) and reply.date and reply.date != self._date:
+            self._date = reply.date  # read once in a second, not with every answer
             self.gateway_date = _http_date(reply.date) or self.gateway_date
         return reply
 

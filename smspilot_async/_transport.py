@@ -139,6 +139,7 @@ class Transport:
         self._foreign = foreign
         self._clock = clock
         self._opening = asyncio.Lock()
+        self._endpoint: httpx.URL | None = None
         self._free: list[httpx.AsyncBaseTransport] | None = None
         self._end_of_loop: AsyncGenerator[None, None] | None = None
 
@@ -203,11 +204,19 @@ class Transport:
         timeouts = {"connect": self._timeout, "read": self._timeout, "write": self._timeout, "pool": None}
         return httpx.Request(
             envelope.method,
-            envelope.url,
+            self._parsed(envelope.url),
             headers=headers,
             content=envelope.body or None,
             extensions={"timeout": timeouts, "trace": progress},
         )
+
+    def _parsed(self, url: str) -> httpx.URL | str:
+        """Parse the endpoint once; a URL that holds a document, and the key with it, is not kept."""
+        if url != self._url:
+            return url
+        if self._endpoint is None:
+            self._endpoint = httpx.URL(url)
+        return self._endpoint
 
     # --- opening and closing ---------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ def _id(value: Any) -> int | None:
     return number
 
 
-def _check_text(_: Message, __: object, value: Any) -> None:
+def _check_text(value: Any) -> None:
     if not isinstance(value, str):
         raise InvalidMessage(f"a text is a str, not {type(value).__name__}", field="text", code=220)
     _text.check_text(value)
@@ -79,16 +79,13 @@ def _phone(value: Any) -> str:
     return _text.normalize_phone(value)
 
 
-def _check_sender(_: Message, __: object, value: Any) -> None:
-    if value is not None:
-        if not isinstance(value, str):
-            raise InvalidMessage(f"a sender is a str, not {type(value).__name__}", field="sender", code=115)
-        _text.check_sender(value)
+def _check_sender(value: Any) -> None:
+    if not isinstance(value, str):
+        raise InvalidMessage(f"a sender is a str, not {type(value).__name__}", field="sender", code=115)
+    _text.check_sender(value)
 
 
-def _check_send_at(_: Message, __: object, value: Any) -> None:
-    if value is None:
-        return
+def _check_send_at(value: Any) -> None:
     if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
         raise InvalidMessage(
             "needs a datetime with a time zone, such as datetime(..., tzinfo=UTC)", field="send_at", code=250
@@ -101,8 +98,8 @@ def _check_send_at(_: Message, __: object, value: Any) -> None:
         raise InvalidMessage(f"{value.isoformat()} has passed", field="send_at", code=250)
 
 
-def _check_callback(_: Message, __: object, value: Any) -> None:
-    if value is not None and not is_web_address(value):
+def _check_callback(value: Any) -> None:
+    if not is_web_address(value):
         raise InvalidMessage("needs an absolute http or https URL", field="callback", code=260)
 
 
@@ -117,14 +114,12 @@ def is_web_address(value: Any) -> bool:
         return False
 
 
-def _check_callback_method(_: Message, __: object, value: Any) -> None:
-    if value is not None and (not isinstance(value, str) or value not in {"get", "post"}):
+def _check_callback_method(value: Any) -> None:
+    if not isinstance(value, str) or value not in {"get", "post"}:
         raise InvalidMessage("is 'get' or 'post'", field="callback_method", code=260)
 
 
-def _check_ttl(_: Message, __: object, value: Any) -> None:
-    if value is None:
-        return
+def _check_ttl(value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not _SHORTEST_TTL <= value <= _LONGEST_TTL:
         raise InvalidMessage("is a whole number of minutes from 1 to 1440", field="ttl", code=270)
 
@@ -148,13 +143,26 @@ class Message:
     """
 
     to: str = attrs.field(converter=_phone)
-    text: str = attrs.field(validator=_check_text)
-    sender: str | None = attrs.field(default=None, kw_only=True, validator=_check_sender)
+    text: str
+    sender: str | None = attrs.field(default=None, kw_only=True)
     id: int | None = attrs.field(default=None, kw_only=True, converter=_id)
-    send_at: datetime | None = attrs.field(default=None, kw_only=True, validator=_check_send_at)
-    callback: str | None = attrs.field(default=None, kw_only=True, validator=_check_callback)
-    callback_method: CallbackMethod | None = attrs.field(default=None, kw_only=True, validator=_check_callback_method)
-    ttl: int | None = attrs.field(default=None, kw_only=True, validator=_check_ttl)
+    send_at: datetime | None = attrs.field(default=None, kw_only=True)
+    callback: str | None = attrs.field(default=None, kw_only=True)
+    callback_method: CallbackMethod | None = attrs.field(default=None, kw_only=True)
+    ttl: int | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        _check_text(self.text)
+        if self.sender is not None:
+            _check_sender(self.sender)
+        if self.send_at is not None:
+            _check_send_at(self.send_at)
+        if self.callback is not None:
+            _check_callback(self.callback)
+        if self.callback_method is not None:
+            _check_callback_method(self.callback_method)
+        if self.ttl is not None:
+            _check_ttl(self.ttl)
 
     @property
     def size(self) -> TextSize:

@@ -87,7 +87,7 @@ def normalize_phone(phone: str | int) -> str:
     if isinstance(phone, int) and not 0 <= phone < 10**_LONGEST_PHONE:
         raise InvalidMessage("a phone has 7 to 15 digits", field="to", code=111 if phone < 0 else 215)
     written = str(phone)
-    if len(written) == _RUSSIAN_LENGTH and written[0] == "7" and _digits(written):
+    if len(written) == _RUSSIAN_LENGTH and written[0] == "7" and written.isascii() and written.isdigit():
         return written
     bare = _formatting.sub("", written)
     if not bare:
@@ -110,7 +110,7 @@ def check_text(text: str) -> None:
     """
     if not text:
         raise InvalidMessage("a text is required", field="text", code=220)
-    if found := _not_xml(text):
+    if not text.isprintable() and (found := _not_xml(text)):  # what is printable can stand in XML, and is told sooner
         where = f"U+{ord(found.group()):04X} at position {found.start()}"
         raise InvalidMessage(f"holds a character that no SMS request can carry, {where}", field="text", code=12)
     if len(text) <= _SURELY_FITS:
