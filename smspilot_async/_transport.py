@@ -3,7 +3,9 @@
 A request ends as a :class:`Reply` or a :class:`Failure`, never as an exception, so that no httpx object, and with it no
 request body, hangs on to an error. Measured reasons for its shape: httpx's pool slows down quadratically with its
 size, so each connection has a pool of its own, behind a limiter of ours; a keep-alive connection that the server has
-given up swallows a request, so none is used after four idle seconds.
+given up swallows a request, so none is used after four idle seconds. And a pool is used again only after a whole
+answer: a task that is cancelled while httpcore puts a connection back, which its shield does not keep off, leaves it
+taken for ever, and whoever gets that pool next waits in vain.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import ssl
 import warnings
 import zlib
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -27,7 +30,7 @@ from smspilot_async._version import __version__
 from smspilot_async.errors import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Callable
 
     from smspilot_async._clock import Clock
     from smspilot_async.wire import Envelope
@@ -142,6 +145,9 @@ class Transport:
         self._endpoint: httpx.URL | None = None
         self._free: list[httpx.AsyncBaseTransport] | None = None
         self._end_of_loop: AsyncGenerator[None, None] | None = None
+        self._pool_of_one: Callable[[], httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport
+        self._opened: set[httpx.AsyncBaseTransport] = set()
+        self._closing: set[asyncio.Future[None]] = set()
 
     async def exchange(
         self,
@@ -167,13 +173,19 @@ class Transport:
                 return opened
             free = opened
         transport = free.pop()
+        outcome: Reply | Failure | None = None
         try:
             progress.has_connection = True
             until = self._clock.monotonic() + self._timeout
             until = until if answer_until is None else min(until, answer_until)
-            return await self._guarded(transport, envelope, largest, progress, until)
+            outcome = await self._guarded(transport, envelope, largest, progress, until)
         finally:
-            free.append(transport)  # to be the next one that is used: so few connections stay in use, and warm
+            is_sound = transport is self._foreign or isinstance(outcome, Reply)
+            # To be the next one that is used: so few connections stay in use, and warm.
+            free.append(transport if is_sound else self._new_pool())
+            if not is_sound:
+                await self._close(transport)
+        return outcome
 
     async def _guarded(
         self,
@@ -233,7 +245,7 @@ class Transport:
                 detail = f"the connection can not be set up: {_in_words(error, with_text=True)}"
                 return Failure(Reason.DISCONNECTED, detail, nothing_left=True)
             self._free = pools
-            self._end_of_loop = _close_with_the_loop(tuple(pools))
+            self._end_of_loop = _close_with_the_loop(self._opened)
             await anext(self._end_of_loop)
             return self._free
 
@@ -241,7 +253,21 @@ class Transport:
         proxy = self._proxy or proxy_from_environment(self._url)
         check_proxy(proxy)
         context = self._ssl_context or await default_context(self._url, proxy)
-        return [_pool_of_one(context, proxy) for _ in range(self._max_connections)]
+        self._pool_of_one = partial(_pool_of_one, context, proxy)
+        return [self._new_pool() for _ in range(self._max_connections)]
+
+    def _new_pool(self) -> httpx.AsyncBaseTransport:
+        pool = self._pool_of_one()
+        self._opened.add(pool)
+        return pool
+
+    async def _close(self, pool: httpx.AsyncBaseTransport) -> None:
+        """Close a pool in a task of its own, which a cancellation of this one does not stop."""
+        closing = asyncio.ensure_future(pool.aclose())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        await asyncio.shield(closing)
+        self._opened.discard(pool)
 
     async def aclose(self) -> None:
         """Close all connections. The next request opens new ones."""
@@ -258,16 +284,17 @@ class Transport:
             warnings.simplefilter("ignore", ResourceWarning)
             self._free = None
             self._end_of_loop = None
+            self._opened, self._closing = set(), set()
             gc.collect()  # a dead loop's sockets stand in cycles; here, and not later, nobody is warned of them
 
 
-async def _close_with_the_loop(pools: Iterable[httpx.AsyncBaseTransport]) -> AsyncGenerator[None, None]:
+async def _close_with_the_loop(pools: set[httpx.AsyncBaseTransport]) -> AsyncGenerator[None, None]:
     """Close the pools when this generator is closed; a loop that ends closes its generators itself."""
     try:
         yield
     finally:
-        for pool in pools:
-            await pool.aclose()
+        while pools:
+            await pools.pop().aclose()
 
 
 def _pool_of_one(context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPTransport:

@@ -26,6 +26,7 @@ from smspilot_async import (
     Refused,
     Unknown,
 )
+from smspilot_async._transport import Progress
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -444,13 +445,13 @@ async def test_closing_with_a_timeout_lets_the_hooks_hear_every_result(emulator:
     slow = Slow()
     client = Client(emulator.api_key, url=emulator.url, hooks=[slow])
 
-    await client.send_packet([Message(PHONE, TEXT), Message(OTHER_PHONE, TEXT)])
+    call = await begun(client.send_packet([Message(PHONE, TEXT), Message(OTHER_PHONE, TEXT)]))
     await slow.begun.wait()
     closing = await begun(client.aclose(timeout=0))
     await idle()
     assert not closing.done()
     slow.go_on.set()
-    await closing
+    await asyncio.gather(call, closing)
 
     assert len(slow.results) == 2
 
@@ -496,3 +497,26 @@ async def test_a_hook_may_send(emulator: Emulator) -> None:
         await listener.heard(2)
 
     assert [message.to for message in emulator.messages] == [PHONE, OTHER_PHONE]
+
+
+@pytest.mark.parametrize("moment", ["send_request_body", "receive_response_body", "response_closed"])
+async def test_a_question_that_is_cancelled_at_any_moment_leaves_its_connection_to_no_other(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """httpcore puts a connection back under a shield that `Task.cancel` goes through, and then takes it for used."""
+    note = Progress.__call__
+
+    async def cancelled_at(self: Progress, event: str, info: dict[str, Any]) -> None:
+        await note(self, event, info)
+        if event == f"http11.{moment}.started":
+            monkeypatch.undo()
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    async with Client(emulator.api_key, url=emulator.url, max_connections=1, timeout=1) as client:
+        await client.balance()
+        monkeypatch.setattr(Progress, "__call__", cancelled_at)
+        with pytest.raises(asyncio.CancelledError):
+            await client.balance()
+        assert await client.balance() == emulator.account.balance
