@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo test lint docs format bench wheel clean
+.PHONY: demo test lint mypy pyright docs format bench wheel clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,9 +23,15 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@# Each of them keeps one core busy.
+	$(MAKE) --jobs=2 mypy pyright
+
+mypy: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy tests/*.py
 	for folder in tests/*/; do $(BIN)/mypy $$folder || exit 1; done
+
+pyright: $(VENV)/.dev
 	$(BIN)/pyright
 	@# The mistakes that it must find.
 	$(BIN)/pyright --project tests/typing

@@ -84,7 +84,7 @@ class Watched:
 def messages(emulator: Emulator, switch: str, count: int, *, bad: bool) -> Iterator[Numbered]:
     """Messages that give every switch an occasion, while the clock turns and the switch is thrown.
 
-    In each packet two messages share a phone; four of a hundred are bad, and of ten packets one has only bad ones.
+    In each packet two messages share a phone; four of a hundred are bad, and of twenty packets one has only bad ones.
     """
     off = Unknowns()
     refused = {ending: phone(9_000_000 + ending) for ending in REFUSALS}
@@ -103,7 +103,7 @@ def messages(emulator: Emulator, switch: str, count: int, *, bad: bool) -> Itera
                 setattr(emulator.unknowns, name, value if is_on else getattr(off, name))
         to = phone(number - 1 if number % PACKET == 30 else number)
         if bad:
-            to = only_bad[number % 4] if number // PACKET % 10 == 4 else refused.get(number % 100, to)
+            to = only_bad[number % 4] if number // PACKET % 20 == 4 else refused.get(number % 100, to)
         yield Numbered(number, to=to, **(fields if number % 3 == 0 else {}))
 
 
