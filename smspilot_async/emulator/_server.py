@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from smspilot_async.emulator._emulator import Emulator
 
 _TICK = 0.02
+_TURNS_TO_CONNECT = 3  # of the loop, from the one that accepts a socket to the one that knows it as a connection
 
 
 class Connection:
@@ -120,15 +121,24 @@ class _Server(uvicorn.Server):
             self._emulator.tick()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._accept_no_more(sockets or [])
         for server in self.servers:
             server.close()
         for sock in sockets or []:
             sock.close()
-        for protocol in list(self.server_state.connections):
-            protocol.transport.abort()
-        while tasks := list(self.server_state.tasks):
+        while self.server_state.connections or self.server_state.tasks:
+            for protocol in list(self.server_state.connections):
+                protocol.transport.abort()
             self._emulator.release()
-            await asyncio.wait(tasks, timeout=_TICK)
+            await asyncio.wait([asyncio.ensure_future(asyncio.sleep(0)), *self.server_state.tasks], timeout=_TICK)
+
+    async def _accept_no_more(self, sockets: list[socket.socket]) -> None:
+        """Let what was accepted become a connection: asyncio forgets a socket whose server is closed before that."""
+        with contextlib.suppress(NotImplementedError):  # Windows accepts in another way
+            for sock in sockets:
+                asyncio.get_running_loop().remove_reader(sock)
+        for _ in range(_TURNS_TO_CONNECT):
+            await asyncio.sleep(0)
 
 
 class Served:

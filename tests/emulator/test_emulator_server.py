@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,11 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
+from manual_clock import idle
 
 from smspilot_async.emulator import Clock, Emulator, run
 from smspilot_async.emulator._http import LARGEST_BODY
+from smspilot_async.emulator._server import _Server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -538,3 +541,21 @@ def test_the_fixture_points_the_environment_at_an_emulator(tmp_path: Path) -> No
 def test_the_fixture_works_here(smspilot_emulator: Any) -> None:
     assert os.environ["SMSPILOT_URL"] == smspilot_emulator.url
     assert os.environ["SMSPILOT_API_KEY"] == smspilot_emulator.api_key
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_whoever_connects_while_it_stops_is_not_left_connected(turns: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = _Server(Emulator(), keep_alive=5)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        await idle()
+        assert server.started
+        with socket.create_connection(listening.getsockname()) as late:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            server.stop()
+            await serving
+            await idle()
+            late.setblocking(False)  # noqa: FBT003 - its only argument
+            with suppress(ConnectionResetError):
+                assert late.recv(1) == b""

@@ -28,6 +28,7 @@ READER = Path(__file__).with_name("recording_reader.py")
 EVERY_TENTH_LOST = {Fault.ACCEPT_THEN_RESET: 0.04, Fault.ACCEPT_THEN_CLOSE: 0.03, Fault.ACCEPT_THEN_HALF_ANSWER: 0.03}
 MESSAGES = 10_000
 KILLS = 5
+PATIENCE = 120.0  # seconds; twenty on a machine with nothing else to do
 
 
 @attrs.define
@@ -58,6 +59,12 @@ class Story:
         if not clock.speed:
             clock.set(clock.now())
             clock.speed = 300
+
+    def what_is_missing(self) -> list[tuple[int, str, bool]]:
+        """The first few messages that nobody told of yet: when they came, and whether they were recorded though."""
+        recorded = set(map(int, self.record.read_text().split()))
+        sms = [sms for sms in self.emulator.inbound_messages if sms.id in self.missing]
+        return [(one.id, f"{one.created:%H:%M:%S}", one.id in recorded) for one in sms[:5]]
 
     async def life(self, deliveries: int | None) -> None:
         """Let a process listen until it has told of so many messages, or of the last one, and kill it."""
@@ -102,11 +109,14 @@ async def test_ten_thousand_messages_through_lost_answers_a_thief_and_five_kills
         emulator.random_faults(EVERY_TENTH_LOST, command="inbound", seed=3)
         story = Story(emulator, thief, chance, folder / "cursor", folder / "record")
         story.missing = set(range(1, MESSAGES + 1))
-        async with asyncio.timeout(120):
-            await story.people_write(300)
-            for _ in range(KILLS):
-                await story.life(chance.randrange(500, 1800))
-            await story.life(None)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await story.people_write(300)
+                for _ in range(KILLS):
+                    await story.life(chance.randrange(500, 1800))
+                await story.life(None)
+        except TimeoutError:
+            pytest.fail(f"still missing: {story.what_is_missing()}")
         truth = {sms.id for sms in emulator.inbound_messages}
     delivered = Counter(map(int, story.record.read_text().split()))
     assert len(truth) == MESSAGES

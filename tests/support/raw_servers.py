@@ -147,6 +147,7 @@ async def raw_server(
     try:
         yield server
     finally:
+        await idle()  # asyncio forgets to close a socket that it has accepted if its server is closed at once
         listener.close()
         for task in tuple(plays):
             task.cancel()
