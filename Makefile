@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # The first interpreter on the PATH that is new enough; PYTHON=... overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+# Of the tests; three keep two cores busy, for many tests wait for another process. Who has nothing left helps the others.
+WORKERS := -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: $(VENV)/.demo
@@ -13,11 +15,11 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n 2 -m "not volume"
+	$(BIN)/python -m coverage run -m pytest $(WORKERS) -m "not volume"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 	@echo "Every test again, without msgspec, and what is too many messages for counting coverage"
-	SMSPILOT_JSON=stdlib $(BIN)/python -m pytest -n 2 -q
+	SMSPILOT_JSON=stdlib $(BIN)/python -m pytest $(WORKERS) -q
 	$(BIN)/python tests/wheel/try_wheel.py
 
 lint: $(VENV)/.dev
