@@ -25,6 +25,7 @@ import anyio
 import attrs
 import httpx
 
+from smspilot_async._connection import Connection
 from smspilot_async._settings import of_type
 from smspilot_async._version import __version__
 from smspilot_async.errors import Reason
@@ -298,11 +299,22 @@ async def _close_with_the_loop(pools: set[httpx.AsyncBaseTransport]) -> AsyncGen
 
 
 def _pool_of_one(context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPTransport:
+    if proxy is None:
+        return _Direct(context)
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_LONGEST_IDLE)
-    through = None
-    if proxy is not None:
-        through = httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None)
+    through = httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None)
     return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=through, trust_env=False)
+
+
+class _Direct(httpx.AsyncHTTPTransport):
+    """httpx's transport over a connection of ours, in the place of httpcore's pool.
+
+    It stays httpx's, and what it calls httpcore's, so that whatever users' tests put there keeps requests at home.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        connection = Connection(context, longest_idle=_LONGEST_IDLE)
+        self._pool = connection  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def default_context(url: str, proxy: str | None) -> ssl.SSLContext:
