@@ -189,14 +189,10 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """
         del timeout
         loop = asyncio.get_running_loop()
-        secured: asyncio.Transport | None = None
         try:
             secured = await loop.start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
-        finally:
-            if secured is None:
-                self._transport.abort()
         if secured is None:  # so asyncio tells that the other end went away in the last moment
             raise httpcore.ConnectError("the connection was closed in the TLS handshake")
         self._transport = secured

@@ -2,10 +2,9 @@
 
 A request ends as a :class:`Reply` or a :class:`Failure`, never as an exception, so that no httpx object, and with it no
 request body, hangs on to an error. Measured reasons for its shape: httpx's pool slows down quadratically with its
-size, so each connection has a pool of its own, behind a limiter of ours; a keep-alive connection that the server has
-given up swallows a request, so none is used after four idle seconds. And a pool is used again only after a whole
-answer: a task that is cancelled while httpcore puts a connection back, which its shield does not keep off, leaves it
-taken for ever, and whoever gets that pool next waits in vain.
+size, so each connection stands for itself, behind a limiter of ours; a keep-alive connection that the server has given
+up swallows a request, so none is used after four idle seconds. And one is used again only after a whole answer: a task
+that is cancelled while httpcore puts a connection back, which its shield does not keep off, leaves it taken for ever.
 """
 
 from __future__ import annotations

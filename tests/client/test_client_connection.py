@@ -131,7 +131,7 @@ async def test_all_addresses_that_fail_are_told(monkeypatch: pytest.MonkeyPatch)
         await Network().connect_tcp("gateway.example", port)
 
 
-async def test_whoever_is_cancelled_while_connecting_leaves_no_socket_behind(
+async def test_whoever_is_cancelled_while_connecting_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch, deaf: int
 ) -> None:
     resolving(monkeypatch, "127.0.0.2")
@@ -141,6 +141,7 @@ async def test_whoever_is_cancelled_while_connecting_leaves_no_socket_behind(
     with pytest.raises(asyncio.CancelledError):
         await connecting
     await idle()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     gc.collect()  # an open socket would warn
 
 
