@@ -179,13 +179,13 @@ class Transport:
             until = self._clock.monotonic() + self._timeout
             until = until if answer_until is None else min(until, answer_until)
             outcome = await self._guarded(transport, envelope, largest, progress, until)
+            return outcome
         finally:
             is_sound = transport is self._foreign or isinstance(outcome, Reply)
             # To be the next one that is used: so few connections stay in use, and warm.
             free.append(transport if is_sound else self._new_pool())
             if not is_sound:
                 await self._close(transport)
-        return outcome
 
     async def _guarded(
         self,

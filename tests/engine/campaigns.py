@@ -130,8 +130,8 @@ def quiet(protection: str, **options: Unpack[Options]) -> Options:
     What becomes of them later is no matter of sending, and costs as much as taking them in.
     """
     long = timedelta(days=400)
-    settings = Options(handover=long, delivery=long, **options)
-    return settings if protection == "on" else Options(loop_protection=None, **settings)
+    settings: Options = {**options, "handover": long, "delivery": long}
+    return settings if protection == "on" else {**settings, "loop_protection": None}
 
 
 def stormy(seed: int, protection: str = "off", *, shares: dict[Fault, float]) -> Emulator:
