@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -192,12 +193,13 @@ async def test_ctrl_c_during_a_question_is_one_line(gateway: Emulator) -> None:
 # --- a terminal -----------------------------------------------------------------------------------
 
 
-def interrupt_until_it_ends(process: Process) -> None:
-    # Between Python's last look at its signals and its reading there is a moment in which one goes unnoticed.
+def interrupt_until_it_says_so(process: Process) -> None:
+    # Between Python's last look at its signals and its reading there is a moment in which one goes unnoticed; but one
+    # that comes while Python is ending kills it.
+    assert process.stderr is not None
     for _ in range(int(PATIENCE)):
         process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1)
+        if select.select([process.stderr], [], [], 1)[0]:
             return
 
 
@@ -226,7 +228,7 @@ def test_ctrl_c_at_the_question_sends_nothing(gateway: Emulator) -> None:
     with process:
         assert process.stderr is not None
         assert process.stderr.read(4) == "Send"
-        interrupt_until_it_ends(process)
+        interrupt_until_it_says_so(process)
         _, err = process.communicate(timeout=PATIENCE)
     os.close(terminal)
     assert process.returncode == 130
