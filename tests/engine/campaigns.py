@@ -23,12 +23,12 @@ from smspilot_async import (
     _clock,
 )
 from smspilot_async.emulator import Emulator
-from smspilot_async.emulator._emulator import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from smspilot_async.emulator import Fault
+    from smspilot_async.emulator._emulator import Options
 
 IMPATIENT = Retry(attempts=4, first_delay=0.0001, longest_delay=0.0002)
 
