@@ -212,7 +212,8 @@ async def _make(call: CallbackCall, client: httpx.AsyncClient) -> CallbackCall:
             response = await client.send(_request(call, client))
     except Exception as failure:  # noqa: BLE001 - whatever it is, it is this call's and not the others'
         return attrs.evolve(call, failure=type(failure).__name__)
-    return attrs.evolve(call, answer_status=response.status_code, answer=response.text[:_REMEMBERED_TEXT])
+    text = response.content.decode(errors="replace")  # whatever encoding the application names: it need not be one
+    return attrs.evolve(call, answer_status=response.status_code, answer=text[:_REMEMBERED_TEXT])
 
 
 def _request(call: CallbackCall, client: httpx.AsyncClient) -> httpx.Request:

@@ -32,6 +32,7 @@ class Application:
     url: str = ""
     answer: bytes = b"OK"
     status: int = 200
+    content_type: str = "text/plain"
     calls: list[tuple[str, str, dict[str, str]]] = attrs.Factory(list)
     gate: threading.Event = attrs.Factory(threading.Event)
 
@@ -57,6 +58,7 @@ def application() -> Iterator[Application]:
             app.calls.append((self.command, urlsplit(self.path).path, fields))
             with suppress(OSError):  # the caller may have lost patience
                 self.send_response(app.status)
+                self.send_header("content-type", app.content_type)
                 self.send_header("content-length", str(len(app.answer)))
                 self.end_headers()
                 self.wfile.write(app.answer)
@@ -102,6 +104,19 @@ async def test_a_failure_says_why(emulator: Emulator, desk: Any, application: Ap
     emulator.clock.advance(minutes=1)
     await emulator.settled()
     assert [(fields["status"], fields["error"]) for _, _, fields in application.calls] == [("1", "0"), ("-1", "602")]
+
+
+async def test_an_answer_in_no_encoding_ends_no_other_call(
+    emulator: Emulator, desk: Any, application: Application
+) -> None:
+    application.content_type = "text/plain; charset=hex"
+    desk.one(callback=application.url)
+    emulator.clock.advance(minutes=1)
+    await emulator.settled()
+    assert [(call.status, call.answer_status, call.answer) for call in emulator.callbacks] == [
+        (1, 200, "OK"),
+        (2, 200, "OK"),
+    ]
 
 
 async def test_a_scheduled_message_tells_of_its_start(emulator: Emulator, desk: Any, application: Application) -> None:
