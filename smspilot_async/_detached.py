@@ -250,7 +250,7 @@ class Delivery:
         self.packet: Packet | None = None
         self.last_error: SmsPilotError | None = None
         self.has_begun = False
-        self.is_telling = False
+        self.is_telling = told is not None  # from the start: a hook that flushes must not wait for what waits for it
         self.task: asyncio.Task[None] | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session = session
@@ -590,8 +590,8 @@ class Delivery:
     async def _tell(self) -> None:
         """Tell the inbox and the hooks what is settled; what the inbox then finds out, the hooks hear after it."""
         told = asyncio.Event()
-        self._tell_inbox(told)
         try:
+            self._tell_inbox(told)
             await self._tell_hooks()
         finally:
             told.set()
@@ -733,7 +733,7 @@ class Detached:
         """Wait for no hook any longer, but for the one that asks."""
         mine = asyncio.current_task()
         for task, delivery in list(self._deliveries.items()):
-            if delivery.is_telling and task is not mine:
+            if delivery.has_begun and delivery.is_telling and task is not mine:
                 task.cancel()
 
     def queued(self) -> int:

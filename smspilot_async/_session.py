@@ -235,8 +235,9 @@ class Session:
             session = self
         ticket = Ticket(result.item, result.sent.id or 0)
         ticket.settle(result.sent)
+        is_told_here = asyncio.get_running_loop() is self._loop
         # Another loop's telling is over, or died with it; nobody may wait for it here.
-        session.detached.start(Delivery(session, [ticket], told=told if session is self else None))
+        session.detached.start(Delivery(session, [ticket], told=told if is_told_here else None))
 
     async def ask_for_veto(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
         """Ask the hooks whether a message may queue; they hear of one that may not as they hear of any other.

@@ -14,7 +14,7 @@ from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 import attrs
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["CallbackInbox"]
 
 Value = TypeVar("Value")
+_Outcome: TypeAlias = SentMessage | SmsPilotError
 logger: Final = logging.getLogger("smspilot_async")
 
 _LONGEST_URL: Final = 240
@@ -88,7 +89,7 @@ class _Lost:
     sending: Sending
     told: asyncio.Event
     proving: set[str] = attrs.field(factory=set)
-    outcome: SentMessage | SmsPilotError | None = None
+    outcome: _Outcome | None = None
 
 
 class _Closed(Exception):
@@ -140,7 +141,7 @@ class CallbackInbox:
         self._bindings = Bindings()
         self._on_the_way: dict[int, bytes] = {}
         self._lost: OrderedDict[bytes, _Lost] = OrderedDict()
-        self._waiters: defaultdict[bytes, set[asyncio.Future[SentMessage]]] = defaultdict(set)
+        self._waiters: defaultdict[bytes, set[asyncio.Future[_Outcome]]] = defaultdict(set)
         self._watches: defaultdict[str, set[_Watch]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: asyncio.Task[None] | None = None
@@ -452,17 +453,22 @@ class CallbackInbox:
         if isinstance(result, Accepted):
             self._accept(nonce, result.sent)
         elif result.error is not None:
-            for waiter in self._waiters.pop(nonce, ()):
-                if not waiter.done():
-                    waiter.set_exception(result.error)
+            self._answer_waiters(nonce, result.error)
 
     def _accept(self, nonce: bytes, sent: SentMessage) -> None:
         if sent.server_id is not None and sent.server_id not in NO_ID and is_server_id(sent.server_id):
             self._bindings.bind(nonce, sent.server_id)
-            self._log.bind(nonce, sent.server_id)
+            try:
+                self._log.bind(nonce, sent.server_id)
+            except Exception as error:  # noqa: BLE001 - the sink's own fault keeps the result from nobody
+                logger.warning("statuses: the sink was not told of a number (%s)", type(error).__name__)
+        self._answer_waiters(nonce, sent)
+
+    def _answer_waiters(self, nonce: bytes, outcome: _Outcome) -> None:
         for waiter in self._waiters.pop(nonce, ()):
             if not waiter.done():
-                waiter.set_result(sent)
+                with suppress(RuntimeError):  # its loop is closed, and took its task along
+                    waiter.set_result(outcome)
 
     # --- answers that were lost ------------------------------------------------------------------
 
@@ -496,24 +502,25 @@ class CallbackInbox:
             raise LookupError(f"no message {id_} of this inbox is waiting for its answer")
         lost = self._lost.get(nonce)
         outcome = None if lost is None else lost.outcome
+        if outcome is None:
+            outcome = await self._outcome(nonce, timeout)
         if isinstance(outcome, SmsPilotError):
-            raise copy(outcome)
+            raise copy(outcome)  # each who waits raises one of its own
         if outcome is not None:
             return outcome
-        try:
-            async with self._clock.timeout_at(float("inf") if timeout is None else self._clock.monotonic() + timeout):
-                return await self._proof(nonce)
-        except TimeoutError:
-            pass
         if isinstance(unknown, OutcomeUnknown):
             raise unknown
         raise TimeoutError(f"it is still unknown what became of message {id_}")
 
-    async def _proof(self, nonce: bytes) -> SentMessage:
-        waiter: asyncio.Future[SentMessage] = asyncio.get_running_loop().create_future()
+    async def _outcome(self, nonce: bytes, seconds: float | None) -> _Outcome | None:
+        """Wait until it is known; ``None`` once the time is up."""
+        waiter: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self._waiters[nonce].add(waiter)
         try:
-            return await waiter
+            async with self._clock.timeout_at(float("inf") if seconds is None else self._clock.monotonic() + seconds):
+                return await waiter
+        except TimeoutError:
+            return None
         finally:
             self._waiters[nonce].discard(waiter)
             if not self._waiters[nonce]:

@@ -168,8 +168,12 @@ class SQLiteSink:
 
     def _write_soon(self) -> None:
         if not self._is_write_due:
-            self._is_write_due = True
-            self._submit(self._write)
+            self._is_write_due = True  # first: the thread takes it back, maybe at once
+            try:
+                self._submit(self._write)
+            except RuntimeError:  # no thread can be started; the next call tries again
+                self._is_write_due = False
+                raise
 
     def _submit(self, work: Callable[[], Value]) -> Future[Value]:
         if self._thread is None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from calling import BASE, SECRET, call
+from manual_clock import idle
 from outcomes import PHONE, TEXT, failure_of
 
-from smspilot_async import Client, Message, OutcomeUnknown
+from smspilot_async import Client, Hooks, Message, OutcomeUnknown, SendResult, Unknown
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Iterator
     from pathlib import Path
 
     from smspilot_async.callbacks import StatusEvent
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 NEVER = timedelta(days=1000)
 
 
-async def soon(work: Coroutine[Any, Any, Any]) -> Any:
+async def soon(work: Awaitable[Any]) -> Any:
     """What must not hang, with a limit that only a fault reaches."""
     async with asyncio.timeout(5):
         return await work
@@ -36,6 +39,17 @@ def quiet_emulator() -> Emulator:
 
 def client_of(emulator: Emulator, inbox: CallbackInbox) -> Client:
     return Client(emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=inbox)
+
+
+@contextmanager
+def dying_loop(left: list[asyncio.Task[object]]) -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that is closed with tasks in it that nobody cancelled; ``left`` holds on to them."""
+    dead = asyncio.new_event_loop()
+    yield dead
+    left += asyncio.all_tasks(dead)
+    dead.close()
+    for task in left:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 # --- one loop after another ----------------------------------------------------------------------
@@ -114,13 +128,77 @@ def test_a_loop_that_ended_in_the_middle_of_everything_harms_no_later_one() -> N
         assert (await asyncio.wait_for(hearing, 5)).server_id == "5"
         await soon(inbox.aclose())
 
-    dead = asyncio.new_event_loop()
-    dead.run_until_complete(begin())
-    left += asyncio.all_tasks(dead)
-    dead.close()
+    with dying_loop(left) as dead:
+        dead.run_until_complete(begin())
     asyncio.run(hear())
-    for task in left:
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_whoever_waited_in_a_loop_that_died_keeps_the_proof_from_nobody() -> None:
+    emulator = quiet_emulator()
+    inbox = CallbackInbox(BASE, secret=SECRET)
+    client = client_of(emulator, inbox)
+    left: list[asyncio.Task[object]] = []
+
+    async def lose() -> OutcomeUnknown:
+        emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+        error = await failure_of(client.send(PHONE, TEXT))
+        assert isinstance(error, OutcomeUnknown)
+        left.extend(asyncio.ensure_future(inbox.wait_accepted(error)) for _ in range(5))
+        await idle()
+        return error
+
+    async def find(error: OutcomeUnknown) -> set[str | None]:
+        [message] = emulator.messages
+        waiting = [asyncio.ensure_future(inbox.wait_accepted(error)) for _ in range(5)]
+        await idle()
+        assert await call(inbox, message.callback, message.server_id, 1) == 200
+        found = {sent.server_id for sent in await soon(asyncio.gather(*waiting))}
+        await inbox.aclose()
+        return found
+
+    with dying_loop(left) as dead:
+        error = dead.run_until_complete(lose())
+    assert asyncio.run(find(error)) == {emulator.messages[0].server_id}
+
+
+def test_a_hook_that_died_with_its_loop_keeps_the_proof_from_no_later_one() -> None:
+    """The client is closed in the moment in which the gateway's echo comes, so it has no session in the later loop."""
+    emulator = quiet_emulator()
+    inbox = CallbackInbox(BASE, secret=SECRET)
+    heard: list[str] = []
+    left: list[asyncio.Task[object]] = []
+
+    class Hanging(Hooks):
+        async def on_result(self, result: SendResult[Message]) -> None:
+            heard.append(type(result).__name__)
+            if isinstance(result, Unknown):
+                await asyncio.Event().wait()
+
+    class Closing(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await emulator.transport.handle_async_request(request)
+            if b'"check"' in request.content:
+                await client.aclose()
+            return response
+
+    client = Client(emulator.api_key, url=emulator.url, transport=Closing(), callbacks=inbox, hooks=[Hanging()])
+
+    async def lose() -> None:
+        emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+        left.append(asyncio.ensure_future(client.send(PHONE, TEXT)))
+        await idle()
+        assert heard == ["Unknown"]
+
+    async def find() -> None:
+        [message] = emulator.messages
+        assert await call(inbox, message.callback, message.server_id, 1) == 200
+        await idle()
+        await inbox.aclose()
+
+    with dying_loop(left) as dead:
+        dead.run_until_complete(lose())
+    asyncio.run(find())
+    assert heard == ["Unknown", "Accepted"]
 
 
 # --- closed, and opened again --------------------------------------------------------------------

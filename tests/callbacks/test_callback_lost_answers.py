@@ -23,8 +23,11 @@ from smspilot_async import (
     Message,
     OutcomeUnknown,
     Reason,
+    RequestInfo,
+    RequestOutcome,
     SendResult,
     SentMessage,
+    Unknown,
 )
 from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.emulator import Emulator, Fault
@@ -421,3 +424,32 @@ async def test_whoever_waits_hears_at_once_that_the_late_answer_was_a_refusal(de
     await idle()
     assert waiting.done()
     assert isinstance(await waiting, InsufficientFunds)
+
+
+async def test_a_hook_that_flushes_as_the_proof_comes_does_not_wait_for_itself(desk: Desk) -> None:
+    heard: list[str] = []
+    checked = asyncio.Event()
+
+    class Flushing(Hooks):
+        def after_request(self, request: RequestInfo, outcome: RequestOutcome) -> None:
+            del outcome
+            if request.command == "check":
+                checked.set()
+
+        async def on_result(self, result: SendResult[Message]) -> None:
+            if isinstance(result, Unknown):
+                await checked.wait()
+                await client.flush()
+            heard.append(type(result).__name__)
+
+    emulator = desk.emulator
+    client = Client(
+        emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=desk.inbox, hooks=[Flushing()]
+    )
+    desk.lose()
+    await unknown(client.send(PHONE, TEXT))
+    await call(desk.inbox, desk.url(), desk.server_id(), 1)
+    await idle()
+    async with asyncio.timeout(5):
+        await client.aclose()
+    assert heard == ["Unknown", "Accepted"]

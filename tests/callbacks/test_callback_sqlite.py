@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 from calling import BASE, SECRET, call
+from listeners import Listener
 from outcomes import PHONE, TEXT
 from sqlite_locks import held, held_until_wal_was_refused
 
@@ -25,7 +27,7 @@ from smspilot_async.callbacks import CallbackInbox, SQLiteSink, StatusEvent
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 HERE = Path(__file__).parent
 NEVER = timedelta(days=1000)
@@ -73,6 +75,41 @@ async def line_of(process: asyncio.subprocess.Process) -> str:
 
 
 # --- one process ---------------------------------------------------------------------------------
+
+
+async def test_a_thread_that_could_not_be_started_is_started_by_the_next_call(
+    sink: SQLiteSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with without_new_threads(monkeypatch), pytest.raises(RuntimeError):
+        await sink.store(EVENT)
+    async with asyncio.timeout(5):
+        assert await sink.store(EVENT)
+    assert await sink.end() == 1
+
+
+async def test_a_sink_that_learns_no_number_keeps_the_results_from_no_hook(
+    sink: SQLiteSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator, listener = Emulator(seed=1), Listener()
+    inbox = CallbackInbox(BASE, secret=SECRET, sink=sink)
+    client = Client(emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=inbox, hooks=[listener])
+    with without_new_threads(monkeypatch):
+        await client.send_packet([Message(PHONE, text) for text in ("1", "2", "3")])
+        await client.aclose()
+    assert listener.kinds == ["Accepted"] * 3
+    assert "the sink was not told of a number (RuntimeError)" in caplog.text
+
+
+@contextlib.contextmanager
+def without_new_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As where a container's limit is reached."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        yield
 
 
 async def test_an_event_comes_back_as_it_was_stored(sink: SQLiteSink) -> None:
