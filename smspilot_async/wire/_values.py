@@ -20,7 +20,7 @@ _decimal = re.compile(r"[+-]?[0-9]{1,30}([.,][0-9]{1,30})?", re.ASCII).fullmatch
 _stamp = re.compile(r"[0-9]{9,11}", re.ASCII).fullmatch
 _LARGEST: Final = 10**30
 _LONGEST_PLAIN: Final = 30  # characters in which neither the number nor its exponent can be too large
-_LARGEST_CODE: Final = 99_999  # known ones end at 715; longer ones may be phones, and errors show their code
+LARGEST_CODE: Final = 99_999  # known ones end at 715; longer ones may be phones, and errors show their code
 
 
 def _is_sane(value: int | Decimal) -> bool:
@@ -45,7 +45,7 @@ def decisive(value: Any, _type: object = None) -> int | None:
     Raises:
         UnreadableAnswer: if there is something, and it is no whole number.
     """
-    if type(value) is int and -_LARGEST_CODE <= value <= _LARGEST_CODE:
+    if type(value) is int and -LARGEST_CODE <= value <= LARGEST_CODE:
         return value
     number = code(value)
     if number is None and value is not None and not (isinstance(value, str) and not value.strip()):
@@ -56,7 +56,7 @@ def decisive(value: Any, _type: object = None) -> int | None:
 def code(value: Any) -> int | None:
     """Read a status or an error code."""
     number = integer(value)
-    return number if number is not None and abs(number) <= _LARGEST_CODE else None
+    return number if number is not None and abs(number) <= LARGEST_CODE else None
 
 
 def decimal(value: Any, _type: object = None) -> Decimal | None:
