@@ -147,12 +147,14 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             await self._reader
         if not self._received and self._error is not None:
             raise httpcore.ReadError(str(self._error))
-        data = bytes(self._received[:max_bytes])
-        del self._received[:max_bytes]
+        data, self._received = self._received, bytearray()
+        if len(data) > max_bytes:
+            self._received = data[max_bytes:]
+            del data[max_bytes:]
         if self._is_paused and len(self._received) <= _MUCH:
             self._is_paused = False
             self._transport.resume_reading()
-        return data
+        return bytes(data)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
         """Hand bytes to the system, and wait while it has no room for more.

@@ -407,13 +407,10 @@ class Delivery:
         return self.declined is None
 
     async def _exchange(self, command: Send, group: _Group, envelope: Envelope) -> None:
-        exchange = Exchange(
-            self._session,
-            command,
-            envelope,
-            attempt=group.tickets[0].attempts + 1,
-            contexts=[ticket.context for ticket in group.tickets if ticket.context is not None],
-        )
+        hears = self._session.telling.hears_requests
+        contexts = [ticket.context for ticket in group.tickets if ticket.context is not None] if hears else ()
+        attempt = group.tickets[0].attempts + 1
+        exchange = Exchange(self._session, command, envelope, attempt=attempt, contexts=contexts)
         self._on_the_wire, self._progress = group.tickets, exchange.progress
         reply = await exchange.reply()
         try:
@@ -449,8 +446,11 @@ class Delivery:
 
     async def _pass_limits(self, group: _Group) -> bool:
         """Wait until the rate limits let it through, without keeping a connection from others meanwhile."""
+        limits = [limit for limit in (self._rate, self._session.rate) if limit is not None and limit.is_set]
+        if not limits:
+            return True
         messages, until = len(group.tickets), max(ticket.until for ticket in group.tickets)
-        for limit in filter(None, (self._rate, self._session.rate)):
+        for limit in limits:
             if not limit.is_open:
                 self._release()
             is_wanted = partial(self._has_wanted, group)

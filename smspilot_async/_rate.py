@@ -32,6 +32,11 @@ class RateLimit:
         self._spare_queue = asyncio.Lock()
 
     @property
+    def is_set(self) -> bool:
+        """There is a limit."""
+        return self._interval > 0
+
+    @property
     def is_open(self) -> bool:
         """Whoever comes now need not wait."""
         is_queued = self._queue.locked() or self._spare_queue.locked()

@@ -67,18 +67,6 @@ def _id(value: Any) -> int | None:
     return number
 
 
-def _check_text(value: Any) -> None:
-    if not isinstance(value, str):
-        raise InvalidMessage(f"a text is a str, not {type(value).__name__}", field="text", code=220)
-    _text.check_text(value)
-
-
-def _phone(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise InvalidMessage(f"a phone is a str, not {type(value).__name__}", field="to", code=111)
-    return _text.normalize_phone(value)
-
-
 def _check_sender(value: Any) -> None:
     if not isinstance(value, str):
         raise InvalidMessage(f"a sender is a str, not {type(value).__name__}", field="sender", code=115)
@@ -142,7 +130,7 @@ class Message:
         InvalidMessage: naming the field and the gateway's code for the fault.
     """
 
-    to: str = attrs.field(converter=_phone)
+    to: str = attrs.field(converter=_text.normalize_phone)
     text: str
     sender: str | None = attrs.field(default=None, kw_only=True)
     id: int | None = attrs.field(default=None, kw_only=True, converter=_id)
@@ -152,7 +140,7 @@ class Message:
     ttl: int | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        _check_text(self.text)
+        _text.check_text(self.text)
         if self.sender is not None:
             _check_sender(self.sender)
         if self.send_at is not None:

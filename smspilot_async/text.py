@@ -84,12 +84,13 @@ def normalize_phone(phone: str | int) -> str:
     >>> normalize_phone("+7 (908) 796-47-81"), normalize_phone("8 908 796 47 81")
     ('79087964781', '79087964781')
     """
+    if type(phone) is str and len(phone) == _RUSSIAN_LENGTH and phone[0] == "7" and phone.isascii() and phone.isdigit():
+        return phone  # as almost all are
+    if isinstance(phone, bool) or not isinstance(phone, (str, int)):
+        raise InvalidMessage(f"a phone is a str, not {type(phone).__name__}", field="to", code=111)
     if isinstance(phone, int) and not 0 <= phone < 10**_LONGEST_PHONE:
         raise InvalidMessage("a phone has 7 to 15 digits", field="to", code=111 if phone < 0 else 215)
-    written = str(phone)
-    if len(written) == _RUSSIAN_LENGTH and written[0] == "7" and written.isascii() and written.isdigit():
-        return written
-    bare = _formatting.sub("", written)
+    bare = _formatting.sub("", str(phone))
     if not bare:
         raise InvalidMessage("a phone is required", field="to", code=108)
     digits = bare.removeprefix("+")
@@ -108,6 +109,8 @@ def check_text(text: str) -> None:
     Raises:
         InvalidMessage: with the gateway's code: 220 empty, 12 a character that XML can not carry, 221 too long.
     """
+    if not isinstance(text, str):
+        raise InvalidMessage(f"a text is a str, not {type(text).__name__}", field="text", code=220)
     if not text:
         raise InvalidMessage("a text is required", field="text", code=220)
     if not text.isprintable() and (found := _not_xml(text)):  # what is printable can stand in XML, and is told sooner
