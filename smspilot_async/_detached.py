@@ -34,6 +34,7 @@ from smspilot_async.errors import (
     Reason,
     SmsPilotError,
     VetoFailed,
+    name_send,
 )
 from smspilot_async.models import Accepted, NotSent, Packet, Refused, SentMessage, Unknown
 from smspilot_async.wire import Envelope, Send
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from smspilot_async.models import Message, SendResult
 
 Item = TypeVar("Item")
+Error = TypeVar("Error", bound=SmsPilotError)
 logger: Final = logging.getLogger("smspilot_async")
 
 # The loop itself holds tasks weakly: a client that is dropped in mid-air must not take its requests along.
@@ -75,6 +77,7 @@ class Ticket:
         is_withdrawn: Its caller takes it back, if it has not left.
         is_told: The hooks have heard of its outcome.
         queued_at: When it began to wait for company, in the clock's monotonic seconds.
+        nonce: By which the inbox knows this send from others of the same id.
         context: Its caller's, where the packet's task is not the caller's own and a hook wants to know.
     """
 
@@ -86,6 +89,7 @@ class Ticket:
         "is_told",
         "is_withdrawn",
         "message",
+        "nonce",
         "outcome",
         "queued_at",
         "row",
@@ -110,6 +114,7 @@ class Ticket:
         self.is_withdrawn = False
         self.is_told = False
         self.queued_at = 0.0
+        self.nonce: bytes | None = None
         self.outcome: SentMessage | SmsPilotError | None = None
         self.row: SentMessage | None = None
         self.error: SmsPilotError | None = None
@@ -127,6 +132,9 @@ class Ticket:
     def settle(self, outcome: SentMessage | SmsPilotError) -> None:
         """Say what became of it."""
         self.outcome = outcome
+        failure = _failure(outcome)
+        if failure is not None and failure.message_id is not None and self.nonce is not None:
+            name_send(failure, self.nonce)
         if self.waiter is not None:
             self.tell(outcome)
 
@@ -143,7 +151,7 @@ class Ticket:
         """Tell what became of it, for hooks, to whom an error names the message even if it is about a whole packet."""
         outcome = self.outcome
         if isinstance(outcome, SmsPilotError) and outcome.message_id is None:
-            outcome = _about(outcome, self.id)
+            outcome = _about(outcome, self)
         return result_of(self.message, outcome)
 
     def as_row(self) -> SentMessage:
@@ -158,10 +166,12 @@ def _not_sent(id_: int) -> ConnectionFailed:
     return ConnectionFailed(text, command="send", message_id=id_)
 
 
-def _about(error: SmsPilotError, id_: int) -> SmsPilotError:
+def _about(error: Error, ticket: Ticket) -> Error:
     """Make each caller an error of its own, since each raises it."""
     mine = copy(error)
-    mine.message_id = id_
+    mine.message_id = ticket.id
+    if ticket.nonce is not None:
+        name_send(mine, ticket.nonce)
     return mine
 
 
@@ -290,11 +300,11 @@ class Delivery:
         """Tell a caller whose time is up while the packet is on the wire what is known of it."""
         lost = _past_deadline(self.tickets)
         if self.packet is None:
-            return lost
+            return lost if len(self.tickets) > 1 else _about(lost, self.tickets[0])
         rows = [
             ticket.as_row()
             if ticket.outcome is not None
-            else attrs.evolve(ticket.row or SentMessage(id=ticket.id), failure=_about(lost, ticket.id))
+            else attrs.evolve(ticket.row or SentMessage(id=ticket.id), failure=_about(lost, ticket))
             for ticket in self.tickets
         ]
         return attrs.evolve(self.packet, messages=tuple(rows))
@@ -393,6 +403,9 @@ class Delivery:
             inbox = self._session.callbacks
             messages = ((ticket.id, ticket.message) for ticket in self.tickets if ticket.outcome is None)
             self._callbacks = {} if inbox is None else inbox.urls_for(messages)
+            for ticket in self.tickets:
+                if inbox is not None and (url := self._callbacks.get(ticket.id)) is not None:
+                    ticket.nonce = inbox.nonce_of(url)
         return self._callbacks
 
     async def _declare(self) -> bool:
@@ -536,11 +549,11 @@ class Delivery:
     def _settle(self, ticket: Ticket, error: SmsPilotError, *, alone: bool) -> None:
         """Settle with an error; a message that was refused before, and then did not leave again, stays refused."""
         if ticket.row is None:
-            ticket.settle(error if alone or ticket.waiter is None else _about(error, ticket.id))
+            ticket.settle(error if alone or ticket.waiter is None else _about(error, ticket))
         elif isinstance(error, ConnectionFailed) or _are_busy(error, ticket.row.failure):
             ticket.settle(ticket.row)
         else:
-            ticket.settle(attrs.evolve(ticket.row, failure=_about(error, ticket.id)))
+            ticket.settle(attrs.evolve(ticket.row, failure=_about(error, ticket)))
 
     def _cut_short(self, detail: str) -> None:
         """End it before its time, as when the loop ends: what is on the wire may have been sent."""
@@ -570,7 +583,7 @@ class Delivery:
             if ticket.outcome is not None or ticket.until > now:
                 continue
             if ticket in leaving:
-                ticket.tell(_past_deadline([ticket]))
+                ticket.tell(_about(_past_deadline([ticket]), ticket))
             else:
                 ticket.give_up()
         self._watch_deadlines()

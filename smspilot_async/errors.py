@@ -139,6 +139,16 @@ def _revive(cls: type[SmsPilotError], args: tuple[Any, ...], attributes: dict[st
     return error
 
 
+def name_send(error: SmsPilotError, nonce: bytes) -> None:
+    """Keep in an error, out of sight, which send it is about: a message's ``id`` may be used again."""
+    vars(error)["_nonce"] = nonce
+
+
+def named_send(error: SmsPilotError) -> bytes | None:
+    """Tell which send an error is about; ``None`` of one that no inbox follows."""
+    return vars(error).get("_nonce")
+
+
 class InvalidMessage(SmsPilotError, ValueError):
     """A field of a message is wrong; nothing left this machine.
 

@@ -24,7 +24,7 @@ from smspilot_async.callbacks import _calls
 from smspilot_async.callbacks._calls import LARGEST_FORM, StatusEvent
 from smspilot_async.callbacks._log import Bindings, EventLog, MemoryLog
 from smspilot_async.callbacks._paths import LONGEST_SEGMENT, SignedSend, Signer, nonce_in
-from smspilot_async.errors import ClientClosed, OutcomeUnknown, SmsPilotError
+from smspilot_async.errors import ClientClosed, OutcomeUnknown, SmsPilotError, named_send
 from smspilot_async.models import Accepted, Message, MessageStatus, SendResult, SentMessage, Unknown, is_web_address
 
 if TYPE_CHECKING:
@@ -139,8 +139,10 @@ class CallbackInbox:
         self._sink: Sink | None = None if isinstance(sink, EventLog) else sink
         self._clock = _clock.current()
         self._bindings = Bindings()
-        self._on_the_way: dict[int, bytes] = {}
+        self._last: dict[int, bytes] = {}
+        self._on_the_way: set[bytes] = set()
         self._lost: OrderedDict[bytes, _Lost] = OrderedDict()
+        self._cleared_up: OrderedDict[bytes, _Lost] = OrderedDict()
         self._waiters: defaultdict[bytes, set[asyncio.Future[_Outcome]]] = defaultdict(set)
         self._watches: defaultdict[str, set[_Watch]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -417,8 +419,13 @@ class CallbackInbox:
             if message.callback is None:
                 due = now if message.send_at is None else max(now, message.send_at)
                 urls[id_] = url = f"{self._url}/{self._signer.sign(id_, due.timestamp())}"
-                self._on_the_way[id_] = nonce_in(url)
+                self._last[id_] = nonce = nonce_in(url)
+                self._on_the_way.add(nonce)
         return urls
+
+    def nonce_of(self, url: str) -> bytes:
+        """Tell by what the send of a URL of ours is known, which its errors carry for :meth:`wait_accepted`."""
+        return nonce_in(url)
 
     def settled(
         self,
@@ -441,6 +448,7 @@ class CallbackInbox:
             is_late: Its caller did not wait for it, and may ask here.
         """
         nonce = nonce_in(url)
+        self._on_the_way.discard(nonce)
         if isinstance(result, Unknown):
             self._remember(nonce, _Lost(id_, result.item, sending, told))
             self._look_for_calls(nonce)
@@ -448,8 +456,8 @@ class CallbackInbox:
         if is_late:
             outcome = result.sent if isinstance(result, Accepted) else result.error
             self._remember(nonce, _Lost(id_, result.item, sending, told, outcome=outcome))
-        elif self._on_the_way.get(id_) == nonce:
-            del self._on_the_way[id_]
+        else:
+            self._forget(nonce, id_)
         if isinstance(result, Accepted):
             self._accept(nonce, result.sent)
         elif result.error is not None:
@@ -484,7 +492,8 @@ class CallbackInbox:
         gateway's answer echoes the message's id. ``Hooks.on_result`` hears of it as well.
 
         Args:
-            unknown: The error that :meth:`Client.send` raised, or the message's id; the last send of that id counts.
+            unknown: The error that :meth:`Client.send` raised, which stands for that very send; or the message's id,
+                of which the last send counts.
             timeout: Seconds to wait; left out, for ever.
 
         Returns:
@@ -494,14 +503,15 @@ class CallbackInbox:
             OutcomeUnknown: Time is up, and it is still unknown: no proof that it was not sent. It is the error given.
             TimeoutError: The same, for an id.
             GatewayError, ConnectionFailed: Its answer came after all, late: it was refused, or never left.
-            LookupError: No such message went out by this inbox lately, or its caller was told what became of it.
+            LookupError: No such message went out by this inbox lately, or its caller was told what became of it; or
+                the error is about a packet of several.
         """
         id_ = unknown.message_id if isinstance(unknown, OutcomeUnknown) else unknown
-        nonce = None if id_ is None else self._on_the_way.get(id_)
-        if nonce is None:
+        nonce = named_send(unknown) if isinstance(unknown, OutcomeUnknown) else self._last.get(unknown)
+        cleared_up = None if nonce is None else self._cleared_up.get(nonce)
+        if nonce is None or (cleared_up is None and nonce not in self._lost and nonce not in self._on_the_way):
             raise LookupError(f"no message {id_} of this inbox is waiting for its answer")
-        lost = self._lost.get(nonce)
-        outcome = None if lost is None else lost.outcome
+        outcome = None if cleared_up is None else cleared_up.outcome
         if outcome is None:
             outcome = await self._outcome(nonce, timeout)
         if isinstance(outcome, SmsPilotError):
@@ -527,14 +537,19 @@ class CallbackInbox:
                 del self._waiters[nonce]
 
     def _is_waiting_for_calls(self) -> bool:
-        return any(lost.outcome is None for lost in self._lost.values())
+        return bool(self._lost)
 
     def _remember(self, nonce: bytes, lost: _Lost) -> None:
-        self._lost[nonce] = lost
-        if len(self._lost) > _LOST_REMEMBERED:
-            oldest, forgotten = self._lost.popitem(last=False)
-            if self._on_the_way.get(forgotten.id) == oldest:
-                del self._on_the_way[forgotten.id]
+        """Keep it among the last that wait for proof, or that are cleared up: these push none of those out."""
+        kept = self._lost if lost.outcome is None else self._cleared_up
+        kept[nonce] = lost
+        if len(kept) > _LOST_REMEMBERED:
+            oldest, forgotten = kept.popitem(last=False)
+            self._forget(oldest, forgotten.id)
+
+    def _forget(self, nonce: bytes, id_: int) -> None:
+        if self._last.get(id_) == nonce:
+            del self._last[id_]
 
     def _look_for_calls(self, nonce: bytes) -> None:
         if not self._is_closed and not _is_ending():
@@ -550,7 +565,7 @@ class CallbackInbox:
     def _prove_soon(self, event: StatusEvent) -> None:
         lost, server_id = self._lost.get(event.nonce), event.server_id
         assert server_id is not None  # noqa: S101 - it was read from the call
-        if lost is None or lost.outcome is not None or server_id in lost.proving:
+        if lost is None or server_id in lost.proving:
             return
         self._own(self._prove(event.nonce, lost, server_id))
 
@@ -571,6 +586,8 @@ class CallbackInbox:
             logger.warning("a status callback named a number that is not its message's")
             return
         lost.outcome = sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
+        self._lost.pop(nonce, None)
+        self._remember(nonce, lost)
         logger.info("a message whose answer was lost was accepted: a status callback proves it")
         lost.sending.cleared_up(Accepted(lost.message, sent), lost.told)
         self._accept(nonce, sent)  # after it: hooks that do not wait have heard it when `wait_accepted` returns

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import pickle
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -31,9 +33,10 @@ from smspilot_async import (
 )
 from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.emulator import Emulator, Fault
+from smspilot_async.errors import named_send
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 NEVER = timedelta(days=1000)
 
@@ -453,3 +456,136 @@ async def test_a_hook_that_flushes_as_the_proof_comes_does_not_wait_for_itself(d
     async with asyncio.timeout(5):
         await client.aclose()
     assert heard == ["Unknown", "Accepted"]
+
+
+async def deadline_error(desk: Desk, work: Coroutine[Any, Any, object]) -> OutcomeUnknown:
+    """Let the deadline of a send pass while its answer is on the way."""
+    desk.emulator.fail_next("send", Fault.SLOW)
+    sending = asyncio.ensure_future(unknown(work))
+    await desk.clock.advance(6)
+    return await sending
+
+
+async def lost_send(desk: Desk) -> OutcomeUnknown:
+    desk.lose()
+    return await unknown(desk.client.send(PHONE, TEXT, id=7))
+
+
+async def lost_packet_of_one(desk: Desk) -> OutcomeUnknown:
+    desk.lose()
+    return await unknown(desk.client.send_packet([Message(PHONE, TEXT, id=7)]))
+
+
+async def lost_bulk(desk: Desk) -> OutcomeUnknown:
+    desk.lose()
+    async with desk.client.bulk([Message(PHONE, TEXT, id=7)]) as run:
+        (result,) = [result async for result in run]
+    assert isinstance(result, Unknown)
+    return result.error
+
+
+async def heard_of_a_lost_packet(desk: Desk) -> OutcomeUnknown:
+    desk.lose()
+    await unknown(desk.client.send_packet([Message(PHONE, TEXT, id=7), Message(OTHER_PHONE, TEXT, id=8)]))
+    result = desk.listener.results[-2]
+    assert isinstance(result, Unknown)
+    return result.error
+
+
+async def late_send(desk: Desk) -> OutcomeUnknown:
+    return await deadline_error(desk, desk.client.send(PHONE, TEXT, id=7, deadline=5))
+
+
+async def late_packet_of_one(desk: Desk) -> OutcomeUnknown:
+    return await deadline_error(desk, desk.client.send_packet([Message(PHONE, TEXT, id=7)], deadline=5))
+
+
+async def unreadable_row(desk: Desk) -> OutcomeUnknown:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk.emulator, "exchange", saying_nothing(desk.emulator))
+        packet = await desk.client.send_packet([Message(PHONE, TEXT, id=7), Message(OTHER_PHONE, TEXT, id=8)])
+    failure = packet.messages[0].failure
+    assert isinstance(failure, OutcomeUnknown)
+    return failure
+
+
+def saying_nothing(emulator: Emulator) -> Any:
+    exchange = emulator.exchange
+
+    def answer(request: Any) -> Any:
+        reply = exchange(request)
+        document = json.loads(reply.body)
+        for row in document["send"]:
+            del row["status"], row["error"], row["server_id"]
+        return attrs.evolve(reply, body=json.dumps(document).encode())
+
+    return answer
+
+
+WAYS = [
+    lost_send,
+    lost_packet_of_one,
+    lost_bulk,
+    heard_of_a_lost_packet,
+    late_send,
+    late_packet_of_one,
+    unreadable_row,
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_error_stands_for_its_own_send_where_its_id_is_used_again(
+    desk: Desk, way: Callable[[Desk], Coroutine[Any, Any, OutcomeUnknown]]
+) -> None:
+    first = await way(desk)
+    others = len(desk.emulator.messages)
+    second = await lost_send(desk)
+    assert await call(desk.inbox, desk.url(others), desk.server_id(others), 1) == 200
+    assert (await desk.inbox.wait_accepted(second)).server_id == desk.server_id(others)
+    assert (await desk.inbox.wait_accepted(7)).server_id == desk.server_id(others)  # of an id, the last send
+    waiting = asyncio.ensure_future(failure_of(desk.inbox.wait_accepted(first, timeout=2)))
+    await desk.clock.advance(3)
+    assert await waiting is first
+    desk.emulator.release()
+    await call(desk.inbox, desk.url(0), desk.server_id(0), 1)
+    for error in (first, copy.copy(first), pickle.loads(pickle.dumps(first))):  # noqa: S301 - our own
+        assert (await desk.inbox.wait_accepted(error)).server_id == desk.server_id(0)
+    assert (await desk.inbox.wait_accepted(second)).server_id == desk.server_id(others)
+
+
+async def test_an_error_is_answered_also_where_a_later_send_of_its_id_was_accepted(desk: Desk) -> None:
+    first = await lost_send(desk)
+    await desk.client.send(PHONE, TEXT, id=7)
+    await call(desk.inbox, desk.url(0), desk.server_id(0), 1)
+    assert (await desk.inbox.wait_accepted(first)).server_id == desk.server_id(0)
+
+
+async def test_an_error_about_no_send_of_the_inbox_hears_nothing_of_one_with_the_same_id(desk: Desk) -> None:
+    desk.lose()
+    foreign = await unknown(desk.client.send(PHONE, TEXT, id=7, callback="https://elsewhere.example/"))
+    await lost_send(desk)
+    with pytest.raises(LookupError):
+        await asyncio.wait_for(desk.inbox.wait_accepted(foreign), 5)
+
+
+async def test_what_an_error_is_about_shows_in_no_text_of_it(desk: Desk) -> None:
+    error = await lost_send(desk)
+    nonce = named_send(error)
+    assert nonce is not None
+    assert not any(str(nonce)[2:-1] in shown for shown in (str(error), repr(error), str(error.args)))
+
+
+async def test_late_answers_push_out_nothing_that_waits_for_its_proof(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smspilot_async.callbacks._inbox._LOST_REMEMBERED", 2)
+    first = await lost_send(desk)
+    desk.emulator.fail_next("send", Fault.SLOW)
+    late = [Message(PHONE, str(id_), id=id_) for id_ in (1, 2, 3)]
+    sending = asyncio.ensure_future(failure_of(desk.client.send_packet(late, deadline=5)))
+    await desk.clock.advance(6)
+    await sending
+    desk.emulator.release()
+    await idle()
+    await call(desk.inbox, desk.url(0), desk.server_id(0), 1)
+    assert (await desk.inbox.wait_accepted(first)).server_id == desk.server_id(0)
