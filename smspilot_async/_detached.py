@@ -132,8 +132,7 @@ class Ticket:
     def settle(self, outcome: SentMessage | SmsPilotError) -> None:
         """Say what became of it."""
         self.outcome = outcome
-        failure = _failure(outcome)
-        if failure is not None and failure.message_id is not None and self.nonce is not None:
+        if self.nonce is not None and (failure := _failure(outcome)) is not None and failure.message_id is not None:
             name_send(failure, self.nonce)
         if self.waiter is not None:
             self.tell(outcome)
