@@ -336,13 +336,14 @@ class Delivery:
 
     def end(self) -> None:
         """Make sure that nobody waits for ever; a task may be cancelled before its first step."""
+        if self.done.done():
+            return
         if self._timer is not None:
             self._timer.cancel()
         for ticket in self.tickets:
             if ticket.outcome is None:
                 ticket.give_up()
-        if not self.done.done():
-            self.done.set_result(None)
+        self.done.set_result(None)
         self._say_settled()
         self._release()
 
