@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from smspilot_async._rate import RateLimit
     from smspilot_async._session import Session
     from smspilot_async._transport import Progress
+    from smspilot_async.callbacks import CallbackInbox
     from smspilot_async.models import Message, SendResult
 
 Item = TypeVar("Item")
@@ -400,13 +401,15 @@ class Delivery:
     def _callback_urls(self) -> dict[int, str]:
         """Give each message a URL of its own, which it keeps in every attempt: all of them are one send."""
         if self._callbacks is None:
-            inbox = self._session.callbacks
-            messages = ((ticket.id, ticket.message) for ticket in self.tickets if ticket.outcome is None)
-            self._callbacks = {} if inbox is None else inbox.urls_for(messages)
-            for ticket in self.tickets:
-                if inbox is not None and (url := self._callbacks.get(ticket.id)) is not None:
-                    ticket.nonce = inbox.nonce_of(url)
+            self._callbacks = {} if self._session.callbacks is None else self._urls_of(self._session.callbacks)
         return self._callbacks
+
+    def _urls_of(self, inbox: CallbackInbox) -> dict[int, str]:
+        urls = inbox.urls_for((ticket.id, ticket.message) for ticket in self.tickets if ticket.outcome is None)
+        for ticket in self.tickets:
+            if (url := urls.get(ticket.id)) is not None:
+                ticket.nonce = inbox.nonce_of(url)
+        return urls
 
     async def _declare(self) -> bool:
         """Let whoever keeps a journal write down, once, before the first byte, that this packet is about to leave."""
