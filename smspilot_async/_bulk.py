@@ -30,7 +30,7 @@ from smspilot_async.errors import (
     SmsPilotError,
     VetoFailed,
 )
-from smspilot_async.models import Accepted, Displayed, Message, NotSent, Refused, SendResult, SentMessage, Unknown
+from smspilot_async.models import Accepted, Displayed, Message, NotSent, Refused, SendResult, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -353,7 +353,7 @@ class BulkRun(Displayed, Generic[Item]):
         if delivery.declined is not None:
             self._stop(delivery.declined)
             return
-        failures = [failure for ticket in delivery.tickets if (failure := _failure(ticket.outcome)) is not None]
+        failures = delivery.failures()
         for failure in failures:
             if is_account_error(failure):
                 self._stop(failure)
@@ -401,10 +401,6 @@ class BulkRun(Displayed, Generic[Item]):
         error = self._error if isinstance(self._error, SmsPilotError) else None
         for item in items:
             self._report(NotSent(item, error))
-
-
-def _failure(outcome: SentMessage | SmsPilotError | None) -> SmsPilotError | None:
-    return outcome.failure if isinstance(outcome, SentMessage) else outcome
 
 
 def is_account_error(error: SmsPilotError) -> bool:

@@ -359,6 +359,17 @@ class Delivery:
             return self.last_error or next(ticket.outcome for ticket in self.tickets if _is_error(ticket.outcome))
         return attrs.evolve(self.packet, messages=tuple(ticket.as_row() for ticket in self.tickets))
 
+    def failures(self) -> list[SmsPilotError]:
+        """Tell why messages were not accepted, once they are settled."""
+        return [
+            failure
+            for ticket in self.tickets
+            if (
+                ticket.row is None or ticket.row.failure is not None
+            )  # almost all are accepted, and looked at no further
+            and (failure := _failure(ticket.outcome)) is not None
+        ]
+
     # --- before it queues ------------------------------------------------------------------------
 
     async def _ask_for_vetoes(self) -> None:
@@ -637,10 +648,9 @@ class Delivery:
 
     def _sum_up(self) -> None:
         """Log why messages were not accepted, and count those of which nobody knows."""
-        outcomes = [ticket.outcome for ticket in self.tickets if ticket.row is None or ticket.row.failure is not None]
-        if reasons := set(map(_reason, outcomes)) - {""}:
+        failures = self.failures()
+        if reasons := set(map(_reason, failures)) - {""}:
             logger.warning("packet of %d: %s", len(self.tickets), ", ".join(sorted(reasons)))
-            failures = map(_failure, outcomes)
             self._session.pulse.open_unknowns += sum(isinstance(failure, OutcomeUnknown) for failure in failures)
 
 
@@ -672,9 +682,8 @@ def _joined(first: Packet, then: Packet) -> Packet:
     return attrs.evolve(first, balance=then.balance, cost=cost)
 
 
-def _reason(outcome: SentMessage | SmsPilotError | None) -> str:
+def _reason(failure: SmsPilotError) -> str:
     """Say in a word why a message was not accepted; nothing of the message."""
-    failure = _failure(outcome)
     if is_veto(failure):
         return ""  # as it was told to be
     if isinstance(failure, VetoFailed):
@@ -683,7 +692,7 @@ def _reason(outcome: SentMessage | SmsPilotError | None) -> str:
         return f"outcome unknown ({failure.reason})"
     if isinstance(failure, GatewayError):
         return f"refused ({failure.code})"
-    return "" if failure is None else f"not sent ({type(failure).__name__})"
+    return f"not sent ({type(failure).__name__})"
 
 
 def _failure(outcome: SentMessage | SmsPilotError | None) -> SmsPilotError | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
@@ -40,9 +41,9 @@ def _json(command: Command[Any], credentials: Credentials) -> bytes:
 def _json_fields(command: Command[Any]) -> dict[str, Any]:  # noqa: PLR0911 - one line per command reads best
     match command:
         case Send():
-            return {"test": int(command.test), "cost": 0, "send": [_json_message(*row) for row in _rows(command)]}
+            return {"test": int(command.test), "cost": 0, "send": _json_messages(command)}
         case Cost():
-            return {"test": 0, "cost": 1, "send": [_json_message(*row) for row in _rows(command)]}
+            return {"test": 0, "cost": 1, "send": _json_messages(command)}
         case Check():
             return {"check": [{"server_id": server_id} for server_id in command.server_ids]}
         case CheckPacket():
@@ -56,9 +57,11 @@ def _json_fields(command: Command[Any]) -> dict[str, Any]:  # noqa: PLR0911 - on
     raise TypeError(f"not a command of the gateway: {type(command).__name__}")
 
 
-def _json_message(fields: dict[str, str], text: str) -> dict[str, str]:
-    fields["text"] = text
-    return fields
+def _json_messages(command: Send | Cost) -> list[dict[str, str]]:
+    rows = list(_rows(command))
+    for fields, message in zip(rows, command.messages, strict=True):
+        fields["text"] = message.text
+    return rows
 
 
 def _xml(command: Command[Any], credentials: Credentials) -> str:  # noqa: PLR0911 - the same
@@ -86,27 +89,28 @@ def _element(name: str, credentials: Credentials, attributes: dict[str, str], ro
 
 
 def _xml_messages(command: Send | Cost) -> Iterator[str]:
-    for fields, text in _rows(command):
-        yield f"<sms{_attributes(fields)}>{escape(text, _LINE_ENDS)}</sms>"
+    for fields, message in zip(_rows(command), command.messages, strict=True):
+        yield f"<sms{_attributes(fields)}>{escape(message.text, _LINE_ENDS)}</sms>"
 
 
 def _attributes(fields: dict[str, str]) -> str:
     return "".join(f" {name}={quoteattr(value)}" for name, value in fields.items())
 
 
-def _rows(command: Send | Cost) -> Iterator[tuple[dict[str, str], str]]:
-    for message, id_ in zip(command.messages, command.ids, strict=True):
-        callback = message.callback or command.callbacks.get(id_)
-        yield _message_fields(message, id_, message.sender or command.sender, callback), message.text
+def _rows(command: Send | Cost) -> Iterator[dict[str, str]]:
+    """Give the fields of each message, but for its text."""
+    return map(_message_fields, command.messages, command.ids, repeat(command))
 
 
-def _message_fields(message: Message, id_: int, sender: str | None, callback: str | None) -> dict[str, str]:
+def _message_fields(message: Message, id_: int, command: Send | Cost) -> dict[str, str]:
     fields = {"id": str(id_)}
+    sender = message.sender or command.sender
     if sender is not None:
         fields["from"] = sender
     fields["to"] = message.to
     if message.send_at is not None:
         fields["send_datetime"] = gmt(message.send_at)
+    callback = message.callback or command.callbacks.get(id_)
     if callback is not None:
         fields["callback"] = callback
     if message.callback_method is not None:

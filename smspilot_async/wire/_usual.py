@@ -8,6 +8,7 @@ it. So there is one reading of every answer, and this is a short cut to it.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MONEY: Final = frozenset({Decimal, int})
+_LONGEST_AMOUNT: Final = 32
 _LARGEST: Final = 2**63 - 1
 _new = object.__new__
 
@@ -58,7 +60,7 @@ def _with_msgspec() -> Callable[[bytes], Packet | None]:
         forbid_unknown_fields=True,
         gc=False,
     )
-    decode: Callable[[bytes], Any] = msgspec.json.Decoder(packet, float_hook=Decimal).decode
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(packet, float_hook=_amount).decode
 
     def read_usual(body: bytes) -> Packet | None:
         try:
@@ -69,6 +71,16 @@ def _with_msgspec() -> Callable[[bytes], Packet | None]:
         return _packet(answer) if amounts <= _MONEY else None
 
     return read_usual
+
+
+def _amount(written: str) -> Decimal | None:
+    """Read money; an amount that nobody pays is not usual."""
+    return _usual_amount(written) if len(written) <= _LONGEST_AMOUNT else None
+
+
+@lru_cache(maxsize=1024)  # most messages cost the same
+def _usual_amount(written: str) -> Decimal | None:
+    return _values.decimal(Decimal(written))
 
 
 def _packet(answer: Any) -> Packet:
@@ -92,7 +104,7 @@ def _sent_message(row: Any, packet: str | None) -> SentMessage:
     fields["to"] = row.to
     fields["text"] = row.text
     fields["parts"] = row.parts
-    fields["price"] = _values.decimal(row.price)
+    fields["price"] = row.price if type(row.price) is Decimal else _values.decimal(row.price)
     fields["status"] = row.status
     fields["error"] = row.error
     fields["send_at"] = _values.gmt(row.send_at) if row.send_at else None
