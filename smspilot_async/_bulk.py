@@ -245,9 +245,7 @@ class BulkRun(Displayed, Generic[Item]):
         """Hold no more than so many packets, in flight or as results that the caller has not taken yet."""
         held = self.stats.read - self._handed_out
         limit = self._packet_size * self._in_flight
-        if self._is_stopping:
-            return False
-        if self._is_due:
+        if self._is_stopping or self._is_due:
             return False
         if self._tickets:  # a packet that was begun may be filled, but not for ever, if all that comes is invalid
             return held < limit

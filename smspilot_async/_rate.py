@@ -40,7 +40,7 @@ class RateLimit:
     def is_open(self) -> bool:
         """Whoever comes now need not wait."""
         is_queued = self._queue.locked() or self._spare_queue.locked()
-        return not self._interval or (self._next <= self._clock.monotonic() and not is_queued)
+        return not self.is_set or (self._next <= self._clock.monotonic() and not is_queued)
 
     async def wait(
         self, messages: int, until: float, *, spare: bool = False, is_wanted: Callable[[], bool] = lambda: True
@@ -53,7 +53,7 @@ class RateLimit:
             spare: They can wait, for those that cannot.
             is_wanted: Whether they are still to be sent when their turn comes; if not, it is the next one's.
         """
-        if not self._interval:
+        if not self.is_set:
             return True
         came = self._clock.monotonic()
         if spare:

@@ -210,11 +210,7 @@ async def test_time_that_is_up_leaves_it_unknown_and_says_so(desk: Desk) -> None
 
 
 async def test_a_send_whose_caller_ran_out_of_time_is_heard_of_when_its_answer_comes_after_all(desk: Desk) -> None:
-    desk.emulator.fail_next("send", Fault.SLOW)
-    sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT, deadline=5)))
-    await desk.clock.advance(6)
-    error = await sending
-    assert isinstance(error, OutcomeUnknown)
+    error = await deadline_error(desk, desk.client.send(PHONE, TEXT, deadline=5))
     assert error.reason is Reason.DEADLINE
     waiting = asyncio.ensure_future(desk.inbox.wait_accepted(error))
     await idle()
@@ -244,25 +240,18 @@ async def test_who_waits_after_the_late_answer_came_hears_what_it_said(desk: Des
 
 
 async def test_who_waits_after_the_late_answer_was_a_refusal_hears_that(desk: Desk) -> None:
-    desk.emulator.fail_next("send", Fault.SLOW)
     desk.emulator.account.balance = Decimal(0)
-    sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT, deadline=5)))
-    await desk.clock.advance(6)
-    error = await sending
+    error = await deadline_error(desk, desk.client.send(PHONE, TEXT, deadline=5))
     desk.emulator.release()
     await idle()
-    assert isinstance(error, OutcomeUnknown)
     for _ in range(2):
         assert isinstance(await failure_of(desk.inbox.wait_accepted(error)), InsufficientFunds)
 
 
 async def test_only_the_last_late_answers_are_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smspilot_async.callbacks._inbox._LOST_REMEMBERED", 2)
-    desk.emulator.fail_next("send", Fault.SLOW)
     three = [Message(PHONE, str(id_), id=id_) for id_ in (1, 2, 3)]
-    sending = asyncio.ensure_future(failure_of(desk.client.send_packet(three, deadline=5)))
-    await desk.clock.advance(6)
-    await sending
+    await deadline_error(desk, desk.client.send_packet(three, deadline=5))
     desk.emulator.release()
     await idle()
     assert (await desk.inbox.wait_accepted(3)).id == 3
@@ -415,12 +404,8 @@ async def test_closing_the_inbox_between_unknown_and_accepted_loses_neither_nor_
 
 
 async def test_whoever_waits_hears_at_once_that_the_late_answer_was_a_refusal(desk: Desk) -> None:
-    desk.emulator.fail_next("send", Fault.SLOW)
     desk.emulator.account.balance = Decimal(0)
-    sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT, deadline=5)))
-    await desk.clock.advance(6)
-    error = await sending
-    assert isinstance(error, OutcomeUnknown)
+    error = await deadline_error(desk, desk.client.send(PHONE, TEXT, deadline=5))
     waiting = asyncio.ensure_future(failure_of(desk.inbox.wait_accepted(error)))
     await idle()
     desk.emulator.release()
@@ -580,11 +565,8 @@ async def test_late_answers_push_out_nothing_that_waits_for_its_proof(
 ) -> None:
     monkeypatch.setattr("smspilot_async.callbacks._inbox._LOST_REMEMBERED", 2)
     first = await lost_send(desk)
-    desk.emulator.fail_next("send", Fault.SLOW)
     late = [Message(PHONE, str(id_), id=id_) for id_ in (1, 2, 3)]
-    sending = asyncio.ensure_future(failure_of(desk.client.send_packet(late, deadline=5)))
-    await desk.clock.advance(6)
-    await sending
+    await deadline_error(desk, desk.client.send_packet(late, deadline=5))
     desk.emulator.release()
     await idle()
     await call(desk.inbox, desk.url(0), desk.server_id(0), 1)
