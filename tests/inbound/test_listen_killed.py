@@ -72,6 +72,7 @@ class Story:
 
     async def life(self, deliveries: int | None) -> None:
         """Let a process listen until it has told of so many messages, or of the last one, and kill it."""
+        await self.people_write(self.chance.randrange(1, 40))  # the one before may have told of all there were
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(READER),
