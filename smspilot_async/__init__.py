@@ -6,13 +6,15 @@ Everything a user needs is imported from here; modules with a leading underscore
 import logging
 
 from smspilot_async._bulk import BulkRun, BulkStats
+from smspilot_async._checks import PacketCheck, PacketChecks
 from smspilot_async._client import Client
+from smspilot_async._cursor import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor
 from smspilot_async._health import Health
-from smspilot_async._inbound import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor, InboundListener
+from smspilot_async._inbound import InboundListener
 from smspilot_async._retry import Retry
 from smspilot_async._rows import to_dicts
 from smspilot_async._settings import ExposureWarning
-from smspilot_async._tracking import PacketCheck, PacketChecks, Tracking
+from smspilot_async._tracking import Tracking
 from smspilot_async._version import __version__
 from smspilot_async.errors import (
     ERROR_CODES,

@@ -13,7 +13,8 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from smspilot_async._detached import Delivery, Ticket
+from smspilot_async._delivery import Delivery
+from smspilot_async._ticket import Ticket
 
 if TYPE_CHECKING:
     from smspilot_async._clock import Timer

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import attrs
 
-from smspilot_async._detached import Delivery, Ticket, is_veto, result_of
+from smspilot_async._delivery import Delivery
 from smspilot_async._rate import RateLimit
+from smspilot_async._ticket import Ticket, is_veto, result_of
 from smspilot_async.errors import (
     AccountBlocked,
     AuthenticationError,

@@ -11,16 +11,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
-from smspilot_async import _clock, _inbound, _settings, _tracking
+from smspilot_async import _checks, _clock, _settings, _tracking
 from smspilot_async._bulk import BulkRun
-from smspilot_async._detached import Ticket
+from smspilot_async._checks import PacketChecks
+from smspilot_async._cursor import cursor_of
 from smspilot_async._health import Health, Pulse
+from smspilot_async._inbound import InboundListener
 from smspilot_async._retry import Retry
+from smspilot_async._server_ids import server_id
 from smspilot_async._session import Session
 from smspilot_async._settings import Secret, Settings
 from smspilot_async._slots import spare_places
 from smspilot_async._telling import HOOKS_GRACE, Telling
-from smspilot_async._tracking import PacketChecks, Tracking, server_id
+from smspilot_async._ticket import Ticket
+from smspilot_async._tracking import Tracking
 from smspilot_async._transport import check_network, check_url
 from smspilot_async.errors import ClientClosed, InvalidMessage, SmsPilotError
 from smspilot_async.models import (
@@ -51,7 +55,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from smspilot_async._inbound import InboundCursor, InboundListener
+    from smspilot_async._cursor import InboundCursor
     from smspilot_async._tracking import Trackable, Watchable
     from smspilot_async.callbacks import CallbackInbox
     from smspilot_async.hooks import Hooks
@@ -488,7 +492,7 @@ class Client:
         given = [server_ids] if isinstance(server_ids, (str, int, SentMessage)) else server_ids
         ids = [server_id(one, "server_ids", 300) for one in given]
         until = self._clock.monotonic() + self._deadline(deadline)
-        return await _tracking.check(ids, self._ask_aside, concurrency=self._checks_at_once(), until=until)
+        return await _checks.check(ids, self._ask_aside, concurrency=self._checks_at_once(), until=until)
 
     async def check_packet(
         self, server_packet_id: str | int | Packet, *, deadline: float | None = None
@@ -715,7 +719,7 @@ class Client:
             AuthenticationError, AccountBlocked, ClientClosed: while iterating.
         """
         _settings.positive(every=every)
-        listener = _inbound.listener(self._session, every=every, deadline=self._settings.deadline, cursor=cursor)
+        listener = InboundListener(self._session, cursor_of(cursor), every=every, deadline=self._settings.deadline)
         self._pulse.watch(listener)
         return listener
 

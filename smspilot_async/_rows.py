@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from smspilot_async._tracking import PacketCheck
+from smspilot_async._checks import PacketCheck
 from smspilot_async.errors import InvalidMessage, OutcomeUnknown, SmsPilotError
 from smspilot_async.models import (
     Accepted,

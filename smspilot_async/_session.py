@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 
 from smspilot_async import _evidence
 from smspilot_async._batching import Batcher
-from smspilot_async._detached import Delivery, Detached, Ticket
+from smspilot_async._delivery import Delivery
+from smspilot_async._detached import Detached
 from smspilot_async._exchange import Exchange
 from smspilot_async._rate import RateLimit
 from smspilot_async._retry import may_repeat
 from smspilot_async._slots import Slots
 from smspilot_async._telling import HOOKS_GRACE, veto_failed
+from smspilot_async._ticket import Ticket
 from smspilot_async._transport import Reply, Transport
 from smspilot_async._turns import Turns
 from smspilot_async.errors import ClientClosed, ConnectionFailed, MessageVetoed, SmsPilotError

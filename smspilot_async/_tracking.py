@@ -1,59 +1,41 @@
-"""Statuses: asked for over many packets or ids at once, and followed until they are final.
+"""Statuses followed until they are final: asked for on the vendor's schedule, and taken from calls.
 
-What a status is worth is decided by pure functions at the top; below them stand questions split over requests, and the
-tracker, which asks on the vendor's schedule. How a request is made is the client's business: it comes in as ``Ask``.
+How a request is made is the client's business: it comes in as ``Ask``.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections import defaultdict
 from collections.abc import AsyncIterable, Iterable
-from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from smspilot_async._stream import Results, Stream, reading
-from smspilot_async.errors import (
-    AccountBlocked,
-    AuthenticationError,
-    ClientClosed,
-    InvalidMessage,
-    NotFinal,
-    NotFound,
-    SmsPilotError,
-)
-from smspilot_async.models import Displayed, MessageStatus, Packet, SentMessage
-from smspilot_async.wire import Check, CheckPacket
+from smspilot_async._checks import PacketChecks, check_ids, note_failure
+from smspilot_async._server_ids import NO_ID, packet_id, server_id
+from smspilot_async._status_rules import LOST, Known, beats, is_change, is_lost, merged, pause_before
+from smspilot_async._stream import Results, reading
+from smspilot_async.errors import NotFinal, NotFound, SmsPilotError
+from smspilot_async.models import MessageStatus, Packet, SentMessage
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
+    from smspilot_async._checks import Ask
     from smspilot_async._clock import Clock
-    from smspilot_async.wire import Command
 
-__all__ = ["PacketCheck", "PacketChecks", "Tracking"]
+__all__ = ["Tracking"]
 
-Answer = TypeVar("Answer")
 Trackable: TypeAlias = SentMessage | Packet | str | int
 logger: Final = logging.getLogger("smspilot_async")
 
 HORIZON: Final = 40 * 24 * 3600.0
 """Seconds for which the gateway remembers a message."""
 
-LOST: Final = -2
-NO_ID: Final = frozenset({None, "", "0"})
-_ORDER: Final = (3, 0, 1)  # scheduled, accepted, with the operator
-_CHUNK: Final = 100
-_FIRST_POLL, _SECOND_POLL, _LONGEST_PAUSE, _GROWTH = 60.0, 120.0, 3600.0, 1.5
-_LOST_AFTER, _LOST_POLLS = 600.0, 2
 _LAST_LOOK: Final = 10.0
 _LOOK_APART: Final = 10.0
-# Asking again will not help, and asking for 40 days would hide it.
-_HOPELESS: Final = (AuthenticationError, AccountBlocked, ClientClosed)
 
 
 @runtime_checkable
@@ -63,227 +45,6 @@ class Watchable(Protocol):
     def watch(self, server_ids: Collection[str]) -> AsyncIterable[MessageStatus]:
         """Give their statuses as calls bring them; one of ``None`` only says that a message is worth a question."""
         raise NotImplementedError
-
-
-class Ask(Protocol):
-    """Asks the gateway, on connections that are not kept for sends."""
-
-    async def __call__(self, command: Command[Answer], until: float | None = None) -> Answer | SmsPilotError:
-        """Ask, until a moment in the clock's monotonic seconds, or for as long as the client's deadline says."""
-        raise NotImplementedError
-
-
-# --- rules ---------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Known:
-    """A status, and how we know of it."""
-
-    status: MessageStatus
-    is_polled: bool
-
-
-def pause_before(poll: int, every: float | None = None) -> float:
-    """Tell the seconds to wait before a poll (1 is the first): 1 minute, then 2, growing by half up to an hour."""
-    if every is not None:
-        return every
-    growth = min(max(poll - 2, 0), 20)
-    return _FIRST_POLL if poll == 1 else min(_SECOND_POLL * _GROWTH**growth, _LONGEST_PAUSE)
-
-
-def is_lost(age: float, polls: int) -> bool:
-    """Tell whether -2 is the truth about a message that was accepted, or only a gateway that lags behind itself.
-
-    Args:
-        age: Seconds since it was accepted or, if that was later, due.
-        polls: How many of the last polls in a row answered -2.
-    """
-    return age >= _LOST_AFTER and polls >= _LOST_POLLS
-
-
-def beats(new: Known, known: Known | None) -> bool:
-    """Tell whether a status replaces what is known.
-
-    Final is final, but for what a call said and a poll contradicts with a final status of its own: anybody who knows
-    the URL can call. A call only ever brings a message forward; a poll is believed.
-    """
-    if known is None:
-        return True
-    if known.status.is_final:
-        return new.is_polled and new.status.is_final and not known.is_polled
-    return new.is_polled or _is_forward(new.status.status, known.status.status)
-
-
-def _is_forward(new: int | None, known: int | None) -> bool:
-    if new in _ORDER and known in _ORDER:
-        return _ORDER.index(new) > _ORDER.index(known)
-    return new != known  # final, or a status that nobody can put in order
-
-
-def _is_change(new: MessageStatus, known: MessageStatus) -> bool:
-    """Polls do not tell the delivery error, which makes no change of a call that did."""
-    return new.status != known.status or (new.error or 0) != (known.error or 0)
-
-
-def _merged(new: MessageStatus, known: MessageStatus) -> MessageStatus:
-    is_same_but_silent = new.status == known.status and new.error is None
-    return attrs.evolve(new, error=known.error) if is_same_but_silent else new
-
-
-# --- ids -----------------------------------------------------------------------------------------
-
-is_server_id = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
-
-
-def server_id(given: object, field: str, code: int) -> str:
-    """Read an id that the gateway gave out, of a message or a packet, from what holds it.
-
-    Raises:
-        InvalidMessage: It can not be one.
-    """
-    if isinstance(given, SentMessage):
-        given = given.server_id
-    elif isinstance(given, Packet):
-        given = given.server_packet_id
-    text = "" if given is None or isinstance(given, bool) else str(given).strip()
-    if not is_server_id(text):
-        raise InvalidMessage("needs an id that the gateway gave out", field=field, code=code)
-    return text
-
-
-def _packet_id(given: object) -> str | InvalidMessage:
-    try:
-        return server_id(given, "server_packet_id", 304)
-    except InvalidMessage as error:
-        return error.with_traceback(None)
-
-
-# --- many packets --------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class PacketCheck(Displayed):
-    """What became of the messages of one packet, or why it is not known.
-
-    Attributes:
-        server_packet_id: The gateway's number for the packet; ``None`` where what was given holds none.
-        statuses: One entry per message; empty where the check failed.
-        error: Why it failed: :class:`~smspilot_async.NotFound` where the gateway does not know the packet,
-            :class:`~smspilot_async.Unanswered` where it can be asked again.
-    """
-
-    server_packet_id: str | None
-    statuses: tuple[MessageStatus, ...] = attrs.field(default=(), repr=lambda statuses: f"({len(statuses)})")
-    error: SmsPilotError | None = attrs.field(default=None, eq=False)
-
-
-class PacketChecks(Stream["str | int | Packet", PacketCheck]):
-    """Checks of packets, in order of arrival; made by :meth:`Client.check_packets`."""
-
-    def __init__(
-        self,
-        source: Iterable[str | int | Packet] | AsyncIterable[str | int | Packet],
-        ask: Ask,
-        *,
-        concurrency: int,
-    ) -> None:
-        super().__init__(source, partial(_check_packet, ask), concurrency=concurrency)
-
-
-async def _check_packet(ask: Ask, given: str | int | Packet) -> PacketCheck:
-    number = _packet_id(given)
-    if isinstance(number, InvalidMessage):
-        return PacketCheck(str(given) if isinstance(given, (str, int)) else None, error=number)
-    answer = await ask(CheckPacket(number))
-    if isinstance(answer, SmsPilotError):
-        return PacketCheck(number, error=answer)
-    return PacketCheck(number, tuple(answer))
-
-
-# --- many ids ------------------------------------------------------------------------------------
-
-_Chunk: TypeAlias = "Sequence[str]"
-
-
-async def check_ids(
-    ids: Sequence[str],
-    ask: Ask,
-    *,
-    concurrency: int,
-    until: float | None = None,
-    failures: list[SmsPilotError] | None = None,
-) -> dict[str, MessageStatus]:
-    """Ask about many messages, in requests of a hundred ids.
-
-    A request that the gateway refuses because it does not know an id (301, 302) is asked again in halves, until the id
-    stands alone: it gets the status -2, the gateway's own word for it.
-
-    Args:
-        ids: Each one once.
-        ask: Asks.
-        concurrency: Requests at once, at most.
-        until: When to give up, in the clock's monotonic seconds.
-        failures: Takes the errors of requests that failed, whose ids then are not in the answer.
-
-    Raises:
-        SmsPilotError: A request failed, and there is no ``failures`` to take its error; :class:`NotFound` only of an
-            id that was asked about alone.
-    """
-    found: dict[str, MessageStatus] = {}
-    chunks: list[_Chunk] = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
-    while chunks:
-        halves: list[_Chunk] = []
-        async with Stream(chunks, partial(_check_chunk, ask, until), concurrency=concurrency) as answers:
-            async for chunk, answer in answers:
-                if not isinstance(answer, SmsPilotError):
-                    found |= _by_id(chunk, answer)
-                elif not isinstance(answer, NotFound):
-                    _fail(answer, failures)
-                elif len(ids) == 1 and failures is None:
-                    raise answer
-                elif len(chunk) == 1:
-                    found[chunk[0]] = MessageStatus(server_id=chunk[0], status=LOST, error=answer.code)
-                else:
-                    middle = len(chunk) // 2
-                    halves += [chunk[:middle], chunk[middle:]]
-        chunks = halves
-    return found
-
-
-async def check(ids: Sequence[str], ask: Ask, *, concurrency: int, until: float) -> list[MessageStatus]:
-    """Ask about messages as :func:`check_ids` does, and bring the answers into the order of the ids.
-
-    An id that no answer tells of has a status of ``None``.
-    """
-    found = await check_ids(list(dict.fromkeys(ids)), ask, concurrency=concurrency, until=until)
-    return [found.get(id_) or MessageStatus(server_id=id_) for id_ in ids]
-
-
-async def _check_chunk(
-    ask: Ask, until: float | None, chunk: _Chunk
-) -> tuple[_Chunk, list[MessageStatus] | SmsPilotError]:
-    return chunk, await ask(Check(chunk), until)
-
-
-def _fail(error: SmsPilotError, failures: list[SmsPilotError] | None) -> None:
-    if failures is None or isinstance(error, _HOPELESS):
-        raise error
-    failures.append(error)
-
-
-def _by_id(asked: _Chunk, rows: Sequence[MessageStatus]) -> dict[str, MessageStatus]:
-    """Match rows to ids; a row that names none belongs to the id in its place, if every id has its row."""
-    if len(rows) == len(asked):
-        rows = [
-            row if row.server_id is not None else attrs.evolve(row, server_id=id_)
-            for id_, row in zip(asked, rows, strict=True)
-        ]
-    found = {row.server_id: row for row in rows if row.server_id is not None}
-    return {id_: found[id_] for id_ in asked if id_ in found}
-
-
-# --- until they are final ------------------------------------------------------------------------
 
 
 @attrs.define(eq=False)
@@ -348,7 +109,7 @@ def _flat(given: object) -> Iterator[object]:
 
 
 def _tracked_message(sent: SentMessage, clock: Clock) -> Tracked:
-    number, packet = server_id(sent, "server_ids", 300), _packet_id(sent.server_packet_id)
+    number, packet = server_id(sent, "server_ids", 300), packet_id(sent.server_packet_id)
     wait = 0.0 if sent.send_at is None else max(0.0, (sent.send_at - clock.now()).total_seconds())
     status = MessageStatus(id=sent.id, server_id=number, status=sent.status, error=sent.error)
     known = None if sent.status is None else Known(status, is_polled=True)
@@ -513,7 +274,7 @@ class Tracking(Results[MessageStatus]):
             async for check in checks:
                 group = packets[check.server_packet_id or ""]
                 if check.error is not None and not isinstance(check.error, NotFound):
-                    _fail(check.error, failures)
+                    note_failure(check.error, failures)
                     continue
                 for status in check.statuses:
                     told.add(status.server_id or "")
@@ -534,12 +295,12 @@ class Tracking(Results[MessageStatus]):
         if not beats(new, message.known):
             return
         before = self.statuses.get(message.server_id)
-        status = status if before is None else _merged(status, before)
+        status = status if before is None else merged(status, before)
         message.known = Known(status, is_polled)
         self.statuses[message.server_id] = status
         if status.is_final:
             self._pending.pop(message.server_id, None)
-        if before is None or _is_change(status, before):
+        if before is None or is_change(status, before):
             self._give(status)
 
     def _is_credible(self, message: Tracked, status: MessageStatus, *, is_polled: bool) -> bool:

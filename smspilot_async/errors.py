@@ -18,7 +18,7 @@
     ├── Unanswered                    no readable answer; of a read: ask again
     │   └── OutcomeUnknown            the same of a send, after its first byte: it may have been sent
     ├── NotFinal (TimeoutError)       it was accepted; nobody knows yet whether it was delivered
-    └── CursorError                   of listen: its cursor can not be used (made in _inbound.py)
+    └── CursorError                   of listen: its cursor can not be used (made in _cursor.py)
         └── CursorInUse               of listen: another listener holds the cursor
 
 The classes follow what a caller does next; the code of the gateway is in ``GatewayError.code`` and decides alone, since

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from smspilot_async._tracking import NO_ID, is_server_id
+from smspilot_async._server_ids import NO_ID, is_server_id
 from smspilot_async.models import MessageStatus
 
 LARGEST_FORM: Final = 4096

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar
 import attrs
 
 from smspilot_async import _clock
-from smspilot_async._tracking import LOST, NO_ID, Known, beats, is_server_id
+from smspilot_async._server_ids import NO_ID, is_server_id
+from smspilot_async._status_rules import LOST, Known, beats
 from smspilot_async.callbacks import _calls
 from smspilot_async.callbacks._calls import LARGEST_FORM, StatusEvent
 from smspilot_async.callbacks._log import Bindings, EventLog, MemoryLog

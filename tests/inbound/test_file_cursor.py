@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from manual_clock import idle
 
-from smspilot_async import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor, SmsPilotError, _inbound
+from smspilot_async import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor, SmsPilotError, _cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -169,7 +169,7 @@ async def test_a_listener_goes_on_after_a_torn_mark(room: Room, path: Path) -> N
 async def test_it_is_replaced_whole_and_durably(cursor: FileCursor, monkeypatch: pytest.MonkeyPatch) -> None:
     await cursor.save(STATE)
     steps: list[str] = []
-    real: dict[str, Any] = {"fsync": os.fsync, "fdatasync": _inbound._sync, "replace": Path.replace, "write": os.write}
+    real: dict[str, Any] = {"fsync": os.fsync, "fdatasync": _cursor._sync, "replace": Path.replace, "write": os.write}
 
     def note(name: str) -> Any:
         def call(*args: Any) -> Any:
@@ -181,7 +181,7 @@ async def test_it_is_replaced_whole_and_durably(cursor: FileCursor, monkeypatch:
 
     monkeypatch.setattr(os, "fsync", note("fsync"))
     monkeypatch.setattr(os, "write", note("write"))
-    monkeypatch.setattr(_inbound, "_sync", note("fdatasync"))
+    monkeypatch.setattr(_cursor, "_sync", note("fdatasync"))
     monkeypatch.setattr(Path, "replace", note("replace"))
     await cursor.save(STATE)
     assert steps == ["write", "fsync", "replace", "fsync folder"]
@@ -355,7 +355,7 @@ async def test_a_lock_that_can_not_be_had_for_another_reason_leaves_no_file_open
         left.append(descriptor)
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(_inbound, "_lock_or_raise", unsupported)
+    monkeypatch.setattr(_cursor, "_lock_or_raise", unsupported)
     with pytest.raises(CursorError, match="can not be used"):
         await FileCursor(path).acquire()
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -395,7 +395,7 @@ async def test_a_cancellation_waits_for_the_thread(
         if fails:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(_inbound, "_sync", slow)
+    monkeypatch.setattr(_cursor, "_sync", slow)
     task = asyncio.ensure_future(cursor.mark(1, SINCE))
     await asyncio.to_thread(begun.wait)
     task.cancel()
@@ -414,14 +414,14 @@ async def test_a_cancellation_waits_for_the_thread(
 
 async def test_a_cancellation_while_locking_leaves_it_free(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    real = _inbound._lock
+    real = _cursor._lock
 
     def slow(path: Path) -> int:
         begun.set()
         go_on.wait()
         return real(path)
 
-    monkeypatch.setattr(_inbound, "_lock", slow)
+    monkeypatch.setattr(_cursor, "_lock", slow)
     cursor = FileCursor(path)
     task = asyncio.ensure_future(cursor.acquire())
     await asyncio.to_thread(begun.wait)

@@ -1,0 +1,36 @@
+"""The ids that the gateway gives out, of messages and of packets, as people hold them in their hands."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from smspilot_async.errors import InvalidMessage
+from smspilot_async.models import Packet, SentMessage
+
+NO_ID: Final = frozenset({None, "", "0"})
+is_server_id = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
+
+
+def server_id(given: object, field: str, code: int) -> str:
+    """Read an id that the gateway gave out, of a message or a packet, from what holds it.
+
+    Raises:
+        InvalidMessage: It can not be one.
+    """
+    if isinstance(given, SentMessage):
+        given = given.server_id
+    elif isinstance(given, Packet):
+        given = given.server_packet_id
+    text = "" if given is None or isinstance(given, bool) else str(given).strip()
+    if not is_server_id(text):
+        raise InvalidMessage("needs an id that the gateway gave out", field=field, code=code)
+    return text
+
+
+def packet_id(given: object) -> str | InvalidMessage:
+    """Read a packet's id, or say why it can not be one."""
+    try:
+        return server_id(given, "server_packet_id", 304)
+    except InvalidMessage as error:
+        return error.with_traceback(None)
