@@ -24,8 +24,9 @@ import anyio
 import attrs
 import httpx
 
-from smspilot_async._connection import Connection
+from smspilot_async._connection import Connection, Network
 from smspilot_async._settings import of_type
+from smspilot_async._socks import Socks
 from smspilot_async._version import __version__
 from smspilot_async.errors import Reason
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from smspilot_async.wire import Envelope
 
 _LONGEST_IDLE: Final = 4.0
+_SOCKS_PORT: Final = 1080
 _HEADERS: Final = {
     "User-Agent": f"smspilot-async/{__version__}",
     "Accept": "*/*",
@@ -241,7 +243,7 @@ class Transport:
                 return self._free
             try:
                 pools = await self._pools()
-            except (OSError, ValueError, ImportError) as error:
+            except (OSError, ValueError) as error:
                 detail = f"the connection can not be set up: {_in_words(error, with_text=True)}"
                 return Failure(Reason.DISCONNECTED, detail, nothing_left=True)
             self._free = pools
@@ -299,7 +301,10 @@ async def _close_with_the_loop(pools: set[httpx.AsyncBaseTransport]) -> AsyncGen
 
 def _pool_of_one(context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPTransport:
     if proxy is None:
-        return _Direct(context)
+        return _Direct(context, Network())
+    if proxy.lower().startswith("socks5"):
+        url = httpx.URL(proxy)
+        return _Direct(context, Socks(url.host, url.port or _SOCKS_PORT, user=url.username, password=url.password))
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_LONGEST_IDLE)
     through = httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None)
     return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=through, trust_env=False)
@@ -311,8 +316,8 @@ class _Direct(httpx.AsyncHTTPTransport):
     It stays httpx's, and what it calls httpcore's, so that whatever users' tests put there keeps requests at home.
     """
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        connection = Connection(context, longest_idle=_LONGEST_IDLE)
+    def __init__(self, context: ssl.SSLContext, network: Network) -> None:
+        connection = Connection(context, network, longest_idle=_LONGEST_IDLE)
         self._pool = connection  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -339,7 +344,7 @@ def check_network(
     """Refuse settings of the network that could only fail later.
 
     Raises:
-        ValueError, ImportError: see :func:`check_proxy`.
+        ValueError: see :func:`check_proxy`.
         TypeError: a context or transport that is none.
     """
     check_proxy(proxy)
@@ -362,7 +367,6 @@ def check_proxy(proxy: str | None) -> None:
 
     Raises:
         ValueError: naming what is wrong, without the proxy's credentials.
-        ImportError: if it is a SOCKS proxy, and the package for it is not installed.
     """
     if proxy is None:
         return
@@ -370,11 +374,6 @@ def check_proxy(proxy: str | None) -> None:
     if scheme not in {"http", "https", "socks5", "socks5h"} or not _is_usable(proxy):
         del proxy  # a traceback would show its password
         raise ValueError("proxy needs a URL that begins with http:, https: or socks5:")
-    if scheme.startswith("socks5"):
-        try:
-            import socksio  # type: ignore[import-not-found,unused-ignore]  # noqa: F401, PLC0415 - only looked for
-        except ImportError:
-            raise ImportError("a SOCKS proxy needs: pip install 'httpx[socks]'") from None
 
 
 def _is_usable(url: str) -> bool:

@@ -71,7 +71,7 @@ class Route:
         proxy = proxy_from_environment(self._url)
         try:
             check_proxy(proxy)
-        except (ValueError, ImportError) as wrong:
+        except ValueError as wrong:
             self._wrong_proxy = str(wrong)
         else:
             self._proxy = None if proxy is None else urlsplit(proxy)

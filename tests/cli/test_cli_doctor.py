@@ -277,7 +277,6 @@ async def test_a_proxy_that_speaks_tls_itself_is_gone_through_to_the_gateways_ow
 
 
 async def test_what_is_not_tried_of_a_socks_proxy_is_told_as_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_doctor_route, "check_proxy", lambda _: None)  # as if the package for SOCKS were there
     async with raw_server(hang_at_once) as proxy:
         monkeypatch.setenv("ALL_PROXY", f"socks5://me:hunter2@127.0.0.1:{proxy.port}")
         route = _doctor_route.Route("https://gateway.invalid/api2.php", timeout=5)

@@ -305,7 +305,7 @@ def asking(port: int) -> httpcore.Request:
 
 @pytest.fixture
 async def connection() -> AsyncIterator[Connection]:
-    connection = Connection(ssl.create_default_context(), longest_idle=4.0)
+    connection = Connection(ssl.create_default_context(), Network(), longest_idle=4.0)
     yield connection
     await connection.aclose()
 

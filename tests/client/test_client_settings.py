@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -441,22 +440,6 @@ async def test_a_proxy_in_the_environment_that_is_none_sends_nothing(proxied: py
 
     assert isinstance(error, ConnectionFailed)
     assert "word" not in str(error)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("socksio") is not None, reason="the package for SOCKS is installed")
-class TestWithoutThePackageForSocks:
-    @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-    def test_a_socks_proxy_is_refused_with_the_line_that_brings_it(self, scheme: str) -> None:
-        with pytest.raises(ImportError, match=r"pip install 'httpx\[socks\]'"):
-            Client(KEY, proxy=f"{scheme}://127.0.0.1:1080")
-
-    async def test_a_socks_proxy_in_the_environment_sends_nothing(self, proxied: pytest.MonkeyPatch) -> None:
-        proxied.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
-
-        error = await send_through(url="http://gateway.test/", allow_http=True)
-
-        assert isinstance(error, ConnectionFailed)
-        assert "pip install" in str(error)
 
 
 async def test_the_ssl_context_that_is_given_is_used(tls: Tls) -> None:

@@ -1,0 +1,149 @@
+"""The way to the gateway through a SOCKS5 proxy: RFC 1928, and RFC 1929 for a user and a password.
+
+httpcore knows the way, too, with a package more to install. But it takes each answer of the proxy for one read, and
+writes the password into its log. The proxy looks the gateway's name up itself, with ``socks5:`` as with ``socks5h:``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any, Final
+
+import httpcore
+
+from smspilot_async._connection import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_VERSION: Final = 5
+_NO_LOGIN, _LOGIN, _NO_METHOD = 0, 2, 0xFF
+_LOGIN_VERSION: Final = 1
+_CONNECT: Final = b"\x05\x01\x00"
+_IPV4, _NAME, _IPV6 = 1, 3, 4
+_LONGEST: Final = 255  # bytes of a user, and of a password
+_REFUSALS: Final = {
+    1: "it failed",
+    2: "its rules do not allow that",
+    3: "the network can not be reached",
+    4: "the host can not be reached, or its name is unknown",
+    5: "the connection was refused",
+    6: "the connection timed out",
+    7: "it makes no connections",
+    8: "it does not know this kind of address",
+}
+
+
+class Socks(Network):
+    """Sockets that a SOCKS5 proxy has connected.
+
+    Args:
+        host: The proxy's.
+        port: The proxy's.
+        user: For a proxy that wants one; empty for none.
+        password: The same.
+    """
+
+    def __init__(self, host: str, port: int, *, user: str = "", password: str = "") -> None:
+        self._host = host
+        self._port = port
+        self._login = (user.encode(), password.encode()) if user or password else None
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to a host by way of the proxy.
+
+        Raises:
+            httpcore.ConnectError: The proxy can not be reached.
+            httpcore.ProxyError: It does not let through; the text tells what to do.
+        """
+        del timeout, local_address, socket_options
+        try:
+            stream = await super().connect_tcp(self._host, self._port)
+        except httpcore.ConnectError as error:
+            raise httpcore.ConnectError(f"the SOCKS proxy can not be reached: {error}") from error
+        try:
+            await self._introduce(stream)
+            await _ask_for(stream, host, port)
+        except (httpcore.ReadError, httpcore.WriteError, EOFError) as error:
+            await stream.aclose()
+            raise httpcore.ProxyError("the SOCKS proxy hung up before it had connected to the gateway") from error
+        except BaseException:
+            await stream.aclose()
+            raise
+        return stream
+
+    async def _introduce(self, stream: httpcore.AsyncNetworkStream) -> None:
+        methods = bytes([_NO_LOGIN] if self._login is None else [_NO_LOGIN, _LOGIN])
+        await stream.write(bytes([_VERSION, len(methods)]) + methods)
+        version, method = await _exactly(2, stream)
+        if version != _VERSION:
+            raise httpcore.ProxyError("the proxy does not speak SOCKS5: an http proxy's URL begins with http:")
+        if method == _NO_METHOD and self._login is None:
+            raise httpcore.ProxyError("the SOCKS proxy wants a user and a password: put them into its URL")
+        if method not in methods:
+            raise httpcore.ProxyError("the SOCKS proxy wants to know who we are in a way other than by a password")
+        if method == _LOGIN and self._login is not None:
+            await _log_in(stream, *self._login)
+
+
+async def _log_in(stream: httpcore.AsyncNetworkStream, user: bytes, password: bytes) -> None:
+    if max(len(user), len(password)) > _LONGEST:
+        raise httpcore.ProxyError("a SOCKS proxy takes a user and a password of 255 bytes at most")
+    await stream.write(bytes([_LOGIN_VERSION, len(user)]) + user + bytes([len(password)]) + password)
+    _, status = await _exactly(2, stream)
+    if status != 0:
+        raise httpcore.ProxyError("the SOCKS proxy refused the user or the password: correct them in its URL")
+
+
+async def _ask_for(stream: httpcore.AsyncNetworkStream, host: str, port: int) -> None:
+    await stream.write(_CONNECT + _address(host) + port.to_bytes(2))
+    version, reply, _, kind = await _exactly(4, stream)
+    if version != _VERSION:
+        raise httpcore.ProxyError("the proxy does not speak SOCKS5")
+    if reply != 0:
+        why = _REFUSALS.get(reply, "it does not say why")
+        raise httpcore.ProxyError(
+            f"the SOCKS proxy did not connect to {host}, port {port}: {why} (SOCKS reply {reply}). "
+            "Ask whoever runs it, or exempt the gateway in NO_PROXY"
+        )
+    await _skip_address(stream, kind)
+
+
+def _address(host: str) -> bytes:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.encode("ascii")
+        return bytes([_NAME, len(name)]) + name
+    return bytes([_IPV4 if address.version == 4 else _IPV6]) + address.packed  # noqa: PLR2004 - IPv4
+
+
+async def _skip_address(stream: httpcore.AsyncNetworkStream, kind: int) -> None:
+    """Read where the proxy connects from, whole: what follows is the gateway's."""
+    lengths = {_IPV4: 4, _IPV6: 16}
+    length = (await _exactly(1, stream))[0] if kind == _NAME else lengths.get(kind)
+    if length is None:
+        raise httpcore.ProxyError("the proxy does not speak SOCKS5")
+    await _exactly(length + 2, stream)
+
+
+async def _exactly(count: int, stream: httpcore.AsyncNetworkStream) -> bytes:
+    """Read so many bytes, in however many pieces they come.
+
+    Raises:
+        EOFError: The connection ended before.
+    """
+    data = b""
+    while len(data) < count:
+        some = await stream.read(count - len(data))
+        if not some:
+            raise EOFError
+        data += some
+    return data
