@@ -324,6 +324,7 @@ class Client:
 
     async def send_message(self, message: Message, *, deadline: float | None = None) -> SentMessage:
         """Send one SMS that is already a :class:`Message`; the rest is as with :meth:`send`."""
+        _check_message(message)
         return _sent(await self._send(message, deadline))
 
     def _send(self, message: Message, deadline: float | None) -> Awaitable[SentMessage | SmsPilotError]:
@@ -417,12 +418,14 @@ class Client:
         Returns:
             The run; its ``stats`` are up to date at any moment.
         """
-        _settings.positive(packet_size=packet_size, in_flight=in_flight, rate_limit=rate_limit, max_unknown=max_unknown)
+        packet_size = self._settings.packet_size if packet_size is None else packet_size
+        _settings.whole(packet_size=packet_size, in_flight=in_flight, max_unknown=max_unknown)
+        _settings.positive(rate_limit=rate_limit)
         return BulkRun(
             self._session,
             items,
             ids=self._ids,
-            packet_size=packet_size or self._settings.packet_size,
+            packet_size=packet_size,
             in_flight=in_flight,
             rate_limit=rate_limit,
             max_unknown=max_unknown,
@@ -435,8 +438,7 @@ class Client:
         if not batch:
             raise InvalidMessage("at least one message is needed", field="messages", code=240)
         for message in batch:
-            if not isinstance(message, Message):
-                raise TypeError(f"messages are Message objects, not {type(message).__name__}")
+            _check_message(message)
         return batch
 
     def _ids_for(self, messages: list[Message]) -> list[int]:
@@ -623,7 +625,7 @@ class Client:
             Its final status: delivered (2), not delivered (-1), or unknown to the gateway (-2).
 
         Raises:
-            NotFinal: Time is up; it carries the last status. The message was accepted: do not send it again.
+            NotFinal: Time is up; it carries the last status, if there is one. Do not send the message again.
             AuthenticationError, AccountBlocked, ClientClosed: The gateway can not be asked.
             SmsPilotError: The message was not accepted: its own failure.
         """
@@ -639,9 +641,11 @@ class Client:
         return status
 
     def _checks_at_once(self, wanted: int | None = None) -> int:
-        _settings.positive(concurrency=wanted)
         most = spare_places(self._settings.max_connections)
-        return most if wanted is None else min(wanted, most)
+        if wanted is None:
+            return most
+        _settings.whole(concurrency=wanted)
+        return min(wanted, most)
 
     # --- account ---------------------------------------------------------------------------------
 
@@ -752,6 +756,11 @@ class Client:
 
 def _closed() -> ClientClosed:
     return ClientClosed("the client is closed. Nothing was sent; enter it again to open it again.")
+
+
+def _check_message(message: object) -> None:
+    if not isinstance(message, Message):
+        raise TypeError(f"messages are Message objects, not {type(message).__name__}")
 
 
 def _sent(outcome: SentMessage | SmsPilotError) -> SentMessage:

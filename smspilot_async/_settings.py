@@ -131,7 +131,9 @@ def url_from(url: str | None, *, allow_http: bool) -> str:
 
     Raises:
         ValueError: if it is no http(s) URL, or plain http beyond this machine without ``allow_http``.
+        TypeError: if it is no string.
     """
+    of_type(str, url=url)
     url = os.environ.get("SMSPILOT_URL") or DEFAULT_URL if url is None else url
     parts = urlsplit(url)
     if "@" in parts.netloc:
@@ -238,7 +240,7 @@ def positive(**values: float | None) -> None:
     """
     for name, value in values.items():
         if value is not None and (not _is_number(value) or not value > 0):
-            raise ValueError(f"{name} must be above 0, not {value!r}")
+            raise ValueError(f"{name} must be a number above 0, not {value!r}")
 
 
 def required(**values: float | None) -> None:
@@ -271,7 +273,7 @@ def not_negative(**values: float) -> None:
     """
     for name, value in values.items():
         if not _is_number(value) or not value >= 0:
-            raise ValueError(f"{name} must not be below 0, not {value!r}")
+            raise ValueError(f"{name} must be a number, 0 or above, not {value!r}")
 
 
 def check_sender(sender: str | None) -> None:

@@ -314,11 +314,16 @@ class Tracking(Results[MessageStatus]):
 
 def not_final(id_: str, status: MessageStatus | None) -> NotFinal:
     """Make the error that says: time is up."""
-    last = "none is known" if status is None else f"the last one is {status.status}"
+    if status is None:
+        return NotFinal(
+            f"message {id_}: no status at all in time. Look whether the id is right, and wait again; do not send it "
+            "again."
+        )
     return NotFinal(
-        f"message {id_}: no final status in time ({last}). It was accepted: wait again, and do not send it again.",
+        f"message {id_}: no final status in time (the last one is {status.status}). It was accepted: wait again, and "
+        "do not send it again.",
         status=status,
-        message_id=None if status is None else status.id,
+        message_id=status.id,
     )
 
 

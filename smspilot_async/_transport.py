@@ -345,8 +345,9 @@ def check_network(
 
     Raises:
         ValueError: see :func:`check_proxy`.
-        TypeError: a context or transport that is none.
+        TypeError: a proxy, context or transport that is none.
     """
+    of_type(str, proxy=proxy)
     check_proxy(proxy)
     of_type(ssl.SSLContext, ssl_context=ssl_context)
     of_type(httpx.AsyncBaseTransport, transport=transport)

@@ -318,8 +318,8 @@ class OutcomeUnknown(Unanswered):
 class NotFinal(SmsPilotError, TimeoutError):
     """Time is up, and the gateway has not told a final status yet: wait again, for its status may still change.
 
-    Its ``certainty`` is ``UNKNOWN`` in the sense that sending the message again may send it twice: it *was* accepted,
-    and only its delivery is unknown.
+    Its ``certainty`` is ``UNKNOWN`` in the sense that sending the message again may send it twice: a message with a
+    status *was* accepted, and only its delivery is unknown.
 
     Attributes:
         status: The last status that is known; ``None`` if none is.

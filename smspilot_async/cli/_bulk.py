@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from smspilot_async.cli._results import OutcomeName
     from smspilot_async.cli._sending import Engine
 
+_LENT: Final = ("/dev/", "/proc/")  # names that the shell lends for a run: nothing can be kept beside them
 _PATIENCE: Final = 5.0  # seconds for the balance, which is an extra
 
 
@@ -75,8 +76,9 @@ class Order:
         """Where the results go."""
         if self.results is not None:
             return self.results
-        if self.path == STDIN:
-            raise Problem("a list from stdin needs --results FILE for what becomes of it.")
+        if self.path == STDIN or self.path.startswith(_LENT):
+            name = "stdin" if self.path == STDIN else self.path
+            raise Problem(f"a list from {name} needs --results FILE for what becomes of it.")
         return f"{self.path}.results.csv"
 
     @property

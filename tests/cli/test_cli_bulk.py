@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -196,6 +197,17 @@ def test_a_list_may_come_from_stdin(gateway: Emulator) -> None:
         2,
         "smspilot: a list from stdin needs --results FILE for what becomes of it.\n",
     )
+
+
+def test_no_results_are_put_beside_a_name_that_the_shell_lends(gateway: Emulator) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, f"to,text\n{ONE},x\n".encode())
+    os.close(writing)
+    ran = run("bulk", f"/dev/fd/{reading}", "--yes")
+    os.close(reading)
+    assert ran.exit_code == 2
+    assert f"a list from /dev/fd/{reading} needs --results FILE" in ran.stderr
+    assert sent(gateway) == []
 
 
 # --- the plan -------------------------------------------------------------------------------------

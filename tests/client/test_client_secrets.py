@@ -372,7 +372,7 @@ WRONG = [
     {"url": "nonsense"},
     {"url": "https://x:port/"},
     {"proxy": "nonsense"},
-    {"proxy": "socks5://127.0.0.1:1080"},
+    {"proxy": "socks4://127.0.0.1:1080"},
     {"login": "me"},
     {"login": "me", "password": PASSWORD},
     {"hooks": 1},

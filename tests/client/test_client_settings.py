@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -236,6 +237,12 @@ def test_counts_are_whole_numbers(name: str, value: Any) -> None:
         Client(KEY, **{name: value})
 
 
+@pytest.mark.parametrize("value", ["5", timedelta(seconds=5)])
+def test_what_is_no_number_is_told_so(value: Any) -> None:
+    with pytest.raises(ValueError, match="deadline must be a number above 0"):
+        Client(KEY, deadline=value)
+
+
 @pytest.mark.parametrize("name", ["timeout", "deadline"])
 def test_nothing_waits_for_ever(name: str) -> None:
     with pytest.raises(ValueError, match=name):
@@ -461,8 +468,15 @@ async def test_roots_that_are_missing_send_nothing(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("retry", 3), ("transport", 5), ("ssl_context", 5), ("callbacks", "https://app.example")],
-    ids=["retry", "transport", "context", "callbacks"],
+    [
+        ("retry", 3),
+        ("transport", 5),
+        ("ssl_context", 5),
+        ("callbacks", "https://app.example"),
+        ("proxy", 5),
+        ("url", b"https://gateway.test/"),
+    ],
+    ids=["retry", "transport", "context", "callbacks", "proxy", "url"],
 )
 def test_what_could_only_fail_in_the_middle_of_a_send_is_refused_at_once(setting: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"{setting} must be"):

@@ -1018,3 +1018,10 @@ async def test_a_gateway_that_asks_for_more_stops_the_run_instead_of_making_it_s
     assert kinds(results).count("Refused") == 15
     assert_sums(run, source=source)
     assert gateway.accepted == []
+
+
+@pytest.mark.parametrize("name", ["packet_size", "in_flight", "max_unknown"])
+@pytest.mark.parametrize("value", [0, 1.5, float("inf"), True, "5"])
+def test_counts_of_a_run_are_whole_numbers(gateway: Gateway, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a whole number above 0"):
+        gateway.client().bulk([], **{name: value})

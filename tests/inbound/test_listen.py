@@ -389,7 +389,7 @@ async def test_its_repr_tells_whether_it_is_open(room: Room) -> None:
 
 @pytest.mark.parametrize("every", [0, -1.0, float("nan")])
 def test_an_interval_is_above_zero(room: Room, every: float) -> None:
-    with pytest.raises(ValueError, match="every must be above 0"):
+    with pytest.raises(ValueError, match="every must be a number above 0"):
         room.client.listen(every=every)
 
 

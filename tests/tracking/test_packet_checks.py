@@ -168,7 +168,7 @@ async def test_a_deadline_of_each_check(desk: Desk) -> None:
     desk.emulator.release()
 
 
-@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"concurrency": -1}, {"deadline": 0}])
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"concurrency": -1}, {"concurrency": 1.5}, {"deadline": 0}])
 def test_bounds_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="above 0"):
         Client("K").check_packets([1], **wrong)

@@ -114,7 +114,7 @@ def test_not_final_of_a_message_nobody_told_of() -> None:
 
     assert error.status is None
     assert error.message_id is None
-    assert "none is known" in str(error)
+    assert "no status at all" in str(error)
 
 
 def test_not_final_pickles_whole() -> None:
