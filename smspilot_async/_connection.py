@@ -12,6 +12,7 @@ import itertools
 import select
 import socket
 from collections import defaultdict, deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpcore
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 _HEAD_START: Final = 0.25  # seconds that an address has before the next one is tried beside it (RFC 8305)
 _MUCH: Final = 256 * 1024  # bytes that may wait to be read before the other end has to wait
+
+
+class NotBegun(httpcore.ConnectError):
+    """The other end was gone, or spoke unasked, before a request began: not a byte of it was written."""
 
 
 class Connection:
@@ -43,17 +48,28 @@ class Connection:
         self._current: httpcore.AsyncHTTPConnection | None = None
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send a request; the response is to be closed before the next one."""
+        """Send a request; the response is to be closed before the next one.
+
+        Raises:
+            NotBegun: The other end was gone, or spoke unasked, as soon as the connection stood.
+        """
         current = self._current
-        if current is None or current.is_closed() or not current.is_idle() or current.has_expired():
-            await self.aclose()
-            self._current = current = httpcore.AsyncHTTPConnection(
-                request.url.origin,
-                ssl_context=self._context,
-                keepalive_expiry=self._longest_idle,
-                network_backend=self._network,
-            )
-        return await current.handle_async_request(request)
+        if current is not None and current.is_idle() and not current.has_expired():
+            with suppress(NotBegun):  # it went in the very last moment
+                return await current.handle_async_request(request)
+        await self.aclose()
+        self._current = httpcore.AsyncHTTPConnection(
+            request.url.origin,
+            ssl_context=self._context,
+            keepalive_expiry=self._longest_idle,
+            network_backend=self._network,
+        )
+        return await self._current.handle_async_request(request)
+
+    @property
+    def connections(self) -> list[httpcore.AsyncConnectionInterface]:
+        """The open one, if there is one: so httpcore's pool names its own."""
+        return [] if self._current is None else [self._current]
 
     async def aclose(self) -> None:
         """Close it. The next request opens it again."""
@@ -95,6 +111,7 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._error: Exception | None = None
         self._is_paused = False  # the other end has to wait until something is read
         self._is_full = False  # the system has no room for what we write
+        self._is_asking = False  # a part of a request was written since something was read
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
 
@@ -135,6 +152,11 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         _wake(self._reader)
         _wake(self._writer)
 
+    def _why_not(self) -> str:
+        if self._error is not None:
+            return str(self._error)
+        return "the connection was closed" if self._has_ended else "the other end spoke before it was asked"
+
     # --- what httpcore asks ----------------------------------------------------------------------
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
@@ -144,6 +166,7 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             httpcore.ReadError: The connection broke.
         """
         del timeout
+        self._is_asking = False
         while not self._received and not self._has_ended:
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
@@ -163,17 +186,21 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
         Raises:
             httpcore.WriteError: The connection is closed, or broke.
+            NotBegun: It was closed before the request began, or something has come that can be no answer to it.
         """
         del timeout
         if not buffer:
             return
+        if not self._is_asking and (self._received or self._has_ended):
+            raise NotBegun(self._why_not())
+        self._is_asking = True
         if not self._has_ended:  # afterwards asyncio would drop them in silence
             self._transport.write(buffer)
         while self._is_full and not self._has_ended:
             self._writer = asyncio.get_running_loop().create_future()
             await self._writer
         if self._has_ended:
-            raise httpcore.WriteError("the connection was closed" if self._error is None else str(self._error))
+            raise httpcore.WriteError(self._why_not())
 
     async def aclose(self) -> None:
         """Close it at once; what was not written is not written any more."""
@@ -192,6 +219,12 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             httpcore.ConnectError: The other end is not who it should be, went away, or speaks no TLS.
         """
         del timeout
+        if self._received or self._has_ended:
+            # What came in the clear, from anybody on the way, would be read as if it had come over TLS; and with nobody
+            # there asyncio would wait for the handshake all the same.
+            failure = httpcore.ConnectError(self._why_not())
+            await self.aclose()
+            raise failure
         loop = asyncio.get_running_loop()
         try:
             secured = await loop.start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)
@@ -207,6 +240,17 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         if info == "is_readable":
             return bool(self._received) or self._has_ended or _is_readable(self._transport)
         return self._transport.get_extra_info(info)
+
+
+def keeps_more(connection: Any) -> bool:
+    """Tell whether httpcore keeps bytes that came in one piece with an answer, and would take them for the next one.
+
+    It has no public word for them. Where they are not found in what it keeps to itself, the connection is not trusted.
+    """
+    while hasattr(connection, "_connection"):
+        connection = connection._connection  # noqa: SLF001
+    kept = getattr(getattr(connection, "_h11_state", None), "trailing_data", None)
+    return kept is None or bool(kept[0])
 
 
 def _in_turn(found: Iterable[tuple[Any, ...]]) -> list[str]:

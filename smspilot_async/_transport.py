@@ -3,8 +3,9 @@
 A request ends as a :class:`Reply` or a :class:`Failure`, never as an exception, so that no httpx object, and with it no
 request body, hangs on to an error. Measured reasons for its shape: httpx's pool slows down quadratically with its
 size, so each connection stands for itself, behind a limiter of ours; a keep-alive connection that the server has given
-up swallows a request, so none is used after four idle seconds. And one is used again only after a whole answer: a task
-that is cancelled while httpcore puts a connection back, which its shield does not keep off, leaves it taken for ever.
+up swallows a request, so none is used after four idle seconds. And one is used again only after a whole answer, with
+nothing behind it: a task that is cancelled while httpcore puts a connection back, which its shield does not keep off,
+leaves it taken for ever, and what follows an answer in the same piece would be taken for the next one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import anyio
 import attrs
 import httpx
 
-from smspilot_async._connection import Connection, Network
+from smspilot_async._connection import Connection, Network, NotBegun, keeps_more
 from smspilot_async._settings import of_type
 from smspilot_async._socks import Socks
 from smspilot_async._version import __version__
@@ -99,6 +100,8 @@ class Progress:
         elif event.endswith("send_request_headers.started"):
             method = getattr(info.get("request"), "method", b"")
             self._headers_left = self._headers_left or method != b"CONNECT"
+        elif event.endswith("send_request_headers.failed") and isinstance(info.get("exception"), NotBegun):
+            self._headers_left = False
 
     @property
     def nothing_left(self) -> bool:
@@ -183,7 +186,7 @@ class Transport:
             outcome = await self._guarded(transport, envelope, largest, progress, until)
             return outcome
         finally:
-            is_sound = transport is self._foreign or isinstance(outcome, Reply)
+            is_sound = transport is self._foreign or (isinstance(outcome, Reply) and _has_said_all(transport))
             # To be the next one that is used: so few connections stay in use, and warm.
             free.append(transport if is_sound else self._new_pool())
             if not is_sound:
@@ -308,6 +311,11 @@ def _pool_of_one(context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPT
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_LONGEST_IDLE)
     through = httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None)
     return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=through, trust_env=False)
+
+
+def _has_said_all(pool: httpx.AsyncBaseTransport) -> bool:
+    connections = getattr(getattr(pool, "_pool", None), "connections", None)
+    return connections is not None and not any(map(keeps_more, connections))
 
 
 class _Direct(httpx.AsyncHTTPTransport):

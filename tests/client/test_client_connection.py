@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import ssl
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,13 +16,13 @@ import pytest
 import respx
 import uvloop
 from manual_clock import idle
-from raw_servers import Peer, answering, http, raw_server
+from raw_servers import Peer, RawServer, answering, forwarding, http, raw_server
 
-from smspilot_async import Client, _connection
-from smspilot_async._connection import Connection, Network, Stream
+from smspilot_async import Client, ConnectionFailed, Retry, SmsPilotError, _connection
+from smspilot_async._connection import Connection, Network, NotBegun, Stream, keeps_more
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from tls import Tls
 
@@ -81,6 +82,13 @@ async def said_by(stream: httpcore.AsyncNetworkStream) -> bytes:
         return await stream.read(100)
     finally:
         await stream.aclose()
+
+
+async def has_heard(stream: httpcore.AsyncNetworkStream) -> None:
+    """Wait until whatever the other end does next has come, and the stream knows of it."""
+    while not stream.get_extra_info("is_readable"):  # noqa: ASYNC110 - a socket that nobody reads sets no event
+        await asyncio.sleep(0)
+    await idle()
 
 
 async def greet(peer: Peer) -> None:
@@ -237,11 +245,21 @@ async def test_what_nobody_reads_is_not_taken_in(line: Line) -> None:
         await stream.aclose()
 
 
-async def test_writing_to_a_connection_that_was_closed_is_an_error(line: Line) -> None:
+async def test_writing_to_a_connection_that_was_closed_in_between_is_an_error(line: Line) -> None:
+    async with raw_server(close_when_spoken_to, tls=line.server) as server:
+        stream = await line.connect(server.port)
+        await stream.write(b"anybody")
+        await has_heard(stream)
+        with pytest.raises(httpcore.WriteError):
+            await stream.write(b" there?")
+        await stream.aclose()
+
+
+async def test_writing_to_a_connection_that_was_closed_before_says_that_nothing_was_written(line: Line) -> None:
     async with raw_server(close, tls=line.server) as server:
         stream = await line.connect(server.port)
         assert await stream.read(1) == b""
-        with pytest.raises(httpcore.WriteError):
+        with pytest.raises(NotBegun):
             await stream.write(b"anybody there?")
         await stream.aclose()
 
@@ -281,6 +299,10 @@ async def test_an_empty_write_is_nothing(line: Line) -> None:
 
 async def close(peer: Peer) -> None:
     del peer  # which is closed at the end of its script
+
+
+async def close_when_spoken_to(peer: Peer) -> None:
+    await peer.reader.read(100)
 
 
 async def reset_when_spoken_to(peer: Peer) -> None:
@@ -350,6 +372,222 @@ async def test_bytes_that_nobody_asked_for_are_no_answer_to_the_next_request(con
         response = await connection.handle_async_request(asking(server.port))
         assert await response.aread() == b"two"
         await response.aclose()
+
+
+# --- more than an answer -------------------------------------------------------------------------
+
+FIRST = b'{"send":[{"id":0,"server_id":"10005","status":0,"error":0}]}'
+SECOND = b'{"send":[{"id":0,"server_id":"10006","status":0,"error":0}]}'
+REFUSAL = b'{"error":{"code":"106","description":"blocked"}}'
+
+
+def chunked(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+@asynccontextmanager
+async def saying_at_first(answer: bytes, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[RawServer]:
+    """A server that says all this at once to its first request, and answers those on other connections as it should."""
+
+    async def say(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer)
+        await peer.hang()
+
+    async def script(peer: Peer) -> None:
+        await (say if server.connections == 1 else answering(http(SECOND)))(peer)
+
+    async with raw_server(script, tls=tls) as server:
+        yield server
+
+
+async def two_sends(url: str, **options: Any) -> list[str | None]:
+    """Send two messages, one after the other; return the gateway's numbers for them, or what it said instead."""
+    told = []
+    async with Client("API-KEY", url=url, max_connections=1, timeout=5.0, retry=Retry(attempts=1), **options) as client:
+        for text in ("first", "second"):
+            try:
+                told.append((await client.send("79087964781", text)).server_id)
+            except SmsPilotError as error:
+                told.append(type(error).__name__)
+    return told
+
+
+BEHIND = [
+    pytest.param(http(REFUSAL), id="a whole answer"),
+    pytest.param(http(REFUSAL)[:9], id="half an answer"),
+    pytest.param(b"\r\n", id="an end of line"),
+]
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+@pytest.mark.parametrize("framed", [http, chunked])
+@pytest.mark.parametrize(("answer", "told"), [(FIRST, "10005"), (REFUSAL, "AccountBlocked")])
+async def test_what_comes_in_one_piece_with_an_answer_is_no_answer_to_the_next_request(
+    line: Line, answer: bytes, told: str, framed: Callable[[bytes], bytes], behind: bytes
+) -> None:
+    async with saying_at_first(framed(answer) + behind, tls=line.server) as server:
+        url = server.url if line.server is None else server.https_url
+        assert await two_sends(url, ssl_context=line.client) == [told, "10006"]
+        assert server.connections == len(server.requests) == 2
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+async def test_the_same_through_a_tunnel(tls: Tls, behind: bytes) -> None:
+    async with (
+        saying_at_first(http(FIRST) + behind, tls=tls.server()) as server,
+        raw_server(forwarding(server.port)) as proxy,
+    ):
+        told = await two_sends(server.https_url, ssl_context=tls.client(), proxy=proxy.proxy_url)
+        assert told == ["10005", "10006"]
+        assert server.connections == len(server.requests) == 2
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+async def test_the_same_from_a_proxy(behind: bytes) -> None:
+    async with saying_at_first(http(FIRST) + behind) as proxy:
+        told = await two_sends("http://gateway.test/api2.php", allow_http=True, proxy=proxy.proxy_url)
+        assert told == ["10005", "10006"]
+        assert proxy.connections == len(proxy.requests) == 2
+
+
+async def test_after_nothing_but_an_answer_a_connection_is_used_again(line: Line) -> None:
+    async with raw_server(answering(http(FIRST), chunked(SECOND)), tls=line.server) as server:
+        url = server.url if line.server is None else server.https_url
+        assert await two_sends(url, ssl_context=line.client) == ["10005", "10006"]
+        assert server.connections == 1  # where this fails, httpcore keeps its h11 elsewhere: see keeps_more()
+
+
+async def test_a_tunnel_is_used_again_too(tls: Tls) -> None:
+    async with (
+        raw_server(answering(http(FIRST), chunked(SECOND)), tls=tls.server()) as server,
+        raw_server(forwarding(server.port)) as proxy,
+    ):
+        told = await two_sends(server.https_url, ssl_context=tls.client(), proxy=proxy.proxy_url)
+        assert told == ["10005", "10006"]
+        assert server.connections == proxy.connections == 1
+
+
+def test_a_connection_that_does_not_show_what_it_keeps_is_not_trusted() -> None:
+    assert keeps_more(object())
+
+
+# --- gone, or heard of, before the first byte ----------------------------------------------------
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes on an idle connection comes in the moment after httpcore has looked for it."""
+    tell = Stream.get_extra_info
+
+    def get_extra_info(stream: Stream, info: str) -> Any:
+        return False if info == "is_readable" else tell(stream, info)
+
+    monkeypatch.setattr(Stream, "get_extra_info", get_extra_info)
+
+
+async def speak(peer: Peer) -> None:
+    await peer.send(http(REFUSAL, status="408 Request Timeout"))
+    await peer.hang()
+
+
+async def reset(peer: Peer) -> None:
+    peer.reset()
+
+
+@pytest.mark.usefixtures("unseen")
+@pytest.mark.parametrize("then", [close, reset, speak])
+async def test_a_connection_that_is_lost_as_a_request_begins_makes_room_for_another(
+    line: Line, then: Callable[[Peer], Awaitable[None]]
+) -> None:
+    is_answered = asyncio.Event()
+
+    async def answer_once(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(http(FIRST))
+        await is_answered.wait()
+        await then(peer)
+
+    async def script(peer: Peer) -> None:
+        await (answer_once if server.connections == 1 else answering(http(SECOND)))(peer)
+
+    async with raw_server(script, tls=line.server) as server:
+        url = server.url if line.server is None else server.https_url
+        retry = Retry(attempts=1)
+        async with Client("API-KEY", url=url, ssl_context=line.client, max_connections=1, retry=retry) as client:
+            await client.send("79087964781", "first")
+            is_answered.set()
+            await idle()
+            assert (await client.send("79087964781", "second")).server_id == "10006"
+        assert server.connections == len(server.requests) == 2
+
+
+@pytest.mark.usefixtures("unseen")
+async def test_where_no_other_can_be_had_nothing_was_sent() -> None:
+    async with raw_server(answering_once) as server:
+        client = Client("API-KEY", max_connections=1, retry=Retry(attempts=1), url=server.url)
+        await client.send("79087964781", "first")
+    with pytest.raises(ConnectionFailed):
+        await client.send("79087964781", "second")
+    await client.aclose()
+
+
+async def answering_once(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(http(FIRST))
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the other end does first has arrived before anything is done with a new connection."""
+    connect = Network.connect_tcp
+
+    async def connect_tcp(*args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        stream = await connect(*args, **options)
+        await has_heard(stream)
+        return stream
+
+    monkeypatch.setattr(Network, "connect_tcp", connect_tcp)
+
+
+@pytest.mark.usefixtures("late")
+@pytest.mark.parametrize("first", [close, reset, speak])
+async def test_a_server_that_is_gone_or_speaks_before_it_is_asked_was_sent_nothing(
+    first: Callable[[Peer], Awaitable[None]],
+) -> None:
+    async with raw_server(first) as server:
+        assert await two_sends(server.url) == ["ConnectionFailed", "ConnectionFailed"]
+        assert server.requests == []
+
+
+@pytest.mark.usefixtures("late")
+async def test_what_somebody_on_the_way_says_in_the_clear_is_not_taken_for_the_servers_answer(tls: Tls) -> None:
+    async def meddle(peer: Peer) -> None:
+        await peer.send(http(FIRST))
+        await peer.splice(server.port)
+
+    async with (
+        raw_server(answering(http(SECOND)), tls=tls.server()) as server,
+        raw_server(meddle) as meddler,
+        Client("API-KEY", url=meddler.https_url, ssl_context=tls.client(), retry=Retry(attempts=1)) as client,
+    ):
+        with pytest.raises(ConnectionFailed, match="spoke before it was asked"):
+            await client.send("79087964781", "text")
+    assert server.requests == []
+
+
+@pytest.mark.usefixtures("late")
+@pytest.mark.parametrize("first", [close, reset, speak])
+async def test_a_server_that_is_gone_or_speaks_before_the_handshake_is_not_waited_for(
+    tls: Tls, first: Callable[[Peer], Awaitable[None]]
+) -> None:
+    async with raw_server(first) as server, asyncio.timeout(10):  # seconds of a handshake with nobody
+        stream = await Network().connect_tcp("127.0.0.1", server.port)
+        with pytest.raises(httpcore.ConnectError):
+            await stream.start_tls(tls.client(), server_hostname="127.0.0.1")
+
+
+# --- what the loop does not tell -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("news", ["bytes", "the end"])
