@@ -190,7 +190,7 @@ class Transport:
             # To be the next one that is used: so few connections stay in use, and warm.
             free.append(transport if is_sound else self._new_pool())
             if not is_sound:
-                await self._close(transport)
+                self._let_go(transport)
 
     async def _guarded(
         self,
@@ -266,13 +266,16 @@ class Transport:
         self._opened.add(pool)
         return pool
 
-    async def _close(self, pool: httpx.AsyncBaseTransport) -> None:
-        """Close a pool in a task of its own, which a cancellation of this one does not stop."""
+    def _let_go(self, pool: httpx.AsyncBaseTransport) -> None:
+        """Close a pool in a task of its own: a cancellation of this one does not stop it, nor lose the answer to it."""
         closing = asyncio.ensure_future(pool.aclose())
         self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
-        await asyncio.shield(closing)
-        self._opened.discard(pool)
+        closing.add_done_callback(partial(self._let_gone, pool))
+
+    def _let_gone(self, pool: httpx.AsyncBaseTransport, closing: asyncio.Future[None]) -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled() and closing.exception() is None:
+            self._opened.discard(pool)
 
     async def aclose(self) -> None:
         """Close all connections. The next request opens new ones."""
@@ -280,6 +283,8 @@ class Transport:
             await self._end_of_loop.aclose()
             self._end_of_loop = None
         self._free = None
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def abandon(self) -> None:
         """Let go of connections whose event loop has died without a chance to close them, quietly."""

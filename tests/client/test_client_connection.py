@@ -7,6 +7,7 @@ import gc
 import socket
 import ssl
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -449,6 +450,21 @@ async def test_the_same_from_a_proxy(behind: bytes) -> None:
         told = await two_sends("http://gateway.test/api2.php", allow_http=True, proxy=proxy.proxy_url)
         assert told == ["10005", "10006"]
         assert proxy.connections == len(proxy.requests) == 2
+
+
+async def test_closing_such_a_connection_does_not_hold_its_answer_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Connection.aclose
+
+    async def close_while_the_caller_is_cancelled(connection: Connection) -> None:
+        if connection.connections:
+            asking.cancel()
+        await close(connection)
+
+    monkeypatch.setattr(Connection, "aclose", close_while_the_caller_is_cancelled)
+    balance = b'{"balance":"1.50","currency":"RUR"}'
+    async with saying_at_first(http(balance) + b"\r\n") as server, Client("API-KEY", url=server.url) as client:
+        asking = asyncio.create_task(client.balance())
+        assert await asking == Decimal("1.50")
 
 
 async def test_after_nothing_but_an_answer_a_connection_is_used_again(line: Line) -> None:
