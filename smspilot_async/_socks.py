@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 
-from smspilot_async._connection import Network
+from smspilot_async._connection import Network, NotBegun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +71,7 @@ class Socks(Network):
         try:
             await self._introduce(stream)
             await _ask_for(stream, host, port)
-        except (httpcore.ReadError, httpcore.WriteError, EOFError) as error:
+        except (httpcore.ReadError, httpcore.WriteError, NotBegun, EOFError) as error:
             await stream.aclose()
             raise httpcore.ProxyError("the SOCKS proxy hung up before it had connected to the gateway") from error
         except BaseException:

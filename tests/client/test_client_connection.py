@@ -457,14 +457,14 @@ async def test_closing_such_a_connection_does_not_hold_its_answer_up(monkeypatch
 
     async def close_while_the_caller_is_cancelled(connection: Connection) -> None:
         if connection.connections:
-            asking.cancel()
+            question.cancel()
         await close(connection)
 
     monkeypatch.setattr(Connection, "aclose", close_while_the_caller_is_cancelled)
     balance = b'{"balance":"1.50","currency":"RUR"}'
     async with saying_at_first(http(balance) + b"\r\n") as server, Client("API-KEY", url=server.url) as client:
-        asking = asyncio.create_task(client.balance())
-        assert await asking == Decimal("1.50")
+        question = asyncio.create_task(client.balance())
+        assert await question == Decimal("1.50")
 
 
 async def test_after_nothing_but_an_answer_a_connection_is_used_again(line: Line) -> None:
@@ -574,6 +574,18 @@ async def test_a_server_that_is_gone_or_speaks_before_it_is_asked_was_sent_nothi
     async with raw_server(first) as server:
         assert await two_sends(server.url) == ["ConnectionFailed", "ConnectionFailed"]
         assert server.requests == []
+
+
+@pytest.mark.usefixtures("late")
+@pytest.mark.parametrize("first", [close, reset])
+async def test_a_socks_proxy_that_is_gone_before_it_is_asked_is_named(
+    first: Callable[[Peer], Awaitable[None]],
+) -> None:
+    async with raw_server(first) as proxy:
+        client = Client("API-KEY", proxy=f"socks5://127.0.0.1:{proxy.port}", retry=Retry(attempts=1))
+        with pytest.raises(ConnectionFailed, match="the SOCKS proxy hung up"):
+            await client.send("79087964781", "text")
+        await client.aclose()
 
 
 @pytest.mark.usefixtures("late")
