@@ -6,7 +6,9 @@ import asyncio
 import inspect
 import logging
 import math
+import traceback
 from contextvars import copy_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from smspilot_async._evidence import redact
@@ -229,4 +231,13 @@ def _tell(hooks: Iterable[Hooks], method: str, call: Callable[[Hooks], object]) 
 
 
 def _log(hook: Hooks, method: str, error: BaseException) -> None:
-    logger.error("hook %s.%s raised %s", type(hook).__name__, method, type(error).__name__)
+    where = _where(error)
+    logger.error("hook %s.%s raised %s%s", type(hook).__name__, method, type(error).__name__, where and f" ({where})")
+
+
+def _where(error: BaseException) -> str:
+    """Name the line of the application that raised, in place of a traceback, which would show people's data."""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") != __name__:
+            return f"{Path(frame.f_code.co_filename).name}, line {line}"
+    return ""

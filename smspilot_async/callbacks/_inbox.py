@@ -389,6 +389,9 @@ class CallbackInbox:
         return MessageStatus(server_id=event.server_id)
 
     def _follow(self) -> None:
+        """Read the log for whoever waits for it; while the inbox is closed, nobody reads, and entering it begins."""
+        if self._is_closed:
+            return
         follower, loop = self._follower, asyncio.get_running_loop()
         if follower is None or follower.done() or follower.get_loop() is not loop:
             self._is_following = asyncio.Event()

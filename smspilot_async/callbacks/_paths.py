@@ -60,7 +60,7 @@ class Signer:
     """
 
     def __init__(self, secrets: str | bytes | Sequence[str | bytes]) -> None:
-        given = [secrets] if isinstance(secrets, (str, bytes)) else list(secrets)
+        given = [secrets] if isinstance(secrets, (str, bytes)) else list(secrets or ())
         keys = [secret.encode() if isinstance(secret, str) else bytes(secret) for secret in given]
         if not keys or min(map(len, keys)) < _SHORTEST_SECRET:
             raise ValueError(

@@ -14,7 +14,7 @@ from calling import BASE, SECRET, call
 from manual_clock import idle
 from outcomes import PHONE, TEXT, failure_of
 
-from smspilot_async import Client, Hooks, Message, OutcomeUnknown, SendResult, Unknown
+from smspilot_async import Client, Hooks, Message, MessageStatus, OutcomeUnknown, SendResult, Unknown
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink
 from smspilot_async.emulator import Emulator, Fault
 
@@ -216,6 +216,24 @@ async def test_an_answer_that_was_lost_before_the_client_was_closed_is_found_onc
         async with client:
             assert await call(inbox, message.callback, message.server_id, 1) == 200
             assert (await soon(inbox.wait_accepted(error))).server_id == message.server_id
+
+
+async def test_to_track_with_a_closed_inbox_is_to_poll_and_fails_in_no_task() -> None:
+    async def first_status() -> int | None:
+        emulator = quiet_emulator()
+        inbox = CallbackInbox(BASE, secret=SECRET)
+        await inbox.aclose()
+        async with client_of(emulator, inbox) as client:
+            sent = await client.send(PHONE, TEXT)
+            async with client.track(str(sent.server_id), source=inbox, every=0.01) as changes:
+                change: MessageStatus = await soon(anext(changes))
+                return change.status
+
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    assert await first_status() == 0
+    gc.collect()  # asyncio complains of a task that failed unheard once nobody holds it
+    assert faults == []
 
 
 async def test_a_proof_that_closing_broke_off_is_begun_again_by_the_next_call() -> None:

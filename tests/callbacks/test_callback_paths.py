@@ -88,7 +88,7 @@ def test_a_path_is_made_of_what_a_url_takes_and_is_short() -> None:
         assert len(path) <= LONGEST_SEGMENT == 60
 
 
-@pytest.mark.parametrize("secrets", ["short", b"short", [], ["a secret that is long enough", ""]])
+@pytest.mark.parametrize("secrets", ["short", b"short", [], None, "", ["a secret that is long enough", ""]])
 def test_a_secret_that_can_be_guessed_is_refused(secrets: str | list[str]) -> None:
     with pytest.raises(ValueError, match="at least 16 characters") as caught:
         Signer(secrets)

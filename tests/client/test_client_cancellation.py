@@ -422,7 +422,9 @@ async def test_each_of_several_hooks_hears_each_result_and_a_failing_one_does_no
     assert [row.accepted for row in packet.messages] == [True, False]
     assert [listener.kinds for listener in listeners] == [["Accepted", "Refused"]] * 2
     complaints = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert complaints == [f"hook {name}.on_result raised LookupError" for name in ("Failing", "FailingLater")] * 2
+    assert [complaint.partition(" (")[0] for complaint in complaints] == [
+        f"hook {name}.on_result raised LookupError" for name in ("Failing", "FailingLater")
+    ] * 2
     assert all(record.exc_info is None for record in caplog.records)
 
 

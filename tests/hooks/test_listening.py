@@ -198,9 +198,25 @@ async def test_what_listening_hooks_raise_is_logged_by_type_and_goes_nowhere(
         sent = await client.send(PHONE, TEXT)
     assert [message.server_id for message in emulator.messages] == [sent.server_id]
     assert noted.calls == ["on_client", "before_request", "after_request", "on_result", "aclose"]
-    assert [record.getMessage() for record in caplog.records if record.name == "smspilot_async"] == [
-        f"hook Raising.{name} raised ValueError" for name in noted.calls
+    said = [record.getMessage() for record in caplog.records if record.name == "smspilot_async"]
+    lines = [getattr(Raising, name).__code__.co_firstlineno + 1 for name in noted.calls]
+    assert said == [
+        f"hook Raising.{name} raised ValueError (test_listening.py, line {line})"
+        for name, line in zip(noted.calls, lines, strict=True)
     ]
+
+
+class Misnamed(Hooks):
+    def on_result(self) -> None:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+        """Takes no result, so it is never come to."""
+
+
+async def test_a_hook_that_could_not_even_be_called_is_logged(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client_of(emulator, Misnamed()) as client:
+        await client.send(PHONE, TEXT)
+    assert "hook Misnamed.on_result raised TypeError" in caplog.messages
 
 
 class Async(Hooks):
