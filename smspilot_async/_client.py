@@ -253,7 +253,7 @@ class Client:
             raise _closed()
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
-        if session is None:
+        if session is None or session.is_closed:  # its own closing was cancelled
             self._forget_dead_loops()
             session = self._sessions[loop] = Session(
                 self._settings,

@@ -89,7 +89,8 @@ class Session:
         self.wire: WireFormat = settings.wire
         self.shown_url = urlsplit(settings.url)._replace(query="").geturl()
         """The endpoint, without a query that may hold anything."""
-        self._is_closed = False
+        self.is_closed = False
+        """Nothing can be asked or sent any more; connections may still be closing."""
         self._loop = asyncio.get_running_loop()
         self._successor = successor
         self._transport = Transport(
@@ -120,7 +121,7 @@ class Session:
             if not isinstance(answer, SmsPilotError) or not may_repeat(command, answer):
                 return answer
             delay = self.retry.delay(attempt, answer)
-            if attempt >= self.retry.attempts or self.clock.monotonic() + delay >= until or self._is_closed:
+            if attempt >= self.retry.attempts or self.clock.monotonic() + delay >= until or self.is_closed:
                 return answer
             await self.clock.sleep(delay)
 
@@ -134,7 +135,7 @@ class Session:
             detail = f"{command.name}: no connection was free in time. Nothing was sent; it can be tried again."
             return ConnectionFailed(detail, **_evidence.about(command))
         try:
-            if self._is_closed:
+            if self.is_closed:
                 return ClientClosed(f"{command.name}: the client was closed meanwhile.", **_evidence.about(command))
             exchange = Exchange(self, command, envelope, attempt=attempt)
             reply = await exchange.reply(until)
@@ -172,7 +173,7 @@ class Session:
         Raises:
             ClientClosed: there is none.
         """
-        is_over = self._is_closed or asyncio.get_running_loop() is not self._loop
+        is_over = self.is_closed or asyncio.get_running_loop() is not self._loop
         return self._successor() if is_over else self
 
     # --- one request -----------------------------------------------------------------------------
@@ -289,7 +290,7 @@ class Session:
                     await self._drain()
             except TimeoutError:
                 await self._cut_short()
-        self._is_closed = True  # a read that is still under way must not open new connections
+        self.is_closed = True  # a read that is still under way must not open new connections
         self.batcher.stop()
         await self._transport.aclose()
 

@@ -278,13 +278,15 @@ class Transport:
             self._opened.discard(pool)
 
     async def aclose(self) -> None:
-        """Close all connections. The next request opens new ones."""
+        """Close all connections, also if this is cancelled. The next request opens new ones."""
+        self._free = None
+        for pool in self._opened:
+            self._let_go(pool)
+        if self._closing:
+            await asyncio.wait(self._closing)
         if self._end_of_loop is not None:
             await self._end_of_loop.aclose()
             self._end_of_loop = None
-        self._free = None
-        if self._closing:
-            await asyncio.wait(self._closing)
 
     def abandon(self) -> None:
         """Let go of connections whose event loop has died without a chance to close them, quietly."""

@@ -31,6 +31,7 @@ SENT = (
     b'{"send":[{"id":"7","server_id":"10005","to":"79087964781","status":0,"error":0}],'
     b'"server_packet_id":"1","balance":"1","cost":"1"}'
 )
+BALANCE = b'{"balance":"1.50","currency":"RUR"}'
 A_LOT = 16 * 1024 * 1024  # bytes: more than the buffers of the system hold
 
 
@@ -375,6 +376,40 @@ async def test_bytes_that_nobody_asked_for_are_no_answer_to_the_next_request(con
         await response.aclose()
 
 
+async def cancel_in_the_middle_of_closing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Connection.aclose
+
+    async def close_while_that_is_cancelled(connection: Connection) -> None:
+        closing.cancel()
+        await close(connection)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "aclose", close_while_that_is_cancelled)
+        closing = asyncio.create_task(client.aclose())
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        await idle()
+
+
+async def test_closing_that_is_cancelled_leaves_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(answering(http(BALANCE))) as server:
+        client = Client("API-KEY", url=server.url)
+        await asyncio.gather(*(client.balance() for _ in range(5)))
+        assert (server.connections, server.gone) == (5, 0)
+        await cancel_in_the_middle_of_closing(client, monkeypatch)
+        assert server.gone == 5
+        await client.aclose()
+
+
+async def test_a_client_whose_closing_was_cancelled_can_be_entered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(answering(http(BALANCE))) as server:
+        client = Client("API-KEY", url=server.url)
+        await client.balance()
+        await cancel_in_the_middle_of_closing(client, monkeypatch)
+        async with client:
+            assert await client.balance() == Decimal("1.50")
+
+
 # --- more than an answer -------------------------------------------------------------------------
 
 FIRST = b'{"send":[{"id":0,"server_id":"10005","status":0,"error":0}]}'
@@ -461,8 +496,7 @@ async def test_closing_such_a_connection_does_not_hold_its_answer_up(monkeypatch
         await close(connection)
 
     monkeypatch.setattr(Connection, "aclose", close_while_the_caller_is_cancelled)
-    balance = b'{"balance":"1.50","currency":"RUR"}'
-    async with saying_at_first(http(balance) + b"\r\n") as server, Client("API-KEY", url=server.url) as client:
+    async with saying_at_first(http(BALANCE) + b"\r\n") as server, Client("API-KEY", url=server.url) as client:
         question = asyncio.create_task(client.balance())
         assert await question == Decimal("1.50")
 
