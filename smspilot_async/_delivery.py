@@ -525,5 +525,5 @@ def _reason(failure: SmsPilotError) -> str:
     if isinstance(failure, OutcomeUnknown):
         return f"outcome unknown ({failure.reason})"
     if isinstance(failure, GatewayError):
-        return f"refused ({failure.code})"
+        return f"refused (HTTP {failure.http_status})" if failure.code is None else f"refused ({failure.code})"
     return f"not sent ({type(failure).__name__})"

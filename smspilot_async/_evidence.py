@@ -39,6 +39,7 @@ Answer = TypeVar("Answer")
 
 _DUPLICATE: Final = 243
 _TOO_MANY_REQUESTS: Final = 429
+_ELSEWHERE: Final = {301, 302, 303, 307, 308, 404, 405, 410}  # this place has nothing to do with us
 _REFUSED: Final = -2
 _UNDELIVERED: Final = -1
 # The gateway reads the document and the account before it looks at messages, and checks a message before it takes it;
@@ -97,7 +98,8 @@ def _unreadable(command: Command[Any], reply: Reply, answer: UnreadableAnswer, n
             **about(command),
         )
     if reply.status >= 300:  # noqa: PLR2004 - redirects are not followed: a POST would be sent twice
-        return _unanswered(command, Reason.HTTP_STATUS, f"HTTP {reply.status} with {answer}", reply.status)
+        advice = "; look whether the url is the gateway's" if reply.status in _ELSEWHERE else ""
+        return _unanswered(command, Reason.HTTP_STATUS, f"HTTP {reply.status} with {answer}{advice}", reply.status)
     return _unanswered(command, Reason.UNREADABLE, str(answer), reply.status)
 
 

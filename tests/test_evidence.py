@@ -354,6 +354,18 @@ def test_a_page_in_place_of_an_answer_names_its_status(status: int, reason: Reas
     assert (read.reason, read.http_status) == (reason, status)
 
 
+@pytest.mark.parametrize(
+    ("status", "is_elsewhere"),
+    [(200, False), (301, True), (308, True), (403, False), (404, True), (405, True), (413, False), (502, False)],
+)
+def test_a_status_that_says_there_is_no_such_place_sends_the_reader_to_the_url(
+    status: int, *, is_elsewhere: bool
+) -> None:
+    for command in (ONE, Balance()):
+        answer = interpret(command, Reply(status, PAGE), now=NOW)
+        assert ("look whether the url is the gateway's" in str(answer)) is is_elsewhere
+
+
 # --- Retry-After ---------------------------------------------------------------------------------
 
 

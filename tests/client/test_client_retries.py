@@ -196,6 +196,16 @@ async def test_a_duplicate_at_the_first_attempt_is_a_refusal(client: Client, emu
 # --- 429 -----------------------------------------------------------------------------------------
 
 
+async def test_the_log_names_the_status_of_a_refusal_without_a_code(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.fail_next("send", Fault.TOO_MANY_REQUESTS)
+    async with Client(emulator.api_key, url=emulator.url, retry=Retry(attempts=1)) as client:
+        await failure_of(client.send(PHONE, TEXT))
+
+    assert "packet of 1: refused (HTTP 429)" in caplog.messages
+
+
 async def test_too_many_requests_are_asked_again_after_the_seconds_that_the_gateway_names(
     client: Client, emulator: Emulator, manual_clock: ManualClock
 ) -> None:
