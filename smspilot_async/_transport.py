@@ -207,10 +207,12 @@ class Transport:
         try:
             async with self._clock.timeout_at(until):
                 return await _roundtrip(transport, request, largest)
-        except (TimeoutError, httpx.TimeoutException):
+        except (TimeoutError, httpx.TimeoutException) as error:
+            _let_go(error)
             reason = Reason.TIMEOUT
             detail = "no connection in time" if progress.nothing_left else "no answer in time"
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, the request's fate is the question
+            _let_go(error)
             reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=progress.nothing_left)
         finally:
             await progress.hang_up()
@@ -453,6 +455,13 @@ def _decompressor(encoding: str) -> Any:
         case "gzip" | "x-gzip" | "deflate":
             return _Inflate()
     return None
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free the frames of a failure, and with them the request: since Python 3.13 httpx leaves them in a cycle."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _in_words(error: Exception, *, with_text: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import socket
 import time
@@ -9,6 +10,7 @@ import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import httpcore
 import httpx
 import pytest
 from manual_clock import idle
@@ -39,7 +41,7 @@ from smspilot_async import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from manual_clock import ManualClock
     from tls import Tls
@@ -502,6 +504,23 @@ async def test_a_transport_that_reports_nothing_proves_nothing(error: Exception,
     assert isinstance(failure, OutcomeUnknown)
     assert len(calls) == 1
     assert str(error) not in str(failure)
+
+
+@pytest.mark.parametrize("fate", [reset_after_request, close_after_request, hang_after_request, reset_at_once])
+async def test_what_a_failed_request_said_is_freed_at_once_without_the_garbage_collector(
+    fate: Callable[[Peer], Awaitable[None]],
+) -> None:
+    """Since Python 3.13 a failure of httpx holds on to its own frames, in a cycle, and with them to the request."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with raw_server(fate) as server:
+            await sending(server.url, timeout=0.05)
+
+            held = [type(one).__name__ for one in gc.get_objects() if isinstance(one, (httpx.Request, httpcore.Request))]
+            assert held == []
+    finally:
+        gc.enable()
 
 
 class Reporting(httpx.AsyncBaseTransport):
