@@ -481,7 +481,7 @@ async def test_a_read_under_which_an_idle_connection_closes_is_asked_again(manua
         httpx.ConnectError("refused"),
         httpx.ConnectTimeout("slow"),
         httpx.PoolTimeout("busy"),
-        httpx.ProxyError("407"),
+        httpx.ProxyError("407 denied"),
         httpx.ReadTimeout("slow"),
         httpx.WriteError("broken"),
         httpx.UnsupportedProtocol("gopher"),
@@ -517,7 +517,7 @@ async def test_what_a_failed_request_said_is_freed_at_once_without_the_garbage_c
         async with raw_server(fate) as server:
             await sending(server.url, timeout=0.05)
 
-            held = [type(one).__name__ for one in gc.get_objects() if isinstance(one, (httpx.Request, httpcore.Request))]
+            held = [one for one in gc.get_objects() if isinstance(one, (httpx.Request, httpcore.Request))]
             assert held == []
     finally:
         gc.enable()
