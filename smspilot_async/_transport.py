@@ -208,11 +208,11 @@ class Transport:
             async with self._clock.timeout_at(until):
                 return await _roundtrip(transport, request, largest)
         except (TimeoutError, httpx.TimeoutException) as error:
-            _let_go(error)
+            _free_frames(error)
             reason = Reason.TIMEOUT
             detail = "no connection in time" if progress.nothing_left else "no answer in time"
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, the request's fate is the question
-            _let_go(error)
+            _free_frames(error)
             reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=progress.nothing_left)
         finally:
             await progress.hang_up()
@@ -457,7 +457,7 @@ def _decompressor(encoding: str) -> Any:
     return None
 
 
-def _let_go(error: BaseException | None) -> None:
+def _free_frames(error: BaseException | None) -> None:
     """Free the frames of a failure, and with them the request: since Python 3.13 httpx leaves them in a cycle."""
     while error is not None:
         error.__traceback__ = None
