@@ -100,7 +100,8 @@ class Client:
             callers wait.
         debug_email: The gateway mails every request there, the key included (it warns).
         referral: A contract number that is credited.
-        proxy: Its URL; left out, ``HTTPS_PROXY``, ``NO_PROXY`` and their like decide.
+        proxy: Its URL; left out, ``HTTPS_PROXY``, ``NO_PROXY`` and their like decide, but not about an emulator on
+            this machine.
         ssl_context: For TLS; left out, certifi's roots.
         transport: An ``httpx.AsyncBaseTransport`` to use in place of the client's own connections; closed by whoever
             made it.

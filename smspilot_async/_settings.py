@@ -141,12 +141,13 @@ def url_from(url: str | None, *, allow_http: bool) -> str:
         raise ValueError("url must not hold credentials; pass api_key, or login and password")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment or not url.isprintable():
         raise ValueError("url needs an absolute http or https address of the gateway")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
         raise ValueError("an http: url sends the key and every text in clear; use https (or, knowing that, allow_http)")
     return url if parts.path else parts._replace(path="/").geturl()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, by its name or address."""
     if host == "localhost":
         return True
     try:

@@ -26,7 +26,7 @@ import attrs
 import httpx
 
 from smspilot_async._connection import Connection, Network, NotBegun, keeps_more
-from smspilot_async._settings import of_type
+from smspilot_async._settings import is_loopback, of_type
 from smspilot_async._socks import Socks
 from smspilot_async._version import __version__
 from smspilot_async.errors import Reason
@@ -151,6 +151,7 @@ class Transport:
         self._free: list[httpx.AsyncBaseTransport] | None = None
         self._end_of_loop: AsyncGenerator[None, None] | None = None
         self._pool_of_one: Callable[[], httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport
+        self._by_proxy = ""
         self._opened: set[httpx.AsyncBaseTransport] = set()
         self._closing: set[asyncio.Future[None]] = set()
 
@@ -216,6 +217,8 @@ class Transport:
             reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=progress.nothing_left)
         finally:
             await progress.hang_up()
+        if progress.nothing_left:
+            detail += self._by_proxy
         return Failure(reason, detail, nothing_left=progress.nothing_left)
 
     def _request(self, envelope: Envelope, progress: Progress) -> httpx.Request:
@@ -261,6 +264,7 @@ class Transport:
         check_proxy(proxy)
         context = self._ssl_context or await default_context(self._url, proxy)
         self._pool_of_one = partial(_pool_of_one, context, proxy)
+        self._by_proxy = "" if proxy is None else f" (by the proxy {_host_and_port(proxy)})"
         return [self._new_pool() for _ in range(self._max_connections)]
 
     def _new_pool(self) -> httpx.AsyncBaseTransport:
@@ -346,9 +350,9 @@ async def default_context(url: str, proxy: str | None) -> ssl.SSLContext:
 
 
 def proxy_from_environment(url: str) -> str | None:
-    """Find the proxy that the environment names for this endpoint."""
+    """Find the proxy that the environment names for this endpoint; none has a way to an emulator on this machine."""
     parts = urlsplit(url)
-    if proxy_bypass(parts.netloc):
+    if is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
         return None
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -392,6 +396,11 @@ def check_proxy(proxy: str | None) -> None:
     if scheme not in {"http", "https", "socks5", "socks5h"} or not _is_usable(proxy):
         del proxy  # a traceback would show its password
         raise ValueError("proxy needs a URL that begins with http:, https: or socks5:")
+
+
+def _host_and_port(url: str) -> str:
+    """Name a proxy without its user and password."""
+    return httpx.URL(url).netloc.decode()
 
 
 def _is_usable(url: str) -> bool:

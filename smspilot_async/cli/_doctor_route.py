@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from smspilot_async import _clock
+from smspilot_async._settings import is_loopback
 from smspilot_async._transport import check_proxy, default_context, proxy_from_environment
 from smspilot_async.cli._doctor_findings import Finding, failed, fine, not_checked, warning
 from smspilot_async.cli._output import count
@@ -127,7 +128,7 @@ class Route:
     async def proxy(self) -> Finding:
         """Say which proxy is used and why, and let it open the way."""
         if self._proxy is None:
-            return fine("proxy", f"none is used: {_why_none(self._target.scheme)}", used=False)
+            return fine("proxy", f"none is used: {_why_none(self._target)}", used=False)
         used = f"{self._name} is used, since {_variable(self._target.scheme)} says so"
         facts = {"used": True, "variable": _variable(self._target.scheme)}
         if self._is_socks:
@@ -263,8 +264,10 @@ def _variable(scheme: str) -> str:
     return found[0] if found else "the system's setting"
 
 
-def _why_none(scheme: str) -> str:
-    variable = _variable(scheme)
+def _why_none(target: SplitResult) -> str:
+    scheme, variable = target.scheme, _variable(target.scheme)
+    if variable in os.environ and is_loopback(target.hostname or ""):
+        return f"{variable} names one, but not for this machine itself"
     if variable in os.environ:
         return f"{variable} names one, but NO_PROXY exempts this host"
     return f"neither {scheme.upper()}_PROXY nor ALL_PROXY is set"

@@ -250,11 +250,11 @@ async def test_a_proxy_that_lets_through_is_named_with_its_reason(
     tls: Tls, gateway: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
-        raw_server(passing_on_to(gateway), tls=tls.server()) as server,
+        raw_server(passing_on_to(gateway), tls=tls.server("gateway.test")) as server,
         raw_server(forwarding(server.port)) as proxy,
     ):
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2@127.0.0.1:{proxy.port}")
-        report = await examined("--url", server.https_url)
+        report = await examined("--url", "https://gateway.test/api2.php")
     assert report.exit_code == 0
     assert f"the proxy 127.0.0.1:{proxy.port} is used, since HTTPS_PROXY says so" in report.says("proxy")
     assert report.checks["proxy"]["facts"] == {"used": True, "variable": "HTTPS_PROXY"}
@@ -267,13 +267,22 @@ async def test_a_proxy_that_speaks_tls_itself_is_gone_through_to_the_gateways_ow
     tls: Tls, gateway: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
-        raw_server(passing_on_to(gateway), tls=tls.server("localhost")) as server,
+        raw_server(passing_on_to(gateway), tls=tls.server("gateway.test")) as server,
         raw_server(forwarding(server.port), tls=tls.server()) as proxy,
     ):
         monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{proxy.port}")
-        report = await examined("--url", f"https://localhost:{server.port}/api2.php")
+        report = await examined("--url", "https://gateway.test/api2.php")
     assert (report.exit_code, report.failed) == (0, [])
-    assert "the certificate is for localhost" in report.says("tls")
+    assert "the certificate is for gateway.test" in report.says("tls")
+
+
+def test_an_emulator_on_this_machine_is_reached_without_the_proxy(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    report = examine("--url", gateway.url)
+    assert report.failed == []
+    assert "HTTP_PROXY names one, but not for this machine itself" in report.says("proxy")
 
 
 async def test_what_is_not_tried_of_a_socks_proxy_is_told_as_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,13 +352,12 @@ def test_a_proxy_where_nobody_listens_fails_tcp(monkeypatch: pytest.MonkeyPatch)
     assert "hunter2" not in report.text
 
 
-def test_a_proxy_that_no_proxy_exempts_is_not_used(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", LOCAL)
-    report = examine()
-    assert report.exit_code == 0
-    assert "NO_PROXY exempts" in report.says("proxy")
-    assert gateway.url
+async def test_a_proxy_that_no_proxy_exempts_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "gateway.invalid")
+    finding = await _doctor_route.Route("https://gateway.invalid/api2.php", timeout=5).proxy()
+    assert str(finding.state) == "ok"
+    assert "NO_PROXY exempts" in finding.says
 
 
 def test_a_proxy_of_a_kind_that_there_is_not_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,8 +128,13 @@ async def test_a_deadline_that_passes_while_connecting_proves_that_nothing_was_s
         assert is_certain(await packet)
 
 
-async def test_a_proxy_that_is_away_was_sent_nothing() -> None:
-    assert is_certain(await sending("https://gateway.test/", proxy=f"http://127.0.0.1:{free_port()}"))
+async def test_a_proxy_that_is_away_was_sent_nothing_and_is_named() -> None:
+    port = free_port()
+    error = await sending("https://gateway.test/", proxy=f"http://me:hunter2@127.0.0.1:{port}")
+
+    assert is_certain(error)
+    assert f"(by the proxy 127.0.0.1:{port})" in str(error)
+    assert "hunter2" not in str(error)
 
 
 async def close_after_head(peer: Peer) -> None:
@@ -153,6 +158,7 @@ async def test_a_proxy_that_fails_before_the_tunnel_stands_was_sent_nothing(scri
         error = await sending("https://gateway.test/", proxy=proxy.proxy_url)
 
     assert is_certain(error)
+    assert "(by the proxy 127.0.0.1:" in str(error)
     assert not any(head.startswith(b"POST") for head in proxy.heads)
 
 

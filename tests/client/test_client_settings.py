@@ -387,11 +387,11 @@ async def test_the_environment_names_the_proxy(proxied: pytest.MonkeyPatch, name
 
 async def test_the_proxy_for_https_is_asked_for_a_tunnel(proxied: pytest.MonkeyPatch, tls: Tls) -> None:
     async with (
-        raw_server(answering(http(ACCEPTED)), tls=tls.server()) as server,
+        raw_server(answering(http(ACCEPTED)), tls=tls.server("gateway.test")) as server,
         raw_server(forwarding(server.port)) as proxy,
     ):
         proxied.setenv("HTTPS_PROXY", proxy.proxy_url)
-        await send_through(url="https://127.0.0.1/api2.php", ssl_context=tls.client())
+        await send_through(url="https://gateway.test/api2.php", ssl_context=tls.client())
 
     assert len(server.requests) == 1
     assert proxy.heads[0].startswith(b"CONNECT ")
@@ -407,6 +407,16 @@ async def test_no_proxy_means_none(proxied: pytest.MonkeyPatch, value: str) -> N
 
     assert isinstance(error, ConnectionFailed)
     assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_this_machine_is_reached_without_the_environments_proxy(proxied: pytest.MonkeyPatch, host: str) -> None:
+    async with raw_server(answering(http(ACCEPTED))) as emulator, raw_server(answering(http(ACCEPTED))) as proxy:
+        proxied.setenv("HTTP_PROXY", proxy.proxy_url)
+        await send_through(url=f"http://{host}:{emulator.port}/api2.php")
+        assert (len(emulator.requests), proxy.connections) == (1, 0)
+        await send_through(url=f"http://{host}:{emulator.port}/api2.php", proxy=proxy.proxy_url)
+        assert (len(emulator.requests), proxy.connections) == (1, 1)
 
 
 async def test_an_explicit_proxy_beats_the_environment(proxied: pytest.MonkeyPatch) -> None:
