@@ -22,6 +22,7 @@ __all__ = ["smspilot_emulator"]
 def smspilot_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """An emulated gateway on a real socket; ``SMSPILOT_URL`` and ``SMSPILOT_API_KEY`` point at it.
 
+    ``SMSPILOT_TEST`` is unset meanwhile: nothing is sent anyway, and test messages are not in ``messages``.
     Its clock is frozen: turn it with ``smspilot_emulator.clock.advance(minutes=2)``.
     """
     from smspilot_async.emulator import Emulator  # noqa: PLC0415 - see above
@@ -29,4 +30,5 @@ def smspilot_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     with Emulator.serve() as emulator:
         monkeypatch.setenv("SMSPILOT_URL", emulator.url)
         monkeypatch.setenv("SMSPILOT_API_KEY", emulator.api_key)
+        monkeypatch.delenv("SMSPILOT_TEST", raising=False)
         yield emulator

@@ -6,6 +6,7 @@ Every figure is counted while you watch; the seed decides which requests fail.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 from smspilot_async.cli import _demo_list, _demo_race
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 def demo(*, seed: int, people: int, as_json: bool) -> int:
     """Play both scenes; answer the exit code."""
+    os.environ.pop("SMSPILOT_TEST", None)  # an emulator sends nothing, and counts no test message as one that arrived
     figures = asyncio.run(_play(seed, people, as_json=as_json))
     if as_json:
         print_json(figures)

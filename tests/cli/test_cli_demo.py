@@ -49,6 +49,12 @@ def test_the_figures_are_counted_and_the_seed_repeats_them() -> None:
     assert first["smspilot_async"] != other["smspilot_async"]
 
 
+def test_a_machine_that_is_kept_from_sending_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSPILOT_TEST", "1")
+    figures = run("demo", "--people", "10", "--json").json
+    assert figures["smspilot_async"]["reached_once"] == 10
+
+
 @pytest.mark.usefixtures("many_faults")
 def test_the_demo_is_tidy_at_80_columns_without_a_terminal() -> None:
     ran = run("demo", "--people", "30")

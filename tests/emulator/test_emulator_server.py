@@ -22,6 +22,7 @@ import httpx
 import pytest
 from manual_clock import idle
 
+from smspilot_async import Client
 from smspilot_async.emulator import Clock, Emulator, run
 from smspilot_async.emulator._http import LARGEST_BODY
 from smspilot_async.emulator._server import _Server
@@ -536,6 +537,21 @@ def test_the_fixture_points_the_environment_at_an_emulator(tmp_path: Path) -> No
         env={name: value for name, value in os.environ.items() if not name.startswith("SMSPILOT")},
     )
     assert "2 passed" in result.stdout
+
+
+@pytest.fixture
+def kept_from_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSPILOT_TEST", "1")
+
+
+@pytest.mark.usefixtures("kept_from_sending")
+async def test_the_fixture_takes_messages_on_a_machine_that_is_kept_from_sending(
+    request: pytest.FixtureRequest,
+) -> None:
+    emulator: Emulator = request.getfixturevalue("smspilot_emulator")
+    async with Client() as client:
+        await client.send("79087964781", "text")
+    assert len(emulator.messages) == 1
 
 
 def test_the_fixture_works_here(smspilot_emulator: Any) -> None:
