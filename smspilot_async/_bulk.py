@@ -217,6 +217,7 @@ class BulkRun(Displayed, Generic[Item]):
             self._dispatch()
 
     async def _advance(self) -> None:
+        # One loop for both would need an asynchronous generator around a list, and so one turn more for each message.
         if isinstance(self._source, AsyncIterable):
             iterator: Any = aiter(self._source)
             try:
@@ -237,9 +238,7 @@ class BulkRun(Displayed, Generic[Item]):
                         break
             finally:
                 self._is_reading = False
-                if isinstance(
-                    iterator, Generator
-                ):  # and not a file, which is its own iterator, but its owner's to close
+                if isinstance(iterator, Generator):  # a file is its own iterator, too, but its owner's to close
                     iterator.close()
 
     def _may_read(self) -> bool:
