@@ -518,6 +518,13 @@ async def test_a_tunnel_is_used_again_too(tls: Tls) -> None:
         assert server.connections == proxy.connections == 1
 
 
+async def test_a_connection_to_a_proxy_is_used_again_too() -> None:
+    async with raw_server(answering(http(FIRST), chunked(SECOND))) as proxy:
+        told = await two_sends("http://gateway.test/api2.php", allow_http=True, proxy=proxy.proxy_url)
+        assert told == ["10005", "10006"]
+        assert proxy.connections == 1
+
+
 def test_a_connection_that_does_not_show_what_it_keeps_is_not_trusted() -> None:
     assert keeps_more(object())
 
