@@ -31,7 +31,8 @@ class Batcher:
     Args:
         session: The client's life in this loop.
         packet_size: Messages in a packet, at most.
-        linger: Seconds that a message may wait for company.
+        linger: Seconds that a message may wait for company, but half of the time to its deadline at most: it would
+            else run out of time for nothing.
         max_pending: Messages that may queue; beyond it callers wait outside, in order.
     """
 
@@ -48,6 +49,7 @@ class Batcher:
         self._left = 0
         self._someone_left = asyncio.Event()
         self._linger_timer: Timer | None = None
+        self._linger_ends = math.inf
         self._deadline_timer: Timer | None = None
         self._earliest_deadline = math.inf
 
@@ -72,13 +74,14 @@ class Batcher:
         if until < self._earliest_deadline:
             self._watch_deadline(until)
         if self._linger:
-            ticket.queued_at = self._session.clock.monotonic()
+            now = self._session.clock.monotonic()
+            ticket.lingers_until = now + min(self._linger, (until - now) / 2)
         if self._outside or len(self._queue) >= self._max_pending:
             self._outside.append(ticket)
         else:
             self._queue.append(ticket)
-        if self._linger:
-            self._watch_linger()
+            if self._linger:
+                self._watch_linger(ticket)
         self._pump_soon()
         return waiter
 
@@ -87,8 +90,6 @@ class Batcher:
         queue, outside = self._queue, self._outside
         while outside and len(queue) < self._max_pending:
             queue.append(outside.popleft())
-        if self._linger:
-            self._watch_linger()
 
     # --- leaving ---------------------------------------------------------------------------------
 
@@ -121,11 +122,12 @@ class Batcher:
 
     def _start_packet(self) -> None:
         tickets = [self._queue.popleft() for _ in range(min(len(self._queue), self._packet_size))]
-        if self._linger:
-            self._call_off_linger()
         self._let_in()
         if not self._queue:
             self._goes_at_once = self._linger == 0
+        if self._linger:
+            self._call_off_linger()
+            self._watch_linger(*itertools.islice(self._queue, self._packet_size))  # with more than that one is full
         self._session.detached.start(Delivery(self._session, tickets, test=self._session.test, has_slot=True))
         self._left += len(tickets)
         self._someone_left.set()
@@ -138,19 +140,22 @@ class Batcher:
 
     # --- waiting for company ---------------------------------------------------------------------
 
-    def _watch_linger(self) -> None:
-        """Keep a timer for the first message of the queue."""
-        if self._queue and self._linger_timer is None and not self._goes_at_once:
-            when = self._queue[0].queued_at + self._linger
+    def _watch_linger(self, *tickets: Ticket) -> None:
+        """Keep a timer for whoever of the queue may wait the shortest."""
+        when = min((ticket.lingers_until for ticket in tickets), default=math.inf)
+        if when < self._linger_ends and not self._goes_at_once:
+            self._call_off_linger()
+            self._linger_ends = when
             self._linger_timer = self._session.clock.call_at(when, self._linger_is_over)
 
     def _call_off_linger(self) -> None:
+        self._linger_ends = math.inf
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = None
 
     def _linger_is_over(self) -> None:
-        self._linger_timer = None
+        self._call_off_linger()
         self.flush()
 
     # --- deadlines -------------------------------------------------------------------------------

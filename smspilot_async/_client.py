@@ -95,7 +95,7 @@ class Client:
         packet_size: Messages in a packet, at most; 100 to 500 are fastest.
         linger: Seconds that :meth:`send` may wait for company, counted from the first message of a packet. With 0 a
             call waits for nobody: calls made in the same turn of the loop, or while no connection is free, share
-            packets.
+            packets. Nobody waits longer than half of the time to their deadline.
         max_pending: Messages that may queue in :meth:`send`, and that vetoes may be asked about at once; beyond it
             callers wait.
         debug_email: The gateway mails every request there, the key included (it warns).

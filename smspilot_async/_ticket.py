@@ -47,7 +47,7 @@ class Ticket:
         error: The last reason why there was no answer about it.
         is_withdrawn: Its caller takes it back, if it has not left.
         is_told: The hooks have heard of its outcome.
-        queued_at: When it began to wait for company, in the clock's monotonic seconds.
+        lingers_until: When it has waited long enough for company, in the clock's monotonic seconds.
         nonce: By which the inbox knows this send from others of the same id.
         context: Its caller's, where the packet's task is not the caller's own and a hook wants to know.
     """
@@ -59,10 +59,10 @@ class Ticket:
         "id",
         "is_told",
         "is_withdrawn",
+        "lingers_until",
         "message",
         "nonce",
         "outcome",
-        "queued_at",
         "row",
         "until",
         "waiter",
@@ -84,7 +84,7 @@ class Ticket:
         self.context: Context | None = None
         self.is_withdrawn = False
         self.is_told = False
-        self.queued_at = 0.0
+        self.lingers_until = math.inf
         self.nonce: bytes | None = None
         self.outcome: SentMessage | SmsPilotError | None = None
         self.row: SentMessage | None = None

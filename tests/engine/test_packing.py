@@ -181,6 +181,41 @@ async def test_a_full_packet_goes_at_once_and_the_rest_lingers_from_its_own_firs
         await asyncio.gather(*calls)
 
 
+async def test_nobody_waits_for_company_until_it_is_too_late(gateway: Gateway) -> None:
+    async with gateway.client(linger=60.0, deadline=20.0) as client:
+        calls = start(client, "t0")
+        await gateway.clock.advance(9.9)
+        assert gateway.packets == []
+        await gateway.clock.advance(0.2)
+        assert gateway.packets == [["t0"]]
+
+        calls += start(client, "t1")
+        await gateway.clock.advance(1.0)
+        calls.append(asyncio.ensure_future(client.send("79087964781", "in a hurry", deadline=4)))
+        await gateway.clock.advance(1.9)
+        assert len(gateway.packets) == 1
+        await gateway.clock.advance(0.2)
+        assert gateway.packets[1:] == [["t1", "in a hurry"]]
+
+        calls += start(client, "t2")
+        await gateway.clock.advance(9.9)
+        assert len(gateway.packets) == 2
+        await gateway.clock.advance(0.2)
+        assert gateway.packets[2:] == [["t2"]]
+        await asyncio.gather(*calls)
+
+
+async def test_who_stays_behind_waits_no_longer_than_the_one_of_them_in_the_greatest_hurry(gateway: Gateway) -> None:
+    async with gateway.client(linger=60.0, deadline=20.0, packet_size=3) as client:
+        calls = start(client, *numbered(4))
+        calls.append(asyncio.ensure_future(client.send("79087964781", "in a hurry", deadline=4)))
+        await gateway.clock.advance(1.9)
+        assert gateway.packets == [numbered(3)]
+        await gateway.clock.advance(0.2)
+        assert gateway.packets[1:] == [["t3", "in a hurry"]]
+        await asyncio.gather(*calls)
+
+
 async def test_what_waits_outside_lingers_from_its_call_and_a_full_queue_is_full(gateway: Gateway) -> None:
     async with gateway.client(linger=1.0, max_pending=2) as client:
         calls = start(client, *numbered(3))
