@@ -132,7 +132,10 @@ class Ticket:
 
 
 def _not_sent(id_: int) -> ConnectionFailed:
-    text = f"send of message {id_}: taken back, or out of time, before it left. Nothing was sent."
+    text = (
+        f"send of message {id_}: its deadline passed, it was taken back, or the client was closed, while it waited for "
+        "a connection, its turn or company. Nothing was sent: it can be sent again, with a longer deadline if need be."
+    )
     return ConnectionFailed(text, command="send", message_id=id_)
 
 

@@ -371,6 +371,7 @@ async def test_a_deadline_while_waiting_says_that_nothing_was_sent(gateway: Gate
         for text, call in (("t1", calls[2]), ("t2", calls[3]), ("t0", calls[1])):
             await gateway.clock.advance(1)
             assert isinstance(call.exception(), ConnectionFailed), text
+            assert "while it waited for a connection" in str(call.exception())
         await gateway.let_go()
         await client.flush()
 
