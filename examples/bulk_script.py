@@ -11,7 +11,6 @@ The key comes from ``SMSPILOT_API_KEY`` or ``SMSPILOT_API_KEY_FILE``.
 
 import asyncio
 import csv
-import fcntl
 import hashlib
 import json
 import os
@@ -32,6 +31,11 @@ from smspilot_async import (
     SendResult,
     SmsPilotError,
 )
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 Item = dict[str, Any]  # a message's fields; its id is the number of its row
 
@@ -114,14 +118,23 @@ def write_results(path: Path, results: list[dict[str, Any]]) -> None:
         table.writerows(results)
 
 
+def lock(file: BinaryIO) -> None:
+    """Lock a file for this process, or raise."""
+    if sys.platform == "win32":
+        file.seek(1 << 40)  # far beyond the end: what is locked nobody else can read on Windows
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 @contextmanager
 def journal_of(path: Path) -> Iterator[Journal]:
     """Open a list's journal, for this run alone."""
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
     with Path(f"{path}.journal").open("ab+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(file)
+        except (BlockingIOError, PermissionError):
             raise SystemExit("Another run is sending this list.") from None
         file.seek(0)
         yield Journal(file, fingerprint)

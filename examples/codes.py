@@ -67,6 +67,7 @@ class Codes(Hooks):
     async def running(self) -> AsyncIterator[Self]:
         """Be ready for an application, and close after it: the client first, then what hears of its messages."""
         redact_access_logs()
+        await self.inbox.open()  # a sink that can not be opened ends the start, not the calls that come later
         hearing, asking = asyncio.create_task(self._hear()), asyncio.create_task(self._ask())
         try:
             yield self

@@ -11,8 +11,8 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from attrs import validators
 
+from smspilot_async import _settings
 from smspilot_async.errors import ConnectionFailed, GatewayBusy, GatewayError, OutcomeUnknown, SmsPilotError, Unanswered
 from smspilot_async.wire import Inbound, Send
 
@@ -33,11 +33,19 @@ class Retry:
         attempts: The first one included; 1 tries nothing again.
         first_delay: Seconds before the second attempt; doubled each time, and up to half as much again at random.
         longest_delay: Seconds at most.
+
+    Raises:
+        ValueError: ``attempts`` is no whole number above 0, or a delay no number above 0.
     """
 
-    attempts: int = attrs.field(default=4, validator=[validators.instance_of(int), validators.ge(1)])
-    first_delay: float = attrs.field(default=0.5, validator=validators.gt(0))
-    longest_delay: float = attrs.field(default=8.0, validator=validators.gt(0))
+    attempts: int = 4
+    first_delay: float = 0.5
+    longest_delay: float = 8.0
+
+    def __attrs_post_init__(self) -> None:
+        _settings.whole(attempts=self.attempts)
+        _settings.required(first_delay=self.first_delay, longest_delay=self.longest_delay)
+        _settings.positive(first_delay=self.first_delay, longest_delay=self.longest_delay)
 
     def delay(self, attempt: int, error: SmsPilotError) -> float:
         """Tell the seconds to wait after the given attempt (1 is the first) failed with this error."""

@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 import attrs
 
 from smspilot_async import text
-from smspilot_async._retry import Retry
 from smspilot_async.wire import Credentials, RequestStyle, WireFormat
 
 if TYPE_CHECKING:
     import httpx  # noqa: TC004 - only a type
+
+    from smspilot_async._retry import Retry  # noqa: TC004 - only a type
 
 DEFAULT_URL: Final = "https://smspilot.ru/api2.php"
 

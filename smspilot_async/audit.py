@@ -53,9 +53,11 @@ class AuditLog(Hooks):
     gateway's), ``parts``, ``cost`` (roubles, a string with the gateway's digits) and ``phone``: the first 32
     hex digits of HMAC-SHA256 over the phone's digits. What is not known is ``null``.
 
-    Lines are written by a thread. A disk that fails, or a folder that is missing, breaks no send: that is logged once,
-    the lines wait, up to 100,000 of them, and are written when it works again. Closing the client writes what
-    waits. A file that was moved or deleted, as by logrotate, is followed by a new one.
+    Making one opens the file for a moment, so that a wrong path is an error there and then: of all moments of a hook's
+    life only this one belongs to the application, and an error in it ends a start. Lines are written by a thread. A
+    disk that fails, or a folder that goes missing, breaks no send: that is logged once, the lines wait, up to 100,000
+    of them, and are written when it works again. Closing the client writes what waits. A file that was moved or
+    deleted, as by logrotate, is followed by a new one.
 
     Args:
         path: The file; it is made, for its owner only, if it does not exist.
@@ -63,6 +65,7 @@ class AuditLog(Hooks):
 
     Raises:
         ValueError: the key is too short.
+        OSError: the file can not be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, key: str | bytes) -> None:
@@ -71,6 +74,7 @@ class AuditLog(Hooks):
         if len(self._key) < _SHORTEST_KEY:
             raise ValueError(f"key needs at least {_SHORTEST_KEY} bytes")
         self._path = os.fspath(path)
+        _check(self._path)
         self._clock = _clock.current()
         self._file: int | None = None  # opened by the thread
         self._begin()
@@ -197,6 +201,19 @@ class AuditLog(Hooks):
             "phone": hmac.new(self._key, result.item.to.encode(), hashlib.sha256).hexdigest()[:_HASH_DIGITS],
         }
         return json_line(record)
+
+
+def _check(path: str) -> None:
+    """Open and close a file.
+
+    Raises:
+        OSError: telling what to do.
+    """
+    try:
+        os.close(_opened(path))
+    except OSError as error:
+        advice = "name a file in a folder that exists, and in which this process may write"
+        raise OSError(error.errno, f"audit log: {error.strerror}; {advice}", path) from None
 
 
 def _opened(path: str) -> int:

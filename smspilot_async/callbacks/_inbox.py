@@ -163,9 +163,7 @@ class CallbackInbox:
     # --- life ------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._is_closed = False
-        if self._watches or self._is_waiting_for_calls():
-            self._follow()
+        await self.open()
         return self
 
     async def __aexit__(
@@ -175,6 +173,21 @@ class CallbackInbox:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    async def open(self) -> None:
+        """Do what entering does; the faces do it when their server starts.
+
+        Raises:
+            sqlite3.OperationalError: The file of a :class:`SQLiteSink` can not be opened.
+        """
+        try:
+            await self._log.open()
+        except BaseException:
+            await self._log.aclose()
+            raise
+        self._is_closed = False
+        if self._watches or self._is_waiting_for_calls():
+            self._follow()
 
     async def aclose(self) -> None:
         """End iterations and tasks, and close the sink. Calls get 503 from now on; entering it opens it again."""

@@ -50,6 +50,9 @@ class EventLog(Protocol):
 
     is_shared: bool
 
+    async def open(self) -> None:
+        """Be ready; raise what keeps it from that, with what to do."""
+
     async def store(self, event: StatusEvent) -> bool:
         """Return once the event is safe."""
         raise NotImplementedError
@@ -103,6 +106,9 @@ class MemoryLog:
         self._last = 0
         self._done = 0
         self._is_read = False
+
+    async def open(self) -> None:
+        """Nothing is to be opened."""
 
     async def store(self, event: StatusEvent) -> bool:
         key = _key(event)

@@ -80,7 +80,8 @@ class SQLiteSink:
     """Keeps status events in a SQLite file, safe before the gateway hears ``OK``.
 
     Several worker processes of one machine share the file: each sees the events of all, within a fifth of a second. An
-    event that comes twice is kept once. Events are kept for 41 days, by the machine's clock. Making one opens nothing.
+    event that comes twice is kept once. Events are kept for 41 days, by the machine's clock. Making one opens nothing;
+    entering the inbox does, and raises :class:`sqlite3.OperationalError` where the file can not be opened.
 
     Args:
         path: The file, made if it does not exist; not on a network drive, where SQLite's locks do not hold. It holds
@@ -101,6 +102,21 @@ class SQLiteSink:
         self._tidied = 0.0
 
     # --- from the loop ---------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the file now, and not with the first event; one that is only held by another worker will do.
+
+        Raises:
+            sqlite3.OperationalError: It can not be opened, or is no database.
+        """
+        try:
+            await wrap_future(self._submit(self._opened))
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise sqlite3.OperationalError(
+                    f"the sink {self._path} can not be opened ({error}): name a file in a folder that exists, and in "
+                    "which this process may write"
+                ) from error
 
     async def store(self, event: StatusEvent) -> bool:
         """Return once the event is on disk.

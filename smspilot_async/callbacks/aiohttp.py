@@ -26,7 +26,8 @@ def callback_app(inbox: CallbackInbox) -> web.Application:
         app.add_subapp("/smspilot", callback_app(inbox))
 
     The prefix is the path of the inbox's ``url``. It answers ``OK`` (200) to a call that is stored, 404 to everything
-    else, and 503 if a call can not be stored. Closing the inbox is the application's part.
+    else, and 503 if a call can not be stored. It opens the inbox when the server starts, which fails with a sink that
+    can not be opened. Closing the inbox is the application's part.
     """
 
     async def call(request: web.Request) -> web.StreamResponse:
@@ -44,6 +45,10 @@ def callback_app(inbox: CallbackInbox) -> web.Application:
             inbox.wake()
         return response
 
+    async def open_inbox(_: web.Application) -> None:
+        await inbox.open()
+
     app = web.Application()
+    app.on_startup.append(open_inbox)
     app.router.add_route("*", "/{path:.*}", call)
     return app

@@ -25,14 +25,16 @@ def callback_app(inbox: CallbackInbox) -> Callable[[Scope, Receive, Send], Await
         app.mount("/smspilot", callback_app(inbox))
 
     The path where it is mounted is that of the inbox's ``url``. It answers ``OK`` (200) to a call that is stored, 404
-    to everything else, and 503 if a call can not be stored. Closing the inbox is the application's part.
+    to everything else, and 503 if a call can not be stored. Entering and closing the inbox is the application's part;
+    where this one stands alone on a server, it opens the inbox, and the server does not start with a sink that can not
+    be opened.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await _answer(inbox, scope, receive, send)
         elif scope["type"] == "lifespan":
-            await _live(receive, send)
+            await _live(inbox, receive, send)
         else:
             await send({"type": "websocket.close"})
 
@@ -63,10 +65,14 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
             return
 
 
-async def _live(receive: Receive, send: Send) -> None:
+async def _live(inbox: CallbackInbox, receive: Receive, send: Send) -> None:
     """Start and stop when the server does, if it stands alone."""
-    while True:
-        event = await receive()
-        await send({"type": f"{event['type']}.complete"})
-        if event["type"] == "lifespan.shutdown":
-            return
+    await receive()
+    try:
+        await inbox.open()
+    except Exception as error:  # noqa: BLE001 - the server tells it, and does not start
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -364,9 +364,14 @@ class Emulator:
         """Move a message to a status now, callback included, unless it has its last one already.
 
         Raises:
-            KeyError: There is no such message.
+            KeyError: There is no such message, or only a test message, which goes nowhere.
         """
         with self._lock:
+            message = self._gateway.ledger.get(server_id)
+            if message is None:
+                raise KeyError(f"there is no message {server_id}")
+            if message.test:
+                raise KeyError(f"{server_id} is a test message: it goes nowhere and has no other status")
             self._gateway.ledger.move(server_id, StatusChange(self.clock.now(), status, error))
 
     def tick(self) -> None:

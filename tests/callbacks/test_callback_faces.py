@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sqlite3
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from aiohttp import web
+from calling import SECRET
 from outcomes import PHONE, TEXT
 
 from smspilot_async import Accepted, Client, OutcomeUnknown, Unknown
+from smspilot_async.callbacks import CallbackInbox, SQLiteSink
+from smspilot_async.callbacks import aiohttp as aiohttp_face
+from smspilot_async.callbacks import asgi as asgi_face
 from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from pathlib import Path
+
     from listeners import Listener
 
-    from smspilot_async.callbacks import CallbackInbox
     from smspilot_async.emulator import Emulator
+
+
+async def test_a_server_that_stands_alone_does_not_start_with_a_sink_that_can_not_be_opened(tmp_path: Path) -> None:
+    said: list[MutableMapping[str, Any]] = []
+    app = asgi_face.callback_app(inbox_in(tmp_path / "no folder" / "statuses.db"))
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(event: MutableMapping[str, Any]) -> None:
+        said.append(event)
+
+    await app({"type": "lifespan"}, receive, send)
+    [failed] = said
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "statuses.db can not be opened" in failed["message"]
+
+
+async def test_an_aiohttp_server_does_not_start_with_a_sink_that_can_not_be_opened(tmp_path: Path) -> None:
+    outer = web.Application()
+    outer.add_subapp("/smspilot", aiohttp_face.callback_app(inbox_in(tmp_path / "no folder" / "statuses.db")))
+    runner = web.AppRunner(outer)
+    with pytest.raises(sqlite3.OperationalError, match=r"statuses\.db can not be opened"):
+        await runner.setup()
+    await runner.cleanup()
+
+
+def inbox_in(path: Path) -> CallbackInbox:
+    return CallbackInbox("https://app.example/smspilot", secret=SECRET, sink=SQLiteSink(path))
 
 
 @pytest.mark.parametrize("method", ["get", "post"])

@@ -171,9 +171,43 @@ def holds_of(path: Path, what: bytes) -> bool:
     return what in path.read_bytes()
 
 
-async def test_a_file_that_can_not_be_written_is_answered_with_503(tmp_path: Path) -> None:
-    async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(tmp_path / "no" / "folder.db")) as inbox:
-        assert await call(inbox, inbox.urls_for([(7, Message(PHONE, TEXT))])[7], "5", 1) == 503
+@pytest.fixture(params=["no/folder.db", "a folder", "another program's"])
+def impossible(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A path at which there is, and can be, no database."""
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "another program's").write_text("its own format, longer than the head of a database" * 9)
+    path: Path = tmp_path / request.param
+    return path
+
+
+async def test_a_file_that_can_not_be_opened_is_an_error_when_the_inbox_is_entered(impossible: Path) -> None:
+    threads = set(threading.enumerate())
+    with pytest.raises(sqlite3.OperationalError, match=r"can not be opened \(.+\).+a folder that exists") as caught:
+        async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(impossible)):
+            pass
+    assert str(impossible) in str(caught.value)
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+async def test_a_file_that_can_not_be_opened_by_an_inbox_that_nobody_entered_is_answered_with_503(
+    impossible: Path,
+) -> None:
+    sink = SQLiteSink(impossible)
+    inbox = CallbackInbox(BASE, secret=SECRET, sink=sink)
+    assert await call(inbox, inbox.urls_for([(7, Message(PHONE, TEXT))])[7], "5", 1) == 503
+    await sink.aclose()
+
+
+async def test_an_inbox_is_entered_while_another_worker_holds_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smspilot_async.callbacks._sqlite._BUSY", 0.01)
+    with held(path) as holder:
+        async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox:
+            holder.rollback()
+            assert await call(inbox, inbox.urls_for([(7, Message(PHONE, TEXT))])[7], "5", 1) == 200
 
 
 async def test_a_file_that_another_holds_for_too_long_is_answered_with_503_and_later_with_ok(

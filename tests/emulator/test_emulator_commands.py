@@ -248,8 +248,15 @@ class TestStatuses:
         emulator.set_status(server_id, -1, 600)
         emulator.clock.advance(minutes=1)
         assert (emulator.messages[0].status, emulator.messages[0].error) == (-1, 600)
-        with pytest.raises(KeyError):
+
+    def test_a_status_is_set_of_a_message_that_goes_somewhere_and_of_no_other(
+        self, emulator: Emulator, desk: Any
+    ) -> None:
+        with pytest.raises(KeyError, match="there is no message 1"):
             emulator.set_status("1", 2)
+        server_id = desk.send({"to": PHONE, "text": "x"}, test=1)["send"][0]["server_id"]
+        with pytest.raises(KeyError, match="a test message: it goes nowhere and has no other status"):
+            emulator.set_status(server_id, 2)
 
     def test_a_held_record_does_not_change(self, emulator: Emulator, desk: Any) -> None:
         desk.one()

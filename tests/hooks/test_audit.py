@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import threading
+import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -208,10 +209,22 @@ async def test_lines_that_never_got_written_are_counted_at_the_end(
     assert caplog.records[-1].getMessage() == "audit log: 3 lines are not written"
 
 
-async def test_a_folder_that_is_missing_is_told_and_breaks_no_send(
+@pytest.mark.parametrize("impossible", ["no such folder/audit.jsonl", "a folder"])
+async def test_a_file_that_can_not_be_opened_is_an_error_there_and_then(tmp_path: Path, impossible: str) -> None:
+    (tmp_path / "a folder").mkdir()
+    with pytest.raises(OSError, match=r"audit log: .+ in a folder that exists") as caught:
+        AuditLog(tmp_path / impossible, key=KEY)
+    assert repr(str(tmp_path / impossible)) in str(caught.value)
+    assert KEY not in "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+
+
+async def test_a_folder_that_goes_missing_is_told_and_breaks_no_send(
     emulator: Emulator, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with client_of(emulator, AuditLog(path / "no such folder" / "audit.jsonl", key=KEY)) as client:
+    log = AuditLog(path, key=KEY)
+    path.unlink()  # noqa: ASYNC240 - in a test
+    path.parent.rmdir()
+    async with client_of(emulator, log) as client:
         await client.send(PHONE, TEXT)
     assert "can not be written (No such file or directory)" in caplog.text
     assert len(emulator.messages) == 1
