@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import math
 import platform
 import sys
 from decimal import Decimal, InvalidOperation
@@ -69,6 +70,16 @@ def _roubles_type(value: str) -> Decimal:
     if not amount.is_finite() or amount < 0:
         raise click.BadParameter(f"{value!r} is no amount of roubles; write it as 150 or 150.50.")
     return amount
+
+
+def _rate_type(value: str) -> float:
+    try:
+        rate = float(value)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise click.BadParameter(f"{value!r} is no number of messages a second; write it as 5 or 0.5.")
+    return rate
 
 
 def _time(written: str | None, zone: tzinfo | None, option: str) -> datetime | None:
@@ -304,6 +315,7 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 )
 @click.option("--keep-duplicates", is_flag=True, help="Also send rows that repeat an earlier phone and text.")
 @click.option("--max-cost", type=_roubles_type, metavar="RUB", help="Send nothing if it costs more.")
+@click.option("--rate-limit", type=_rate_type, metavar="N", help="Messages a second, at most: begin low.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and send nothing.")
 @click.option("--resume", is_flag=True, help="Go on with a run that did not end: the same FILE and options.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")

@@ -65,6 +65,7 @@ class Order:
     results: str | None = None
     keep_duplicates: bool = False
     max_cost: Decimal | None = None
+    rate_limit: float | None = None
     dry_run: bool = False
     resume: bool = False
     yes: bool = False
@@ -158,7 +159,8 @@ def bulk(order: Order, client: Client) -> int:
         else:
             results = Results.rewrite(order.results_path)
         with results:
-            run = Run(order, BulkEngine(client, intend=journal.intend, test=order.test), results, journal)
+            engine = BulkEngine(client, intend=journal.intend, test=order.test, rate_limit=order.rate_limit)
+            run = Run(order, engine, results, journal)
             asyncio.run(run.send(client, recipients, total=plan.messages))
         if run.is_complete:
             journal.remove()

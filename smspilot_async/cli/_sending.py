@@ -63,6 +63,7 @@ class BulkEngine:
         test: Keep everything from the operators.
         packet_size: Messages in a packet.
         in_flight: Packets under way at once.
+        rate_limit: Messages per second, at most; packets are made so small that this holds for each second.
     """
 
     def __init__(
@@ -73,12 +74,14 @@ class BulkEngine:
         test: bool = False,
         packet_size: int = PACKET_SIZE,
         in_flight: int = IN_FLIGHT,
+        rate_limit: float | None = None,
     ) -> None:
         self.stopped_by: SmsPilotError | None = None
         self._client = client
         self._intend = intend
         self._test = test
-        self._packet_size = packet_size
+        self._packet_size = packet_size if rate_limit is None else max(1, min(packet_size, int(rate_limit)))
+        self._rate_limit = rate_limit
         self._in_flight = in_flight
         self._rows: dict[int, Recipient] = {}  # by the identity of their messages: equal ones may be sent twice
         self._run: BulkRun[Message] | None = None
@@ -101,6 +104,7 @@ class BulkEngine:
                 self._messages(ahead),
                 packet_size=self._packet_size,
                 in_flight=self._in_flight,
+                rate_limit=self._rate_limit,
                 test=self._test,
                 before_packet=None if self._intend is None else self._before_packet,
             )

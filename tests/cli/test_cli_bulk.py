@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import os
 import re
 from collections import Counter
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_running import PHONES, Ran, numbered, run, write_list
 
-from smspilot_async import Client, Retry
+from smspilot_async import Client, Retry, _clock
+from smspilot_async._clock import Clock
 from smspilot_async.cli import _bulk
 from smspilot_async.cli._results import COLUMNS, Results
 from smspilot_async.emulator import Fault
@@ -86,6 +89,40 @@ def test_a_template_is_filled_and_the_optional_columns_are_used(gateway: Emulato
     first, second = gateway.messages
     assert (first.text, first.sender, first.send_at, first.ttl) == ("Привет, Иван! {}", "SHOP", soon, 90)
     assert (second.text, second.sender, second.send_at, second.ttl) == ("Привет, Ann {to}! {}", "CLINIC", None, None)
+
+
+class _Jumping(Clock):
+    """A clock that only sleeps turn, at once."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [("50", 4), ("2.5", 99)])
+def test_a_rate_limit_holds_the_sending_back(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch, rate: str, seconds: int
+) -> None:
+    clock = _Jumping()
+    monkeypatch.setattr(_clock, "_current", ContextVar[Clock]("jumping clock", default=clock))
+    write_list(numbered(250))
+    assert bulk("--yes", "--rate-limit", rate).exit_code == 0
+    assert len(gateway.messages) == 250
+    assert round(clock.seconds) == seconds
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "many"])
+def test_a_rate_limit_that_is_none_is_refused(gateway: Emulator, rate: str) -> None:
+    write_list(numbered(1))
+    ran = bulk("--yes", f"--rate-limit={rate}")
+    assert ran.exit_code == 2
+    assert "'--rate-limit'" in ran.stderr
+    assert not gateway.messages
 
 
 def test_bad_rows_stop_nothing_and_are_refused_with_their_line(gateway: Emulator) -> None:

@@ -18,6 +18,8 @@ from smspilot_async.emulator import Fault
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from manual_clock import ManualClock
+
     from smspilot_async.emulator import Emulator
 
 PATIENCE = 30.0
@@ -61,6 +63,18 @@ async def test_packets_are_full_but_for_the_last(gateway: Emulator) -> None:
     assert engine.rate > 0
     packets = Counter(message.server_packet_id for message in gateway.messages)
     assert sorted(packets.values()) == [1, 2, 2]
+
+
+@pytest.mark.parametrize(("rate_limit", "seconds", "packets"), [(2, 2, [2, 2, 1]), (0.5, 8, [1] * 5), (500, 0, [5])])
+async def test_no_second_sees_more_messages_than_the_rate_allows(
+    gateway: Emulator, manual_clock: ManualClock, rate_limit: float, seconds: float, packets: list[int]
+) -> None:
+    async with client_of(gateway) as client:
+        start = manual_clock.monotonic()
+        assert await manual_clock.drive(drain(BulkEngine(client, rate_limit=rate_limit), rows(5))) == {"Accepted": 5}
+        assert manual_clock.monotonic() - start == seconds
+    found = Counter(message.server_packet_id for message in gateway.messages)
+    assert sorted(found.values(), reverse=True) == packets
 
 
 async def test_results_are_tied_to_their_rows_where_messages_are_equal(gateway: Emulator) -> None:
