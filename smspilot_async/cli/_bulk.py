@@ -34,7 +34,7 @@ from smspilot_async.cli._output import (
     to_json,
 )
 from smspilot_async.cli._plan import Plan
-from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
+from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain_end
 from smspilot_async.cli._recipients import Composer, Recipient
 from smspilot_async.cli._results import Outcome, Results, check_free
 from smspilot_async.cli._sending import BulkEngine
@@ -208,7 +208,7 @@ def _price(plan: Plan, client: Client, recipients: _Remaining, *, as_json: bool)
         return
     if as_json:
         print_json({"event": "error", "error": error_as_json(failure)})
-    raise Problem(explain(failure), exit_code(failure))
+    raise Problem(explain_end(failure), exit_code(failure))
 
 
 async def _ask_price(plan: Plan, client: Client, recipients: _Remaining) -> None:
@@ -364,7 +364,7 @@ class Run:
             yield "interrupted."
         if error := self._engine.stopped_by:
             left = count(self.bill.counts["not_sent"], "row")
-            yield f"stopped early, with {left} not sent: {explain(error)}"
+            yield f"stopped early, with {left} not sent: {explain_end(error)}"
         if self.bill.unknown:
             yield (
                 f"{count(len(self.bill.unknown), 'message')} may or may not have been sent; "

@@ -9,7 +9,7 @@ import attrs
 
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import count, note, print_json, print_line
-from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
+from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain_end
 from smspilot_async.cli._queries import error_word, status_as_json
 from smspilot_async.errors import SmsPilotError
 from smspilot_async.models import SentMessage, status_word
@@ -96,7 +96,7 @@ def _follow(client: Client, work: Callable[[], Coroutine[Any, Any, int]], *, as_
         failure = error
     if as_json:
         print_json({"error": error_as_json(failure)})
-    raise Problem(explain(failure), exit_code(failure))
+    raise Problem(explain_end(failure), exit_code(failure))
 
 
 async def _until_interrupted(client: Client, work: Callable[[], Coroutine[Any, Any, int]]) -> int:

@@ -17,6 +17,7 @@ import click
 from smspilot_async.cli._output import one_line
 from smspilot_async.errors import (
     ERROR_CODES,
+    ConnectionFailed,
     GatewayError,
     InsufficientFunds,
     InvalidMessage,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PACKAGE: Final = Path(__file__).parent.parent
+
+_DOCTOR: Final = "To see how far it comes, and what to do: smspilot doctor."
 
 _subject = re.compile(r"\A\w+(?: of (?:message \d+|a packet of \d+ messages))?: ")
 
@@ -80,6 +83,12 @@ def explain(error: SmsPilotError, *, about: str = "") -> str:
     text = f"{about}: {bare(error)}" if about else str(error)
     text = text if text.endswith((".", "!", "?")) else f"{text}."
     return f"{text} Nothing was sent." if isinstance(error, InvalidMessage) else text
+
+
+def explain_end(error: SmsPilotError, *, about: str = "") -> str:
+    """Explain what ended a command; where nothing could be reached, name the command that finds out why."""
+    line = explain(error, about=about)
+    return f"{line} {_DOCTOR}" if isinstance(error, ConnectionFailed) else line
 
 
 def bare(error: SmsPilotError) -> str:

@@ -18,7 +18,7 @@ from smspilot_async.cli._output import (
     print_line,
     print_table,
 )
-from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
+from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain, explain_end
 from smspilot_async.errors import ERROR_CODES, SmsPilotError, Unanswered
 from smspilot_async.models import status_word
 
@@ -54,7 +54,7 @@ def ask(
         failure = error
     if as_json:
         print_json({"error": error_as_json(failure)})
-    line = explain(failure)
+    line = explain_end(failure)
     raise Problem(f"{line} {lost}" if isinstance(failure, Unanswered) else line, exit_code(failure))
 
 

@@ -11,7 +11,7 @@ import attrs
 from smspilot_async.cli._connection import is_for_test
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import NOBODY_GETS_IT, money, print_facts, print_json
-from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain
+from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain, explain_end
 from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
 from smspilot_async.models import Message, status_word
 
@@ -53,7 +53,7 @@ async def _send(message: Message, client: Client, *, as_json: bool) -> int:
         return interrupts.exit_code or Exit.FINE
     if as_json:
         print_json({"outcome": outcome_of(failure), "test": is_test, "to": message.to, "error": error_as_json(failure)})
-    raise Problem(explain(failure, about=f"the message to {message.to}"), exit_code(failure))
+    raise Problem(explain_end(failure, about=f"the message to {message.to}"), exit_code(failure))
 
 
 async def _failure(

@@ -462,6 +462,7 @@ def test_a_gateway_that_has_gone_leaves_everything_unsent(
     else:
         assert "balance   not known" in ran.stdout
         assert f"journal: {RESULTS}.journal; --resume sends what was not sent" in ran.stderr
+        assert "smspilot doctor" in ran.stderr
 
 
 def test_a_wrong_key_in_the_middle_is_exit_4(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_running import KEY, command, run
+from cli_running import KEY, command, run, write_list
 
 from smspilot_async import Client, __version__
 from smspilot_async.cli import _app
@@ -157,6 +157,27 @@ def test_no_connection_is_exit_4_and_nothing_was_sent(monkeypatch: pytest.Monkey
     assert ran.json["outcome"] == "not_sent"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("send", ONE, "x"),
+        ("cost", ONE, "x"),
+        ("check", "1"),
+        ("track", "--packet", "1"),
+        ("balance",),
+        ("bulk", "list.csv", "--yes"),
+    ],
+)
+def test_where_nothing_can_be_reached_the_line_names_the_doctor(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smspilot_async.cli._connection._PATIENCE", 0.2)
+    write_list([(ONE, "x")])
+    ran = run(*arguments, "--url", "http://127.0.0.1:9/", "--key-file", _key_file())
+    assert ran.exit_code == 4
+    assert ran.stderr.endswith(" smspilot doctor.\n")
+
+
 @pytest.mark.usefixtures("gateway")
 def test_a_wrong_key_is_exit_4(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSPILOT_API_KEY", "another")
@@ -164,6 +185,7 @@ def test_a_wrong_key_is_exit_4(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran.exit_code == 4
     assert "101" in ran.stderr
     assert "another" not in ran.stderr
+    assert "doctor" not in ran.stderr
 
 
 @pytest.mark.parametrize(
