@@ -37,7 +37,7 @@ from smspilot_async.cli._plan import Plan
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain_end
 from smspilot_async.cli._recipients import Composer, Recipient
 from smspilot_async.cli._results import Outcome, Results, check_free
-from smspilot_async.cli._sending import BulkEngine
+from smspilot_async.cli._sending import PACKET_SIZE, BulkEngine
 from smspilot_async.cli._source import STDIN, UTF8, Source
 from smspilot_async.errors import ConnectionFailed, SmsPilotError
 from smspilot_async.models import Refused
@@ -123,7 +123,7 @@ class RecipientList:
 class _Remaining:
     """The rows of a list that no earlier run has sent, or may have sent."""
 
-    recipients: RecipientList
+    recipients: Iterable[Recipient]
     journal: Journal | None
 
     def __iter__(self) -> Iterator[Recipient]:
@@ -189,7 +189,8 @@ def _is_wanted(plan: Plan, order: Order, client: Client, recipients: RecipientLi
     """Make the plan, show it, and ask; ``False`` where that was all."""
     try:
         # The question blocks: it is asked between two loops, so that Ctrl-C works there as everywhere.
-        _price(plan, client, _Remaining(recipients, journal), as_json=order.as_json)
+        with _watched(recipients) as rows:
+            _price(plan, client, _Remaining(rows, journal), as_json=order.as_json)
         _show_plan(plan, order, recipients)
         if order.dry_run:
             return False
@@ -197,6 +198,24 @@ def _is_wanted(plan: Plan, order: Order, client: Client, recipients: RecipientLi
     except (KeyboardInterrupt, click.Abort):
         raise Problem("interrupted: nothing was sent.", Exit.INTERRUPTED) from None
     return True
+
+
+@contextlib.contextmanager
+def _watched(recipients: RecipientList) -> Iterator[Iterator[Recipient]]:
+    """Show how far the reading and pricing is, or, where nobody watches, only that it begins."""
+    source = recipients.source
+    with progress_bar(transient=True) as progress:
+        if progress.disable:
+            note(f"{source.name}: reading {count(source.lines, 'line')}, and asking what they cost")
+        yield _showing(progress, recipients, source.lines)
+
+
+def _showing(progress: Progress, recipients: Iterable[Recipient], lines: int) -> Iterator[Recipient]:
+    bar = progress.add_task("lines read and priced", total=lines)
+    for row in recipients:
+        if row.position % PACKET_SIZE == 0:
+            progress.update(bar, completed=row.line)
+        yield row
 
 
 def _price(plan: Plan, client: Client, recipients: _Remaining, *, as_json: bool) -> None:
@@ -404,8 +423,8 @@ class Run:
         return Exit.REFUSED if counts["refused"] else Exit.FINE
 
 
-def progress_bar() -> Progress:
-    """Make a progress bar on stderr; it is silent where nobody watches."""
+def progress_bar(*, transient: bool = False) -> Progress:
+    """Make a progress bar on stderr; it is silent where nobody watches, and a transient one goes when it ends."""
     console = stderr_console()
     return Progress(
         BarColumn(bar_width=10),
@@ -413,5 +432,6 @@ def progress_bar() -> Progress:
         TextColumn("{task.description}", markup=False),
         TimeRemainingColumn(compact=True),
         console=console,
+        transient=transient,
         disable=not console.is_terminal,
     )

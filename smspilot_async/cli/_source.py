@@ -80,6 +80,11 @@ class Source:
         """What tells this file from any other."""
         return hashlib.sha256(self._data).hexdigest()
 
+    @property
+    def lines(self) -> int:
+        """How many lines it has, the header and those inside quotes among them."""
+        return sum(1 for _ in _text(self._data, self._encoding))
+
     def rows(self) -> Iterator[RawRow]:
         """Go through the rows below the header; blank ones are passed over."""
         reader = csv.reader(_text(self._data, self._encoding), delimiter=self.delimiter, strict=True)

@@ -74,7 +74,7 @@ def test_a_list_goes_out_in_packets_and_every_row_is_in_the_results(gateway: Emu
     assert "accepted  250 of 250 rows" in ran.stdout
     assert "cost      312.50 RUB" in ran.stdout
     assert "balance   999687.50 RUB" in ran.stdout
-    assert ran.stderr == f"results: {RESULTS}\n"
+    assert ran.stderr == f"list.csv: reading 251 lines, and asking what they cost\nresults: {RESULTS}\n"
 
 
 def test_a_template_is_filled_and_the_optional_columns_are_used(gateway: Emulator) -> None:
@@ -298,7 +298,7 @@ def test_more_than_max_cost_sends_nothing(gateway: Emulator) -> None:
     write_list(numbered(2))
     ran = bulk("--yes", "--max-cost", "2.49")
     assert ran.exit_code == 2
-    assert ran.stderr == "smspilot: the price is 2.50 RUB, more than --max-cost 2.49: nothing was sent.\n"
+    assert ran.stderr.endswith("\nsmspilot: the price is 2.50 RUB, more than --max-cost 2.49: nothing was sent.\n")
     assert not gateway.messages
     assert not RESULTS.exists()
     assert bulk("--yes", "--max-cost", "2.50").exit_code == 0

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from pathlib import Path
@@ -53,13 +57,19 @@ class Process(subprocess.Popen[str]):
             raise
 
 
-def start(gateway: Emulator, *arguments: str, stdin: int | IO[Any] = subprocess.DEVNULL) -> Process:
+def start(
+    gateway: Emulator,
+    *arguments: str,
+    stdin: int | IO[Any] = subprocess.DEVNULL,
+    stderr: int = subprocess.PIPE,
+    **more: str,
+) -> Process:
     return Process(
         command(*arguments),
-        env=environment(gateway, PYTHONUNBUFFERED="1", PYTHONWARNINGS="error"),
+        env=environment(gateway, PYTHONUNBUFFERED="1", PYTHONWARNINGS="error", **more),
         stdin=stdin,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
@@ -227,6 +237,7 @@ def test_ctrl_c_at_the_question_sends_nothing(gateway: Emulator) -> None:
     process, terminal = at_a_terminal(gateway)
     with process:
         assert process.stderr is not None
+        assert process.stderr.readline().endswith("asking what they cost\n")
         assert process.stderr.read(4) == "Send"
         interrupt_until_it_says_so(process)
         _, err = process.communicate(timeout=PATIENCE)
@@ -235,6 +246,25 @@ def test_ctrl_c_at_the_question_sends_nothing(gateway: Emulator) -> None:
     assert err.endswith("smspilot: interrupted: nothing was sent.\n")
     assert not gateway.messages
     assert not RESULTS.exists()
+
+
+def test_at_a_terminal_a_bar_shows_how_far_the_pricing_is(gateway: Emulator) -> None:
+    write_list([*numbered(450), (PHONES[450], "two\nlines")])
+    gateway.fail_next("cost", Fault.SLOW, times=4)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+    with start(gateway, "bulk", "list.csv", "--dry-run", stderr=theirs, TERM="xterm") as process:
+        os.close(theirs)
+        seen = b""
+        while b"302/453 lines read and priced" not in re.sub(rb"\x1b\[[\d;?]*[a-zA-Z]", b"", seen):
+            seen += os.read(ours, 4096)
+        assert b"asking" not in seen
+        gateway.release()
+        with contextlib.suppress(OSError):  # Linux' word for the end of a terminal
+            while os.read(ours, 4096):
+                pass
+        assert process.wait(PATIENCE) == 0
+    os.close(ours)
 
 
 # --- pipes and consoles ---------------------------------------------------------------------------
@@ -249,7 +279,7 @@ def test_a_reader_who_leaves_early_stops_no_sending(gateway: Emulator) -> None:
         assert process.stderr is not None
         err = process.stderr.read()
         assert process.wait(PATIENCE) == 0
-    assert err == f"results: {RESULTS}\n"
+    assert err.splitlines()[1:] == [f"results: {RESULTS}"]
     assert outcomes() == {"accepted": 300}
 
 

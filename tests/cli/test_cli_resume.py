@@ -278,7 +278,7 @@ def test_a_disk_that_is_full_at_once_sends_nothing(gateway: Emulator, monkeypatc
         full_disk(monkeypatch, after=after)
         write_list(numbered(3))
         ran = bulk()
-        assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
+        assert (ran.exit_code, ran.stderr.count("\n")) == (2, 2)
         assert "can not be written: No space left on device. Nothing was sent." in ran.stderr
         assert not JOURNAL.exists()
         assert not RESULTS.exists()

@@ -168,3 +168,11 @@ def test_the_rows_can_be_gone_through_again() -> None:
     again = source(ROWS)
     Path("list.csv").unlink()
     assert list(again.rows()) == list(again.rows())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_its_lines_are_counted_as_rows_count_them(end: str) -> None:
+    content = end.join(["to,text", "1,x", '2,"a', 'b"', "", "3,y"])
+    found = source(content.encode("utf-16"), "utf-16")
+    assert found.lines == 6
+    assert [row.line for row in found.rows()] == [2, 3, 6]
