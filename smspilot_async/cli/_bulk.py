@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from datetime import tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -43,7 +44,7 @@ from smspilot_async.errors import ConnectionFailed, SmsPilotError
 from smspilot_async.models import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from smspilot_async import Client
     from smspilot_async.cli._results import OutcomeName

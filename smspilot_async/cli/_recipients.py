@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import tzinfo
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -88,6 +89,10 @@ class Composer:
             raise Problem(f"--template: {wrong}.") from None
         return cls(source.columns, text, zone, sender)
 
+    @cached_property
+    def _needed(self) -> frozenset[str]:
+        return self.text.columns | {"to"}
+
     @property
     def unused(self) -> tuple[str, ...]:
         """Columns that nothing is taken from."""
@@ -112,15 +117,16 @@ class Composer:
             message = self._message(row, values)
         except InvalidMessage as error:
             return Recipient(position, row.line, to, error=error)
-        gaps = tuple(sorted(column for column in self.text.columns if not values[column].strip()))
+        gaps = tuple(sorted([column for column in self.text.columns if not values[column].strip()]))
         return Recipient(position, row.line, message.to, message, gaps=gaps)
 
     def _message(self, row: RawRow, values: Mapping[str, str]) -> Message:
         if row.fault is not None:
             raise InvalidMessage(row.fault, field="row", code=_BAD_LIST)
-        if missing := sorted(({"to"} | self.text.columns) - values.keys()):
-            raise InvalidMessage(f"it ends before the column {missing[0]!r}", field="row", code=_BAD_LIST)
-        sender, send_at, ttl = (values.get(column, "").strip() for column in _OPTIONAL)
+        if not self._needed <= values.keys():
+            missing = min(self._needed - values.keys())
+            raise InvalidMessage(f"it ends before the column {missing!r}", field="row", code=_BAD_LIST)
+        sender, send_at, ttl = [values.get(column, "").strip() for column in _OPTIONAL]
         return Message(
             values["to"],
             self.text.render(values),

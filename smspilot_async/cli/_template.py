@@ -7,6 +7,7 @@ braces is the name of a column; ``{{`` and ``}}`` are the braces themselves.
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -56,7 +57,7 @@ class Template:
                 literal = ""
         return cls((*pieces, (literal + written[start:], None)))
 
-    @property
+    @cached_property
     def columns(self) -> frozenset[str]:
         """The columns that it is filled from."""
         return frozenset(column for _, column in self.pieces if column is not None)
