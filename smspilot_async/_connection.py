@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpcore
+from anyio.streams.tls import TLSStream
 
 if TYPE_CHECKING:
     import ssl
@@ -243,14 +244,29 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
 
 def keeps_more(connection: Any) -> bool:
-    """Tell whether httpcore keeps bytes that came in one piece with an answer, and would take them for the next one.
+    """Tell whether bytes that came in one piece with an answer are kept, and would be taken for the next one.
 
-    It has no public word for them. Where they are not found in what it keeps to itself, the connection is not trusted.
+    Neither httpcore nor anyio, whose TLS it takes on the way through a proxy, has a public word for them. Where they
+    are not found in what these keep to themselves, the connection is not trusted.
     """
     while hasattr(connection, "_connection"):
         connection = connection._connection  # noqa: SLF001
     kept = getattr(getattr(connection, "_h11_state", None), "trailing_data", None)
-    return kept is None or bool(kept[0])
+    return kept is None or bool(kept[0]) or _keeps_records(getattr(connection, "_network_stream", None))
+
+
+def _keeps_records(stream: Any) -> bool:
+    """Tell whether TLS has records that it has not opened yet: anyio opens one at a time, and no socket shows the rest.
+
+    asyncio opens all of them at once, and has handed them to a :class:`Stream`.
+    """
+    layer = getattr(stream, "_stream", None)
+    while isinstance(layer, TLSStream):
+        records = getattr(layer, "_read_bio", None)
+        if records is None or records.pending:
+            return True
+        layer = layer.transport_stream  # an https proxy's, which carries the gateway's
+    return False
 
 
 def _in_turn(found: Iterable[tuple[Any, ...]]) -> list[str]:

@@ -468,7 +468,9 @@ def _decompressor(encoding: str) -> Any:
 
 def _free_frames(error: BaseException | None) -> None:
     """Free the frames of a failure, and with them the request: since Python 3.13 httpx leaves them in a cycle."""
-    while error is not None:
+    seen = set[int]()  # whatever raised it may have made it its own cause
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
 

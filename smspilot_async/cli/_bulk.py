@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from smspilot_async.cli._results import OutcomeName
     from smspilot_async.cli._sending import Engine
 
-_LENT: Final = ("/dev/", "/proc/")  # names that the shell lends for a run: nothing can be kept beside them
+_LENT: Final = ("/dev/stdin", "/dev/fd/", "/proc/")  # names that the shell lends: nothing can be kept beside them
 _PATIENCE: Final = 5.0  # seconds for the balance, which is an extra
 
 

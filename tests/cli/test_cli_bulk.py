@@ -247,6 +247,10 @@ def test_no_results_are_put_beside_a_name_that_the_shell_lends(gateway: Emulator
     assert sent(gateway) == []
 
 
+def test_beside_a_list_in_memory_results_are_put_as_beside_any_other() -> None:
+    assert _bulk.Order(path="/dev/shm/people.csv").results_path == "/dev/shm/people.csv.results.csv"  # noqa: S108
+
+
 # --- the plan -------------------------------------------------------------------------------------
 
 

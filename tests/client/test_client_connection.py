@@ -479,6 +479,46 @@ async def test_the_same_through_a_tunnel(tls: Tls, behind: bytes) -> None:
         assert server.connections == len(server.requests) == 2
 
 
+@asynccontextmanager
+async def saying_twice_at_first(tls: ssl.SSLContext) -> AsyncGenerator[RawServer]:
+    """A server that answers its first request twice: at once, and each time in a TLS record of its own."""
+
+    async def say(peer: Peer) -> None:
+        await peer.request()
+        peer.writer.write(http(FIRST))
+        peer.writer.write(http(REFUSAL))
+        await peer.hang()
+
+    async def script(peer: Peer) -> None:
+        await (say if server.connections == 1 else answering(http(SECOND)))(peer)
+
+    async with raw_server(script, tls=tls) as server:
+        yield server
+
+
+@pytest.mark.parametrize(("by_https", "piece"), [(False, 65536), (True, 65536), (True, 1)])
+async def test_a_second_answer_in_a_tls_record_of_its_own_is_no_answer_to_the_next_request(
+    tls: Tls, *, by_https: bool, piece: int
+) -> None:
+    async with (
+        saying_twice_at_first(tls.server()) as server,
+        raw_server(forwarding(server.port, piece), tls=tls.server() if by_https else None) as proxy,
+    ):
+        url = f"https://127.0.0.1:{proxy.port}" if by_https else proxy.proxy_url
+        assert await two_sends(server.https_url, ssl_context=tls.client(), proxy=url) == ["10005", "10006"]
+        assert server.connections == len(server.requests) == 2
+
+
+async def test_the_same_from_an_https_proxy_and_without_one(tls: Tls) -> None:
+    async with saying_twice_at_first(tls.server()) as proxy:
+        by_proxy = {"allow_http": True, "proxy": f"https://127.0.0.1:{proxy.port}", "ssl_context": tls.client()}
+        assert await two_sends("http://gateway.test/api2.php", **by_proxy) == ["10005", "10006"]
+        assert proxy.connections == len(proxy.requests) == 2
+    async with saying_twice_at_first(tls.server()) as server:
+        assert await two_sends(server.https_url, ssl_context=tls.client()) == ["10005", "10006"]
+        assert server.connections == len(server.requests) == 2
+
+
 @pytest.mark.parametrize("behind", BEHIND)
 async def test_the_same_from_a_proxy(behind: bytes) -> None:
     async with saying_at_first(http(FIRST) + behind) as proxy:
@@ -515,6 +555,16 @@ async def test_a_tunnel_is_used_again_too(tls: Tls) -> None:
     ):
         told = await two_sends(server.https_url, ssl_context=tls.client(), proxy=proxy.proxy_url)
         assert told == ["10005", "10006"]
+        assert server.connections == proxy.connections == 1
+
+
+async def test_a_tunnel_by_an_https_proxy_is_used_again_too(tls: Tls) -> None:
+    async with (
+        raw_server(answering(http(FIRST), chunked(SECOND)), tls=tls.server()) as server,
+        raw_server(forwarding(server.port), tls=tls.server()) as proxy,
+    ):
+        url = f"https://127.0.0.1:{proxy.port}"
+        assert await two_sends(server.https_url, ssl_context=tls.client(), proxy=url) == ["10005", "10006"]
         assert server.connections == proxy.connections == 1
 
 

@@ -534,6 +534,17 @@ async def test_what_a_failed_request_said_is_freed_at_once_without_the_garbage_c
         gc.enable()
 
 
+async def test_a_failure_that_its_transport_made_its_own_cause_ends_as_any_other(manual_clock: ManualClock) -> None:
+    """Where this breaks, it hangs."""
+
+    def fail(_: httpx.Request) -> NoReturn:
+        error = httpx.ReadError("broken")
+        raise error from error
+
+    client = Client(KEY, transport=httpx.MockTransport(fail))
+    assert isinstance(await manual_clock.drive(failure_of(client.send(PHONE, TEXT))), OutcomeUnknown)
+
+
 class Reporting(httpx.AsyncBaseTransport):
     """Reports some of httpcore's events, and fails to connect."""
 

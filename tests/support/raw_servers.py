@@ -61,19 +61,20 @@ class Peer:
         while await self.reader.read(65536):
             pass
 
-    async def splice(self, port: int) -> None:
-        """Pass bytes to and fro between the client and a port of this machine, as a tunnel does."""
+    async def splice(self, port: int, piece: int = 65536) -> None:
+        """Pass bytes to and fro between the client and a port of this machine, as a tunnel does, by pieces."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            await asyncio.gather(_pump(self.reader, writer), _pump(reader, self.writer))
+            await asyncio.gather(_pump(self.reader, writer, piece), _pump(reader, self.writer, piece))
         finally:
             writer.close()
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, piece: int) -> None:
     with suppress(ConnectionError):
         while data := await source.read(65536):
-            target.write(data)
+            for start in range(0, len(data), piece):
+                target.write(data[start : start + piece])  # over TLS: a record of its own
             await target.drain()
     target.close()
 
@@ -207,12 +208,12 @@ async def hang_at_once(peer: Peer) -> None:
     await peer.hang()
 
 
-def forwarding(port: int) -> Script:
-    """An HTTP proxy for CONNECT: whatever host is asked for, the tunnel leads to a port of this machine."""
+def forwarding(port: int, piece: int = 65536) -> Script:
+    """An HTTP proxy for CONNECT: whatever host is asked for, the tunnel leads to a port of this machine, by pieces."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await peer.splice(port)
+        await peer.splice(port, piece)
 
     return script
