@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
 
 import httpcore
 
@@ -15,7 +16,9 @@ from smspilot_async._connection import Network, NotBegun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Self
 
+_PORT: Final = 1080
 _VERSION: Final = 5
 _NO_LOGIN, _LOGIN, _NO_METHOD = 0, 2, 0xFF
 _LOGIN_VERSION: Final = 1
@@ -32,6 +35,11 @@ _REFUSALS: Final = {
     7: "it makes no connections",
     8: "it does not know this kind of address",
 }
+ADVICE: Final = "Ask whoever runs it, or exempt the gateway in NO_PROXY"
+
+
+class LoginRefused(httpcore.ProxyError):
+    """The proxy wants a user and a password, or others than these."""
 
 
 class Socks(Network):
@@ -48,6 +56,13 @@ class Socks(Network):
         self._host = host
         self._port = port
         self._login = (user.encode(), password.encode()) if user or password else None
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Take the proxy that a URL names."""
+        proxy = urlsplit(url)
+        user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
+        return cls(proxy.hostname or "", proxy.port or _PORT, user=user, password=password)
 
     async def connect_tcp(
         self,
@@ -86,7 +101,7 @@ class Socks(Network):
         if version != _VERSION:
             raise httpcore.ProxyError("the proxy does not speak SOCKS5: an http proxy's URL begins with http:")
         if method == _NO_METHOD and self._login is None:
-            raise httpcore.ProxyError("the SOCKS proxy wants a user and a password: put them into its URL")
+            raise LoginRefused("the SOCKS proxy wants a user and a password: put them into its URL")
         if method not in methods:
             raise httpcore.ProxyError("the SOCKS proxy wants to know who we are in a way other than by a password")
         if method == _LOGIN and self._login is not None:
@@ -95,11 +110,11 @@ class Socks(Network):
 
 async def _log_in(stream: httpcore.AsyncNetworkStream, user: bytes, password: bytes) -> None:
     if max(len(user), len(password)) > _LONGEST:
-        raise httpcore.ProxyError("a SOCKS proxy takes a user and a password of 255 bytes at most")
+        raise LoginRefused("a SOCKS proxy takes a user and a password of 255 bytes at most")
     await stream.write(bytes([_LOGIN_VERSION, len(user)]) + user + bytes([len(password)]) + password)
     _, status = await _exactly(2, stream)
     if status != 0:
-        raise httpcore.ProxyError("the SOCKS proxy refused the user or the password: correct them in its URL")
+        raise LoginRefused("the SOCKS proxy refused the user or the password: correct them in its URL")
 
 
 async def _ask_for(stream: httpcore.AsyncNetworkStream, host: str, port: int) -> None:
@@ -110,8 +125,7 @@ async def _ask_for(stream: httpcore.AsyncNetworkStream, host: str, port: int) ->
     if reply != 0:
         why = _REFUSALS.get(reply, "it does not say why")
         raise httpcore.ProxyError(
-            f"the SOCKS proxy did not connect to {host}, port {port}: {why} (SOCKS reply {reply}). "
-            "Ask whoever runs it, or exempt the gateway in NO_PROXY"
+            f"the SOCKS proxy did not connect to {host}, port {port}: {why} (SOCKS reply {reply}). {ADVICE}"
         )
     await _skip_address(stream, kind)
 

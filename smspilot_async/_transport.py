@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from smspilot_async.wire import Envelope
 
 _LONGEST_IDLE: Final = 4.0
-_SOCKS_PORT: Final = 1080
 _HEADERS: Final = {
     "User-Agent": f"smspilot-async/{__version__}",
     "Accept": "*/*",
@@ -319,8 +318,7 @@ def _pool_of_one(context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPT
     if proxy is None:
         return _Direct(context, Network())
     if proxy.lower().startswith("socks5"):
-        url = httpx.URL(proxy)
-        return _Direct(context, Socks(url.host, url.port or _SOCKS_PORT, user=url.username, password=url.password))
+        return _Direct(context, Socks.at(proxy))
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_LONGEST_IDLE)
     through = httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None)
     return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=through, trust_env=False)

@@ -91,7 +91,7 @@ async def _go(route: Route, tell: Callable[[Finding], None]) -> bool:
             tell(finding)
             failed = check if finding.state is State.FAILED else failed
     finally:
-        route.close()
+        await route.aclose()
     return not failed
 
 

@@ -37,7 +37,7 @@ def http(answer: AccountInfo | SmsPilotError, seconds: float) -> Finding:
     milliseconds = round(seconds * 1000)
     match answer:
         case ConnectionFailed():
-            advice = "Try again. What is ok above did get there; what is not checked may be where it stops."
+            advice = "Try again: a moment before, the steps above did get there."
             return failed("http", f"no connection: {bare(answer)}", advice)
         case Unanswered(reason=Reason.TIMEOUT):
             says = f"the request went out, and no answer came within {seconds:.3g} s"

@@ -17,7 +17,7 @@ class State(enum.StrEnum):
     """It works, and something about it should be known."""
     FAILED = "failed"
     NOT_CHECKED = "not checked"
-    """Something before it failed, it is not tried by itself, or nobody can know."""
+    """Something before it failed, or nobody can know."""
 
 
 @attrs.frozen

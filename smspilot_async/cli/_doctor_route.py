@@ -18,10 +18,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import httpcore
+
 from smspilot_async import _clock
 from smspilot_async._settings import is_loopback
+from smspilot_async._socks import ADVICE, LoginRefused, Socks
 from smspilot_async._transport import check_proxy, default_context, proxy_from_environment
-from smspilot_async.cli._doctor_findings import Finding, failed, fine, not_checked, warning
+from smspilot_async.cli._doctor_findings import Finding, failed, fine, warning
 from smspilot_async.cli._output import count
 
 if TYPE_CHECKING:
@@ -31,7 +34,9 @@ _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _SOON: Final = 14
 """Days left in which a certificate should have been renewed."""
 _LARGEST_HEAD: Final = 64 * 1024
-_PROXY_WANTS_PASSWORD: Final = 407
+_LOGIN_WANTED: Final = "407"
+_LOGIN: Final = "Put a user and a password that it takes into its URL."
+_ASK: Final = "Ask whoever runs it."
 _DELAY: Final = 0.25
 """Seconds until the next address of a host is tried besides, as the client does (RFC 8305)."""
 
@@ -48,6 +53,15 @@ _UNTRUSTED: Final = (
     "The authority behind it is not trusted here: if your organisation opens TLS on the way, put its root certificate "
     "into a file that SSL_CERT_FILE names; else do not go on."
 )
+
+
+class _Refused(Exception):
+    """A proxy does not let through."""
+
+    def __init__(self, says: str, advice: str) -> None:
+        super().__init__(says)
+        self.says = says
+        self.advice = advice
 
 
 class Route:
@@ -67,6 +81,7 @@ class Route:
         self._look_for_proxy()
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
+        self._beyond_socks: httpcore.AsyncNetworkStream | None = None
 
     def _look_for_proxy(self) -> None:
         proxy = proxy_from_environment(self._url)
@@ -77,10 +92,12 @@ class Route:
         else:
             self._proxy = None if proxy is None else urlsplit(proxy)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Hang up."""
         if self._writer is not None:
             self._writer.transport.abort()
+        if self._beyond_socks is not None:
+            await self._beyond_socks.aclose()
 
     @property
     def steps(self) -> list[tuple[str, Callable[[], Awaitable[Finding]]]]:
@@ -131,26 +148,22 @@ class Route:
             return fine("proxy", f"none is used: {_why_none(self._target)}", used=False)
         used = f"{self._name} is used, since {_variable(self._target.scheme)} says so"
         facts = {"used": True, "variable": _variable(self._target.scheme)}
-        if self._is_socks:
-            return not_checked("proxy", f"{used}; whether it lets through is not tried by itself, see http", **facts)
         try:
-            says = await self._in_time(self._through_proxy(self._proxy))
+            await self._in_time(self._by_socks(self._proxy) if self._is_socks else self._through_proxy(self._proxy))
+        except _Refused as refused:
+            says, advice = refused.says, refused.advice
         except TimeoutError:
-            says = f"no answer within {self._timeout:g} s"
+            says, advice = f"no answer within {self._timeout:g} s", _ASK
         except (OSError, EOFError, ValueError) as wrong:
-            says = _in_words(wrong)
-        if not says:
+            says, advice = _in_words(wrong), _ASK
+        else:
             return fine("proxy", used, **facts)
-        wants_password = says.startswith(f"HTTP {_PROXY_WANTS_PASSWORD}")
-        advice = "Put a user and a password that it takes into its URL." if wants_password else "Ask whoever runs it."
         return failed("proxy", f"{used}, but it does not let us through: {says}", self._advice(advice), **facts)
 
     async def tls(self) -> Finding:
         """Shake hands, and look at the certificate."""
         if self._target.scheme == "http":
             return fine("tls", "none: the gateway's address begins with http:", used=False)
-        if self._is_socks:
-            return not_checked("tls", "behind a SOCKS proxy it is not tried by itself, see http")
         host, _ = _address(self._target)
         try:
             context = await self._context()
@@ -158,10 +171,9 @@ class Route:
             says = f"the certificates to trust can not be read: {_in_words(wrong)}"
             return failed("tls", says, "Correct SSL_CERT_FILE.")
         try:
-            await self._in_time(self._streams()[1].start_tls(context, server_hostname=host))
-        except (OSError, EOFError) as wrong:
+            return self._certificate(host, await self._in_time(self._shake_hands(context, host)))
+        except (OSError, EOFError, httpcore.ConnectError) as wrong:
             return self._no_tls(host, wrong)
-        return self._certificate(host)
 
     # --- how -------------------------------------------------------------------------------------
 
@@ -189,18 +201,47 @@ class Route:
         async with clock.timeout_at(clock.monotonic() + self._timeout):
             return await work
 
-    async def _through_proxy(self, proxy: SplitResult) -> str:
-        """Ask for a tunnel where the client would; answer what is wrong with it."""
+    async def _through_proxy(self, proxy: SplitResult) -> None:
+        """Ask for a tunnel where the client would.
+
+        Raises:
+            _Refused: There is none.
+        """
         if proxy.scheme == "https":
             await self._streams()[1].start_tls(await self._context(), server_hostname=_address(proxy)[0])
         if self._target.scheme == "http":
-            return ""
+            return
         reader, writer = self._streams()
         writer.write(_connect_request(*_address(self._target), proxy))
         await writer.drain()
         head = await reader.readuntil(b"\r\n\r\n")
-        status = head.split(b"\r\n")[0].decode("ascii", "replace").split(" ")
-        return "" if status[1:2] == ["200"] else f"HTTP {' '.join(status[1:]) or 'without a status'}"
+        _, *status = head.split(b"\r\n")[0].decode("ascii", "replace").split(" ")
+        if status[:1] != ["200"]:
+            advice = _LOGIN if status[:1] == [_LOGIN_WANTED] else _ASK
+            raise _Refused(f"HTTP {' '.join(status) or 'without a status'}", advice)
+
+    async def _by_socks(self, proxy: SplitResult) -> None:
+        """Go by a SOCKS proxy as the client does, with a connection of its own.
+
+        Raises:
+            _Refused: It does not let through.
+        """
+        try:
+            self._beyond_socks = await Socks.at(proxy.geturl()).connect_tcp(*_address(self._target))
+        except LoginRefused as refused:
+            raise _Refused(str(refused), _LOGIN) from None
+        except (httpcore.ConnectError, httpcore.ProxyError) as refused:
+            raise _Refused(str(refused).removesuffix(f". {ADVICE}"), _ASK) from None
+
+    async def _shake_hands(self, context: ssl.SSLContext, host: str) -> ssl.SSLObject:
+        stream: httpcore.AsyncNetworkStream | asyncio.StreamWriter
+        if self._beyond_socks is not None:
+            stream = await self._beyond_socks.start_tls(context, host)
+        else:
+            _, stream = self._streams()
+            await stream.start_tls(context, server_hostname=host)
+        tls: ssl.SSLObject = stream.get_extra_info("ssl_object")
+        return tls
 
     async def _context(self) -> ssl.SSLContext:
         return await default_context(self._url, None if self._proxy is None else self._proxy.geturl())
@@ -210,18 +251,20 @@ class Route:
         assert self._writer is not None  # noqa: S101
         return self._reader, self._writer
 
-    def _no_tls(self, host: str, wrong: OSError | EOFError) -> Finding:
+    def _no_tls(self, host: str, wrong: Exception) -> Finding:
         match wrong:
+            case httpcore.ConnectError(__cause__=OSError() as cause):
+                return self._no_tls(host, cause)
             case ssl.SSLCertVerificationError(verify_code=code, verify_message=message):
                 advice = _CERTIFICATE.get(code, _UNTRUSTED)
                 return failed("tls", f"the certificate of {host} is not accepted: {message}", advice)
             case TimeoutError():
                 return failed("tls", f"{host} does not shake hands within {self._timeout:g} s", _NO_TLS)
             case _:
-                return failed("tls", f"{host} does not speak TLS there: {_in_words(wrong)}", _NO_TLS)
+                why = str(wrong) if isinstance(wrong, httpcore.ConnectError) else _in_words(wrong)
+                return failed("tls", f"{host} does not speak TLS there: {why}", _NO_TLS)
 
-    def _certificate(self, host: str) -> Finding:
-        tls: ssl.SSLObject = self._streams()[1].get_extra_info("ssl_object")
+    def _certificate(self, host: str, tls: ssl.SSLObject) -> Finding:
         certificate = tls.getpeercert() or {}
         expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
         days = (expires - _clock.current().now()).days

@@ -12,7 +12,17 @@ import attrs
 import pytest
 import trustme
 from cli_running import KEY, run
-from raw_servers import Peer, RawServer, answering, forwarding, hang_after_request, hang_at_once, http, raw_server
+from raw_servers import (
+    Peer,
+    RawServer,
+    answering,
+    forwarding,
+    hang_after_request,
+    hang_at_once,
+    http,
+    raw_server,
+)
+from socks_servers import socks
 
 from smspilot_async import ConnectionFailed
 from smspilot_async.cli import _doctor_account, _doctor_route
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from raw_servers import Script
     from tls import Tls
 
 CHECKS = "dns|tcp|proxy|tls|http|key|address|sender|balance|clock|test mode|version"
@@ -285,27 +296,107 @@ def test_an_emulator_on_this_machine_is_reached_without_the_proxy(
     assert "HTTP_PROXY names one, but not for this machine itself" in report.says("proxy")
 
 
-async def test_what_is_not_tried_of_a_socks_proxy_is_told_as_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with raw_server(hang_at_once) as proxy:
+@pytest.mark.usefixtures("trusting")
+async def test_a_socks_proxy_that_lets_through_is_gone_through_to_the_gateways_own_tls(
+    tls: Tls, gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        raw_server(passing_on_to(gateway), tls=tls.server("gateway.test")) as server,
+        raw_server(socks(server.port, login=("me", "hunter2"))) as proxy,
+    ):
         monkeypatch.setenv("ALL_PROXY", f"socks5://me:hunter2@127.0.0.1:{proxy.port}")
-        route = _doctor_route.Route("https://gateway.invalid/api2.php", timeout=5)
-        found = {check: await step() for check, step in route.steps}
-        route.close()
-    assert {check: str(finding.state) for check, finding in found.items()} == {
-        "dns": "ok",
-        "tcp": "ok",
-        "proxy": "not checked",
-        "tls": "not checked",
-    }
-    assert f"the proxy 127.0.0.1:{proxy.port} is used, since ALL_PROXY says so" in found["proxy"].says
-    assert "not tried by itself" in found["proxy"].says
-    assert found["proxy"].facts == {"used": True, "variable": "ALL_PROXY"}
-    assert "hunter2" not in str(found)
+        report = await examined("--url", "https://gateway.test/api2.php")
+    assert (report.exit_code, report.failed) == (0, [])
+    assert {report.state(check) for check in ("dns", "tcp", "proxy", "tls", "http")} == {"ok"}
+    assert report.says("proxy") == f"the proxy 127.0.0.1:{proxy.port} is used, since ALL_PROXY says so"
+    assert report.checks["proxy"]["facts"] == {"used": True, "variable": "ALL_PROXY"}
+    assert "the certificate is for gateway.test" in report.says("tls")
+    assert set(proxy.requests) == {b"gateway.test 443"}
+    assert "hunter2" not in report.text
 
 
-def test_a_request_that_does_not_arrive_sends_nobody_past_a_step_that_was_not_tried() -> None:
-    finding = _doctor_account.http(ConnectionFailed("info: the proxy refused. Nothing was sent."), 0.1)
-    assert "what is not checked may be where it stops" in finding.advice
+async def test_a_socks_proxy_is_asked_for_a_gateway_without_tls_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(hang_at_once) as server, raw_server(socks(server.port)) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{proxy.port}")
+        route = _doctor_route.Route("http://gateway.test/api2.php", timeout=5)
+        found = {check: str((await step()).state) for check, step in route.steps}
+        await route.aclose()
+    assert found == dict.fromkeys(("dns", "tcp", "proxy", "tls"), "ok")
+    assert proxy.requests == [b"gateway.test 80"]
+
+
+async def _answers_in_http(peer: Peer) -> None:
+    await peer.reader.read(1024)
+    await peer.send(http(b"", status="400 Bad Request"))
+
+
+async def _hangs_up(peer: Peer) -> None:
+    await peer.reader.read(1024)
+
+
+@pytest.mark.parametrize(
+    ("script", "says", "advice"),
+    [
+        (socks(9, reply=5), "did not connect to gateway.invalid, port 443: the connection was refused", "Ask whoever"),
+        (socks(9, login=("you", "hunter3")), "refused the user or the password", "Put a user and a password"),
+        (_answers_in_http, "does not speak SOCKS5", "Ask whoever"),
+        (_hangs_up, "hung up", "Ask whoever"),
+    ],
+)
+async def test_a_socks_proxy_that_refuses_fails(
+    script: Script, says: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with raw_server(script) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"socks5://me:hunter2@127.0.0.1:{proxy.port}")
+        report = await examined("--url", "https://gateway.invalid/api2.php")
+    assert (report.exit_code, report.failed) == (4, ["proxy"])
+    assert f"the proxy 127.0.0.1:{proxy.port} is used, since HTTPS_PROXY says so, but it does not let us through: " in (
+        report.says("proxy")
+    )
+    assert says in report.says("proxy")
+    assert "Ask whoever" not in report.says("proxy")  # that is what to do
+    assert report.advice("proxy").startswith(advice)
+    assert "HTTPS_PROXY" in report.advice("proxy")
+    assert "hunter" not in report.text
+
+
+async def test_a_socks_proxy_that_wants_a_password_is_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(socks(9, login=("me", "hunter2"))) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"socks5://127.0.0.1:{proxy.port}")
+        report = await examined("--url", "https://gateway.invalid/api2.php")
+    assert report.failed == ["proxy"]
+    assert report.advice("proxy").startswith("Put a user and a password")
+
+
+async def test_a_socks_proxy_that_says_nothing_has_its_own_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(hang_at_once) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{proxy.port}")
+        report = await examined("--url", "https://gateway.invalid/api2.php", "--timeout", "0.2")
+    assert report.failed == ["proxy"]
+    assert "no answer within 0.2 s" in report.says("proxy")
+
+
+async def test_behind_a_socks_proxy_a_certificate_that_nobody_knows_fails_tls(
+    tls: Tls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        raw_server(hang_at_once, tls=tls.server("gateway.test")) as server,
+        raw_server(socks(server.port)) as proxy,
+    ):
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{proxy.port}")
+        report = await examined("--url", "https://gateway.test/api2.php")
+    assert report.failed == ["tls"]
+    assert "unable to get local issuer" in report.says("tls")
+    assert "SSL_CERT_FILE" in report.advice("tls")
+
+
+async def test_behind_a_socks_proxy_a_gateway_that_hangs_up_fails_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(_hangs_up) as server, raw_server(socks(server.port)) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{proxy.port}")
+        report = await examined("--url", "https://gateway.test/api2.php")
+    assert report.failed == ["tls"]
+    assert "gateway.test does not speak TLS there" in report.says("tls")
+    assert "HTTP" not in report.says("tls")
 
 
 def _credentials(proxy: RawServer) -> str:
@@ -366,6 +457,12 @@ def test_a_proxy_of_a_kind_that_there_is_not_fails(monkeypatch: pytest.MonkeyPat
     assert (report.exit_code, report.failed) == (4, ["dns"])
     assert "HTTPS_PROXY" in report.advice("dns")
     assert "hunter2" not in report.text
+
+
+def test_a_request_that_does_not_arrive_where_the_steps_did_is_to_be_tried_again() -> None:
+    finding = _doctor_account.http(ConnectionFailed("info: the proxy refused. Nothing was sent."), 0.1)
+    assert finding.says == "no connection: the proxy refused. Nothing was sent."
+    assert finding.advice.startswith("Try again")
 
 
 # --- what answers -------------------------------------------------------------------------------------
