@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Iterable
 from datetime import tzinfo
@@ -23,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from smspilot_async.cli._bill import Bill
 from smspilot_async.cli._connection import host_of, is_for_test
 from smspilot_async.cli._interrupts import Interrupts
-from smspilot_async.cli._journal import Journal
+from smspilot_async.cli._journal import Fingerprint, Journal
 from smspilot_async.cli._output import (
     count,
     money,
@@ -112,12 +110,21 @@ class RecipientList:
     def __iter__(self) -> Iterator[Recipient]:
         return self.composer.recipients(self.source)
 
-    def fingerprint(self, order: Order, gateway: str) -> str:
+    def fingerprint(self, order: Order, gateway: str) -> Fingerprint:
         """Tell this list, the options that decide what is sent, and where it goes, from all others."""
-        # A test run sends nothing, so a real one can not go on with it.
-        is_test = (order.test, os.environ.get("SMSPILOT_TEST", ""))
-        options = (order.encoding, order.template, str(order.zone), order.sender, order.keep_duplicates, is_test)
-        return hashlib.sha256(json.dumps([self.source.digest, *options, gateway]).encode()).hexdigest()
+        return Fingerprint(
+            {
+                "list": self.source.digest,
+                "--encoding": order.encoding,
+                "--template": order.template,
+                "--tz": str(order.zone),
+                "--from": order.sender,
+                "--keep-duplicates": order.keep_duplicates,
+                # A test run sends nothing, so a real one can not go on with it.
+                "--test": (order.test, os.environ.get("SMSPILOT_TEST", "")),
+                "gateway": gateway,
+            }
+        )
 
 
 @attrs.frozen

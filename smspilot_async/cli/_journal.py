@@ -1,6 +1,6 @@
 """The journal of a list's run: what was about to leave is on the disk before its first byte leaves.
 
-A file of JSON lines beside the results. The head names the format and has a fingerprint of the list and the options;
+A file of JSON lines beside the results. The head names the format and has fingerprints of the list and each option;
 then there is a line for each packet that is about to leave, with the lines of its rows, and one for each row's
 outcome. It holds no phones and no texts. An intent without an outcome is a message of which nobody knows; an intent
 whose outcome is "not sent" is as if it had never been. What a kill left of a last line was promised to nobody.
@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from smspilot_async.models import Message
 
 _FORMAT: Final = "smspilot_async bulk journal"
-_VERSION: Final = 1
 _PRIVATE: Final = 0o600
 _BEYOND_THE_END: Final = 2**40  # where Windows locks a byte, so that all others can still be read
 _BINARY: Final = getattr(os, "O_BINARY", 0)
@@ -54,6 +54,31 @@ class JournalError(Exception):
 
 class _InUse(Problem):
     """Another run has locked the journal."""
+
+
+@attrs.frozen
+class Fingerprint:
+    """What tells a run from all others that do not send the same to the same place.
+
+    Attributes:
+        parts: The list, the options that decide what is sent, and where it goes, as JSON can write them.
+    """
+
+    parts: Mapping[str, Any] = attrs.field(repr=False)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """A digest of each part."""
+        return {name: _digest(value) for name, value in self.parts.items()}
+
+    def differences(self, digests: Mapping[Any, object]) -> list[str]:
+        """Name the parts that have other digests than these."""
+        return [name for name, digest in self.digests.items() if digests.get(name) != digest]
+
+    @property
+    def whole(self) -> str:
+        """The one digest that journals of version 1 have."""
+        return _digest([*self.parts.values()])
 
 
 class Journal:
@@ -75,7 +100,7 @@ class Journal:
         self._pending: list[bytes] = []
 
     @classmethod
-    def create(cls, path: str, fingerprint: str) -> Journal:
+    def create(cls, path: str, fingerprint: Fingerprint) -> Journal:
         """Make it; it must not be there yet.
 
         Raises:
@@ -98,7 +123,7 @@ class Journal:
         return journal
 
     @classmethod
-    def resume(cls, path: str, fingerprint: str) -> Journal:
+    def resume(cls, path: str, fingerprint: Fingerprint) -> Journal:
         """Open the one that a run has left, and read what became of that run's messages.
 
         Raises:
@@ -212,14 +237,14 @@ class Journal:
 
     # --- its life --------------------------------------------------------------------------------
 
-    def _begin(self, fingerprint: str) -> None:
+    def _begin(self, fingerprint: Fingerprint) -> None:
         try:
             self._lock()
             self._write_head(fingerprint)
         except OSError as wrong:
             raise self._not_writable(wrong) from None
 
-    def _write_head(self, fingerprint: str) -> None:
+    def _write_head(self, fingerprint: Fingerprint) -> None:
         assert self._descriptor is not None  # noqa: S101 - it is open
         head = _head(fingerprint)
         write_all(self._descriptor, head)
@@ -227,7 +252,7 @@ class Journal:
         os.fsync(self._descriptor)
         sync_folder(Path(self.path).parent)
 
-    def _take_up(self, fingerprint: str) -> None:
+    def _take_up(self, fingerprint: Fingerprint) -> None:
         assert self._descriptor is not None  # noqa: S101 - it is open
         self._lock()
         try:
@@ -236,7 +261,7 @@ class Journal:
             head, *records = whole.splitlines() or [b""]
             if whole:
                 self._check_head(head, fingerprint)
-            elif not _head(fingerprint).startswith(data):
+            elif not any(head.startswith(data) for head in (_head(fingerprint), _old_head(fingerprint))):
                 raise self._no_journal()
             for record in records:
                 self._read_record(record)
@@ -247,20 +272,31 @@ class Journal:
         except OSError as wrong:
             raise self._not_writable(wrong) from None
 
-    def _check_head(self, line: bytes, fingerprint: str) -> None:
+    def _check_head(self, line: bytes, fingerprint: Fingerprint) -> None:
         try:
             head = json.loads(line)
         except ValueError:
             head = None
         if not isinstance(head, dict) or head.get("format") != _FORMAT:
             raise self._no_journal()
-        if head.get("version") != _VERSION:
-            raise Problem(f"{self.path} was written by another version of this program. Nothing was sent.")
-        if head.get("fingerprint") != fingerprint:
-            raise Problem(
-                f"{self.path} belongs to another list, to other options, or to another gateway: --resume needs the "
-                "FILE, the options and the URL of the run that it goes on with. Nothing was sent."
-            )
+        match head:
+            case {"version": 1, "fingerprint": fingerprint.whole}:
+                return
+            case {"version": 1}:
+                whose = "another list, to other options, or to another gateway"
+            case {"version": 2, "fingerprints": {**digests}}:
+                others = fingerprint.differences(digests)
+                if not others:
+                    return
+                whose = f"a run with another {' and another '.join(others)}"
+            case {"version": 2}:
+                raise self._no_journal()
+            case _:
+                raise Problem(f"{self.path} was written by another version of this program. Nothing was sent.")
+        raise Problem(
+            f"{self.path} belongs to {whose}: --resume needs the FILE, the options and the URL of the run that it goes "
+            "on with. Nothing was sent."
+        )
 
     def _read_record(self, line: bytes) -> None:
         try:
@@ -337,8 +373,17 @@ def _outcome(record: dict[str, Any]) -> Outcome:
     return Outcome(to="", **record)
 
 
-def _head(fingerprint: str) -> bytes:
-    return json_line({"format": _FORMAT, "version": _VERSION, "fingerprint": fingerprint})
+def _head(fingerprint: Fingerprint) -> bytes:
+    return json_line({"format": _FORMAT, "version": 2, "fingerprints": fingerprint.digests})
+
+
+def _old_head(fingerprint: Fingerprint) -> bytes:
+    """Write the head of version 1, which has one fingerprint: of such a journal nobody can tell what differs."""
+    return json_line({"format": _FORMAT, "version": 1, "fingerprint": fingerprint.whole})
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def _ranges(lines: Iterable[int]) -> list[list[int]]:

@@ -15,7 +15,8 @@ from cli_running import PHONES, Ran, numbered, run, write_list
 
 from smspilot_async import Message
 from smspilot_async.cli import _journal
-from smspilot_async.cli._journal import Journal, JournalError, body_hash
+from smspilot_async.cli._bulk import Order, RecipientList
+from smspilot_async.cli._journal import Fingerprint, Journal, JournalError, body_hash
 from smspilot_async.cli._problems import Problem
 from smspilot_async.cli._recipients import Recipient
 from smspilot_async.cli._results import Outcome, Results
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 RESULTS = Path("list.csv.results.csv")
 JOURNAL = Path("list.csv.results.csv.journal")
 JOURNAL_NAME = str(JOURNAL)
+PRINT = Fingerprint({"list": "a list", "--from": None})
+VERSION_1 = b'{"format":"smspilot_async bulk journal","version":1,"fingerprint":"%b"}\n'
 
 
 def bulk(*options: str) -> Ran:
@@ -96,30 +99,31 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 async def test_what_is_intended_and_settled_is_known_to_the_next_run() -> None:
-    with Journal.create("j", "print") as journal:
+    with Journal.create("j", PRINT) as journal:
         await journal.intend(rows(2, 3, 4, 7))
         journal.settle(accepted(2, server_id="10", parts=1))
         journal.settle(Outcome(line=3, to=PHONES[3], outcome="not_sent", error="refused"))
         journal.settle(accepted(9))  # nothing was intended for it
         await journal.flush()
         await journal.flush()
-    with Journal.resume("j", "print") as journal:
+    with Journal.resume("j", PRINT) as journal:
         assert known(journal, 2, 3, 4, 7, 9) == {2: "accepted", 3: None, 4: "unknown", 7: "unknown", 9: None}
         assert journal.settled == 3
         assert journal.outcome_of(rows(2)[0]) == accepted(2, server_id="10", parts=1)
         await journal.intend(rows(3))
-    with Journal.resume("j", "print") as journal:
+    with Journal.resume("j", PRINT) as journal:
         assert known(journal, 2, 3) == {2: "accepted", 3: "unknown"}
 
 
 async def test_it_is_json_lines_without_phones_and_texts() -> None:
-    with Journal.create("j", "print") as journal:
+    with Journal.create("j", PRINT) as journal:
         await journal.intend(rows(2, 3, 5))
         journal.settle(Outcome(line=2, to=PHONES[2], outcome="refused", error=f"no such phone {PHONES[2]}"))
         await journal.flush()
     written = on_disk().decode()
     head, intent, outcome = map(json.loads, written.splitlines())
-    assert head == {"format": "smspilot_async bulk journal", "version": 1, "fingerprint": "print"}
+    assert head == {"format": "smspilot_async bulk journal", "version": 2, "fingerprints": dict(PRINT.digests)}
+    assert "a list" not in written
     assert intent == {"intent": [[2, 3], [5, 5]], "sha256": body_hash([row.message for row in rows(2, 3, 5)])}
     assert outcome == {"line": 2, "outcome": "refused", "error": "no such phone …"}
     assert "790879" not in written
@@ -142,31 +146,35 @@ def test_the_digest_depends_on_every_field() -> None:
 async def test_an_intent_is_on_the_disk_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(_journal, "_sync", lambda _: synced.append(on_disk().count(b"intent")))
-    with Journal.create("j", "print") as journal:
+    with Journal.create("j", PRINT) as journal:
         await journal.intend(rows(2))
         await journal.intend(rows(3))
     assert synced == [1, 2]
 
 
 async def test_half_a_line_was_promised_to_nobody() -> None:
-    with Journal.create("j", "print") as journal:
+    with Journal.create("j", PRINT) as journal:
         await journal.intend(rows(2))
     append(b'{"intent":[[3,')
-    with Journal.resume("j", "print") as journal:
+    with Journal.resume("j", PRINT) as journal:
         assert known(journal, 2, 3) == {2: "unknown", 3: None}
         await journal.intend(rows(4))
-    with Journal.resume("j", "print") as journal:
+    with Journal.resume("j", PRINT) as journal:
         assert known(journal, 2, 3, 4) == {2: "unknown", 3: None, 4: "unknown"}
 
 
-@pytest.mark.parametrize("length", [0, 1, 30])
-async def test_a_run_killed_before_its_journal_had_a_head_had_sent_nothing(length: int) -> None:
-    Journal.create("j", "print").close()
+@pytest.mark.parametrize("length", [0, 1, 30, 110])
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_run_killed_before_its_journal_had_a_head_had_sent_nothing(version: int, length: int) -> None:
+    if version == 1:
+        append(VERSION_1 % PRINT.whole.encode())
+    else:
+        Journal.create("j", PRINT).close()
     os.truncate("j", length)
-    with Journal.resume("j", "print") as journal:
+    with Journal.resume("j", PRINT) as journal:
         assert journal.settled == 0
         await journal.intend(rows(2))
-    with Journal.resume("j", "print") as journal:
+    with Journal.resume("j", PRINT) as journal:
         assert known(journal, 2) == {2: "unknown"}
 
 
@@ -176,42 +184,74 @@ async def test_a_run_killed_before_its_journal_had_a_head_had_sent_nothing(lengt
         (b"precious", "is damaged, or no journal"),
         (b"precious\n", "is damaged, or no journal"),
         (b"[]\n", "is damaged, or no journal"),
-        (b'{"format": "smspilot_async bulk journal", "version": 2}\n', "another version"),
-        (b'{"format": "smspilot_async bulk journal", "version": 1, "fingerprint": "x"}\n', "belongs to another list"),
+        (b'{"format": "smspilot_async bulk journal", "version": 3}\n', "another version"),
+        (b'{"format": "smspilot_async bulk journal", "version": 2}\n', "is damaged, or no journal"),
+        (VERSION_1 % b"x", "belongs to another list, to other options, or to another gateway"),
     ],
 )
 def test_what_is_no_journal_of_this_list_is_refused_and_left_as_it_is(content: bytes, words: str) -> None:
     Path("j").write_bytes(content)
     with pytest.raises(Problem, match=words):
-        Journal.resume("j", "print")
+        Journal.resume("j", PRINT)
     assert Path("j").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ({"list": "another"}, "a run with another list: --resume"),
+        ({"--from": "SHOP"}, "a run with another --from: --resume"),
+        ({"list": "another", "--from": "SHOP"}, "a run with another list and another --from: --resume"),
+    ],
+)
+def test_what_differs_from_the_journals_run_is_named(others: dict[str, str], words: str) -> None:
+    Journal.create("j", PRINT).close()
+    with pytest.raises(Problem, match=words):
+        Journal.resume("j", Fingerprint({**PRINT.parts, **others}))
+
+
+async def test_a_journal_of_version_1_is_gone_on_with() -> None:
+    append(VERSION_1 % PRINT.whole.encode() + b'{"intent":[[2,3]],"sha256":"x"}\n')
+    append(b'{"line":2,"outcome":"accepted","server_id":"10"}\n')
+    with Journal.resume("j", PRINT) as journal:
+        assert known(journal, 2, 3, 4) == {2: "accepted", 3: "unknown", 4: None}
+        await journal.intend(rows(4))
+    with Journal.resume("j", PRINT) as journal:
+        assert known(journal, 2, 3, 4) == {2: "accepted", 3: "unknown", 4: "unknown"}
+
+
+def test_the_fingerprint_of_version_1_is_still_the_same() -> None:
+    write_list([("79087964781", "Hello")])
+    order = Order(path="list.csv", template="Hi", sender="SHOP", keep_duplicates=True, test=True)
+    found = RecipientList.open(order).fingerprint(order, "gateway.test")
+    assert found.whole == "0d722834759116f8f70663f3818355a34af0dc0a97fcb5698613154d8b34890c"
 
 
 @pytest.mark.parametrize(
     "record", [b"{}", b"[]", b"1", b"x", b'{"line": "2", "outcome": "accepted"}', b'{"intent": 1}']
 )
 def test_a_journal_damaged_in_the_middle_is_refused(record: bytes) -> None:
-    Journal.create("j", "print").close()
+    Journal.create("j", PRINT).close()
     append(record + b"\n")
     with pytest.raises(Problem, match="is damaged"):
-        Journal.resume("j", "print")
+        Journal.resume("j", PRINT)
 
 
 def test_two_runs_do_not_share_a_journal() -> None:
-    with Journal.create("j", "print"):
+    with Journal.create("j", PRINT):
         with pytest.raises(Problem, match="j is in use: another run is sending this list"):
-            Journal.resume("j", "print")
+            Journal.resume("j", PRINT)
         with pytest.raises(Problem, match="can not be made: File exists"):
-            Journal.create("j", "print")
-    with Journal.resume("j", "print") as journal:
+            Journal.create("j", PRINT)
+    with Journal.resume("j", PRINT) as journal:
         journal.remove()
     with pytest.raises(Problem, match="there is nothing to resume: no journal j"):
-        Journal.resume("j", "print")
+        Journal.resume("j", PRINT)
 
 
 def test_a_journal_that_its_run_removes_meanwhile_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     lock = _journal._lock
-    Journal.create("j", "print").close()
+    Journal.create("j", PRINT).close()
 
     def late(descriptor: int) -> None:
         Path("j").unlink()
@@ -219,15 +259,15 @@ def test_a_journal_that_its_run_removes_meanwhile_is_not_gone_on_with(monkeypatc
 
     monkeypatch.setattr(_journal, "_lock", late)
     with pytest.raises(Problem, match="in use"):
-        Journal.resume("j", "print")
+        Journal.resume("j", PRINT)
 
 
 @pytest.mark.parametrize("path", ["no/folder/j", "nul\0j", "."])
 def test_a_place_that_can_not_be_written_to_is_refused(path: str) -> None:
     with pytest.raises(Problem, match="Nothing was sent"):
-        Journal.create(path, "print")
+        Journal.create(path, PRINT)
     with pytest.raises(Problem, match="Nothing was sent"):
-        Journal.resume(path, "print")
+        Journal.resume(path, PRINT)
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
@@ -247,7 +287,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
 
 
 async def test_a_full_disk_leaves_no_half_line_and_no_packet_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Journal.create("j", "print") as journal:
+    with Journal.create("j", PRINT) as journal:
         await journal.intend(rows(2))
         with monkeypatch.context() as patch:
             full_disk(patch, after=0)
@@ -267,7 +307,7 @@ async def test_an_intent_that_can_not_be_synced_keeps_its_packet_here(monkeypatc
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(_journal, "_sync", broken)
-    with Journal.create("j", "print") as journal, pytest.raises(JournalError):
+    with Journal.create("j", PRINT) as journal, pytest.raises(JournalError):
         await journal.intend(rows(2))
     with pytest.raises(JournalError):  # closed
         await journal.intend(rows(3))
@@ -375,11 +415,14 @@ def test_another_list_or_other_options_are_refused(gateway: Emulator, killed: Ca
     for options in (["--from", "SHOP"], ["--template", "{text}!"], ["--keep-duplicates"], ["--test"], ["--tz", "UTC"]):
         ran = bulk("--resume", *options)
         assert (ran.exit_code, ran.stdout) == (2, "")
-        assert "belongs to another list, to other options" in ran.stderr
+        assert f"{JOURNAL} belongs to a run with another {options[0]}: --resume needs" in ran.stderr
     elsewhere = gateway.url.replace("127.0.0.1", "localhost")  # what went to an emulator did not go to the gateway
-    assert "or to another gateway" in bulk("--resume", "--url", elsewhere).stderr
+    assert "a run with another gateway: " in bulk("--resume", "--url", elsewhere).stderr
     write_list(numbered(301))
-    assert "belongs to another list" in bulk("--resume").stderr
+    assert "a run with another list: " in bulk("--resume").stderr
+    assert "a run with another list and another --from and another gateway: " in (
+        bulk("--resume", "--url", elsewhere, "--from", "SHOP").stderr
+    )
     assert len(gateway.messages) == sent_before
 
 
@@ -415,9 +458,9 @@ def test_results_that_can_not_be_completed_stay_as_they_were(
 
 
 def test_a_repeat_stays_unsent_when_the_first_of_them_has_become_invalid() -> None:
-    with Journal.create("j", "print") as journal:
+    with Journal.create("j", PRINT) as journal:
         journal.leave_out([(5, 2)])
-    with Journal.resume("j", "print") as journal:
+    with Journal.resume("j", PRINT) as journal:
         outcome = journal.outcome_of(rows(5)[0])
         assert outcome == Outcome(line=5, to=PHONES[5], outcome="not_sent", error="duplicate of line 2")
         assert journal.settled == 0
@@ -460,5 +503,5 @@ def test_a_journal_that_another_run_locked_first_is_left_to_it(monkeypatch: pyte
 
     monkeypatch.setattr(_journal, "_lock", taken)
     with pytest.raises(Problem, match="in use"):
-        Journal.create("j", "fingerprint")
+        Journal.create("j", PRINT)
     assert on_disk() == b""  # removed, it would be missing after a kill of the run that holds it
