@@ -24,6 +24,7 @@ from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._journal import Fingerprint, Journal
 from smspilot_async.cli._output import (
     count,
+    lines_as_ranges,
     money,
     note,
     on_terminal,
@@ -416,7 +417,20 @@ class Run:
         if journal.failure is not None:
             why = journal.failure.strerror or journal.failure
             yield f"{journal.path} could not be written ({why}), so the sending was stopped."
+        if journal.unwritten:
+            yield self._not_in_journal(journal.unwritten)
         yield f"journal: {journal.path}; --resume sends what was not sent, and nothing that may have been."
+
+    def _not_in_journal(self, unwritten: Sequence[Outcome]) -> str:
+        rows, lines = count(len(unwritten), "row"), lines_as_ranges(sorted(outcome.line for outcome in unwritten))
+        results = self._results
+        kept = "the results" if results is None else results.path
+        if results is not None and results.failure is not None:
+            kept = f"{results.path} and the lines above"
+        return (
+            f"What became of {rows} is not in the journal (lines {lines}): --resume will call them unknown, and write "
+            f"the results anew. First make room on the disk, and keep a copy of {kept}: nothing else tells it."
+        )
 
     def _exit_code(self) -> int:
         counts, stopped_by = self.bill.counts, self._engine.stopped_by

@@ -86,18 +86,20 @@ class Journal:
 
     Attributes:
         path: Where it is.
-        failure: Why it could not be written, once it could not.
+        failure: Why it could not be written, once it could not; then
+        unwritten: holds the outcomes that it lacks: the next run will take them for unknown.
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
         self.failure: OSError | None = None
+        self.unwritten: list[Outcome] = []
         self._descriptor: int | None = descriptor
         self._size = 0
         self._guard = threading.Lock()
         self._open_lines: set[int] = set()
         self._outcomes: dict[int, Outcome] = {}
-        self._pending: list[bytes] = []
+        self._pending: list[Outcome] = []
 
     @classmethod
     def create(cls, path: str, fingerprint: Fingerprint) -> Journal:
@@ -193,8 +195,8 @@ class Journal:
     def _write_intent(self, lines: list[int], messages: Sequence[Message | None]) -> None:
         intent = {"intent": _ranges(lines), "sha256": body_hash(messages)}
         with self._guard:
-            self._open_lines.update(lines)
             self._append(json_line(intent))
+            self._open_lines.update(lines)
             descriptor = self._descriptor
         if descriptor is None:
             raise JournalError
@@ -210,7 +212,7 @@ class Journal:
         with self._guard:
             if outcome.line in self._open_lines:
                 self._open_lines.discard(outcome.line)
-                self._pending.append(json_line(_written(outcome)))
+                self._pending.append(outcome)
 
     async def flush(self) -> None:
         """Hand the outcomes to the system, where they survive this process; a failure is kept, not raised."""
@@ -219,9 +221,14 @@ class Journal:
 
     def _write_outcomes(self) -> None:
         with self._guard:
-            pending, self._pending = self._pending, []
-            with contextlib.suppress(JournalError):
-                self._append(b"".join(pending))
+            self._write_pending()
+
+    def _write_pending(self) -> None:
+        pending, self._pending = self._pending, []
+        try:
+            self._append(b"".join(json_line(_written(outcome)) for outcome in pending))
+        except JournalError:
+            self.unwritten += pending
 
     def _append(self, data: bytes) -> None:
         if self._descriptor is None or self.failure is not None:
@@ -334,9 +341,8 @@ class Journal:
     def close(self) -> None:
         """Unlock it, and leave it for a run that goes on with this one."""
         with self._guard:
-            with contextlib.suppress(JournalError):
-                if self._pending:
-                    self._append(b"".join(self._pending))
+            if self._pending:
+                self._write_pending()
             descriptor, self._descriptor = self._descriptor, None
             if descriptor is not None:
                 os.close(descriptor)
