@@ -16,7 +16,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpcore
-from anyio.streams.tls import TLSStream
 
 if TYPE_CHECKING:
     import ssl
@@ -260,8 +259,8 @@ def _keeps_records(stream: Any) -> bool:
 
     asyncio opens all of them at once, and has handed them to a :class:`Stream`.
     """
-    layer = getattr(stream, "_stream", None)
-    while isinstance(layer, TLSStream):
+    layer: Any = getattr(stream, "_stream", None)
+    while hasattr(layer, "transport_stream"):  # anyio's TLS, which to import would cost each start some milliseconds
         records = getattr(layer, "_read_bio", None)
         if records is None or records.pending:
             return True
