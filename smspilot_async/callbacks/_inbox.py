@@ -384,7 +384,8 @@ class CallbackInbox:
 
     async def seen(self, server_ids: Iterable[str]) -> list[MessageStatus]:
         """Tell a watch what came before it."""
-        await self._is_following.wait()
+        while not self._is_following.is_set():
+            await self._is_following.wait()
         try:
             found = await self._persist(partial(self._log.find, server_ids))
         except _Closed:
@@ -407,7 +408,9 @@ class CallbackInbox:
             return
         follower, loop = self._follower, asyncio.get_running_loop()
         if follower is None or follower.done() or follower.get_loop() is not loop:
-            self._is_following = asyncio.Event()
+            before, self._is_following = self._is_following, asyncio.Event()
+            with suppress(RuntimeError):  # its loop is closed, and nobody waits in it
+                before.set()  # whoever waited for a follower that never came waits for this one
             self._follower = self._own(self._follow_log())
 
     async def _follow_log(self) -> None:

@@ -265,6 +265,19 @@ async def test_a_track_goes_on_hearing_calls_when_the_inbox_is_opened_again() ->
                 assert (await soon(anext(changes))).status == 2
 
 
+async def test_a_track_that_began_while_the_inbox_was_closed_hears_calls_once_it_is_open() -> None:
+    emulator = quiet_emulator()
+    inbox = CallbackInbox(BASE, secret=SECRET)
+    await inbox.aclose()
+    async with client_of(emulator, inbox) as client:
+        sent = await client.send(PHONE, TEXT)
+        async with client.track(sent, source=inbox) as changes:
+            await idle()
+            async with inbox:
+                await call(inbox, emulator.messages[0].callback, sent.server_id, 2)
+                assert (await soon(anext(changes))).status == 2
+
+
 async def test_closing_ends_the_loop_that_reads_a_file_which_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "statuses.db").write_bytes(b"this is no database" * 100)
     inbox = CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(tmp_path / "statuses.db"))
