@@ -23,6 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import attrs
+import httpcore
 import httpx
 
 from smspilot_async._connection import Connection, Network, NotBegun, keeps_more
@@ -83,20 +84,27 @@ class Progress:
         has_connection: It waits for no place in the pool any more.
     """
 
-    __slots__ = ("_headers_left", "_is_reported", "_socket", "has_connection")
+    __slots__ = ("_headers_left", "_is_called_off", "_is_reported", "_socket", "has_connection")
 
     def __init__(self) -> None:
         self.has_connection = False
         self._is_reported = False
         self._headers_left = False
+        self._is_called_off = False
         self._socket: Any = None
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
-        """Take one event of httpcore's trace."""
+        """Take one event of httpcore's trace.
+
+        Raises:
+            httpcore.ConnectError: The request was called off before it began.
+        """
         self._is_reported = True
         if event.endswith("connect_tcp.complete"):
             self._socket = info.get("return_value")
-        elif event.endswith("send_request_headers.started"):
+        if self._is_called_off and self.nothing_left:
+            raise httpcore.ConnectError("the client was closed")
+        if event.endswith("send_request_headers.started"):
             method = getattr(info.get("request"), "method", b"")
             self._headers_left = self._headers_left or method != b"CONNECT"
         elif event.endswith("send_request_headers.failed") and isinstance(info.get("exception"), NotBegun):
@@ -106,6 +114,11 @@ class Progress:
     def nothing_left(self) -> bool:
         """There is evidence that not a byte of the request left this machine."""
         return not self.has_connection or (self._is_reported and not self._headers_left)
+
+    async def call_off(self) -> None:
+        """Let it end where it has not begun: httpcore closes no connection that is only just being made."""
+        self._is_called_off = True
+        await self.hang_up()
 
     async def hang_up(self) -> None:
         """Close a connection that never came to a request: cancelled in the middle of TLS, httpcore forgets it."""
@@ -153,6 +166,7 @@ class Transport:
         self._by_proxy = ""
         self._opened: set[httpx.AsyncBaseTransport] = set()
         self._closing: set[asyncio.Future[None]] = set()
+        self._under_way: set[Progress] = set()
 
     async def exchange(
         self,
@@ -179,6 +193,7 @@ class Transport:
             free = opened
         transport = free.pop()
         outcome: Reply | Failure | None = None
+        self._under_way.add(progress)
         try:
             progress.has_connection = True
             until = self._clock.monotonic() + self._timeout
@@ -186,6 +201,7 @@ class Transport:
             outcome = await self._guarded(transport, envelope, largest, progress, until)
             return outcome
         finally:
+            self._under_way.discard(progress)
             is_sound = transport is self._foreign or (isinstance(outcome, Reply) and _has_said_all(transport))
             # To be the next one that is used: so few connections stay in use, and warm.
             free.append(transport if is_sound else self._new_pool())
@@ -285,6 +301,10 @@ class Transport:
     async def aclose(self) -> None:
         """Close all connections, also if this is cancelled. The next request opens new ones."""
         self._free = None
+        for progress in self._under_way:
+            calling_off = asyncio.ensure_future(progress.call_off())
+            self._closing.add(calling_off)
+            calling_off.add_done_callback(self._closing.discard)
         for pool in self._opened:
             self._let_go(pool)
         if self._closing:

@@ -17,7 +17,7 @@ import pytest
 import respx
 import uvloop
 from manual_clock import idle
-from raw_servers import Peer, RawServer, answering, forwarding, http, raw_server
+from raw_servers import Peer, RawServer, answering, forwarding, hang_at_once, http, raw_server
 
 from smspilot_async import Client, ConnectionFailed, Retry, SmsPilotError, _connection
 from smspilot_async._connection import Connection, Network, NotBegun, Stream, keeps_more
@@ -408,6 +408,48 @@ async def test_a_client_whose_closing_was_cancelled_can_be_entered_again(monkeyp
         await cancel_in_the_middle_of_closing(client, monkeypatch)
         async with client:
             assert await client.balance() == Decimal("1.50")
+
+
+@pytest.mark.parametrize("way", ["https", "http", "socks5"])
+async def test_a_question_that_had_no_connection_yet_when_the_client_was_closed_leaves_none(tls: Tls, way: str) -> None:
+    goes_on = asyncio.Event()
+
+    async def lead_on(peer: Peer) -> None:
+        await goes_on.wait()
+        if way == "http":
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        if way == "socks5":
+            await peer.reader.readexactly(3)
+            await peer.send(b"\x05\x00")
+            await peer.reader.readexactly(10)
+            await peer.send(b"\x05\x00\x00\x01" + bytes(6))
+        await peer.splice(server.port)
+
+    async with raw_server(answering(http(BALANCE)), tls=tls.server()) as server, raw_server(lead_on) as before:
+        proxy = None if way == "https" else f"{way}://127.0.0.1:{before.port}"
+        client = Client("API-KEY", url=before.https_url, ssl_context=tls.client(), proxy=proxy)
+        question = asyncio.create_task(client.balance())
+        await before.has_connection.wait()
+        await client.aclose()
+        goes_on.set()
+        with pytest.raises(ConnectionFailed):
+            await question
+        async with asyncio.timeout(5):
+            while before.gone < before.connections:  # noqa: ASYNC110 - sockets set no event
+                await asyncio.sleep(0)
+        assert server.requests == []
+
+
+async def test_a_question_in_the_middle_of_a_handshake_ends_when_the_client_is_closed() -> None:
+    async with raw_server(hang_at_once) as server, asyncio.timeout(5):
+        client = Client("API-KEY", url=server.https_url)
+        question = asyncio.create_task(client.balance())
+        await server.has_connection.wait()
+        await idle()
+        await client.aclose()
+        with pytest.raises(ConnectionFailed):
+            await question
 
 
 # --- more than an answer -------------------------------------------------------------------------
