@@ -65,6 +65,7 @@ _NO_ERROR_TOLD: Final = -1
 _LONGEST_HISTORY: Final = 32  # distinct calls of one send; more are not the gateway's
 _BUSY: Final = 3.0  # seconds of patience with other workers, for each thing that is asked
 _ASK_AGAIN: Final = 0.01
+_PRIMARY: Final = 0xFF  # SQLite tells more of an error in the bits above: also that another mends a file after a kill
 _TIDY_EVERY: Final = 3600.0
 _IDS_AT_ONCE: Final = 500
 _BINDS_KEPT: Final = 100_000  # while the file can not be written
@@ -112,7 +113,7 @@ class SQLiteSink:
         try:
             await wrap_future(self._submit(self._opened))
         except sqlite3.Error as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
                 raise sqlite3.OperationalError(
                     f"the sink {self._path} can not be opened ({error}): name a file in a folder that exists, and in "
                     "which this process may write"

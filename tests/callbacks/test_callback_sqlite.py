@@ -191,6 +191,20 @@ async def test_a_file_that_can_not_be_opened_is_an_error_when_the_inbox_is_enter
         assert not thread.is_alive()
 
 
+async def test_an_inbox_is_entered_while_another_worker_mends_the_file_after_a_kill(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+
+    def opening(_: str) -> sqlite3.Connection:
+        raise busy
+
+    monkeypatch.setattr("smspilot_async.callbacks._sqlite._open", opening)
+    async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)):
+        pass
+
+
 async def test_a_file_that_can_not_be_opened_by_an_inbox_that_nobody_entered_is_answered_with_503(
     impossible: Path,
 ) -> None:
