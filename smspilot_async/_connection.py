@@ -89,12 +89,16 @@ class Network(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
+        """Connect to a host, as :meth:`connect` does."""
+        del timeout, local_address, socket_options
+        return await self.connect(host, port)
+
+    async def connect(self, host: str, port: int) -> Stream:
         """Connect to whichever address of a host answers first.
 
         Raises:
             httpcore.ConnectError: None did.
         """
-        del timeout, local_address, socket_options
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
             return await _first_to_answer(_in_turn(found), port)

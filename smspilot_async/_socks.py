@@ -7,7 +7,7 @@ writes the password into its log. The proxy looks the gateway's name up itself, 
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import httpcore
@@ -15,8 +15,9 @@ import httpcore
 from smspilot_async._connection import Network, NotBegun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Self
+
+    from smspilot_async._connection import Stream
 
 _PORT: Final = 1080
 _VERSION: Final = 5
@@ -64,23 +65,15 @@ class Socks(Network):
         user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
         return cls(proxy.hostname or "", proxy.port or _PORT, user=user, password=password)
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    async def connect(self, host: str, port: int) -> Stream:
         """Connect to a host by way of the proxy.
 
         Raises:
             httpcore.ConnectError: The proxy can not be reached.
             httpcore.ProxyError: It does not let through; the text tells what to do.
         """
-        del timeout, local_address, socket_options
         try:
-            stream = await super().connect_tcp(self._host, self._port)
+            stream = await super().connect(self._host, self._port)
         except httpcore.ConnectError as error:
             raise httpcore.ConnectError(f"the SOCKS proxy can not be reached: {error}") from error
         try:
@@ -94,7 +87,7 @@ class Socks(Network):
             raise
         return stream
 
-    async def _introduce(self, stream: httpcore.AsyncNetworkStream) -> None:
+    async def _introduce(self, stream: Stream) -> None:
         methods = bytes([_NO_LOGIN] if self._login is None else [_NO_LOGIN, _LOGIN])
         await stream.write(bytes([_VERSION, len(methods)]) + methods)
         version, method = await _exactly(2, stream)
@@ -108,7 +101,7 @@ class Socks(Network):
             await _log_in(stream, *self._login)
 
 
-async def _log_in(stream: httpcore.AsyncNetworkStream, user: bytes, password: bytes) -> None:
+async def _log_in(stream: Stream, user: bytes, password: bytes) -> None:
     if max(len(user), len(password)) > _LONGEST:
         raise LoginRefused("a SOCKS proxy takes a user and a password of 255 bytes at most")
     await stream.write(bytes([_LOGIN_VERSION, len(user)]) + user + bytes([len(password)]) + password)
@@ -117,7 +110,7 @@ async def _log_in(stream: httpcore.AsyncNetworkStream, user: bytes, password: by
         raise LoginRefused("the SOCKS proxy refused the user or the password: correct them in its URL")
 
 
-async def _ask_for(stream: httpcore.AsyncNetworkStream, host: str, port: int) -> None:
+async def _ask_for(stream: Stream, host: str, port: int) -> None:
     await stream.write(_CONNECT + _address(host) + port.to_bytes(2))
     version, reply, _, kind = await _exactly(4, stream)
     if version != _VERSION:
@@ -139,7 +132,7 @@ def _address(host: str) -> bytes:
     return bytes([_IPV4 if address.version == 4 else _IPV6]) + address.packed  # noqa: PLR2004 - IPv4
 
 
-async def _skip_address(stream: httpcore.AsyncNetworkStream, kind: int) -> None:
+async def _skip_address(stream: Stream, kind: int) -> None:
     """Read where the proxy connects from, whole: what follows is the gateway's."""
     lengths = {_IPV4: 4, _IPV6: 16}
     length = (await _exactly(1, stream))[0] if kind == _NAME else lengths.get(kind)
@@ -148,7 +141,7 @@ async def _skip_address(stream: httpcore.AsyncNetworkStream, kind: int) -> None:
     await _exactly(length + 2, stream)
 
 
-async def _exactly(count: int, stream: httpcore.AsyncNetworkStream) -> bytes:
+async def _exactly(count: int, stream: Stream) -> bytes:
     """Read so many bytes, in however many pieces they come.
 
     Raises:

@@ -33,7 +33,7 @@ from smspilot_async._version import __version__
 from smspilot_async.errors import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from smspilot_async._clock import Clock
     from smspilot_async.wire import Envelope
@@ -289,22 +289,24 @@ class Transport:
 
     def _let_go(self, pool: httpx.AsyncBaseTransport) -> None:
         """Close a pool in a task of its own: a cancellation of this one does not stop it, nor lose the answer to it."""
-        closing = asyncio.ensure_future(pool.aclose())
-        self._closing.add(closing)
-        closing.add_done_callback(partial(self._let_gone, pool))
+        self._aside(pool.aclose()).add_done_callback(partial(self._let_gone, pool))
 
     def _let_gone(self, pool: httpx.AsyncBaseTransport, closing: asyncio.Future[None]) -> None:
-        self._closing.discard(closing)
         if not closing.cancelled() and closing.exception() is None:
             self._opened.discard(pool)
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        """Close something in a task of its own, for which closing everything waits."""
+        closing = asyncio.ensure_future(work)
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        return closing
 
     async def aclose(self) -> None:
         """Close all connections, also if this is cancelled. The next request opens new ones."""
         self._free = None
         for progress in self._under_way:
-            calling_off = asyncio.ensure_future(progress.call_off())
-            self._closing.add(calling_off)
-            calling_off.add_done_callback(self._closing.discard)
+            self._aside(progress.call_off())
         for pool in self._opened:
             self._let_go(pool)
         if self._closing:

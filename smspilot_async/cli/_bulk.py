@@ -212,11 +212,11 @@ def _is_wanted(plan: Plan, order: Order, client: Client, recipients: RecipientLi
 @contextlib.contextmanager
 def _watched(recipients: RecipientList) -> Iterator[Iterator[Recipient]]:
     """Show how far the reading and pricing is, or, where nobody watches, only that it begins."""
-    source = recipients.source
+    source, lines = recipients.source, recipients.source.lines
     with progress_bar(transient=True) as progress:
         if progress.disable:
-            note(f"{source.name}: reading {count(source.lines, 'line')}, and asking what they cost")
-        yield _showing(progress, recipients, source.lines)
+            note(f"{source.name}: reading {count(lines, 'line')}, and asking what they cost")
+        yield _showing(progress, recipients, lines)
 
 
 def _showing(progress: Progress, recipients: Iterable[Recipient], lines: int) -> Iterator[Recipient]:

@@ -227,7 +227,7 @@ class Route:
             _Refused: It does not let through.
         """
         try:
-            self._beyond_socks = await Socks.at(proxy.geturl()).connect_tcp(*_address(self._target))
+            self._beyond_socks = await Socks.at(proxy.geturl()).connect(*_address(self._target))
         except LoginRefused as refused:
             raise _Refused(str(refused), _LOGIN) from None
         except (httpcore.ConnectError, httpcore.ProxyError) as refused:

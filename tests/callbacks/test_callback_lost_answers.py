@@ -182,20 +182,23 @@ async def test_a_check_that_fails_is_made_again_later(desk: Desk) -> None:
 async def test_an_echo_without_an_id_proves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.lose()
     await unknown(desk.client.send(PHONE, TEXT))
-    monkeypatch.setattr(desk.emulator, "exchange", without_ids(desk.emulator))
+    monkeypatch.setattr(desk.emulator, "exchange", answering_with_rows(desk.emulator, "check", id=0))
     await call(desk.inbox, desk.url(), desk.server_id(), 1)
     await idle()
     assert desk.listener.kinds == ["Unknown"]
 
 
-def without_ids(emulator: Emulator) -> Any:
+def answering_with_rows(emulator: Emulator, command: str, **changes: Any) -> Any:
+    """Let it answer with other rows than its own: with these values, or without what is ``None``."""
     exchange = emulator.exchange
 
     def answer(request: Any) -> Any:
         reply = exchange(request)
         document = json.loads(reply.body)
-        for row in document["check"]:
-            row["id"] = 0
+        document[command] = [
+            {name: value for name, value in {**row, **changes}.items() if value is not None}
+            for row in document[command]
+        ]
         return attrs.evolve(reply, body=json.dumps(document).encode())
 
     return answer
@@ -487,24 +490,12 @@ async def late_packet_of_one(desk: Desk) -> OutcomeUnknown:
 
 async def unreadable_row(desk: Desk) -> OutcomeUnknown:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(desk.emulator, "exchange", saying_nothing(desk.emulator))
+        saying_nothing = answering_with_rows(desk.emulator, "send", status=None, error=None, server_id=None)
+        patch.setattr(desk.emulator, "exchange", saying_nothing)
         packet = await desk.client.send_packet([Message(PHONE, TEXT, id=7), Message(OTHER_PHONE, TEXT, id=8)])
     failure = packet.messages[0].failure
     assert isinstance(failure, OutcomeUnknown)
     return failure
-
-
-def saying_nothing(emulator: Emulator) -> Any:
-    exchange = emulator.exchange
-
-    def answer(request: Any) -> Any:
-        reply = exchange(request)
-        document = json.loads(reply.body)
-        for row in document["send"]:
-            del row["status"], row["error"], row["server_id"]
-        return attrs.evolve(reply, body=json.dumps(document).encode())
-
-    return answer
 
 
 WAYS = [
