@@ -118,7 +118,8 @@ class Message:
 
     Attributes:
         to: The phone, normalised to digits by :func:`~smspilot_async.text.normalize_phone`.
-        text: 1 to 10 parts: up to 1530 characters of GSM-7 or 670 of UCS-2; see :func:`~smspilot_async.text.measure`.
+        text: 1 to 10 parts: up to 1530 septets of GSM-7 or 670 units of UCS-2; see
+            :func:`~smspilot_async.text.measure`.
         sender: 3 to 11 Latin letters, digits, ``-`` or ``.``, or 10 to 16 digits; ``None`` for the account's default.
         id: Your own whole number for it, echoed in answers. Left out, the client gives it a unique one.
         send_at: When to send, with a time zone and not in the past; whole seconds count.

@@ -2,16 +2,25 @@
 
 Lengths follow the gateway (API-2, "Length"): one SMS holds 160 characters of the GSM-7 alphabet or 70 of UCS-2; a
 longer text is cut into parts of 153 or 67, ten at most. Rules about phones are the library's own, and deliberately few.
+
+A character that takes two units (``€`` in GSM-7, an emoji in UCS-2) stands whole in one part: phones show rubbish
+otherwise, so operators and their libraries cut before it. The vendor's document does not say whether the gateway does,
+or divides the length by that of a part. `measure` counts whole characters; `check_text` refuses only what has too many
+parts by either count.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
 from smspilot_async.errors import InvalidMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["MAX_PARTS", "TextSize", "measure", "normalize_phone"]
 
@@ -26,13 +35,15 @@ _GSM7: Final = (
 )
 _GSM7_EXTENSION: Final = "\f^{}\\[~]|€"
 _not_gsm7 = re.compile(f"[^{re.escape(_GSM7 + _GSM7_EXTENSION)}]").search
-_extended = re.compile(f"[{re.escape(_GSM7_EXTENSION)}]").findall
+_escape_extended = partial(re.compile(f"(?=[{re.escape(_GSM7_EXTENSION)}])").sub, "\x1b")
 
 # XML 1.0, "Char": everything else stands in no XML document, not even as a character reference.
 _not_xml = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]").search
 _formatting = re.compile(r"[\s().\u2010-\u2015\u2212-]+")
 _digits = re.compile(r"[0-9]+", re.ASCII).fullmatch
 _sender = re.compile(r"[A-Za-z0-9.-]{3,11}|[0-9]{10,16}").fullmatch
+_GSM7_LENGTHS: Final = (160, 153)  # of a text that is one SMS, and of a part of a longer one
+_UCS2_LENGTHS: Final = (70, 67)
 _SHORTEST_PHONE, _LONGEST_PHONE = 7, 15  # E.164
 _RUSSIAN_LENGTH = 11
 
@@ -45,7 +56,8 @@ class TextSize:
         alphabet: ``"GSM-7"`` (Latin) or ``"UCS-2"`` (anything else, Cyrillic among it).
         units: Its length: septets of GSM-7 (brackets, braces, ``^~|€``, backslash and form feed count two), or 16-bit
             units (an emoji counts two).
-        parts: Into how many SMS it is cut, each of them paid.
+        parts: Into how many SMS it is cut, each of them paid. No part ends between the two units of a character. Should
+            the gateway divide the length by that of a part instead, which its document leaves open, it counts fewer.
     """
 
     alphabet: Literal["GSM-7", "UCS-2"]
@@ -62,14 +74,28 @@ def measure(text: str) -> TextSize:
     TextSize(alphabet='UCS-2', units=160, parts=3)
     """
     if _not_gsm7(text) is None:
-        units = len(text) + len(_extended(text))
-        return TextSize("GSM-7", units, _cut(units, whole=160, part=153))
-    units = len(text.encode("utf-16-le", "surrogatepass")) // 2
-    return TextSize("UCS-2", units, _cut(units, whole=70, part=67))
+        septets = _escape_extended(text)
+        return TextSize("GSM-7", len(septets), _cut(len(septets), _GSM7_LENGTHS, lambda at: septets[at] == "\x1b"))
+    data = text.encode("utf-16-be", "surrogatepass")
+    units = len(data) // 2
+    return TextSize("UCS-2", units, _cut(units, _UCS2_LENGTHS, lambda at: _is_pair(data[2 * at : 2 * at + 4])))
 
 
-def _cut(units: int, *, whole: int, part: int) -> int:
-    return 1 if units <= whole else -(-units // part)
+def _cut(units: int, lengths: tuple[int, int], begins_pair: Callable[[int], bool]) -> int:
+    whole, part = lengths
+    if units <= whole:
+        return 1
+    parts, end = 0, 0
+    while end < units:
+        end += part
+        if end < units and begins_pair(end - 1):
+            end -= 1
+        parts += 1
+    return parts
+
+
+def _is_pair(data: bytes) -> bool:
+    return data[0] >> 2 == 0xD8 >> 2 and data[2] >> 2 == 0xDC >> 2
 
 
 def normalize_phone(phone: str | int) -> str:
@@ -104,10 +130,11 @@ def normalize_phone(phone: str | int) -> str:
 
 
 def check_text(text: str) -> None:
-    """Refuse a text that the gateway would refuse, or that XML can not carry.
+    """Refuse a text that the gateway would refuse, or that XML cannot carry.
 
     Raises:
-        InvalidMessage: with the gateway's code: 220 empty, 12 a character that XML can not carry, 221 too long.
+        InvalidMessage: with the gateway's code: 220 empty, 12 a character that XML cannot carry, 221 too long however
+            its parts are counted.
     """
     if not isinstance(text, str):
         raise InvalidMessage(f"a text is a str, not {type(text).__name__}", field="text", code=220)
@@ -119,10 +146,11 @@ def check_text(text: str) -> None:
     if len(text) <= _SURELY_FITS:
         return
     size = measure(text)
-    if size.parts > MAX_PARTS:
-        limit = "1530 Latin" if size.alphabet == "GSM-7" else "670"
+    limit, part = ("1530 Latin", _GSM7_LENGTHS[1]) if size.alphabet == "GSM-7" else ("670", _UCS2_LENGTHS[1])
+    fewest = -(-size.units // part)
+    if fewest > MAX_PARTS:
         raise InvalidMessage(
-            f"{size.units} characters of {size.alphabet} make {size.parts} parts; "
+            f"{size.units} characters of {size.alphabet} make {fewest} parts; "
             f"{MAX_PARTS} parts ({limit} characters) are the most",
             field="text",
             code=221,

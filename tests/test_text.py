@@ -84,14 +84,65 @@ def test_an_emoji_counts_two() -> None:
     assert measure("👨‍👩‍👧").units == 8  # three people and the two joiners between them
 
 
-@given(st.text())
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("a" * 152 + "€" + "a" * 152, TextSize("GSM-7", 306, 3)),  # 306 are twice 153, but the pair stands across
+        ("a" * 151 + "€" + "a" * 153, TextSize("GSM-7", 306, 2)),
+        ("a" * 153 + "€" + "a" * 151, TextSize("GSM-7", 306, 2)),
+        ("€" * 765, TextSize("GSM-7", 1530, 11)),
+        ("€" * 760, TextSize("GSM-7", 1520, 10)),
+        ("я" * 66 + "😀" + "я" * 66, TextSize("UCS-2", 134, 3)),
+        ("я" * 65 + "😀" + "я" * 67, TextSize("UCS-2", 134, 2)),
+        ("😀" * 335, TextSize("UCS-2", 670, 11)),
+        ("😀" * 330, TextSize("UCS-2", 660, 10)),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, TextSize) else "",
+)
+def test_a_part_s_border_never_splits_a_pair(text: str, size: TextSize) -> None:
+    assert measure(text) == size
+
+
+# Few different characters, and many of each: pairs at and around every border.
+_few = st.sampled_from(["a", "€", "[", "Ç"])
+_runs = st.lists(st.tuples(_few, st.integers(1, 160)), max_size=12).map(lambda runs: "".join(c * n for c, n in runs))
+_texts = st.one_of(st.text(), _runs, _runs.map(lambda text: text.replace("€", "😀").replace("[", "я") + "ч"))
+
+
+def split_naively(text: str) -> list[str]:
+    """The parts, filled character by character: what does not fit whole begins the next one."""
+    is_latin = all(char in GSM7 or char in EXTENSION for char in text) and "\x1b" not in text
+    whole, part = (160, 153) if is_latin else (70, 67)
+    widths = [2 if (char in EXTENSION if is_latin else ord(char) > 0xFFFF) else 1 for char in text]
+    if sum(widths) <= whole:
+        return [text]
+    parts, free = [""], part
+    for char, width in zip(text, widths, strict=True):
+        if width > free:
+            parts.append("")
+            free = part
+        parts[-1] += char
+        free -= width
+    return parts
+
+
+@given(_texts)
+def test_parts_are_counted_as_a_naive_splitter_does(text: str) -> None:
+    assert measure(text).parts == len(split_naively(text))
+
+
+@given(_texts)
 def test_every_text_can_be_measured(text: str) -> None:
     size = measure(text)
     whole, part = (160, 153) if size.alphabet == "GSM-7" else (70, 67)
     assert size.units >= len(text)
     assert (size.parts == 1) == (size.units <= whole)
     if size.parts > 1:
-        assert (size.parts - 1) * part < size.units <= size.parts * part
+        assert (size.parts - 1) * (part - 1) < size.units <= size.parts * part
+
+
+def test_half_a_surrogate_pair_is_a_character_of_its_own() -> None:
+    assert measure("\ud800" * 134) == TextSize("UCS-2", 134, 2)
 
 
 # --- texts ---------------------------------------------------------------------------------------
@@ -101,6 +152,14 @@ def test_every_text_can_be_measured(text: str) -> None:
     "text", ["a", " ", "\n", "a" * 1530, "€" * 765, "я" * 670, "😀" * 335, "\t\r\n", "\ufffd", "\x7f"]
 )
 def test_a_text_of_one_to_ten_parts_may_go(text: str) -> None:
+    check_text(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["€" * 765, "😀" * 335, "a" * 152 + "€" + "a" * 1376, "я" * 66 + "😀" + "я" * 602], ids=len
+)
+def test_a_text_of_eleven_parts_may_go_where_the_gateway_might_count_ten(text: str) -> None:
+    assert measure(text).parts == 11
     check_text(text)
 
 

@@ -183,7 +183,7 @@ class Gateway:
 
     def _verdict(self, packet: _Packet, at: int, row: Mapping[str, Any]) -> Draft | int:
         try:
-            draft = judge(row, packet.account, https_callbacks=not self.unknowns.https_callback_refused)
+            draft = judge(row, packet.account, self.unknowns)
             self._judge_in_packet(packet, at, draft)
         except Refused as refusal:
             return refusal.code

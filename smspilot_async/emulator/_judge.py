@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from smspilot_async.emulator._accounts import Account
+    from smspilot_async.emulator._unknowns import Unknowns
 
 _SENDER: Final = re.compile(r"[A-Za-z0-9.-]{3,11}|[0-9]{10,16}", re.ASCII)
 _WHOLE: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
@@ -48,7 +49,7 @@ class Draft:
     callback_method: Literal["get", "post"]
 
 
-def judge(row: Mapping[str, Any], account: Account, *, https_callbacks: bool) -> Draft:
+def judge(row: Mapping[str, Any], account: Account, unknowns: Unknowns) -> Draft:
     """The message that a row of a send request describes.
 
     Raises:
@@ -56,7 +57,7 @@ def judge(row: Mapping[str, Any], account: Account, *, https_callbacks: bool) ->
     """
     phone = read_phone(as_text(row.get("to")))
     text = _text(row)
-    parts = count_parts(text)
+    parts = count_parts(text, pairs_split=unknowns.pairs_split)
     if parts > MAX_PARTS:
         raise Refused(221)
     return Draft(
@@ -70,7 +71,7 @@ def judge(row: Mapping[str, Any], account: Account, *, https_callbacks: bool) ->
         operator=phone.operator,
         send_at=_send_at(as_text(row.get("send_datetime"))),
         ttl=_ttl(row.get("ttl")),
-        callback=_callback(as_text(row.get("callback")), https=https_callbacks),
+        callback=_callback(as_text(row.get("callback")), https=not unknowns.https_callback_refused),
         callback_method="post" if as_text(row.get("callback_method")).lower() == "post" else "get",
     )
 

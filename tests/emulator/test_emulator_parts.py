@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from smspilot_async import measure
 from smspilot_async.emulator import Account, Clock, Emulator
 from smspilot_async.emulator._errors import Refused
 from smspilot_async.emulator._http import HttpRequest, find_document, path_of
@@ -67,10 +70,40 @@ class TestClock:
         ("x" * 69 + "ы", 1),
         ("x" * 1530, 10),
         ("x" * 1531, 11),
+        ("x" * 152 + "€" + "x" * 152, 3),
+        ("€" * 765, 11),
+        ("ы" * 66 + "😀" + "ы" * 66, 3),
+        ("😀" * 335, 11),
+        ("\ud800" * 134, 2),  # half a pair, which JSON can carry
     ],
 )
 def test_a_text_takes_so_many_parts(text: str, parts: int) -> None:
     assert count_parts(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("x" * 152 + "€" + "x" * 152, 2),
+        ("€" * 765, 10),
+        ("€" * 765 + "x", 11),
+        ("ы" * 66 + "😀" + "ы" * 66, 2),
+        ("😀" * 335, 10),
+        ("😀" * 335 + "x", 11),
+        ("€" * 80, 1),
+        ("😀" * 35, 1),
+    ],
+)
+def test_a_text_takes_fewer_parts_where_their_borders_may_split_a_pair(text: str, parts: int) -> None:
+    assert count_parts(text, pairs_split=True) == parts
+
+
+@given(st.text(alphabet="ax€[я😀", max_size=400), st.booleans())
+def test_the_client_counts_the_same_by_code_of_its_own(text: str, pairs_split: bool) -> None:  # noqa: FBT001
+    size = measure(text)
+    part = 153 if size.alphabet == "GSM-7" else 67
+    divided = 1 if size.parts == 1 else -(-size.units // part)
+    assert count_parts(text, pairs_split=pairs_split) == (divided if pairs_split else size.parts)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import attrs
 import httpx
 import pytest
 
+from smspilot_async import Client, MessageRefused
 from smspilot_async.emulator import Clock, Emulator, Unknowns
 from smspilot_async.emulator._http import HttpRequest
 
@@ -156,6 +157,25 @@ def test_https_callback_refused(emulator: Emulator, desk: Any) -> None:
     emulator.unknowns.https_callback_refused = True
     assert desk.one(callback="https://example.com/x")["error"] == 260
     assert desk.one(callback="http://example.com/x")["error"] == 0
+
+
+@pytest.mark.parametrize(("pairs_split", "parts", "error"), [(False, 0, 221), (True, 10, 0)])
+def test_pairs_split(pairs_split: bool, parts: int, error: int, emulator: Emulator, desk: Any) -> None:  # noqa: FBT001
+    emulator.unknowns.pairs_split = pairs_split
+    row = desk.one(text="€" * 765)
+    assert (row["parts"], row["error"]) == (parts, error)
+
+
+@pytest.mark.parametrize("pairs_split", [False, True])
+async def test_the_client_lets_go_what_one_way_of_counting_allows(pairs_split: bool, emulator: Emulator) -> None:  # noqa: FBT001
+    emulator.unknowns.pairs_split = pairs_split
+    async with Client(emulator.api_key, url=emulator.url, transport=emulator.transport) as client:
+        if pairs_split:
+            assert (await client.send("79087964781", "😀" * 335)).parts == 10
+        else:
+            with pytest.raises(MessageRefused) as refused:
+                await client.send("79087964781", "😀" * 335)
+            assert refused.value.code == 221
 
 
 def test_a_reset_puts_everything_back(emulator: Emulator, desk: Any) -> None:

@@ -26,6 +26,7 @@ NOT_ABOUT_SENDS = {
     "check_lag": ("checks", "tracking/test_tracking.py", "client/test_client_certainty.py"),
     "missing_id_refuses_check": ("checks", "tracking/test_check_ids.py", "client/test_client_certainty.py"),
     "modified_zone": ("the times of checks", "wire_format/test_commands_over_socket.py"),
+    "pairs_split": ("the parts of long texts", "emulator/test_emulator_unknowns.py"),
     "callbacks_repeated": ("callbacks", "emulator/test_emulator_callbacks.py"),
     "callbacks_lost": ("callbacks", "emulator/test_emulator_callbacks.py", "examples/test_example_services.py"),
     "callbacks_doubled": ("callbacks", "emulator/test_emulator_callbacks.py", "examples/test_example_services.py"),
