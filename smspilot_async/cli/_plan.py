@@ -23,10 +23,11 @@ from smspilot_async.cli._output import (
     print_table,
 )
 from smspilot_async.cli._sending import PACKET_SIZE
+from smspilot_async.cli._template import column_list
 from smspilot_async.errors import MessageRefused, SmsPilotError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator, Mapping
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from smspilot_async import Client
     from smspilot_async.cli._recipients import Recipient
@@ -163,13 +164,13 @@ class Plan:
             "samples": [attrs.asdict(sample) for sample in self.samples],
         }
 
-    def show(self, *, unused: Iterable[str] = ()) -> None:
+    def show(self, *, unused: Sequence[str] = ()) -> None:
         """Print it for a person."""
         self.show_facts(unused=unused)
         self._show_faults()
         self.show_samples()
 
-    def show_facts(self, *, unused: Iterable[str] = ()) -> None:
+    def show_facts(self, *, unused: Sequence[str] = ()) -> None:
         """Print the figures."""
         print_facts(
             {
@@ -180,7 +181,7 @@ class Plan:
                 "bad rows": f"{len(self.faults):,}" if self.faults else "none",
                 "duplicates": self._duplicates_line(),
                 "empty gaps": f"lines {lines_as_ranges(self.gaps)}" if self.gaps else None,
-                "not used": ", ".join(unused),
+                "not used": column_list(unused) if unused else None,
                 "price": self._price_line(),
                 "balance": money(self.balance),
             }

@@ -12,23 +12,56 @@ import csv
 import hashlib
 import io
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from smspilot_async.cli._problems import Problem
-from smspilot_async.cli._template import column_name
+from smspilot_async.cli._template import brief, column_list, column_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO, Self
 
 STDIN: Final = "-"
 UTF8: Final = "utf-8"
 
 _DELIMITERS: Final = ",;\t"
 _UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_BOM: Final = "\ufeff"
 _LARGEST_CELL: Final = 131_072
+_LONGEST: Final = 2**20  # of a line in bytes, and of a row in characters: what is longer is no list
+_MOST_COLUMNS: Final = 16_384  # as many as a spreadsheet has
+
+
+class _RowTooLongError(Exception):
+    """A row goes on and on."""
+
+
+class _Lines:
+    """The file's lines as the CSV reader takes them. No row of them is endless: it would fill the memory."""
+
+    def __init__(self, data: bytes, codec: str) -> None:
+        self._text = io.TextIOWrapper(io.BytesIO(data), encoding=codec, newline="")
+        self._is_first = True
+        self._length = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._text)
+        if self._is_first:  # a codec that names its byte order leaves the mark in the text, and some files have two
+            self._is_first, line = False, line.lstrip(_BOM)
+        self._length += len(line)
+        if self._length > _LONGEST:
+            raise _RowTooLongError
+        return line
+
+    def begin_row(self) -> None:
+        self._length = 0
 
 
 @attrs.frozen
@@ -83,17 +116,19 @@ class Source:
     @property
     def lines(self) -> int:
         """How many lines it has, the header and those inside quotes among them."""
-        return sum(1 for _ in _text(self._data, self._encoding))
+        return sum(1 for _ in io.TextIOWrapper(io.BytesIO(self._data), encoding=self._encoding, newline=""))
 
     def rows(self) -> Iterator[RawRow]:
         """Go through the rows below the header; blank ones are passed over."""
-        reader = csv.reader(_text(self._data, self._encoding), delimiter=self.delimiter, strict=True)
+        lines = _Lines(self._data, self._encoding)
+        reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
         next(reader)
         while True:
             line = reader.line_num + 1
+            lines.begin_row()
             try:
                 cells = next(reader, None)
-            except csv.Error as wrong:
+            except (csv.Error, _RowTooLongError) as wrong:
                 yield RawRow(line, (), _quote_fault(wrong, line, reader.line_num))
                 continue
             if cells is None:
@@ -104,16 +139,41 @@ class Source:
 
 def _read_bytes(path: str, name: str) -> bytes:
     try:
-        data = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+        if path == STDIN:
+            data = _read_lines(sys.stdin.buffer, name)
+        else:
+            with Path(path).open("rb") as file:
+                data = _read_lines(file, name)
     except IsADirectoryError:
         raise Problem(f"{name} is a folder, not a file.") from None
     except FileNotFoundError:
         raise Problem(f"there is no file {name}.") from None
     except (OSError, ValueError) as wrong:
         raise Problem(f"{name} can not be read: {getattr(wrong, 'strerror', None) or wrong}.") from None
-    if not data.strip():
+    if not data or data.isspace():
         raise Problem(f"{name} is empty; it needs a header with the column 'to', and a row per message below it.")
     return data
+
+
+def _read_lines(file: BinaryIO, name: str) -> bytes:
+    """Read it to its end, or until a line is too long: of two gigabytes without a line end two megabytes are read."""
+    chunks: list[bytes] = []
+    unended = 0
+    while chunk := file.read(_LONGEST):  # no longer than a line may be: only the first line in it can be too long
+        ends = chunk.replace(b"\r", b"\n")
+        if unended + (ends + b"\n").index(b"\n") > _LONGEST:
+            raise Problem(
+                f"{name}, line {_line_ends(chunks) + 1}: longer than {_LONGEST:,} bytes, which no message is; "
+                "a list is a CSV file with a row per message."
+            )
+        last = ends.rfind(b"\n")
+        unended = len(chunk) - 1 - last if last >= 0 else unended + len(chunk)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _line_ends(chunks: list[bytes]) -> int:
+    return sum(chunk.count(b"\n") for chunk in chunks) or sum(chunk.count(b"\r") for chunk in chunks)
 
 
 def _check_encoding(data: bytes, encoding: str, name: str) -> str:
@@ -162,43 +222,45 @@ def _decodes(data: bytes, codec: str) -> bool:
 
 
 def _was_misread(text: str) -> bool:
+    text = text.removeprefix(_BOM)
     if text.isascii():
         return False
     try:
         # No Cyrillic text is UTF-8 by chance when it is written in cp1251.
-        text.removeprefix("\ufeff").encode("cp1251").decode("utf-8")
+        text.encode("cp1251").decode("utf-8")
     except UnicodeError:
         return False
     return True
-
-
-def _text(data: bytes, codec: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(data), encoding=codec, newline="")
 
 
 def _read_header(data: bytes, codec: str, name: str) -> tuple[str, tuple[str, ...]]:
     splits = {delimiter: _first_row(data, codec, delimiter) for delimiter in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda each: ("to" in splits[each], len(splits[each])))
     columns = splits[delimiter]
-    repeated = sorted({column for column in columns if column and columns.count(column) > 1})
+    if len(columns) > _MOST_COLUMNS:
+        raise Problem(
+            f"{name}: the header (line 1) has {len(columns):,} columns; a list has {_MOST_COLUMNS:,} at most."
+        )
+    repeated = sorted(column for column, times in Counter(columns).items() if column and times > 1)
     if repeated:
-        raise Problem(f"{name}: the header has the column {repeated[0]!r} twice.")
+        raise Problem(f"{name}: the header has the column {brief(repeated[0])!r} twice.")
     if "to" not in columns:
-        found = ", ".join(column for column in columns if column) or "none"
-        raise Problem(f"{name}: the header (line 1) has no column 'to'; it has: {found}.")
+        raise Problem(f"{name}: the header (line 1) has no column 'to'; it has: {column_list(columns)}.")
     return delimiter, columns
 
 
 def _first_row(data: bytes, codec: str, delimiter: str) -> tuple[str, ...]:
-    reader = csv.reader(_text(data, codec), delimiter=delimiter, strict=True)
+    reader = csv.reader(_Lines(data, codec), delimiter=delimiter, strict=True)
     try:
         return tuple(column_name(cell) for cell in next(reader, []))
-    except csv.Error:
+    except (csv.Error, _RowTooLongError):
         return ()
 
 
-def _quote_fault(wrong: csv.Error, line: int, last: int) -> str:
+def _quote_fault(wrong: Exception, line: int, last: int) -> str:
     lines = f"lines {line} to {last}" if last > line else f"line {line}"
+    if isinstance(wrong, _RowTooLongError):
+        return f"a row of more than {_LONGEST:,} characters in {lines}: a quote is not closed"
     if "expected after" in str(wrong):
         return f"text after a closing quote: a quote in {lines} is not doubled, or not closed where it should be"
     if "field larger" in str(wrong):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Piece: TypeAlias = tuple[str, str | None]
 """A literal, and the column that follows it (``None`` at the end)."""
+
+_MOST_NAMED: Final = 20  # columns in one message
+_LONGEST_NAME: Final = 60
 
 _brace = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 
@@ -28,6 +31,18 @@ class TemplateError(ValueError):
 def column_name(written: str) -> str:
     """Bring a column's name, in a header or between braces, to the form in which names are compared."""
     return written.strip().casefold()
+
+
+def column_list(columns: Iterable[str]) -> str:
+    """Name columns for a person; of very many, the first ones."""
+    named = [brief(column) for column in columns if column]
+    more = len(named) - _MOST_NAMED
+    return (", ".join(named[:_MOST_NAMED]) or "none") + (f" and {more:,} more" if more > 0 else "")
+
+
+def brief(name: str) -> str:
+    """Cut a name that is too long to be shown."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 @attrs.frozen
@@ -74,5 +89,5 @@ def _gap(token: str, position: int, known: set[str]) -> str:
     if not name:
         raise TemplateError(f"an empty {token} at character {position + 1}; write {{{{}}}} for the braces themselves")
     if name not in known:
-        raise TemplateError(f"no column fits {token}; the file has {', '.join(sorted(known)) or 'none'}")
+        raise TemplateError(f"no column fits {token}; the file has {column_list(sorted(known))}")
     return name

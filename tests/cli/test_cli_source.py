@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import codecs
 import errno
+import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,10 @@ def complaint(content: str | bytes, encoding: str = "utf-8") -> str:
         (ROWS.encode(), "utf-8"),
         (ROWS.encode("utf-8-sig"), "utf-8"),
         (ROWS.encode("utf-8-sig"), "utf-8-sig"),
+        (codecs.BOM_UTF8 + ROWS.encode("utf-8-sig"), "utf-8"),
+        (ROWS.replace("to,text", '"to","text"').encode("utf-8-sig"), "utf-8"),
+        (ROWS.encode("utf-16")[2:], "utf-16-le"),
+        (ROWS.encode("utf-16"), "utf-16-le"),
         (ROWS.encode("cp1251"), "cp1251"),
         (ROWS.encode("cp1251"), "windows-1251"),
         (ROWS.encode("koi8-r"), "koi8-r"),
@@ -71,6 +77,10 @@ def test_utf8_read_as_cp1251_is_noticed(text: str) -> None:
 
 def test_text_that_was_misread_before_it_was_saved_is_noticed() -> None:
     assert "was UTF-8, but read as cp1251" in complaint("to,text\n1,Ответ\n".encode().decode("cp1251"))
+
+
+def test_a_bom_before_plain_ascii_is_no_misread_text() -> None:
+    assert rows(codecs.BOM_UTF8 + b"to,text\n1,Hello\n") == [RawRow(2, ("1", "Hello"))]
 
 
 def test_ascii_is_fine_in_every_encoding() -> None:
@@ -124,10 +134,10 @@ def test_a_file_that_is_not_there_a_folder_and_an_unreadable_one_are_refused() -
 
 
 def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path) -> bytes:  # root, who runs many a test, reads everything
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    def denied(path: Path, mode: str) -> None:  # root, who runs many a test, reads everything
+        raise PermissionError(errno.EACCES, "Permission denied", f"{path} {mode}")
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(Problem, match=r"list\.csv can not be read: Permission denied"):
         Source.open("list.csv")
 
@@ -176,3 +186,49 @@ def test_its_lines_are_counted_as_rows_count_them(end: str) -> None:
     found = source(content.encode("utf-16"), "utf-16")
     assert found.lines == 6
     assert [row.line for row in found.rows()] == [2, 3, 6]
+
+
+# --- files that are no list, and would fill the memory --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "line"), [(b"", 1), (b"to,text\n1,x\n", 3), (b"to,text\r\n1,x\r\n", 3), (b"to\r1\r", 3)]
+)
+def test_a_line_of_two_gigabytes_is_not_read(head: bytes, line: int) -> None:
+    Path("list.csv").write_bytes(head)
+    os.truncate("list.csv", 2**31)  # zeros, which take no room on the disk
+    tracemalloc.start()
+    try:
+        with pytest.raises(Problem, match=rf"list\.csv, line {line}: longer than 1,048,576 bytes, which no message is"):
+            Source.open("list.csv")
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_line_may_be_long(end: str) -> None:
+    lines = ["to,text" + "," * 1000, *(f"{at},{'x' * 100_000}" for at in range(30)), "last," + "," * (2**20 - 20)]
+    found = rows(end.join(lines))
+    assert [row.line for row in found] == list(range(2, 33))
+    assert {len(row.cells[1]) for row in found[:-1]} == {100_000}
+
+
+def test_a_row_over_lines_without_end_spoils_itself_and_not_the_memory() -> None:
+    found = rows("to,text\n1,ok\n2" + ',"x\n"' * 240_000)
+    assert found[0].fault is None
+    assert max(len(row.cells) for row in found) == 2
+    assert (found[1].fault or "").startswith("a row of more than 1,048,576 characters in lines 3 to ")
+
+
+def test_a_header_of_200_000_columns_is_one_short_line() -> None:
+    assert complaint("to,text" + ",c" * 199_998) == (
+        "list.csv: the header (line 1) has 200,000 columns; a list has 16,384 at most."
+    )
+
+
+def test_a_header_of_many_columns_is_not_shown_whole() -> None:
+    names = [f"column {number}" for number in range(16_000)]
+    assert complaint(",".join(names)).endswith("column 18, column 19 and 15,980 more.")
+    assert complaint(f"{'x' * 1000},y").endswith(f"it has: {'x' * 59}…, y.")
+    assert rows(f"to,{','.join(names)}\n1,x\n") == [RawRow(2, ("1", "x"))]
