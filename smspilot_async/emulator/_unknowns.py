@@ -41,8 +41,8 @@ class Unknowns:
         callbacks_lost: The share of callbacks that are never made, drawn by the emulator's seed, as are the next two.
         callbacks_doubled: The share that are made twice.
         callbacks_late: The share that are made only after the same message's next one.
-        pairs_split: Cut a long text at every 153rd septet or 67th unit, even between the two of `€` or of an emoji: such
-            a text may take a part less. Otherwise the character goes into the next part whole.
+        pairs_split: Cut a long text at every 153rd septet or 67th unit, even between the two of `€` or of an emoji, so
+            that it may take a part less. Otherwise the character goes into the next part whole.
         https_callback_refused: Refuse a callback URL with https (260), as the 2018 document says.
     """
 
