@@ -59,11 +59,14 @@ class CursorState:
             the time until which it may; aware.
         waiting: Ids that an answer carried, not handed over yet, and too old for an ordinary sweep to bring again,
             each with when it was created; aware.
+        noted: What this machine's clock said at ``since``, aware; ``None`` if that is not known. It bounds the
+            gateway's time after a restart, and is no part of a comparison.
     """
 
     since: datetime
     handed_over: Mapping[int, datetime] = attrs.field(factory=dict)
     waiting: Mapping[int, datetime] = attrs.field(factory=dict)
+    noted: datetime | None = attrs.field(default=None, eq=False)
 
 
 @runtime_checkable
@@ -311,6 +314,7 @@ def _written(state: CursorState) -> bytes:
             "format": _FORMAT,
             "version": _VERSION,
             "since": state.since.isoformat(),
+            "noted": None if state.noted is None else state.noted.isoformat(),
             "handed_over": [[id_, int(until.timestamp())] for id_, until in state.handed_over.items()],
             "waiting": [[id_, int(created.timestamp())] for id_, created in state.waiting.items()],
         }
@@ -340,12 +344,17 @@ def _head(line: bytes) -> dict[str, Any] | None:
 
 
 def _state(head: Any, marks: Iterable[Any]) -> CursorState:
-    since = datetime.fromisoformat(head["since"])
-    if since.tzinfo is None:
-        raise ValueError("a time without a zone")
+    since, noted = _time(head["since"]), head.get("noted")
     handed_over = _times(head["handed_over"]) | _times(marks)
-    waiting = _times(head["waiting"])
-    return CursorState(since, handed_over, {id_: at for id_, at in waiting.items() if id_ not in handed_over})
+    waiting = {id_: at for id_, at in _times(head["waiting"]).items() if id_ not in handed_over}
+    return CursorState(since, handed_over, waiting, None if noted is None else _time(noted))
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return time
 
 
 def _times(pairs: Iterable[Any]) -> dict[int, datetime]:

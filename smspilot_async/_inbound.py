@@ -44,6 +44,8 @@ _LONGEST_BACKOFF: Final = 300.0
 _MOST_DOUBLINGS: Final = 30  # beyond the longest back-off in any case, and far from overflow
 _ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked)
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
+_FASTEST: Final = 61 / 60
+"""How fast the gateway's time may pass, in seconds of ours: clocks drift by far less."""
 
 
 @attrs.frozen
@@ -57,6 +59,34 @@ class _Carried:
 
     message: InboundMessage
     until: datetime
+
+
+@attrs.frozen
+class _Moment:
+    """The gateway's time, and this machine's clocks at it.
+
+    Attributes:
+        gateway: The gateway's time, aware.
+        wall: The time of day here, aware; it may be set.
+        monotonic: The clock's monotonic seconds; ``None`` if they were another process's.
+    """
+
+    gateway: datetime
+    wall: datetime
+    monotonic: float | None
+
+    def limit(self, date: datetime, wall: datetime, monotonic: float) -> datetime:
+        """Return a later answer's date, or how late it can be over there by now if that is earlier.
+
+        A date is only as good as the clock of the machine, or the proxy, that wrote it. One that ran ahead would make
+        the next sweeps begin in the future, where they find nothing of what got lost; one that lags only makes them
+        longer. The time of day counts as well, because a machine that sleeps stops its monotonic clock.
+        """
+        passed = max(0.0, (wall - self.wall).total_seconds())
+        if self.monotonic is not None:
+            passed = max(passed, monotonic - self.monotonic)
+        most = timedelta(seconds=passed * _FASTEST)
+        return self.gateway + most if date - self.gateway > most else date
 
 
 class InboundListener:
@@ -83,12 +113,14 @@ class InboundListener:
         self._idle.set()
         # the cursor's state, here
         self._since: datetime | None = None
+        self._noted: datetime | None = None
         self._handed_over: dict[int, datetime] = {}
         self._waiting: dict[int, datetime] = {}
         # the messages of the last answer
         self._queue: deque[_Carried] = deque()
         self._handed: _Carried | None = None
-        self._swept_at: datetime | None = None
+        self._swept_at: _Moment | None = None
+        self._moment: _Moment | None = None
         # when to ask what
         self._sweep_is_due = True
         self._polls = 0
@@ -199,7 +231,9 @@ class InboundListener:
         ours = self._since, self._handed_over.keys(), self._waiting.keys()
         if ours == (state.since, state.handed_over.keys(), state.waiting.keys()):
             return
-        self._since = state.since
+        self._since, self._noted = state.since, state.noted
+        if self._moment is None and state.noted is not None:
+            self._moment = _Moment(state.since, state.noted, None)
         self._handed_over = dict(state.handed_over)
         self._waiting = {id_: at for id_, at in self._waiting.items() if id_ not in state.handed_over}
         self._waiting |= state.waiting
@@ -230,7 +264,7 @@ class InboundListener:
 
     def _take(self, messages: Iterable[InboundMessage]) -> None:
         """Queue what was not handed over before, in order."""
-        now = self._gateway_time()
+        now = self._gateway_time().gateway
         queued: set[int] = set()
         for message in sorted(messages, key=_order):
             if message.id:  # 0 says nothing, and what has no id can not be remembered
@@ -267,8 +301,9 @@ class InboundListener:
             self._failed(answer)
             return False
         now = self._gateway_time()
-        await self._save(now)
-        self._since = now
+        self._noted = now.wall
+        await self._save(now.gateway)
+        self._since = now.gateway
         return True
 
     async def _sweep(self) -> None:
@@ -293,13 +328,13 @@ class InboundListener:
             return True
         return message.created + _MINUTE >= window
 
-    async def _settle(self, swept_at: datetime) -> None:
+    async def _settle(self, swept_at: _Moment) -> None:
         """Everything up to the sweep was handed over: the next one need not go back further, nor memory."""
-        self._since = swept_at
-        oldest = swept_at - _OVERLAP - _MINUTE
+        self._since, self._noted = swept_at.gateway, swept_at.wall
+        oldest = self._since - _OVERLAP - _MINUTE
         self._handed_over = {id_: until for id_, until in self._handed_over.items() if until >= oldest}
         self._waiting = {}
-        await self._save(swept_at)
+        await self._save(self._since)
         self._swept_at = None
 
     async def _read_new(self) -> None:
@@ -344,7 +379,7 @@ class InboundListener:
         logger.warning("listen: a poll failed (%s); the next one is in %.1f s", _in_a_word(error), delay)
 
     async def _save(self, since: datetime) -> None:
-        await self._cursor.save(CursorState(since, self._handed_over.copy(), self._waiting.copy()))
+        await self._cursor.save(CursorState(since, self._handed_over.copy(), self._waiting.copy(), self._noted))
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -352,9 +387,14 @@ class InboundListener:
     def _clock(self) -> Clock:
         return self._session().clock
 
-    def _gateway_time(self) -> datetime:
+    def _gateway_time(self) -> _Moment:
         """The time of the answer that has just come; this machine's if the gateway should tell none."""
-        return self._session().gateway_date or self._clock.now()
+        wall, monotonic = self._clock.now(), self._clock.monotonic()
+        date = self._session().gateway_date or wall
+        if self._moment is not None:
+            date = self._moment.limit(date, wall, monotonic)
+        self._moment = moment = _Moment(date, wall, monotonic)
+        return moment
 
 
 def _order(message: InboundMessage) -> tuple[bool, datetime, int]:

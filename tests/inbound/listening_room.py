@@ -16,6 +16,8 @@ from smspilot_async import Client, CursorInUse, CursorState
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from smspilot_async import InboundCursor, InboundListener
 
 Request: TypeAlias = datetime | str
@@ -31,12 +33,14 @@ class Wire(httpx.AsyncBaseTransport):
             test writes down there.
         answers: Rows to answer the next requests for inbound messages with, in place of the emulator's.
         has_date: Whether answers tell the gateway's time.
+        ahead: How far the dates of the next answers run ahead.
     """
 
     def __init__(self, emulator: Emulator) -> None:
         self.log: list[Any] = []
         self.answers: list[list[dict[str, Any]]] = []
         self.has_date = True
+        self.ahead: list[timedelta] = []
         self._inner = emulator.transport
         self._now = emulator.clock.now
 
@@ -49,6 +53,8 @@ class Wire(httpx.AsyncBaseTransport):
         response = await self._inner.handle_async_request(request)
         if not self.has_date:
             del response.headers["Date"]
+        elif self.ahead:
+            response.headers["Date"] = format_datetime(self._now() + self.ahead.pop(0), usegmt=True)
         return response
 
     def asked(self) -> list[Any]:

@@ -303,7 +303,7 @@ async def test_after_a_cancelled_wait_another_listener_may_have_come_further(
     inbox = room.client.listen(cursor=cursor)
     assert await room.next(inbox) == ["one"]
     assert await room.next(inbox, turns=1) == []
-    room.emulator.clock.advance(minutes=5)
+    await room.advance(300)
     async with room.client.listen(cursor=cursor) as another:
         assert await room.rest(another) == ["one", "two", "three"]
     room.wire.asked()

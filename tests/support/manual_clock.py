@@ -52,10 +52,12 @@ class ManualClock(Clock):
 
     Attributes:
         slept: The seconds of every sleep that was asked for, in order.
+        shift: How far the wall clock was set ahead, or back, since it began.
     """
 
     def __init__(self) -> None:
         self.slept: list[float] = []
+        self.shift = timedelta()
         self._monotonic = _MONOTONIC_START
         self._alarms: list[_Alarm] = []
         self._numbers = itertools.count()
@@ -64,7 +66,7 @@ class ManualClock(Clock):
     # --- what the library uses -------------------------------------------------------------------
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self._monotonic - _MONOTONIC_START)
+        return START + self.shift + timedelta(seconds=self._monotonic - _MONOTONIC_START)
 
     def monotonic(self) -> float:
         return self._monotonic
