@@ -5,6 +5,7 @@ An account is plain data that a test may change at any time, for instance to blo
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from collections.abc import Collection, Mapping, Sequence
@@ -19,6 +20,7 @@ from smspilot_async.emulator._errors import Refused
 
 TEST_KEY: Final = "XXXXXXXXXXXXYYYYYYYYYYYYZZZZZZZZXXXXXXXXXXXXYYYYYYYYYYYYZZZZZZZZ"
 _ALPHABET: Final = string.ascii_uppercase + string.digits
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -27,7 +29,7 @@ class Account:
 
     Attributes:
         api_key: 64 letters and digits; `None` for an account that only has a login.
-        login: An e-mail address.
+        login: An e-mail address; anything else never opens the account (401).
         password: What belongs to the login.
         id: The contract's number; 0 for the next free one.
         balance: Roubles left. Goes down with each accepted message.
@@ -98,10 +100,9 @@ class Book:
         """Take an account in.
 
         Raises:
-            ValueError: Its key or login is already taken.
+            ValueError: It is already there, or another one has its key or login.
         """
-        if account.api_key in self._by_key or (account.login and self._by_login(account.login)):
-            raise ValueError("another account has the same key or login")
+        self._refuse_twin(account)
         account.id = account.id or self._next_id()
         self.accounts.append(account)
         if account.api_key is not None:
@@ -121,17 +122,25 @@ class Book:
             raise Refused(113)
         return account
 
+    def _refuse_twin(self, account: Account) -> None:
+        if account in self.accounts:
+            raise ValueError(f"this account is already there, as number {account.id}")
+        if twin := self._by_key.get(account.api_key or ""):
+            raise ValueError(f"account {twin.id} already has this key: give each account a key of its own")
+        if twin := self._by_login(account.login):
+            raise ValueError(f"account {twin.id} already has this login: give each account a login of its own")
+
     def _named(self, fields: Mapping[str, Any]) -> Account:
         if key := fields.get("apikey"):
             if account := self._by_key.get(str(key)):
                 return account
             raise Refused(101)
         if "login" in fields or "password" in fields:
-            return self._logged_in(str(fields.get("login") or ""), str(fields.get("password") or ""))
+            return self._logged_in(fields.get("login"), str(fields.get("password") or ""))
         raise Refused(100)
 
-    def _logged_in(self, login: str, password: str) -> Account:
-        if not login or not password:
+    def _logged_in(self, login: Any, password: str) -> Account:
+        if not password or not isinstance(login, str) or not _EMAIL.fullmatch(login):
             raise Refused(401)
         account = self._by_login(login)
         if account is None:
@@ -143,8 +152,8 @@ class Book:
     def _next_id(self) -> int:
         return 1 + max((account.id for account in self.accounts if not account.is_for_tests), default=0)
 
-    def _by_login(self, login: str) -> Account | None:
-        return next((account for account in self.accounts if account.login == login), None)
+    def _by_login(self, login: str | None) -> Account | None:
+        return next((account for account in self.accounts if login and account.login == login), None)
 
 
 def new_key(seed: int | None) -> str:

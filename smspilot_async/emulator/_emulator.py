@@ -65,7 +65,8 @@ class Emulator:
         loop_protection: How long the same text to the same phone is refused (243); `None` for never.
         undelivered: The share of messages that end undelivered (-1, with an error 600 to 603).
         handover: The time from acceptance to status 1.
-        delivery: The time from acceptance to status 2 or -1.
+        delivery: The time from acceptance to status 2 or -1. A message that takes longer than its `ttl`, or than a day
+            with the operator, expires then: -1 with error 600.
         allow_remote_callbacks: Whether callbacks may leave this machine.
     """
 
@@ -169,9 +170,12 @@ class Emulator:
         """Take in another account, or make it of an `Account`'s fields. Without a key and a login it gets a key.
 
         Raises:
-            ValueError: Another account has its key or login.
+            ValueError: It is already there, another account has its key or login, or its key is the vendor's test key,
+                for which every emulator has an account.
         """
         account = account if account is not None else Account(**fields)
+        if account.is_for_tests:
+            raise ValueError("the vendor's test key is in every emulator: use it as it is, or take another key")
         with self._lock:
             if account.api_key is None and account.login is None:
                 account.api_key = new_key(None if self._seed is None else self._seed + len(self._book.accounts))

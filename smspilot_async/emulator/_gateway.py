@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 
 
 TRIAL_MESSAGES: Final = 2
-DELIVERY_ERRORS: Final = (600, 601, 602, 603)
+EXPIRED: Final = 600
+DELIVERY_ERRORS: Final = (EXPIRED, 601, 602, 603)
+_OPERATORS_DAY: Final = timedelta(days=1)
 _WIRE_MOMENT: Final = "%Y-%m-%d %H:%M:%S"
 _WIRE_MINUTE: Final = "%Y-%m-%d %H:%M"
 _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
@@ -98,7 +100,8 @@ class Gateway:
         loop_protection: How long the same text to the same phone is refused, for accounts without a setting of their
             own; `None` is off.
         handover: From acceptance (or the scheduled time) to status 1.
-        delivery: The same, to status 2 or -1.
+        delivery: The same, to status 2 or -1. What takes longer than its `ttl`, or than a day with the operator,
+            ends in -1 with error 600.
         undelivered: The share of messages that end in -1, chosen by `random`.
         refusals: Messages that are refused.
         failures: Messages that are accepted and not delivered.
@@ -283,9 +286,16 @@ class Gateway:
         if waits and message.send_at is not None:
             start = message.send_at
             yield StatusChange(start, ACCEPTED)
-        yield StatusChange(start + self.handover, WITH_OPERATOR)
+        life = self.handover + _OPERATORS_DAY
+        if message.ttl is not None:
+            life = min(life, timedelta(minutes=message.ttl))
+        if self.handover < life:
+            yield StatusChange(start + self.handover, WITH_OPERATOR)
         error = self._delivery_error(message)
-        yield StatusChange(start + self.delivery, UNDELIVERED if error else DELIVERED, error)
+        if self.delivery > life:
+            yield StatusChange(start + life, UNDELIVERED, EXPIRED)
+        else:
+            yield StatusChange(start + self.delivery, UNDELIVERED if error else DELIVERED, error)
 
     def _delivery_error(self, message: AcceptedMessage) -> int:
         for rule in self.failures:
@@ -338,8 +348,7 @@ class Gateway:
     # --- check ------------------------------------------------------------------------------------------------------
 
     def _check(self, request: Request, account: Account) -> Rows:
-        rows = request.rows
-        asked = self._ids_of_packet(request, account) if rows is None else self._ids_of_rows(rows)
+        asked = self._ids_of_packet(request, account) if request.asks_for_packet else self._ids_of_rows(request.rows)
         found = [(number, self._own(number, account)) for number in asked]
         if not account.is_for_tests:
             self._refuse_missing(found)
@@ -354,7 +363,7 @@ class Gateway:
             raise Refused(304)
         return asked
 
-    def _ids_of_rows(self, rows: list[Any]) -> list[str]:
+    def _ids_of_rows(self, rows: list[Any] | None) -> list[str]:
         if not rows or not all(isinstance(row, dict) for row in rows):
             raise Refused(303)
         asked = [as_text(row.get("server_id")) for row in rows]

@@ -15,9 +15,12 @@ from smspilot_async.emulator._errors import Refused
 
 _PUNCTUATION: Final = str.maketrans("", "", " -()")
 _DIGITS: Final = re.compile(r"[0-9]+", re.ASCII)
-_SHORTEST: Final = 10
-_LONGEST: Final = 15
-_DOMESTIC_LENGTH: Final = 11
+_LENGTHS: Final = range(10, 16)  # where nothing is known of a country
+# Of numbers by their first digits, where all of a country's are alike: those that the vendor mostly serves.
+_LENGTHS_OF: Final = {
+    "7": 11, "370": 11, "371": 11, "373": 11, "374": 11, "375": 12, "380": 12,
+    "992": 12, "993": 11, "994": 12, "995": 12, "996": 12, "998": 12,
+}  # fmt: skip
 
 _COUNTRIES: Final = {
     "79": "RU", "76": "KZ", "77": "KZ", "1": "US", "20": "EG", "27": "ZA", "30": "GR", "31": "NL", "32": "BE",
@@ -53,7 +56,7 @@ def read_phone(raw: str) -> Phone:
         Refused: 108 for none, 111 for something else than digits, 215 for a wrong length, 213 for a fixed line.
     """
     digits = _digits(raw)
-    if not _SHORTEST <= len(digits) <= _LONGEST:
+    if not _is_length_of(digits):
         raise Refused(215)
     country = _country(digits)
     if digits[0] == "7" and not country:
@@ -69,9 +72,16 @@ def _digits(raw: str) -> str:
     if not _DIGITS.fullmatch(digits):
         raise Refused(111)
     # Domestic mobile numbers only: 84… with a plus or without is Vietnam, not a Russian area code.
-    if stripped[:2] in {"89", "87"} and len(digits) == _DOMESTIC_LENGTH:
+    if stripped[:2] in {"89", "87"}:
         return "7" + digits[1:]
     return digits
+
+
+def _is_length_of(digits: str) -> bool:
+    for length in (3, 1):
+        if (only := _LENGTHS_OF.get(digits[:length])) is not None:
+            return len(digits) == only
+    return len(digits) in _LENGTHS
 
 
 def _country(digits: str) -> str:

@@ -59,6 +59,13 @@ class Request:
         return self.command == "send" and says_yes(self.fields.get("cost"))
 
     @property
+    def asks_for_packet(self) -> bool:
+        """Whether a check means a whole packet: no list, but ``true``, or an empty element that names a packet."""
+        if self.rows is not None:
+            return False
+        return "server_packet_id" in self.fields if self.wire is Wire.XML else self.fields.get("check") in (True, 1)
+
+    @property
     def fault_name(self) -> str:
         """What faults call it: its command, but for a send that only asks for the price."""
         return "cost" if self.is_priced_only else self.command

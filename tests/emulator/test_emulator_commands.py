@@ -26,6 +26,7 @@ class TestSend:
             ({"to": "phone"}, 111),
             ({"to": ["79087964781"]}, 111),
             ({"to": "12345"}, 215),
+            ({"to": "790879647810"}, 215),
             ({"to": "74951234567"}, 213),
             ({"to": 79087964781}, 0),
             ({"to": 79087964781.0}, 0),
@@ -225,6 +226,50 @@ class TestStatuses:
     def test_a_time_that_is_past_is_now(self, desk_of: Any) -> None:
         assert desk_of(Emulator(clock=Clock(NOON))).one(send_datetime="2020-01-01 00:00:00")["status"] == 0
 
+    def test_what_is_not_delivered_within_its_ttl_expires(self, desk_of: Any) -> None:
+        emulator = Emulator(delivery=timedelta(minutes=10))
+        desk = desk_of(emulator)
+        rows = desk.send(*({"to": PHONE, "text": str(ttl), "ttl": ttl} for ttl in (9, 10)))["send"]
+        emulator.clock.advance(minutes=8, seconds=59)
+        assert [desk.status(row["server_id"]) for row in rows] == [1, 1]
+        emulator.clock.advance(seconds=1)
+        assert [desk.status(row["server_id"]) for row in rows] == [-1, 1]
+        emulator.clock.advance(minutes=1)
+        expired, delivered = emulator.messages
+        assert expired.history[1:] == (
+            StatusChange(expired.accepted_at + timedelta(seconds=5), 1),
+            StatusChange(expired.accepted_at + timedelta(minutes=9), -1, 600),
+        )
+        assert (delivered.status, delivered.error) == (2, 0)
+
+    def test_what_no_operator_has_answered_for_a_day_expires(self, desk_of: Any) -> None:
+        emulator = Emulator(delivery=timedelta(days=30))
+        desk = desk_of(emulator)
+        server_id = desk.one()["server_id"]
+        emulator.clock.advance(days=1, seconds=4)
+        assert desk.status(server_id) == 1
+        emulator.clock.advance(seconds=1)
+        assert (emulator.messages[0].status, emulator.messages[0].error) == (-1, 600)
+
+    def test_what_no_operator_gets_in_time_expires_without_having_been_there(self, desk_of: Any) -> None:
+        emulator = Emulator(handover=timedelta(minutes=2), delivery=timedelta(minutes=3))
+        desk_of(emulator).one(ttl=1)
+        emulator.clock.advance(hours=1)
+        assert [(change.status, change.error) for change in emulator.messages[0].history] == [(0, 0), (-1, 600)]
+
+    def test_a_scheduled_message_lives_from_when_it_goes_out(self, desk_of: Any) -> None:
+        emulator = Emulator(clock=Clock(NOON), delivery=timedelta(minutes=5))
+        desk_of(emulator).one(send_datetime="2026-01-31 13:00:00", ttl=2)
+        emulator.clock.advance(hours=2)
+        assert emulator.messages[0].history[-1] == StatusChange(NOON + timedelta(hours=1, minutes=2), -1, 600)
+
+    def test_a_failure_after_the_end_of_its_life_is_an_expiry(self, desk_of: Any) -> None:
+        emulator = Emulator(delivery=timedelta(minutes=2))
+        emulator.fail_delivery(code=603)
+        desk_of(emulator).one(ttl=1)
+        emulator.clock.advance(minutes=5)
+        assert emulator.messages[0].error == 600
+
     def test_a_seeded_share_fails(self, desk_of: Any) -> None:
         def run() -> list[tuple[int, int]]:
             emulator = Emulator(seed=5, undelivered=0.3)
@@ -271,6 +316,13 @@ class TestCheck:
         [
             ({"check": []}, "303"),
             ({"check": ["100000001"]}, "303"),
+            ({"check": {}}, "303"),
+            ({"check": {"server_id": "100000001"}}, "303"),
+            ({"check": "100000001"}, "303"),
+            ({"check": "true"}, "303"),
+            ({"check": ""}, "303"),
+            ({"check": 100000001}, "303"),
+            ({"check": "5001", "server_packet_id": "5001"}, "303"),
             ({"check": [{}]}, "300"),
             ({"check": [{"server_id": ""}]}, "300"),
             ({"check": True}, "300"),
@@ -288,7 +340,8 @@ class TestCheck:
         assert desk.code(**fields) == code
 
     def test_xml_without_ids_is_refused(self, desk: Any) -> None:
-        assert desk.xml("<check KEY/>").findtext("code") == "300"
+        assert desk.xml("<check KEY/>").findtext("code") == "303"
+        assert desk.xml("<check KEY><message server_id='1'/></check>").findtext("code") == "303"
 
     def test_a_packet_answers_its_accepted_messages(self, desk: Any) -> None:
         answer = desk.send({"to": PHONE, "text": "a", "id": 5}, {"to": "x", "text": "b"}, {"to": PHONE, "text": "c"})

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smspilot_async import measure
-from smspilot_async.emulator import Account, Clock, Emulator
+from smspilot_async.emulator import TEST_KEY, Account, Clock, Emulator
 from smspilot_async.emulator._errors import Refused
 from smspilot_async.emulator._http import HttpRequest, find_document, path_of
 from smspilot_async.emulator._phones import read_phone
@@ -138,6 +138,14 @@ def test_a_phone_is_read_as(raw: str, digits: str, country: str, operator: str) 
         ("١٢٣٤٥٦٧٨٩٠", 111),
         ("79087964", 215),
         ("7" * 16, 215),
+        ("7908796478", 215),
+        ("790879647810", 215),
+        ("8908796478", 215),
+        ("890879647812", 215),
+        ("7495123456", 215),
+        ("770112345678", 215),
+        ("37529123456", 215),
+        ("3752912345678", 215),
         ("74951234567", 213),
     ],
 )
@@ -198,6 +206,12 @@ class TestAccounts:
             ({"apikey": None, "login": "a@example.com"}, "401"),
             ({"apikey": None, "password": "x"}, "401"),
             ({"apikey": None, "login": "nobody@example.com", "password": "x"}, "400"),
+            ({"apikey": None, "login": "somebody", "password": "x"}, "401"),
+            ({"apikey": None, "login": "@example.com", "password": "x"}, "401"),
+            ({"apikey": None, "login": "a@", "password": "x"}, "401"),
+            ({"apikey": None, "login": "a b@example.com", "password": "x"}, "401"),
+            ({"apikey": None, "login": "a@b@example.com", "password": "x"}, "401"),
+            ({"apikey": None, "login": ["a@example.com"], "password": "x"}, "401"),
             ({"apikey": None, "login": "a@example.com", "password": "wrong"}, "401"),
             ({"apikey": None, "login": "a@example.com", "password": "secret"}, None),
             ({}, None),
@@ -234,11 +248,32 @@ class TestAccounts:
         assert desk.code(check=[{"server_id": row["server_id"]}], apikey=other.api_key) is None
         assert [message.account for message in emulator.messages] == [2]
 
-    def test_two_never_share_credentials(self, emulator: Emulator) -> None:
+    def test_two_never_share_a_key(self, emulator: Emulator) -> None:
+        with pytest.raises(ValueError, match="account 1 already has this key") as refused:
+            emulator.add_account(api_key=emulator.api_key)
+        assert emulator.api_key not in str(refused.value)
+
+    def test_two_never_share_a_login(self, emulator: Emulator) -> None:
         emulator.add_account(login="a@example.com", password="x")
-        for twin in (Account(api_key=emulator.api_key), Account(login="a@example.com")):
-            with pytest.raises(ValueError, match="same key or login"):
-                emulator.add_account(twin)
+        with pytest.raises(ValueError, match="account 2 already has this login") as refused:
+            emulator.add_account(login="a@example.com", password="y")
+        assert "a@example.com" not in str(refused.value)
+
+    def test_one_is_taken_in_once(self, emulator: Emulator) -> None:
+        with pytest.raises(ValueError, match="this account is already there"):
+            emulator.add_account(emulator.account)
+        twice = emulator.add_account(login="a@example.com")
+        with pytest.raises(ValueError, match="this account is already there"):
+            emulator.add_account(twice)
+
+    @pytest.mark.parametrize("settings", [{"api_key": TEST_KEY}, {"account": Account(api_key=TEST_KEY)}])
+    def test_the_vendors_test_key_is_there_already(self, settings: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="the vendor's test key is in every emulator"):
+            Emulator(**settings)
+
+    def test_the_vendors_test_key_is_not_added_again(self, emulator: Emulator) -> None:
+        with pytest.raises(ValueError, match="the vendor's test key is in every emulator"):
+            emulator.add_account(api_key=TEST_KEY)
 
     def test_the_first_one_may_be_given(self) -> None:
         account = Account(login="a@example.com", password="x")
