@@ -69,7 +69,7 @@ async def check_packets(options: Options) -> Figures:
     succeeded = 0
     async with Client(KEY, url=options["url"], max_connections=_CONNECTIONS) as client:
         with measured(figures):
-            async with client.check_packets(range(1, options["packets"] + 1), concurrency=_CONNECTIONS) as checks:
+            async with client.check_packets(range(1, options["packets"] + 1), in_flight=_CONNECTIONS) as checks:
                 async for check in checks:
                     succeeded += check.error is None and len(check.statuses) == 100
     return {**figures, "succeeded": succeeded}

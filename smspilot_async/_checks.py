@@ -72,9 +72,9 @@ class PacketChecks(Stream["str | int | Packet", PacketCheck]):
         source: Iterable[str | int | Packet] | AsyncIterable[str | int | Packet],
         ask: Ask,
         *,
-        concurrency: int,
+        in_flight: int,
     ) -> None:
-        super().__init__(source, partial(_check_packet, ask), concurrency=concurrency)
+        super().__init__(source, partial(_check_packet, ask), in_flight=in_flight)
 
 
 async def _check_packet(ask: Ask, given: str | int | Packet) -> PacketCheck:
@@ -96,7 +96,7 @@ async def check_ids(
     ids: Sequence[str],
     ask: Ask,
     *,
-    concurrency: int,
+    in_flight: int,
     until: float | None = None,
     failures: list[SmsPilotError] | None = None,
 ) -> dict[str, MessageStatus]:
@@ -108,7 +108,7 @@ async def check_ids(
     Args:
         ids: Each one once.
         ask: Asks.
-        concurrency: Requests at once, at most.
+        in_flight: Requests at once, at most.
         until: When to give up, in the clock's monotonic seconds.
         failures: Takes the errors of requests that failed, whose ids then are not in the answer.
 
@@ -120,7 +120,7 @@ async def check_ids(
     chunks: list[_Chunk] = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
     while chunks:
         halves: list[_Chunk] = []
-        async with Stream(chunks, partial(_check_chunk, ask, until), concurrency=concurrency) as answers:
+        async with Stream(chunks, partial(_check_chunk, ask, until), in_flight=in_flight) as answers:
             async for chunk, answer in answers:
                 if not isinstance(answer, SmsPilotError):
                     found |= _by_id(chunk, answer)
@@ -137,12 +137,12 @@ async def check_ids(
     return found
 
 
-async def check(ids: Sequence[str], ask: Ask, *, concurrency: int, until: float) -> list[MessageStatus]:
+async def check(ids: Sequence[str], ask: Ask, *, in_flight: int, until: float) -> list[MessageStatus]:
     """Ask about messages as :func:`check_ids` does, and bring the answers into the order of the ids.
 
     An id that no answer tells of has a status of ``None``.
     """
-    found = await check_ids(list(dict.fromkeys(ids)), ask, concurrency=concurrency, until=until)
+    found = await check_ids(list(dict.fromkeys(ids)), ask, in_flight=in_flight, until=until)
     return [found.get(id_) or MessageStatus(server_id=id_) for id_ in ids]
 
 

@@ -15,6 +15,7 @@ from smspilot_async import _checks, _clock, _settings, _tracking
 from smspilot_async._bulk import BulkRun
 from smspilot_async._checks import PacketChecks
 from smspilot_async._cursor import cursor_of
+from smspilot_async._deprecation import renamed
 from smspilot_async._health import Health, Pulse
 from smspilot_async._inbound import InboundListener
 from smspilot_async._retry import Retry
@@ -495,7 +496,7 @@ class Client:
         given = [server_ids] if isinstance(server_ids, (str, int, SentMessage)) else server_ids
         ids = [server_id(one, "server_ids", 300) for one in given]
         until = self._clock.monotonic() + self._deadline(deadline)
-        return await _checks.check(ids, self._ask_aside, concurrency=self._checks_at_once(), until=until)
+        return await _checks.check(ids, self._ask_aside, in_flight=self._checks_at_once(), until=until)
 
     async def check_packet(
         self, server_packet_id: str | int | Packet, *, deadline: float | None = None
@@ -512,11 +513,12 @@ class Client:
             raise answer
         return answer
 
+    @renamed(concurrency="in_flight")
     def check_packets(
         self,
         server_packet_ids: str | int | Packet | Iterable[str | int | Packet] | AsyncIterable[str | int | Packet],
         *,
-        concurrency: int | None = None,
+        in_flight: int | None = None,
         deadline: float | None = None,
     ) -> PacketChecks:
         """Ask what became of the messages of many packets, several at once, in bounded memory.
@@ -532,7 +534,7 @@ class Client:
         Args:
             server_packet_ids: The gateway's numbers, or packets that hold them, of any length: one task reads them as
                 they are needed, and closes the generator in the end.
-            concurrency: Checks at once, at most. Left out, and at most, all connections but the two that are kept free
+            in_flight: Checks at once, at most. Left out, and at most, all connections but the two that are kept free
                 for sends.
             deadline: Seconds for each check, in place of the client's.
 
@@ -542,21 +544,22 @@ class Client:
             iterator raises comes after the results before it.
 
         Raises:
-            ValueError: ``concurrency`` or ``deadline`` is not above zero.
+            ValueError: ``in_flight`` or ``deadline`` is not above zero.
         """
         given = server_packet_ids
         ask = functools.partial(self._ask_aside, deadline=self._deadline(deadline))
         return PacketChecks(
             [given] if isinstance(given, (str, int, Packet)) else given,
             ask,
-            concurrency=self._checks_at_once(concurrency),
+            in_flight=self._checks_at_once(in_flight),
         )
 
+    @renamed(every="poll_interval")
     def track(
         self,
         sent_or_ids: Trackable | Iterable[Trackable],
         *,
-        every: float | None = None,
+        poll_interval: float | None = None,
         timeout: float | None = None,
         source: AsyncIterable[MessageStatus] | Watchable | None = None,
     ) -> Tracking:
@@ -582,10 +585,11 @@ class Client:
         Args:
             sent_or_ids: Answers of :meth:`send`, packets, or the gateway's ids of messages, alone or many. Messages
                 that were not accepted are passed over.
-            every: Seconds between checks, in place of the schedule.
+            poll_interval: Seconds between checks, in place of the schedule.
             timeout: Seconds until it gives up; left out, the 40 days for which the gateway remembers a message.
             source: Statuses that callbacks bring, such as a :class:`~smspilot_async.callbacks.CallbackInbox`, which any
-                number of these may share; those of other messages are passed over. Its end changes nothing.
+                number of these may share; those of other messages are passed over. Its end changes nothing. Left out,
+                the client's own inbox, if it has one.
 
         Returns:
             What to enter and iterate over: every change, as a :class:`MessageStatus`, until all are final or time is
@@ -595,32 +599,35 @@ class Client:
 
         Raises:
             InvalidMessage: something is neither a message, a packet nor an id.
-            ValueError: ``every`` or ``timeout`` is not above zero.
+            ValueError: ``poll_interval`` or ``timeout`` is not above zero.
         """
-        _settings.positive(every=every, timeout=timeout)
+        _settings.positive(poll_interval=poll_interval, timeout=timeout)
         return Tracking(
             _tracking.tracked_in(sent_or_ids, self._clock),
             self._ask_aside,
             clock=self._clock,
-            concurrency=self._checks_at_once(),
-            every=every,
+            in_flight=self._checks_at_once(),
+            poll_interval=poll_interval,
             timeout=timeout,
-            source=source,
+            source=self._callbacks if source is None else source,
         )
 
+    @renamed(every="poll_interval")
     async def wait_final(
         self,
         sent: SentMessage | str | int,
         *,
-        every: float | None = None,
+        poll_interval: float | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the clock of the client counts it
+        source: AsyncIterable[MessageStatus] | Watchable | None = None,
     ) -> MessageStatus:
         """Wait for the final status of one message; for many, :meth:`track` asks far less often.
 
         Args:
             sent: The answer of :meth:`send`, or the gateway's id.
-            every: As with :meth:`track`.
+            poll_interval: As with :meth:`track`.
             timeout: Seconds to wait; left out, 40 days.
+            source: As with :meth:`track`.
 
         Returns:
             Its final status: delivered (2), not delivered (-1), or unknown to the gateway (-2).
@@ -633,7 +640,7 @@ class Client:
         if isinstance(sent, SentMessage) and sent.failure is not None:
             raise sent.failure
         id_ = server_id(sent, "server_ids", 300)
-        async with self.track(sent, every=every, timeout=timeout) as changes:
+        async with self.track(sent, poll_interval=poll_interval, timeout=timeout, source=source) as changes:
             async for _ in changes:
                 pass
         status = changes.statuses.get(id_)
@@ -645,7 +652,7 @@ class Client:
         most = spare_places(self._settings.max_connections)
         if wanted is None:
             return most
-        _settings.whole(concurrency=wanted)
+        _settings.whole(in_flight=wanted)
         return min(wanted, most)
 
     # --- account ---------------------------------------------------------------------------------
@@ -685,8 +692,9 @@ class Client:
             raise InvalidMessage("needs a datetime with a time zone, 'new', or None", field="since", code=500)
         return await self._ask(Inbound(since), deadline)
 
+    @renamed(every="poll_interval")
     def listen(
-        self, *, every: float = 30.0, cursor: str | os.PathLike[str] | InboundCursor | None = None
+        self, *, poll_interval: float = 30.0, cursor: str | os.PathLike[str] | InboundCursor | None = None
     ) -> InboundListener:
         """Hand over what people send to the account's numbers, message by message, for ever, and lose nothing.
 
@@ -707,7 +715,7 @@ class Client:
         repeated, at growing intervals of up to five minutes, and logged as warnings.
 
         Args:
-            every: Seconds from one poll to the next.
+            poll_interval: Seconds from one poll to the next.
             cursor: What is to survive this process: the path of a file (:class:`FileCursor`), or an
                 :class:`InboundCursor` of your own. Left out, it lives in memory: after a restart messages of the last
                 ten minutes come again, and those that were carried by an answer, but not handed over, may be lost.
@@ -717,14 +725,16 @@ class Client:
             fresh it is.
 
         Raises:
-            ValueError: if ``every`` is not above zero.
+            ValueError: if ``poll_interval`` is not above zero.
             TypeError: if ``cursor`` is none.
             CursorInUse: while iterating or entering: another listener holds the cursor.
             CursorError: likewise: the cursor's file is damaged, is none, or can not be read or written.
             AuthenticationError, AccountBlocked, ClientClosed: while iterating.
         """
-        _settings.positive(every=every)
-        listener = InboundListener(self._session, cursor_of(cursor), every=every, deadline=self._settings.deadline)
+        _settings.positive(poll_interval=poll_interval)
+        listener = InboundListener(
+            self._session, cursor_of(cursor), poll_interval=poll_interval, deadline=self._settings.deadline
+        )
         self._pulse.watch(listener)
         return listener
 

@@ -99,10 +99,12 @@ class InboundListener:
 
     # A step that is cancelled at any await leaves everything such that the next one goes on.
 
-    def __init__(self, session: Callable[[], Session], cursor: InboundCursor, *, every: float, deadline: float) -> None:
+    def __init__(
+        self, session: Callable[[], Session], cursor: InboundCursor, *, poll_interval: float, deadline: float
+    ) -> None:
         self._session = session
         self._cursor = cursor
-        self._every = every
+        self._poll_interval = poll_interval
         self._deadline = deadline
         # its life
         self._is_entered = False
@@ -357,7 +359,7 @@ class InboundListener:
 
     async def _ask(self, command: Command[Value]) -> Value | SmsPilotError:
         self._sweep_is_due = True  # until its answer is safe: to be cancelled is to fail
-        self._due = self._clock.monotonic() + self._every
+        self._due = self._clock.monotonic() + self._poll_interval
         answer = await self._session().ask(command, self._deadline, spare=True)
         if isinstance(answer, _ACCOUNT_ERRORS):
             raise answer
@@ -371,7 +373,10 @@ class InboundListener:
 
     def _failed(self, error: SmsPilotError) -> None:
         """Wait longer each time, as long as the gateway wishes at least if that is not for days, and sweep then."""
-        delay = min(self._every * 2.0 ** min(self._failures, _MOST_DOUBLINGS), max(self._every, _LONGEST_BACKOFF))
+        delay = min(
+            self._poll_interval * 2.0 ** min(self._failures, _MOST_DOUBLINGS),
+            max(self._poll_interval, _LONGEST_BACKOFF),
+        )
         if isinstance(error, GatewayError) and error.retry_after is not None:
             delay = max(delay, min(error.retry_after, LONGEST_RETRY_AFTER))
         self._failures += 1

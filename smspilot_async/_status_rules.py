@@ -22,10 +22,10 @@ class Known:
     is_polled: bool
 
 
-def pause_before(poll: int, every: float | None = None) -> float:
+def pause_before(poll: int, poll_interval: float | None = None) -> float:
     """Tell the seconds to wait before a poll (1 is the first): 1 minute, then 2, growing by half up to an hour."""
-    if every is not None:
-        return every
+    if poll_interval is not None:
+        return poll_interval
     growth = min(max(poll - 2, 0), 20)
     return _FIRST_POLL if poll == 1 else min(_SECOND_POLL * _GROWTH**growth, _LONGEST_PAUSE)
 

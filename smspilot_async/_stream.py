@@ -125,7 +125,7 @@ class Stream(Results[Result], Generic[Item, Result]):
     Args:
         source: The items; an error that it raises comes after the results before it.
         work: Turns an item into a result. An exception of its own ends the stream, as a fault of the source does.
-        concurrency: Items in work at once, at most; as many results again may wait for the caller.
+        in_flight: Items in work at once, at most; as many results again may wait for the caller.
     """
 
     def __init__(
@@ -133,12 +133,12 @@ class Stream(Results[Result], Generic[Item, Result]):
         source: Iterable[Item] | AsyncIterable[Item],
         work: Callable[[Item], Awaitable[Result]],
         *,
-        concurrency: int,
+        in_flight: int,
     ) -> None:
         super().__init__()
         self._source = source
         self._work = work
-        self._concurrency = concurrency
+        self._in_flight = in_flight
 
     def _start(self) -> None:
         self._reader = self._own(self._read())
@@ -160,7 +160,7 @@ class Stream(Results[Result], Generic[Item, Result]):
 
     def _is_full(self) -> bool:
         at_work = len(self._tasks) - 1  # the reader is one of them
-        return at_work >= self._concurrency or at_work + len(self._waiting) >= 2 * self._concurrency
+        return at_work >= self._in_flight or at_work + len(self._waiting) >= 2 * self._in_flight
 
 
 @asynccontextmanager

@@ -129,8 +129,8 @@ class Tracking(Results[MessageStatus]):
         ask: Ask,
         *,
         clock: Clock,
-        concurrency: int,
-        every: float | None = None,
+        in_flight: int,
+        poll_interval: float | None = None,
         timeout: float | None = None,
         source: AsyncIterable[MessageStatus] | Watchable | None = None,
     ) -> None:
@@ -140,8 +140,8 @@ class Tracking(Results[MessageStatus]):
         self._pending = {id_: message for id_, message in messages.items() if not message.is_final}
         self._ask = ask
         self._clock = clock
-        self._concurrency = concurrency
-        self._every = every
+        self._in_flight = in_flight
+        self._poll_interval = poll_interval
         self._timeout = HORIZON if timeout is None else timeout
         self._source = source
         self._poller: asyncio.Task[None] | None = None
@@ -173,7 +173,7 @@ class Tracking(Results[MessageStatus]):
 
     def _plan(self, message: Tracked, after: float) -> None:
         """Say when to ask next, not leaving out a last look shortly before the time-out."""
-        message.due = after + pause_before(message.polls + 1, self._every)
+        message.due = after + pause_before(message.polls + 1, self._poll_interval)
         last_look = self._until - min(_LAST_LOOK, self._timeout / 4)
         if after < last_look < message.due:
             message.due = last_look
@@ -210,7 +210,7 @@ class Tracking(Results[MessageStatus]):
         """Ask about them together, and not so often that calls could drive us to ask all the time."""
         while self._hinted:
             ids, self._hinted = sorted(self._hinted & self._pending.keys()), set()
-            found = await check_ids(ids, self._ask, concurrency=self._concurrency, failures=[])
+            found = await check_ids(ids, self._ask, in_flight=self._in_flight, failures=[])
             for status in found.values():
                 self._take(status, is_polled=True)
             if not self._pending:
@@ -247,7 +247,7 @@ class Tracking(Results[MessageStatus]):
         failures: list[SmsPilotError] = []
         answered = await self._ask_packets(packets, loose, failures)
         ids = [message.server_id for message in loose if not message.is_final]
-        found = await check_ids(ids, self._ask, concurrency=self._concurrency, failures=failures)
+        found = await check_ids(ids, self._ask, in_flight=self._in_flight, failures=failures)
         for status in found.values():
             self._take(status, is_polled=True)
         self._plan_next(due, answered | found.keys())
@@ -270,7 +270,7 @@ class Tracking(Results[MessageStatus]):
             The ids that the answers told of.
         """
         told: set[str] = set()
-        async with PacketChecks(packets, self._ask, concurrency=self._concurrency) as checks:
+        async with PacketChecks(packets, self._ask, in_flight=self._in_flight) as checks:
             async for check in checks:
                 group = packets[check.server_packet_id or ""]
                 if check.error is not None and not isinstance(check.error, NotFound):

@@ -37,7 +37,7 @@ def track(
         for packet in packets:
             statuses = await client.check_packet(packet)
             messages += [_in_packet(status, packet) for status in statuses if status.server_id]
-        async with client.track(messages, every=every, timeout=timeout) as changes:
+        async with client.track(messages, poll_interval=every, timeout=timeout) as changes:
             for status in changes.statuses.values():
                 if not status.is_final:  # the others are told as changes
                     _show_status(status, as_json=as_json)
@@ -73,7 +73,7 @@ def listen(client: Client, *, every: float, cursor: str | None, as_json: bool) -
     """Show messages that come in, for ever."""
 
     async def follow() -> int:
-        async with client.listen(every=every, cursor=cursor) as inbox:
+        async with client.listen(poll_interval=every, cursor=cursor) as inbox:
             async for message in inbox:
                 _show_message(message, as_json=as_json)
         return Exit.FINE

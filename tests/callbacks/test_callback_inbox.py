@@ -343,6 +343,44 @@ async def test_a_track_that_begins_late_hears_what_came_before(desk: Desk) -> No
         assert [status.status async for status in changes] == [1, 2]
 
 
+async def test_track_hears_the_clients_own_inbox_without_being_told_to(desk: Desk) -> None:
+    sent = await desk.client.send(PHONE, TEXT)
+
+    async with desk.client.track(sent) as changes:
+        await call(desk.inbox, desk.urls[0], sent.server_id, 2)
+        change = asyncio.ensure_future(anext(changes))
+        await idle()
+
+        assert change.result().status == 2
+    assert desk.clock.slept == [60]  # it would have polled after a minute
+
+
+async def test_wait_final_hears_the_clients_own_inbox_and_polls_nothing(desk: Desk) -> None:
+    sent = await desk.client.send(PHONE, TEXT)
+    waiting = asyncio.ensure_future(desk.client.wait_final(sent))
+    await idle()
+
+    await call(desk.inbox, desk.urls[0], sent.server_id, 2)
+    await idle()
+
+    assert waiting.result().delivered
+    assert desk.emulator.messages[0].status == 0  # which a poll would have told
+
+
+async def test_track_and_wait_final_hear_the_source_that_they_are_given_in_place_of_the_clients_inbox(
+    desk: Desk,
+) -> None:
+    sent = await desk.client.send(PHONE, TEXT)
+
+    async def statuses() -> AsyncIterator[MessageStatus]:
+        yield MessageStatus(server_id=sent.server_id, status=-1)
+
+    async with desk.client.track(sent, source=statuses()) as changes:
+        await call(desk.inbox, desk.urls[0], sent.server_id, 2)
+        assert [status.status async for status in changes] == [-1]
+    assert (await desk.client.wait_final(sent, source=statuses())).status == -1
+
+
 async def test_a_polled_status_beats_a_called_one(desk: Desk) -> None:
     sent = await desk.client.send(PHONE, TEXT)
     assert sent.server_id is not None

@@ -225,7 +225,7 @@ async def test_to_track_with_a_closed_inbox_is_to_poll_and_fails_in_no_task() ->
         await inbox.aclose()
         async with client_of(emulator, inbox) as client:
             sent = await client.send(PHONE, TEXT)
-            async with client.track(str(sent.server_id), source=inbox, every=0.01) as changes:
+            async with client.track(str(sent.server_id), source=inbox, poll_interval=0.01) as changes:
                 change: MessageStatus = await soon(anext(changes))
                 return change.status
 

@@ -154,7 +154,7 @@ async def test_the_lag_of_a_listener_is_counted_from_its_last_good_poll(
     async with client_of(emulator) as client:
         unused = client.listen()
         assert client.health().listen_lag is None, "it has not begun"
-        async with client.listen(every=30) as inbox:
+        async with client.listen(poll_interval=30) as inbox:
             waiting = asyncio.ensure_future(anext(inbox))
             await idle()
             await manual_clock.advance(20)
@@ -174,7 +174,7 @@ async def test_a_listener_that_never_reaches_the_gateway_lags_from_its_begin(
     emulator: Emulator, manual_clock: ManualClock
 ) -> None:
     emulator.fail_next("balance", Fault.SERVER_ERROR, times=100)
-    async with client_of(emulator) as client, client.listen(every=30) as inbox:
+    async with client_of(emulator) as client, client.listen(poll_interval=30) as inbox:
         waiting = asyncio.ensure_future(anext(inbox))
         await idle()
         await manual_clock.advance(200)

@@ -49,7 +49,7 @@ async def test_with_a_saved_cursor_it_sweeps_from_there(room: Room, cursor: Dura
 
 
 async def test_it_polls_at_its_interval_and_sweeps_at_every_twentieth_poll(room: Room) -> None:
-    inbox = room.client.listen(every=7)
+    inbox = room.client.listen(poll_interval=7)
     asked = []
     await room.rest(inbox)
     room.wire.asked()
@@ -63,7 +63,7 @@ async def test_it_polls_at_its_interval_and_sweeps_at_every_twentieth_poll(room:
 
 
 async def test_a_sweep_goes_back_to_the_last_one_and_an_overlap_by_the_gateways_clock(room: Room) -> None:
-    inbox = room.client.listen(every=60)
+    inbox = room.client.listen(poll_interval=60)
     await room.rest(inbox)
     times = []
     for _ in range(40):
@@ -171,7 +171,7 @@ async def test_new_brings_nothing_again_that_a_sweep_did_not_mark_as_read(room: 
 
 
 async def test_what_another_reader_took_comes_with_the_next_sweep(room: Room) -> None:
-    inbox = room.client.listen(every=60)
+    inbox = room.client.listen(poll_interval=60)
     await room.rest(inbox)
     room.sms("stolen")
     assert [sms.text for sms in await room.client.inbound("new")] == ["stolen"]
@@ -202,7 +202,7 @@ async def test_an_answer_to_new_that_is_lost_is_not_asked_for_again_as_new(room:
 
 async def test_minutes_and_clocks_that_differ_lose_nothing(room: Room) -> None:
     """A message whose time lies minutes before the sweep that did not see it is still found by the next."""
-    inbox = room.client.listen(every=60)
+    inbox = room.client.listen(poll_interval=60)
     await room.rest(inbox)
     for _ in range(19):
         await room.after(60, inbox)
@@ -263,7 +263,7 @@ async def test_the_time_moves_only_with_a_sweep_whose_messages_are_all_handed_ov
 
 
 async def test_it_forgets_ids_that_no_sweep_can_bring_again(room: Room, cursor: DurableCursor) -> None:
-    async with room.client.listen(every=60, cursor=cursor) as inbox:
+    async with room.client.listen(poll_interval=60, cursor=cursor) as inbox:
         most = 0
         for minute in range(200):
             room.sms(*(f"{minute} {number}" for number in range(5)))
@@ -387,10 +387,10 @@ async def test_its_repr_tells_whether_it_is_open(room: Room) -> None:
     assert repr(inbox) == "<InboundListener, closed>"
 
 
-@pytest.mark.parametrize("every", [0, -1.0, float("nan")])
-def test_an_interval_is_above_zero(room: Room, every: float) -> None:
-    with pytest.raises(ValueError, match="every must be a number above 0"):
-        room.client.listen(every=every)
+@pytest.mark.parametrize("poll_interval", [0, -1.0, float("nan")])
+def test_an_interval_is_above_zero(room: Room, poll_interval: float) -> None:
+    with pytest.raises(ValueError, match="poll_interval must be a number above 0"):
+        room.client.listen(poll_interval=poll_interval)
 
 
 def test_a_cursor_is_a_path_or_a_cursor(room: Room) -> None:

@@ -43,7 +43,7 @@ async def consume(inbox: InboundListener, got: list[str]) -> None:
 
 
 async def test_failed_polls_wait_longer_each_time_but_not_for_ever(room: Room) -> None:
-    inbox = room.client.listen(every=20)
+    inbox = room.client.listen(poll_interval=20)
     room.emulator.fail_next("inbound", Fault.SERVER_ERROR, times=7)
     room.clock.slept.clear()
     await room.rest(inbox)
@@ -59,7 +59,7 @@ async def test_failed_polls_wait_longer_each_time_but_not_for_ever(room: Room) -
 
 
 async def test_after_a_success_the_waits_begin_anew(room: Room) -> None:
-    inbox = room.client.listen(every=20)
+    inbox = room.client.listen(poll_interval=20)
     await room.rest(inbox)
     for _ in range(3):
         room.emulator.fail_next("inbound", Fault.SERVER_ERROR)
@@ -70,14 +70,14 @@ async def test_after_a_success_the_waits_begin_anew(room: Room) -> None:
 
 
 async def test_a_long_interval_is_never_shortened_by_a_failure(room: Room) -> None:
-    inbox = room.client.listen(every=1000)
+    inbox = room.client.listen(poll_interval=1000)
     room.emulator.fail_next("inbound", Fault.SERVER_ERROR)
     await room.rest(inbox)
     assert room.clock.slept[-1] == 1000
 
 
 async def test_the_wait_that_the_gateway_asks_for_is_kept(room: Room) -> None:
-    inbox = room.client.listen(every=20)
+    inbox = room.client.listen(poll_interval=20)
     room.emulator.fail_next("inbound", Fault.TOO_MANY_REQUESTS, retry_after=77)
     await room.rest(inbox)
     assert room.clock.slept[-1] == 77
@@ -87,7 +87,7 @@ async def test_the_wait_that_the_gateway_asks_for_is_kept(room: Room) -> None:
 async def test_a_gateway_that_asks_for_a_day_is_asked_again_in_five_minutes(
     room: Room, every: float, waited: float
 ) -> None:
-    inbox = room.client.listen(every=every)
+    inbox = room.client.listen(poll_interval=every)
     room.emulator.fail_next("inbound", Fault.TOO_MANY_REQUESTS, retry_after=86_400)
     room.sms("STOP")
     await room.rest(inbox)
@@ -96,7 +96,7 @@ async def test_a_gateway_that_asks_for_a_day_is_asked_again_in_five_minutes(
 
 
 async def test_thousands_of_failures_do_not_end_it(room: Room) -> None:
-    inbox = room.client.listen(every=300)
+    inbox = room.client.listen(poll_interval=300)
     room.emulator.fail_next("inbound", Fault.SERVER_ERROR, times=1100)
     room.sms("after a dead year")
     await room.clock.drive(asyncio.wait_for(anext(inbox), None))

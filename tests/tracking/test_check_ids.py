@@ -67,7 +67,7 @@ def numbers(count: int) -> list[str]:
 
 async def test_a_hundred_to_a_request_and_several_requests_at_once() -> None:
     gateway = Gateway()
-    found = await check_ids(numbers(1050), gateway, concurrency=4)
+    found = await check_ids(numbers(1050), gateway, in_flight=4)
 
     assert [len(asked) for asked in gateway.asked] == [100] * 10 + [50]
     assert sorted(found, key=int) == numbers(1050)
@@ -77,7 +77,7 @@ async def test_a_hundred_to_a_request_and_several_requests_at_once() -> None:
 @pytest.mark.parametrize("code", [301, 302])
 async def test_an_unknown_id_is_found_by_halves(code: int) -> None:
     gateway = Gateway(["37"], code)
-    found = await check_ids(numbers(100), gateway, concurrency=2)
+    found = await check_ids(numbers(100), gateway, in_flight=2)
 
     assert found.pop("37") == MessageStatus(server_id="37", status=-2, error=code)
     assert {status.status for status in found.values()} == {2}
@@ -87,7 +87,7 @@ async def test_an_unknown_id_is_found_by_halves(code: int) -> None:
 
 async def test_no_more_requests_than_there_are_halves_when_all_are_unknown() -> None:
     gateway = Gateway(numbers(64))
-    found = await check_ids(numbers(64), gateway, concurrency=8)
+    found = await check_ids(numbers(64), gateway, in_flight=8)
 
     assert {status.status for status in found.values()} == {-2}
     assert len(gateway.asked) == 2 * 64 - 1
@@ -96,12 +96,12 @@ async def test_no_more_requests_than_there_are_halves_when_all_are_unknown() -> 
 
 async def test_a_lone_unknown_id_raises() -> None:
     with pytest.raises(NotFound):
-        await check_ids(["1"], Gateway(["1"]), concurrency=1)
+        await check_ids(["1"], Gateway(["1"]), in_flight=1)
 
 
 async def test_a_lone_unknown_id_is_an_answer_for_who_takes_failures() -> None:
     failures: list[SmsPilotError] = []
-    found = await check_ids(["1"], Gateway(["1"]), concurrency=1, failures=failures)
+    found = await check_ids(["1"], Gateway(["1"]), in_flight=1, failures=failures)
 
     assert found["1"].status == -2
     assert failures == []
@@ -111,7 +111,7 @@ async def test_any_other_error_ends_it() -> None:
     gateway = Gateway()
     gateway.fault = lambda ids: UNANSWERED if "150" in ids else None
     with pytest.raises(Unanswered):
-        await check_ids(numbers(100_000), gateway, concurrency=2)
+        await check_ids(numbers(100_000), gateway, in_flight=2)
     assert len(gateway.asked) < 10
 
 
@@ -119,7 +119,7 @@ async def test_errors_may_be_collected_beside_the_answers() -> None:
     gateway = Gateway()
     gateway.fault = lambda ids: UNANSWERED if "150" in ids else None
     failures: list[SmsPilotError] = []
-    found = await check_ids(numbers(300), gateway, concurrency=2, failures=failures)
+    found = await check_ids(numbers(300), gateway, in_flight=2, failures=failures)
 
     assert failures == [UNANSWERED]
     assert len(found) == 200
@@ -129,12 +129,12 @@ async def test_an_error_of_the_account_is_raised_even_then() -> None:
     gateway = Gateway()
     gateway.fault = lambda _: AuthenticationError("key", code=101)
     with pytest.raises(AuthenticationError):
-        await check_ids(numbers(3), gateway, concurrency=2, failures=[])
+        await check_ids(numbers(3), gateway, in_flight=2, failures=[])
 
 
 async def test_every_request_has_the_same_end() -> None:
     gateway = Gateway(["5"])
-    await check_ids(numbers(300), gateway, concurrency=2, until=77.0)
+    await check_ids(numbers(300), gateway, in_flight=2, until=77.0)
 
     assert gateway.untils == {77.0}
 
@@ -145,7 +145,7 @@ async def test_every_request_has_the_same_end() -> None:
 async def test_answers_come_in_the_order_of_the_ids_and_duplicates_are_asked_once() -> None:
     gateway = Gateway()
     ids = ["30", "10", "20", "10", "30"]
-    statuses = await check(ids, gateway, concurrency=1, until=1.0)
+    statuses = await check(ids, gateway, in_flight=1, until=1.0)
 
     assert [status.server_id for status in statuses] == ids
     assert gateway.asked == [("30", "10", "20")]
@@ -153,7 +153,7 @@ async def test_answers_come_in_the_order_of_the_ids_and_duplicates_are_asked_onc
 
 async def test_an_id_twice_is_still_a_lone_one() -> None:
     with pytest.raises(NotFound):
-        await check(["1", "1"], Gateway(["1"]), concurrency=1, until=1.0)
+        await check(["1", "1"], Gateway(["1"]), in_flight=1, until=1.0)
 
 
 # --- the client ----------------------------------------------------------------------------------

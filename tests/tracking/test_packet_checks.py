@@ -139,7 +139,7 @@ async def test_ten_thousand_queued_ids(desk: Desk) -> None:
 async def test_two_connections_are_kept_free(connections: int, wanted: int | None, most: int) -> None:
     client, meter = Client("K", max_connections=connections), Meter()
     client._ask_aside = meter  # type: ignore[method-assign, assignment]
-    assert len(await all_of(client.check_packets(range(1, 200), concurrency=wanted))) == 199
+    assert len(await all_of(client.check_packets(range(1, 200), in_flight=wanted))) == 199
     assert meter.most == most
 
 
@@ -152,7 +152,7 @@ async def test_ids_are_read_as_they_are_needed(desk: Desk) -> None:
             yield number
 
     desk.emulator.fail_next("check", Fault.SLOW, times=100)
-    async with desk.client.check_packets(numbers(), concurrency=7):
+    async with desk.client.check_packets(numbers(), in_flight=7):
         await idle()
         assert read == [1, 2, 3, 4, 5, 6, 7]
     desk.emulator.release()
@@ -160,7 +160,7 @@ async def test_ids_are_read_as_they_are_needed(desk: Desk) -> None:
 
 async def test_a_deadline_of_each_check(desk: Desk) -> None:
     desk.emulator.fail_next("check", Fault.SLOW, times=3)
-    task = asyncio.ensure_future(all_of(desk.client.check_packets([1, 2, 3], deadline=2, concurrency=1)))
+    task = asyncio.ensure_future(all_of(desk.client.check_packets([1, 2, 3], deadline=2, in_flight=1)))
     await desk.clock.advance(5.9)
     assert not task.done()
     await desk.clock.advance(0.2)
@@ -168,7 +168,7 @@ async def test_a_deadline_of_each_check(desk: Desk) -> None:
     desk.emulator.release()
 
 
-@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"concurrency": -1}, {"concurrency": 1.5}, {"deadline": 0}])
+@pytest.mark.parametrize("wrong", [{"in_flight": 0}, {"in_flight": -1}, {"in_flight": 1.5}, {"deadline": 0}])
 def test_bounds_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="above 0"):
         Client("K").check_packets([1], **wrong)
@@ -195,7 +195,7 @@ async def test_any_source_of_packets_and_ids(desk: Desk) -> None:
 async def test_what_is_no_id_is_an_item_with_its_error(desk: Desk) -> None:
     packet = await desk.packet(1)
     given = ["не номер", Packet(messages=()), packet, None, {"a": 1}]
-    checks = await all_of(desk.client.check_packets(given, concurrency=1))  # type: ignore[arg-type]
+    checks = await all_of(desk.client.check_packets(given, in_flight=1))  # type: ignore[arg-type]
 
     assert [check.server_packet_id for check in checks] == ["не номер", None, packet.server_packet_id, None, None]
     assert [isinstance(check.error, InvalidMessage) for check in checks] == [True, True, False, True, True]

@@ -104,7 +104,7 @@ async def test_every_message_is_told_until_it_is_final(desk: Desk) -> None:
 async def test_every_change_is_told_once(slow_desk: Desk) -> None:
     packet = await slow_desk.packet(1)
     number = ids_of(packet)[0]
-    follower = Follower(slow_desk.client.track(packet, every=60))
+    follower = Follower(slow_desk.client.track(packet, poll_interval=60))
     for status in (1, 1, 2):
         slow_desk.emulator.set_status(number, status)
         await slow_desk.clock.advance(120)
@@ -117,7 +117,7 @@ async def test_every_change_is_told_once(slow_desk: Desk) -> None:
 async def test_over_a_socket(client: Client, emulator: Emulator) -> None:
     packets = [await client.send_packet([Message("79087964781", f"{n}-{at}") for at in range(5)]) for n in range(10)]
     emulator.clock.advance(minutes=1)
-    told = await told_by(client.track(packets, every=0.01))
+    told = await told_by(client.track(packets, poll_interval=0.01))
 
     assert sorted(told) == sorted((message.server_id, 2) for message in emulator.messages)
 
@@ -186,7 +186,7 @@ def test_what_can_not_be_followed(wrong: Any) -> None:
         Client("K").track(wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"every": 0}, {"timeout": 0}, {"timeout": -1}])
+@pytest.mark.parametrize("wrong", [{"poll_interval": 0}, {"timeout": 0}, {"timeout": -1}])
 def test_times_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="above 0"):
         Client("K").track("1", **wrong)
@@ -221,7 +221,7 @@ async def test_final_ones_are_asked_about_no_more(slow_desk: Desk) -> None:
     first, second = await slow_desk.packet(2), await slow_desk.packet(3)
     for id_ in (*ids_of(first), ids_of(second)[0]):
         slow_desk.emulator.set_status(id_, 2)
-    follower = Follower(slow_desk.client.track([first, second], every=60))
+    follower = Follower(slow_desk.client.track([first, second], poll_interval=60))
     await slow_desk.clock.advance(60)
     slow_desk.emulator.set_status(ids_of(second)[1], 2)
     await slow_desk.clock.advance(60)
@@ -281,7 +281,7 @@ async def test_the_schedule(slow_desk: Desk) -> None:
 
 
 async def test_every_in_place_of_the_schedule(slow_desk: Desk) -> None:
-    follower = Follower(slow_desk.client.track(await slow_desk.packet(1), every=25))
+    follower = Follower(slow_desk.client.track(await slow_desk.packet(1), poll_interval=25))
     await slow_desk.clock.advance(110)
 
     assert slow_desk.line.times == [25, 50, 75, 100]
@@ -328,7 +328,7 @@ async def test_messages_that_a_packets_answer_leaves_out_are_asked_about_by_ids(
     slow_desk.line.answer = lambda document: (
         {"check": [{"server_id": first, "status": 1}]} if document.get("check") is True else None
     )
-    follower = Follower(slow_desk.client.track(packet, every=60))
+    follower = Follower(slow_desk.client.track(packet, poll_interval=60))
     await slow_desk.clock.advance(120)
 
     assert [(asked.at, asked.packet, len(asked.ids)) for asked in slow_desk.line.asked] == [
@@ -409,11 +409,11 @@ async def test_a_gateway_that_lags_behind_itself_is_not_believed(desk: Desk) -> 
     assert desk.line.times == [60, 180, 360, 630]
 
 
-@pytest.mark.parametrize(("every", "at"), [(None, 630), (590, 1180), (700, 1400), (300, 600)])
-async def test_lost_takes_ten_minutes_and_two_checks(desk: Desk, every: float | None, at: float) -> None:
+@pytest.mark.parametrize(("poll_interval", "at"), [(None, 630), (590, 1180), (700, 1400), (300, 600)])
+async def test_lost_takes_ten_minutes_and_two_checks(desk: Desk, poll_interval: float | None, at: float) -> None:
     desk.emulator.unknowns.check_lag = timedelta(days=1000)
     packet = await desk.packet(2)
-    told = await desk.clock.drive(told_by(desk.client.track(packet, every=every)))
+    told = await desk.clock.drive(told_by(desk.client.track(packet, poll_interval=poll_interval)))
 
     assert sorted(told) == [(id_, -2) for id_ in ids_of(packet)]
     assert desk.line.times[-1] == at
@@ -434,7 +434,7 @@ async def test_lost_counts_checks_in_a_row(slow_desk: Desk) -> None:
     slow_desk.line.answer = lambda document: (
         {"check": [{"server_id": ids_of(packet)[0], "status": next(answers)}]} if "check" in document else None
     )
-    told = await slow_desk.clock.drive(told_by(slow_desk.client.track(packet, every=299)))
+    told = await slow_desk.clock.drive(told_by(slow_desk.client.track(packet, poll_interval=299)))
 
     assert [status for _, status in told] == [1, -2]
     assert slow_desk.line.times[-1] == 5 * 299
@@ -464,7 +464,7 @@ async def test_a_call_never_says_lost(slow_desk: Desk) -> None:
 async def test_a_call_does_not_confirm_that_a_message_is_lost(desk: Desk) -> None:
     desk.emulator.unknowns.check_lag = timedelta(days=1000)
     packet, calls = await desk.packet(1), Calls()
-    follower = Follower(desk.client.track(packet, source=calls, every=250))
+    follower = Follower(desk.client.track(packet, source=calls, poll_interval=250))
     await desk.clock.advance(650)
     calls.call(ids_of(packet)[0], -2)
     await idle()
@@ -481,7 +481,7 @@ async def test_a_call_does_not_confirm_that_a_message_is_lost(desk: Desk) -> Non
 async def test_a_status_that_nobody_knows_is_told_and_is_not_final(slow_desk: Desk) -> None:
     packet = await slow_desk.packet(1)
     number = ids_of(packet)[0]
-    follower = Follower(slow_desk.client.track(packet, every=60))
+    follower = Follower(slow_desk.client.track(packet, poll_interval=60))
     for status in (17, 2):
         slow_desk.emulator.set_status(number, status)
         await slow_desk.clock.advance(60)
@@ -496,7 +496,7 @@ async def test_a_new_delivery_error_is_a_change(slow_desk: Desk) -> None:
     slow_desk.line.answer = lambda document: (
         {"check": [{"server_id": ids_of(packet)[0], **next(answers)}]} if "check" in document else None
     )
-    follower = Follower(slow_desk.client.track(packet, every=60))
+    follower = Follower(slow_desk.client.track(packet, poll_interval=60))
     await slow_desk.clock.advance(240)
 
     assert [(status.status, status.error) for status in follower.told] == [(1, 0), (1, 602), (2, None)]
@@ -567,7 +567,7 @@ async def test_a_poll_beats_a_call_and_a_late_call_is_ignored(slow_desk: Desk) -
     packet, calls = await slow_desk.packet(1), Calls()
     number = ids_of(packet)[0]
     slow_desk.emulator.set_status(number, 1)
-    follower = Follower(slow_desk.client.track(packet, source=calls, every=60))
+    follower = Follower(slow_desk.client.track(packet, source=calls, poll_interval=60))
     await slow_desk.clock.advance(60)
     calls.call(number, 0)
     await idle()
@@ -636,7 +636,7 @@ async def test_calls_wait_for_a_caller_who_has_much_to_take(slow_desk: Desk) -> 
     packet, calls = await slow_desk.packet(1), Calls()
     for status in range(10, 5010):
         calls.call(ids_of(packet)[0], status)
-    async with slow_desk.client.track(packet, source=calls, every=60) as changes:
+    async with slow_desk.client.track(packet, source=calls, poll_interval=60) as changes:
         await idle()
         assert calls.queue.qsize() == 4000
         await slow_desk.clock.advance(600)
@@ -663,7 +663,7 @@ async def test_at_the_time_out_it_gives_up_with_what_it_knows(slow_desk: Desk) -
 
 
 async def test_the_default_is_the_forty_days_of_the_gateway(slow_desk: Desk) -> None:
-    changes = slow_desk.client.track(await slow_desk.packet(1), every=86_000)
+    changes = slow_desk.client.track(await slow_desk.packet(1), poll_interval=86_000)
     _, end = await slow_desk.clock.drive(told_and_end(slow_desk, changes))
 
     assert end == 40 * 86_400
@@ -723,7 +723,7 @@ async def test_wait_final(desk: Desk) -> None:
     sent = (await desk.packet(1)).messages[0]
     assert sent.server_id is not None
     for given in (sent, sent.server_id, int(sent.server_id)):
-        status = await desk.clock.drive(desk.client.wait_final(given, every=5))
+        status = await desk.clock.drive(desk.client.wait_final(given, poll_interval=5))
         assert (status.server_id, status.status) == (sent.server_id, 2)
 
 

@@ -179,12 +179,12 @@ def passes_for_a_wider_one(result: Accepted[Order]) -> SendResult[Message]:
 
 async def follows(client: Client, packet: Packet, inbox: CallbackInbox, statuses: AsyncIterator[MessageStatus]) -> None:
     assert_type(client.track(packet), Tracking)
-    client.track(["10005", 10006], every=30, timeout=600, source=inbox)
+    client.track(["10005", 10006], poll_interval=30, timeout=600, source=inbox)
     client.track("10005", source=statuses)
     async with client.track(packet) as changes:
         async for change in changes:
             assert_type(change, MessageStatus)
-    assert_type(client.check_packets([packet, "1234", 1235], concurrency=4), PacketChecks)
+    assert_type(client.check_packets([packet, "1234", 1235], in_flight=4), PacketChecks)
     async with client.check_packets([packet]) as checks:
         async for check in checks:
             assert_type(check, PacketCheck)
@@ -240,6 +240,7 @@ async def is_called_back(client: Client) -> None:
         assert_type(asgi_app(inbox), AsgiApp)
     Client(callbacks=inbox)
     client.track("10005", source=inbox)
+    assert_type(await client.wait_final("10005", timeout=60, source=inbox), MessageStatus)
 
 
 # --- errors -------------------------------------------------------------------------------------------

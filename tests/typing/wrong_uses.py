@@ -93,6 +93,13 @@ async def source_of_something_else(client: Client, lines: AsyncIterator[str]) ->
     CallbackInbox("https://example.com/smspilot")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
+async def former_names(client: Client) -> None:
+    client.track("10005", every=30)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    client.listen(every=30)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    client.check_packets("1234", concurrency=4)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    await client.wait_final("10005", every=30)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
 def emulator_of_the_wrong_kind(emulator: Emulator) -> None:
     Emulator.serve(speed=60)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     Emulator(profile="3.0")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
