@@ -26,6 +26,9 @@ _AROUND: Final = "\ufeff \t\r\n"  # a byte order mark is what PHP files saved by
 _DEEPEST: Final = 32
 _SHORTEST_ELEMENT: Final = 24  # bytes, on average: a swarm of shorter ones costs seconds, and is no answer
 _FEW_ELEMENTS: Final = 1000
+_SHORTEST_ATTRIBUTE: Final = 8  # bytes, on average, as for elements
+_FEW_ATTRIBUTES: Final = 1000
+_MOST_ATTRIBUTES: Final = 200  # of one element; the gateway's rows have a dozen
 _html = re.compile(r"<(!doctype\s+html|html|head|body|center|h1|p|br|div)\b", re.IGNORECASE).match
 _escaped_surrogate = re.compile(r"\\u[dD][89a-fA-F]").search
 _character_reference = re.compile(r"&#(?:x0*([dD][89a-fA-F][0-9a-fA-F]{2})|0*(5[5-7][0-9]{3}));")
@@ -157,19 +160,25 @@ def _read_xml(text: str) -> dict[str, Any]:
 
 
 def _guard_xml(data: bytes) -> None:
-    """Refuse entities, deep nesting and a swarm of elements before a tree is built of them."""
+    """Refuse entities, deep nesting and a swarm of elements or attributes before a tree is built of them."""
     parser = expat.ParserCreate("utf-8")
+    parser.ordered_attributes = True  # a list of names and values, which is cheaper to make than a dict
     depth = 0
     elements_left = _FEW_ELEMENTS + len(data) // _SHORTEST_ELEMENT
+    attributes_left = _FEW_ATTRIBUTES + len(data) // _SHORTEST_ATTRIBUTE
 
-    def start(_name: str, _attributes: object) -> None:
-        nonlocal depth, elements_left
+    def start(_name: str, attributes: list[str]) -> None:
+        nonlocal depth, elements_left, attributes_left
+        number = len(attributes) // 2
         depth += 1
         elements_left -= 1
+        attributes_left -= number
         if depth > _DEEPEST:
             raise UnreadableAnswer("nested too deep")
         if elements_left < 0:
             raise UnreadableAnswer("too many elements")
+        if attributes_left < 0 or number > _MOST_ATTRIBUTES:
+            raise UnreadableAnswer("too many attributes")
 
     def end(_name: str) -> None:
         nonlocal depth

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import answer_samples as samples
 import httpx
 import pytest
+import xmltodict
 
 from smspilot_async import Client, Message, OutcomeUnknown, Reason, Retry, SmsPilotError, Unanswered
 from smspilot_async.wire import CheckPacket, Command, Inbound, Send, UnreadableAnswer, decode
+from smspilot_async.wire._read import _MOST_ATTRIBUTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -206,6 +208,32 @@ def test_a_swarm_of_elements_is_refused_before_a_tree_is_built() -> None:
     assert peak() < 4 * len(body) + MIB
 
 
+def with_attributes(*numbers: int) -> bytes:
+    rows = (b"<sms " + b" ".join(b'a%x=""' % at for at in range(number)) + b"/>" for number in numbers)
+    return b"<check>" + b"".join(rows) + b"</check>"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        with_attributes(_MOST_ATTRIBUTES + 1),
+        with_attributes(*[60] * 200),
+        b"<check " + b" ".join(b'attribute%x=""' % n for n in range(MILLION // 2)) + b"/>",
+    ],
+    ids=["in one row", "in all rows", "in the root"],
+)
+def test_a_swarm_of_attributes_is_refused_before_a_tree_is_built(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xmltodict, "parse", lambda *_, **__: pytest.fail("a tree was built"))
+    assert refusal(body) == "too many attributes"
+
+
+def test_as_many_attributes_as_rows_have_are_read() -> None:
+    row = b'<sms id="1" server_id="2" status="0"/>'
+    assert len(decode(CheckPacket("1"), b"<check>" + row * 10_000 + b"</check>")) == 10_000
+    (row_of_all,) = decode(CheckPacket("1"), with_attributes(_MOST_ATTRIBUTES))
+    assert len(row_of_all.extra) == _MOST_ATTRIBUTES
+
+
 def test_a_swarm_of_rows_is_refused_before_they_become_models() -> None:
     body = b'{"check":[' + b"{}," * (KIB_256 // 3) + b"{}]}"
     with peak_memory() as peak:
@@ -219,7 +247,6 @@ WIDE = {
     "numbers": b'{"check":[],"more":[' + b"9," * (KIB_256 // 2) + b"9]}",
     "fields": b'{"check":[{' + b",".join(b'"%x":0' % n for n in range(KIB_256 // 10)) + b"}]}",
     "the same field": b'{"check":[{' + b",".join([b'"id":0'] * (KIB_256 // 7)) + b"}]}",
-    "attributes": b"<check " + b" ".join(b'a%x=""' % n for n in range(KIB_256 // 10)) + b"/>",
     "one long attribute": b'<check><sms server_id="' + b"1" * KIB_256 + b'"/></check>',
     "one long text": b"<check><sms>" + b"&amp;" * (KIB_256 // 5) + b"</sms></check>",
     "rows": b"<check>" + b'<sms id="1" server_id="2" status="0"/>' * (KIB_256 // 38) + b"</check>",
