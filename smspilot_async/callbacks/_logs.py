@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import Any
 
 from smspilot_async.callbacks._paths import redact
@@ -13,8 +14,8 @@ __all__ = ["RedactCallbackPaths", "redact_access_logs"]
 class RedactCallbackPaths(logging.Filter):
     """A logging filter that takes callback paths out of every record, and lets it pass.
 
-    Access logs write paths down: uvicorn's in a record's arguments, aiohttp's in its text and its extra fields.
-    Whatever form they have, ``/smspilot/cb1-…`` is what remains of one.
+    Access logs write paths down: uvicorn's, Gunicorn's and hypercorn's in a record's arguments, aiohttp's in its text
+    and its extra fields. Whatever form they have, percent-encoded or not, ``/smspilot/cb1-…`` is what remains of one.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -33,7 +34,9 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_redacted, value))
     if isinstance(value, dict):
-        return {name: _redacted(one) for name, one in value.items()}
+        redacted = copy(value)  # of its own kind: those of Gunicorn and hypercorn know what to say for a missing name
+        redacted.update({name: _redacted(one) for name, one in value.items()})
+        return redacted
     return value
 
 
@@ -41,9 +44,9 @@ def redact_access_logs(*loggers: str) -> None:
     """Keep callback paths out of access logs, from now on and in this process.
 
     Args:
-        loggers: Names of loggers; left out, uvicorn's, Gunicorn's and aiohttp's access logs.
+        loggers: Names of loggers; left out, the access logs of uvicorn, Gunicorn, hypercorn and aiohttp.
     """
-    for name in loggers or ("uvicorn.access", "gunicorn.access", "aiohttp.access"):
+    for name in loggers or ("uvicorn.access", "gunicorn.access", "hypercorn.access", "aiohttp.access"):
         logger = logging.getLogger(name)
         if not any(isinstance(known, RedactCallbackPaths) for known in logger.filters):
             logger.addFilter(RedactCallbackPaths())

@@ -36,7 +36,8 @@ LONGEST_SEGMENT: Final = max(_SEND_SIZE, _ACCOUNT_SIZE)
 """Characters of the longest path that is looked at."""
 
 _is_send = re.compile(rf"{_SEND}[A-Za-z0-9_-]{{{_SEND_SIZE - len(_SEND)}}}", re.ASCII).fullmatch
-_path = re.compile(r"(cb[01]-)[A-Za-z0-9_%-]+", re.ASCII)
+# Servers decode what a path encodes, so that `%63b1-` is the same path; some logs show it as it came.
+_path = re.compile(r"((?:c|%63)(?:b|%62)(?:[01]|%3[01])(?:-|%2d))[a-z0-9_%-]+", re.ASCII | re.IGNORECASE)
 
 
 @attrs.frozen

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import httpx
+import hypercorn
 import pytest
 from aiohttp import web
+from hypercorn.asyncio import serve
 from serving import free_socket, on_uvicorn
 
 from smspilot_async.callbacks import CallbackInbox, RedactCallbackPaths, redact_access_logs
 from smspilot_async.callbacks import aiohttp as aiohttp_face
 from smspilot_async.callbacks import asgi as asgi_face
+from smspilot_async.callbacks._paths import Signer, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECRET = "a secret for the tests alone"
-LOGGERS = ("uvicorn.access", "aiohttp.access")
+LOGGERS = ("uvicorn.access", "aiohttp.access", "hypercorn.access")
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +37,9 @@ def _redacted() -> Iterator[None]:
         logger.removeFilter(known)
 
 
-async def call(url: str) -> None:
+async def call(url: str, **headers: str) -> None:
     async with httpx.AsyncClient() as http:
-        response = await http.get(url, params={"server_id": "5", "status": "2"})
+        response = await http.get(url, params={"server_id": "5", "status": "2"}, headers=headers)
         assert response.text == "OK"
 
 
@@ -64,6 +69,37 @@ async def test_aiohttps_access_log_shows_no_path(caplog: pytest.LogCaptureFixtur
     records = [record for record in caplog.records if record.name == "aiohttp.access"]
     assert "GET /cb0-…?server_id=5&status=2 HTTP/1.1" in everything(records)
     assert inbox.account_url[-30:] not in everything(records)
+
+
+async def test_hypercorns_access_log_shows_no_path(caplog: pytest.LogCaptureFixture) -> None:
+    access = logging.getLogger("hypercorn.access")
+    caplog.set_level(logging.INFO, access.name)
+    sock, url = free_socket()
+    config = hypercorn.Config()
+    config.bind = [f"fd://{sock.detach()}"]
+    config.errorlog = None
+    config.accesslog = access
+    config.access_log_format = '"%(R)s" %(U)s %({referer}i)s %({x-missing}i)s'
+    async with CallbackInbox(url, secret=SECRET) as inbox:
+        app: Any = asgi_face.callback_app(inbox)  # hypercorn has types of its own for the same thing
+        over = asyncio.Event()
+        serving = asyncio.create_task(serve(app, config, shutdown_trigger=over.wait))
+        await call(inbox.account_url, referer=inbox.account_url)
+        over.set()
+        await serving
+    [record] = [record for record in caplog.records if record.name == access.name]
+    assert record.getMessage() == f'"GET /cb0-…?server_id=5&status=2 1.1" /cb0-… {url}/cb0-… -'
+    assert inbox.account_url[-30:] not in everything([record])
+
+
+@pytest.mark.parametrize(
+    "alias",
+    ["%63b1-", "c%621-", "cb%31-", "cb1%2D", "cb1%2d", "%63%62%30%2d", "%63%62%31%2D"],
+)
+def test_a_path_is_redacted_however_it_is_encoded(alias: str) -> None:
+    assert unquote(alias) in {Signer(SECRET).sign(1, 0)[:4], Signer(SECRET).account_segment[:4]}
+    tail = "%78%79" + "x" * 54
+    assert redact(f"GET /smspilot/{alias}{tail}?status=2") == f"GET /smspilot/{alias}…?status=2"
 
 
 def test_every_form_in_which_a_record_may_hold_a_path_is_redacted() -> None:
