@@ -16,6 +16,7 @@ from smspilot_async.emulator._asgi import gone
 from smspilot_async.emulator._control import control_routes, nothing_there, wrong_method
 from smspilot_async.emulator._http import API_PATH, LARGEST_BODY, PAGE_PATH, Ending, HttpRequest, Reply, path_of
 from smspilot_async.emulator._page import Events, page
+from smspilot_async.emulator._visitors import may_ask
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -69,6 +70,9 @@ class _Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection: Connection = scope["state"]["connection"]
+        if not may_ask(scope):
+            await self._answer(Reply.page(403, "Forbidden"), send)
+            return
         if self._emulator.resets_unread():
             connection.reset()
             await gone(receive)  # or the server would complain about a missing answer

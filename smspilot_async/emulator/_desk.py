@@ -16,6 +16,8 @@ from smspilot_async.emulator._faults import Fault, FaultPlan, Faults
 from smspilot_async.emulator._gateway import Asker, Gateway
 from smspilot_async.emulator._http import Ending, Hold, HttpRequest, Reply, find_document
 
+MOST_ROWS: Final = 50_000
+"""Rows of one request: each becomes a row of the answer, so that a small body of tiny rows would fill the memory."""
 _GARBAGE: Final = b"\x00\xff\x1f\x8b not a document \xc3\x28"
 _UNCARRIED: Final = frozenset(
     {
@@ -46,6 +48,10 @@ class _Asked:
     def fault_name(self) -> str:
         return self.request.fault_name if self.request else ""
 
+    @property
+    def rows(self) -> int:
+        return len(self.request.rows or ()) if self.request else 0
+
 
 @attrs.define
 class Desk:
@@ -67,7 +73,10 @@ class Desk:
         limit = gateway.unknowns.max_bytes
         if limit is not None and len(http.body) > limit:
             return Reply.page(413, "Request Entity Too Large")
-        return self._answer(http, _understand(find_document(http)), gateway)
+        asked = _understand(find_document(http))
+        if asked.rows > MOST_ROWS:
+            return Reply.page(413, "Request Entity Too Large")
+        return self._answer(http, asked, gateway)
 
     def release(self) -> None:
         """Let the answers go that are held back."""

@@ -194,7 +194,10 @@ class Emulator:
 
     @property
     def test_messages(self) -> tuple[AcceptedMessage, ...]:
-        """The messages of test packets and of the vendor's test key: they went nowhere and cost nothing."""
+        """The messages of test packets and of the vendor's test key, which went nowhere and cost nothing.
+
+        Only the newest 10,000 are remembered.
+        """
         with self._lock:
             return tuple(self._gateway.ledger.test_messages)
 
@@ -437,7 +440,7 @@ class Emulator:
             return {
                 "now": self.clock.now().isoformat(),
                 "messages": len(self._gateway.ledger.messages),
-                "test_messages": len(self._gateway.ledger.test_messages),
+                "test_messages": self._gateway.ledger.tests_accepted,
                 "inbound": sum(len(inbox.messages) for inbox in self._gateway.inboxes.values()),
                 "callbacks": len(self.callbacks),
                 "pending_faults": self._desk.faults.pending,

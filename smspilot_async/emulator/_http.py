@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 API_PATH: Final = "/api2.php"
 PAGE_PATH: Final = "/_emulator"
-LARGEST_BODY: Final = 16 * 1024 * 1024
+LARGEST_BODY: Final = 8 * 1024 * 1024
 HTML: Final = "text/html; charset=utf-8"
 _DOCUMENT_STARTS: Final = (b"<?xml", b"{")
 _PARAMETERS: Final = (b"xml", b"json")

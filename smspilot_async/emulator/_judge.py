@@ -29,6 +29,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _MOMENT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
 _NO_MOMENT: Final = ("", "0", "0000-00-00 00:00:00")
 _LONGEST_TTL: Final = 1440
+_LONGEST_URL: Final = 2048
 
 
 @attrs.frozen(kw_only=True)
@@ -157,6 +158,8 @@ def _ttl(value: Any) -> int | None:
 def _callback(url: str, *, https: bool) -> str | None:
     if not url:
         return None
+    if len(url) > _LONGEST_URL:
+        raise Refused(260)
     try:
         parts = urlsplit(url)
         nowhere = not parts.hostname or parts.port == 0  # reading a port beyond 65535 raises

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     Listener = Callable[[AcceptedMessage], None]
+
+KEPT_TESTS: Final = 10_000
+"""Messages that cost nothing are not limited by money: only the newest are remembered."""
 
 _FIRST_SERVER_ID = 100_000_001
 _FIRST_PACKET_ID = 5_001  # far from the messages' numbers, so that mixing the two up shows
@@ -29,13 +32,13 @@ class Ledger:
 
     Attributes:
         messages: The real ones.
-        test_messages: Those that go nowhere and cost nothing.
+        tests_accepted: How many test messages there were, those included that are forgotten.
         listeners: Called with each message as it is accepted, those of test packets too, and at each change of its
             status.
     """
 
     messages: list[AcceptedMessage] = attrs.Factory(list)
-    test_messages: list[AcceptedMessage] = attrs.Factory(list)
+    tests_accepted: int = 0
     listeners: list[Listener] = attrs.Factory(list)
     _positions: dict[str, int] = attrs.Factory(dict)
     _packets: dict[str, list[str]] = attrs.Factory(dict)
@@ -44,6 +47,11 @@ class Ledger:
     _next_server_id: int = _FIRST_SERVER_ID
     _next_packet_id: int = _FIRST_PACKET_ID
     _next_move: int = 0
+
+    @property
+    def test_messages(self) -> list[AcceptedMessage]:
+        """Those that go nowhere and cost nothing, the newest `KEPT_TESTS` of them."""
+        return list(self._tests.values())
 
     def open_packet(self) -> str:
         """The number of a new packet."""
@@ -62,7 +70,9 @@ class Ledger:
         self._packets.setdefault(message.server_packet_id, []).append(message.server_id)
         if message.test:
             self._tests[message.server_id] = message
-            self.test_messages.append(message)
+            self.tests_accepted += 1
+            if len(self._tests) > KEPT_TESTS:
+                self._forget_oldest_test()
             self._announce(message)
             return
         self._positions[message.server_id] = len(self.messages)
@@ -107,6 +117,13 @@ class Ledger:
         )
         self.messages[position] = message
         self._announce(message)
+
+    def _forget_oldest_test(self) -> None:
+        oldest = self._tests.pop(next(iter(self._tests)))
+        packet = self._packets[oldest.server_packet_id]
+        packet.remove(oldest.server_id)  # it stands first
+        if not packet:
+            del self._packets[oldest.server_packet_id]
 
     def _announce(self, message: AcceptedMessage) -> None:
         for listener in tuple(self.listeners):

@@ -21,6 +21,7 @@ _LENGTHS_OF: Final = {
     "7": 11, "370": 11, "371": 11, "373": 11, "374": 11, "375": 12, "380": 12,
     "992": 12, "993": 11, "994": 12, "995": 12, "996": 12, "998": 12,
 }  # fmt: skip
+_LONGEST_WRITTEN: Final = 64
 
 _COUNTRIES: Final = {
     "79": "RU", "76": "KZ", "77": "KZ", "1": "US", "20": "EG", "27": "ZA", "30": "GR", "31": "NL", "32": "BE",
@@ -55,6 +56,8 @@ def read_phone(raw: str) -> Phone:
     Raises:
         Refused: 108 for none, 111 for something else than digits, 215 for a wrong length, 213 for a fixed line.
     """
+    if len(raw) > _LONGEST_WRITTEN:
+        raise Refused(215)  # before it is remembered
     digits = _digits(raw)
     if not _is_length_of(digits):
         raise Refused(215)

@@ -70,6 +70,7 @@ class _Server(uvicorn.Server):
             http=_Protocol,
             ws="none",
             lifespan="off",
+            proxy_headers=False,  # an address that a request claims opens the guard against foreign pages
             log_config=None,
             date_header=False,
             server_header=False,

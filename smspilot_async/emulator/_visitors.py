@@ -1,8 +1,9 @@
-"""Who may look at the emulator and drive it: programs, and its own page, but no page from elsewhere.
+"""Who may use the emulator: programs, and its own page, but no page from elsewhere.
 
-Whoever opens a hostile page while the emulator runs should not have it read or driven by that page. A browser gives
-such a page away by the origin it names, or by how it calls the site; and where a foreign name was made to point at this
-machine (DNS rebinding), by that name. Programs send none of this and are let in, whatever their content type.
+Whoever opens a hostile page while the emulator runs should not have it read, driven or filled by that page. A browser
+gives such a page away by the origin or the referer it names, or by how it calls the site; and where a foreign name was
+made to point at this machine (DNS rebinding), by that name. Programs send none of this and are let in, whatever their
+content type.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from starlette.requests import Request
+
 from smspilot_async.emulator._callbacks import is_loopback
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from starlette.types import Scope
 
+_FROM_BROWSERS: Final = frozenset({b"origin", b"referer", b"sec-fetch-site"})
 _OWN_SITES: Final = (None, "same-origin", "none")
 
 
@@ -22,8 +26,20 @@ def is_ours(request: Request) -> bool:
     """Whether this is no foreign page in a browser."""
     if not has_our_name(request) or request.headers.get("sec-fetch-site") not in _OWN_SITES:
         return False
-    origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    named = (request.headers.get(name) for name in ("origin", "referer"))
+    return all(page is None or _site(page) == request.headers.get("host") for page in named)
+
+
+def _site(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:  # an address in brackets that is none
+        return ""
+
+
+def may_ask(scope: Scope) -> bool:
+    """Whether a request to the gateway's address is a program's, whatever name it calls it by, or our own page's."""
+    return _FROM_BROWSERS.isdisjoint(name for name, _ in scope["headers"]) or is_ours(Request(scope))
 
 
 def has_our_name(request: Request) -> bool:

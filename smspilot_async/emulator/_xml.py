@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 HEADER: Final = '<?xml version="1.0" encoding="utf-8"?>\n'
 _DEEPEST: Final = 16
+# Bytes per element and per attribute, on average, beyond the first few: denser documents would only fill the memory.
+_SHORTEST_ELEMENT: Final = 16
+_SHORTEST_ATTRIBUTE: Final = 8
+_FEW: Final = 1000
+_MOST_ATTRIBUTES: Final = 200  # of one element
 
 # What XML 1.0 cannot carry even as a reference; somebody may have put it into an inbound text.
 _UNSPEAKABLE: Final = {
@@ -47,7 +52,8 @@ def read(body: bytes) -> Node:
     """The root of a document.
 
     Raises:
-        Refused: 12, it is not well-formed, has a document type, or is nested without sense.
+        Refused: 12, it is not well-formed, has a document type, is nested too deeply, or is a swarm of elements or
+            attributes.
     """
     reader = _Reader()
     try:
@@ -63,8 +69,12 @@ class _Reader:
     def __init__(self) -> None:
         self._open: list[Node] = []
         self._root: Node | None = None
+        self._elements_left = 0
+        self._attributes_left = 0
 
     def read(self, body: bytes) -> Node | None:
+        self._elements_left = _FEW + len(body) // _SHORTEST_ELEMENT
+        self._attributes_left = _FEW + len(body) // _SHORTEST_ATTRIBUTE
         parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartElementHandler = self._start
@@ -77,6 +87,10 @@ class _Reader:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._open) >= _DEEPEST:
             raise ValueError("nested too deeply")
+        self._elements_left -= 1
+        self._attributes_left -= len(attributes)
+        if min(self._elements_left, self._attributes_left) < 0 or len(attributes) > _MOST_ATTRIBUTES:
+            raise ValueError("too many elements or attributes")
         node = Node(name, attributes)
         if self._open:
             self._open[-1].children.append(node)

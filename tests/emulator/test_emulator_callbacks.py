@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import pytest
+from raw_servers import Peer, raw_server
 
 from smspilot_async.emulator import Emulator, Unknowns
 from smspilot_async.emulator import _callbacks as callbacks
@@ -217,6 +218,29 @@ async def test_no_answer_is_noted(
     failures = [call.failure for call in sorted(emulator.callbacks, key=lambda call: call.server_id)]
     assert failures[0] in {"ReadTimeout", "TimeoutError"}
     assert failures[1:] == ["ConnectError"]
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_an_answer_without_an_end_is_read_for_a_while(encoding: str, emulator: Emulator, desk: Any) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode()
+    written = 0
+
+    async def endless(peer: Peer) -> None:
+        nonlocal written
+        await peer.request()
+        await peer.send(head)
+        with suppress(ConnectionError):
+            while True:
+                await peer.send(b"x" * 65536)
+                written += 65536
+
+    async with raw_server(endless) as application:
+        desk.one(callback=f"http://127.0.0.1:{application.port}/")
+        emulator.clock.advance(seconds=10)
+        await emulator.settled()
+    [call] = emulator.callbacks
+    assert (call.answer_status, call.answer, call.acknowledged, call.failure) == (200, "x" * 200, False, None)
+    assert written < 64 * 1024 * 1024  # what fits into the buffers of the two sockets
 
 
 @pytest.mark.parametrize("url", ["http://example.com/", "http://10.0.0.1/", "http://localhost.example.com/"])
