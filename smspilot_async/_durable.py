@@ -6,13 +6,26 @@ import asyncio
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 Value = TypeVar("Value")
+
+PRIVATE: Final = 0o600
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+
+
+def create_private(path: str) -> int:
+    """Make a file that only its owner can read, and return its descriptor; what is added goes to its end.
+
+    Raises:
+        OSError: The name is taken, be it by a symbolic link, or the file cannot be made.
+        ValueError: The name cannot be one.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | _BINARY, PRIVATE)
 
 
 def json_line(record: Any) -> bytes:

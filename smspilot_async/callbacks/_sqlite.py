@@ -7,6 +7,7 @@ at a time, so positions become visible in their order, and a reader misses none.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
+from smspilot_async._durable import PRIVATE
 from smspilot_async.callbacks._calls import StatusEvent
 from smspilot_async.callbacks._log import Stored
 from smspilot_async.callbacks._paths import LIFETIME
@@ -85,8 +87,8 @@ class SQLiteSink:
     entering the inbox does, and raises :class:`sqlite3.OperationalError` where the file can not be opened.
 
     Args:
-        path: The file, made if it does not exist; not on a network drive, where SQLite's locks do not hold. It holds
-            ids and statuses, no phones, no texts and no URLs.
+        path: The file, made if it does not exist, readable by its owner only; not on a network drive, where SQLite's
+            locks do not hold. It holds ids and statuses, no phones, no texts and no URLs.
     """
 
     is_shared = True
@@ -266,6 +268,7 @@ class SQLiteSink:
 
 
 def _open(path: str) -> sqlite3.Connection:
+    _make_private(path)
     database = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
     try:
         _switch_to_wal(database)
@@ -275,6 +278,13 @@ def _open(path: str) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _make_private(path: str) -> None:
+    """Make the file before SQLite does, which would let all users of the machine read it; its own follow this one."""
+    if path != ":memory:":
+        with contextlib.suppress(OSError, ValueError):  # SQLite says what is wrong
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
 
 
 def _switch_to_wal(database: sqlite3.Connection) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from smspilot_async._durable import in_thread, json_line, sync_folder, write_all
+from smspilot_async._durable import create_private, in_thread, json_line, sync_folder, write_all
 from smspilot_async.cli._problems import Problem
 from smspilot_async.cli._results import Outcome
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from smspilot_async.models import Message
 
 _FORMAT: Final = "smspilot_async bulk journal"
-_PRIVATE: Final = 0o600
 _BEYOND_THE_END: Final = 2**40  # where Windows locks a byte, so that all others can still be read
 _BINARY: Final = getattr(os, "O_BINARY", 0)
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)  # a journal is made where it stands, so a link is not ours
 _sync = getattr(os, "fdatasync", os.fsync)  # not every system tells data and metadata apart
 _phones = re.compile(r"\d{7,}")
 
@@ -109,7 +109,7 @@ class Journal:
             Problem: It is there, or can not be made.
         """
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | _BINARY, _PRIVATE)
+            descriptor = create_private(path)
         except (OSError, ValueError) as wrong:
             why = getattr(wrong, "strerror", None) or str(wrong)
             raise Problem(f"the journal {path} can not be made: {why}. Nothing was sent.") from None
@@ -132,7 +132,7 @@ class Journal:
             Problem: There is none, another run holds it, or it belongs to another list.
         """
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _BINARY)
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _NO_LINK | _BINARY)
         except FileNotFoundError:
             raise Problem(
                 f"there is nothing to resume: no journal {path} was left by a run. Nothing was sent."

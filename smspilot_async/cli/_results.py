@@ -11,12 +11,14 @@ import csv
 import errno
 import os
 import re
+import unicodedata
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
+from smspilot_async._durable import create_private
 from smspilot_async.cli._output import one_line
 from smspilot_async.cli._problems import Problem, reason
 from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, SmsPilotError
@@ -32,7 +34,9 @@ OutcomeName: TypeAlias = Literal["accepted", "refused", "unknown", "not_sent"]
 COLUMNS: Final = ("line", "to", "outcome", "server_id", "packet", "parts", "price", "error_code", "error")
 
 _phone_like = re.compile(r"[+\d\s().-]*").fullmatch
-_FORMULA_STARTS: Final = ("=", "+", "-", "@")
+_FORMULA_STARTS: Final = frozenset("=+-@\N{MINUS SIGN}")
+_NOT_SEEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Me", "Mn", "Zl", "Zp", "Zs"})
+_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol by category, blanks to the eye
 _MOST_UNWRITTEN: Final = 1000
 
 
@@ -124,7 +128,7 @@ class Results:
         """
         check_free(path)
         try:
-            results = cls(path, Path(path).open("x", encoding="utf-8", newline=""))  # noqa: SIM115 - closed by __exit__
+            results = cls(path, _create(path))
             results._write_head()
         except (OSError, ValueError) as wrong:
             raise _not_creatable(path, wrong) from None
@@ -139,8 +143,8 @@ class Results:
         """
         draft = f"{path}.new"
         try:
-            file = Path(draft).open("w", encoding="utf-8", newline="")  # noqa: SIM115 - closed by __exit__
-            results = cls(path, file, draft=draft)
+            Path(draft).unlink(missing_ok=True)  # what a kill has left, or a link that would lead elsewhere
+            results = cls(path, _create(draft), draft=draft)
             results._write_head()
         except (OSError, ValueError) as wrong:
             raise _not_creatable(draft, wrong) from None
@@ -216,6 +220,10 @@ def check_free(path: str) -> None:
         raise _not_creatable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
+def _create(path: str) -> TextIO:
+    return os.fdopen(create_private(path), "w", encoding="utf-8", newline="")
+
+
 def _not_creatable(path: str, wrong: Exception) -> Problem:
     why = getattr(wrong, "strerror", None) or str(wrong)
     return Problem(f"the results can not be written to {path}: {why}. Nothing was sent; --results names another place.")
@@ -233,5 +241,14 @@ def _cells(outcome: Outcome) -> list[Any]:
 
 
 def no_formula(text: str) -> str:
-    """Keep a spreadsheet from running a text: it would take a leading ``=``, ``+``, ``-`` or ``@`` for a formula."""
-    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
+    """Keep a spreadsheet from running a text that begins like a formula: ``=``, ``+``, ``-`` or ``@``.
+
+    Full-width and other forms of these count too, and whatever stands before them unseen: some programs convert the
+    former, and drop the latter.
+    """
+    first = next(filter(_is_seen, text), "")
+    return f"'{text}" if unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS else text
+
+
+def _is_seen(char: str) -> bool:
+    return unicodedata.category(char) not in _NOT_SEEN and char not in _FILLERS

@@ -112,6 +112,25 @@ def without_new_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+def modes(path: Path) -> dict[str, str]:
+    return {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.glob(f"{path.name}*")}
+
+
+async def test_its_files_are_for_their_owner_alone(sink: SQLiteSink, path: Path) -> None:
+    previous = os.umask(0)
+    try:
+        assert await sink.store(EVENT)
+    finally:
+        os.umask(previous)
+    assert modes(path) == dict.fromkeys(("statuses.db", "statuses.db-wal", "statuses.db-shm"), "0o600")
+
+
+async def test_the_mode_of_a_file_that_is_there_stays(sink: SQLiteSink, path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT, 0o640))
+    assert await sink.store(EVENT)
+    assert modes(path)["statuses.db"] == "0o640"
+
+
 async def test_an_event_comes_back_as_it_was_stored(sink: SQLiteSink) -> None:
     assert await sink.store(EVENT)
     [stored] = await sink.read(0, 10)

@@ -91,9 +91,21 @@ def test_a_long_stretch_of_rows_is_not_kept_in_memory() -> None:
         assert len(results.unwritten) < 1000
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r=1"])
+STARTS = ["=", "+", "-", "@", "＝", "＋", "－", "＠", "﹦", "﹢", "﹣", "﹫", "−", "⁺"]
+UNSEEN = [
+    *" \t\r\n\0\xa0\xad\u2003\u200b\u200d\u202e\u2060\ufeff\ufe0f\u034f\u180e\u2028\u2800\u3000\u3164\uffa0\ue000\U000e0020",
+    " \u200b\xa0 ",
+]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", *STARTS, *(f"{blank}=1" for blank in UNSEEN)])
 def test_a_spreadsheet_takes_no_text_for_a_formula(text: str) -> None:
     assert no_formula(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u200b", "Invalid phone", "to: a = b", "1=1", "Ошибка", "'=1", "é", "½"])
+def test_other_texts_are_left_as_they_are(text: str) -> None:
+    assert no_formula(text) == text
 
 
 def test_formulas_are_disarmed_in_the_file_but_phones_are_left_alone() -> None:
@@ -134,6 +146,46 @@ def test_a_file_that_appears_in_between_is_not_overwritten(monkeypatch: pytest.M
     monkeypatch.setattr("smspilot_async.cli._results.check_free", lambda _: None)
     with pytest.raises(Problem, match="File exists"):
         Results.create("results.csv")
+
+
+def test_results_are_for_their_owner_alone() -> None:
+    previous = os.umask(0)
+    try:
+        for make in (Results.create, Results.rewrite):
+            with make("results.csv"):
+                pass
+            assert Path("results.csv").stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(previous)
+
+
+def test_a_link_in_the_place_of_the_new_results_leads_nowhere() -> None:
+    Path("results.csv").write_text("old", encoding="utf-8")
+    Path("victim").write_text("precious", encoding="utf-8")
+    Path("results.csv.new").symlink_to("victim")
+    with Results.rewrite("results.csv") as results:
+        results.settle(0, outcome(2))
+    assert Path("victim").read_text(encoding="utf-8") == "precious"
+    assert not Path("results.csv").is_symlink()
+    assert [row["line"] for row in read()] == ["2"]
+
+
+def test_what_a_kill_has_left_of_new_results_is_begun_anew() -> None:
+    Path("results.csv.new").write_text("half a file\n" * 1000, encoding="utf-8")
+    with Results.rewrite("results.csv"):
+        pass
+    assert read() == []
+
+
+def test_a_link_that_comes_back_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def put_back(path: Path, *, missing_ok: bool) -> None:
+        assert missing_ok
+        path.symlink_to("victim")
+
+    monkeypatch.setattr(Path, "unlink", put_back)
+    with pytest.raises(Problem, match="File exists"):
+        Results.rewrite("results.csv")
+    assert not Path("victim").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full disk at hand")

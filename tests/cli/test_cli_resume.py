@@ -250,6 +250,13 @@ def test_two_runs_do_not_share_a_journal() -> None:
         Journal.resume("j", PRINT)
 
 
+def test_a_journal_behind_a_link_is_not_ours() -> None:
+    Journal.create("real", PRINT).close()
+    Path("j").symlink_to("real")
+    with pytest.raises(Problem, match="j can not be opened"):
+        Journal.resume("j", PRINT)
+
+
 def test_a_journal_that_its_run_removes_meanwhile_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     lock = _journal._lock
     Journal.create("j", PRINT).close()
