@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import httpcore
-import httpx
 import pytest
-import respx
 import uvloop
 from manual_clock import idle
 from raw_servers import Peer, RawServer, answering, forwarding, hang_at_once, http, raw_server
@@ -33,26 +31,6 @@ SENT = (
 )
 BALANCE = b'{"balance":"1.50","currency":"RUR"}'
 A_LOT = 16 * 1024 * 1024  # bytes: more than the buffers of the system hold
-
-
-# --- whose calls these are -----------------------------------------------------------------------
-
-
-async def test_what_respx_puts_in_the_place_of_httpcore_keeps_requests_at_home() -> None:
-    async with Client("API-KEY", url="http://127.0.0.1:9/api2.php") as client:
-        with respx.mock as router:
-            route = router.post("http://127.0.0.1:9/api2.php").respond(content=SENT)
-            sent = await client.send("79087964781", "text", id=7)
-    assert (sent.server_id, route.call_count) == ("10005", 1)
-
-
-async def test_what_a_test_puts_in_the_place_of_httpx_keeps_requests_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(_: object, __: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=SENT)
-
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answer)
-    async with Client("API-KEY", url="http://127.0.0.1:9/api2.php") as client:
-        assert (await client.send("79087964781", "text", id=7)).server_id == "10005"
 
 
 # --- connecting ----------------------------------------------------------------------------------

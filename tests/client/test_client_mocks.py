@@ -1,0 +1,205 @@
+"""What a test puts in the place of httpx or httpcore keeps every request at home: one that escapes is a real SMS."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+import httpx
+import pytest
+import respx
+from raw_servers import answering, http, raw_server
+
+from smspilot_async import Client, Message, OutcomeUnknown, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from pytest_httpx import HTTPXMock
+
+KEY = "API-KEY"
+ONCE = Retry(attempts=1)
+SENT = {
+    "send": [{"id": "7", "server_id": "10005", "to": "79087964781", "status": 0, "error": 0}],
+    "server_packet_id": "1",
+    "balance": "1",
+    "cost": "1",
+}
+
+
+class Gateway:
+    """A socket that nothing may reach: it listens, and counts who has connected."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.url = f"http://127.0.0.1:{sock.getsockname()[1]}/api2.php"
+
+    @property
+    def proxy_url(self) -> str:
+        return self.url.removesuffix("/api2.php")
+
+    def connections(self) -> int:
+        count = 0
+        while True:
+            try:
+                self._sock.accept()[0].close()
+            except BlockingIOError:
+                return count
+            count += 1
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.settimeout(0)
+        gateway = Gateway(sock)
+        yield gateway
+        assert gateway.connections() == 0
+
+
+async def bulk(client: Client) -> object:
+    async with client.bulk([Message("79087964781", "text", id=7)]) as run:
+        return [result async for result in run]
+
+
+CALLS: list[Any] = [
+    pytest.param(lambda client: client.send("79087964781", "text", id=7), id="send"),
+    pytest.param(lambda client: client.send_packet([Message("79087964781", "text", id=7)]), id="send_packet"),
+    pytest.param(bulk, id="bulk"),
+    pytest.param(lambda client: client.balance(), id="balance"),
+]
+WAYS: list[Any] = [
+    pytest.param({}, id="straight"),
+    pytest.param({"proxy": "http"}, id="by an http proxy"),
+    pytest.param({"proxy": "socks5"}, id="by a SOCKS proxy"),
+]
+
+
+def made(gateway: Gateway, *, proxy: str | None = None, **options: Any) -> Client:
+    if proxy is not None:
+        options["proxy"] = gateway.proxy_url.replace("http", proxy, 1)
+    return Client(KEY, url=gateway.url, retry=ONCE, deadline=2, timeout=2, **options)  # seconds, if it escapes
+
+
+def test_the_socket_itself_counts(gateway: Gateway) -> None:
+    address = gateway.url.removeprefix("http://").removesuffix("/api2.php").split(":")
+    for _ in range(2):
+        socket.create_connection((address[0], int(address[1]))).close()
+    assert gateway.connections() == 2
+
+
+@pytest.mark.parametrize("using", ["httpcore", "httpx"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call", CALLS)
+async def test_both_mockers_of_respx_keep_requests_at_home(
+    gateway: Gateway, using: str, way: dict[str, Any], call: Callable[[Client], Awaitable[object]]
+) -> None:
+    async with made(gateway, **way) as client:
+        with respx.mock(using=using) as router:
+            route = router.post(gateway.url).respond(json=SENT | {"balance": "1.50"})
+            await call(client)
+            await call(client)
+        assert route.call_count == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call", CALLS)
+async def test_pytest_httpx_keeps_requests_at_home(
+    gateway: Gateway, httpx_mock: HTTPXMock, way: dict[str, Any], call: Callable[[Client], Awaitable[object]]
+) -> None:
+    httpx_mock.add_response(json=SENT | {"balance": "1.50"}, is_reusable=True)
+    async with made(gateway, **way) as client:
+        await call(client)
+        await call(client)
+    assert len(httpx_mock.get_requests(url=gateway.url)) == 2
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_httpx_mock_transport_keeps_requests_at_home(
+    gateway: Gateway, call: Callable[[Client], Awaitable[object]]
+) -> None:
+    heard: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        heard.append(request)
+        return httpx.Response(200, json=SENT | {"balance": "1.50"})
+
+    async with made(gateway, transport=httpx.MockTransport(answer)) as client:
+        await call(client)
+    assert [str(request.url) for request in heard] == [gateway.url]
+
+
+@pytest.mark.parametrize("pool", [httpcore.AsyncConnectionPool, httpcore.AsyncHTTPConnection])
+@pytest.mark.parametrize("call", CALLS)
+async def test_whatever_stands_in_the_place_of_httpcores_pool_keeps_requests_at_home(
+    gateway: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+    pool: type,
+    call: Callable[[Client], Awaitable[object]],
+) -> None:
+    answered = []
+
+    async def answer(_: object, request: httpcore.Request) -> httpcore.Response:
+        answered.append(request)
+        return httpcore.Response(200, content=httpx.Response(200, json=SENT | {"balance": "1.50"}).content)
+
+    monkeypatch.setattr(pool, "handle_async_request", answer)
+    async with made(gateway) as client:
+        await call(client)
+    assert len(answered) == 1
+
+
+@pytest.mark.parametrize("using", ["httpcore", "httpx"])
+async def test_a_request_that_a_mock_does_not_know_stays_at_home_too(gateway: Gateway, using: str) -> None:
+    async with made(gateway) as client:
+        with respx.mock(using=using), pytest.raises(OutcomeUnknown):
+            await client.send("79087964781", "text")
+
+
+@pytest.mark.parametrize("using", ["httpcore", "httpx"])
+async def test_what_a_mock_lets_pass_arrives_and_so_does_what_comes_after_it(using: str) -> None:
+    script = answering(http(httpx.Response(200, json=SENT).content))
+    async with raw_server(script) as server, Client(KEY, url=server.url, retry=ONCE) as client:
+        for _ in range(2):
+            with respx.mock(using=using) as router:
+                router.post(server.url).pass_through()
+                await client.send("79087964781", "text", id=7)
+            await client.send("79087964781", "text", id=7)
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("using", ["httpcore", "httpx"])
+async def test_a_mock_keeps_what_goes_by_a_transport_of_the_users_own(gateway: Gateway, using: str) -> None:
+    async with httpx.AsyncHTTPTransport() as own, made(gateway, transport=own) as client:
+        with respx.mock(using=using) as router:
+            route = router.post(gateway.url).respond(json=SENT)
+            await client.send("79087964781", "text", id=7)
+    assert route.call_count == 1
+
+
+LATE_IMPORT = f"""
+import asyncio, sys
+import respx
+
+async def main(using, url):
+    with respx.mock(using=using) as router:
+        import smspilot_async  # as an application does that is only loaded in its test
+        route = router.post(url).respond(json={SENT!r})
+        async with smspilot_async.Client("API-KEY", url=url) as client:
+            await client.send("79087964781", "text", id=7)
+        assert route.call_count == 1
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("using", ["httpcore", "httpx"])
+def test_a_mock_that_was_there_before_the_library_was_imported_keeps_requests_at_home(
+    gateway: Gateway, using: str
+) -> None:
+    command = [sys.executable, "-c", LATE_IMPORT, using, gateway.url]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own script
+    assert ran.returncode == 0, ran.stderr
