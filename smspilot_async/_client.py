@@ -19,7 +19,7 @@ from smspilot_async._deprecation import renamed
 from smspilot_async._health import Health, Pulse
 from smspilot_async._inbound import InboundListener
 from smspilot_async._retry import Retry
-from smspilot_async._server_ids import server_id
+from smspilot_async._server_ids import flat, server_id
 from smspilot_async._session import Session
 from smspilot_async._settings import Secret, Settings
 from smspilot_async._slots import spare_places
@@ -57,7 +57,8 @@ if TYPE_CHECKING:
     import httpx
 
     from smspilot_async._cursor import InboundCursor
-    from smspilot_async._tracking import Trackable, Watchable
+    from smspilot_async._server_ids import Trackable
+    from smspilot_async._tracking import Watchable
     from smspilot_async.callbacks import CallbackInbox
     from smspilot_async.hooks import Hooks
 
@@ -474,14 +475,15 @@ class Client:
 
     async def check(
         self,
-        server_ids: str | int | SentMessage | Iterable[str | int | SentMessage],
+        server_ids: Trackable | Iterable[Trackable],
         *,
         deadline: float | None = None,
     ) -> list[MessageStatus]:
         """Ask what became of messages: a hundred to a request, several requests at once.
 
         Args:
-            server_ids: The gateway's ids, or the answers of :meth:`send` that hold them.
+            server_ids: The gateway's ids, or what holds them: answers of :meth:`send`, packets, results of a bulk run,
+                one or many. Results and a packet's messages that were not accepted are passed over.
             deadline: Seconds for this call, in place of the client's.
 
         Returns:
@@ -493,8 +495,7 @@ class Client:
             NotFound: the gateway does not know the one id that was asked about.
             GatewayError, ConnectionFailed, Unanswered: there is no answer.
         """
-        given = [server_ids] if isinstance(server_ids, (str, int, SentMessage)) else server_ids
-        ids = [server_id(one, "server_ids", 300) for one in given]
+        ids = [server_id(one, "server_ids", 300) for one in flat(server_ids)]
         until = self._clock.monotonic() + self._deadline(deadline)
         return await _checks.check(ids, self._ask_aside, in_flight=self._checks_at_once(), until=until)
 
@@ -583,8 +584,8 @@ class Client:
         not final.
 
         Args:
-            sent_or_ids: Answers of :meth:`send`, packets, or the gateway's ids of messages, alone or many. Messages
-                that were not accepted are passed over.
+            sent_or_ids: Answers of :meth:`send`, packets, results of a bulk run, or the gateway's ids of messages,
+                alone or many, mixed. Messages that were not accepted are passed over.
             poll_interval: Seconds between checks, in place of the schedule.
             timeout: Seconds until it gives up; left out, the 40 days for which the gateway remembers a message.
             source: Statuses that callbacks bring, such as a :class:`~smspilot_async.callbacks.CallbackInbox`, which any
@@ -598,7 +599,7 @@ class Client:
             :class:`AccountBlocked` or :class:`ClientClosed` from a check, after the changes before it.
 
         Raises:
-            InvalidMessage: something is neither a message, a packet nor an id.
+            InvalidMessage: something is neither a message, a packet, a result nor an id.
             ValueError: ``poll_interval`` or ``timeout`` is not above zero.
         """
         _settings.positive(poll_interval=poll_interval, timeout=timeout)

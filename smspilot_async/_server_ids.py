@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from smspilot_async.errors import InvalidMessage
-from smspilot_async.models import Packet, SentMessage
+from smspilot_async.models import Accepted, NotSent, Packet, Refused, SendResult, SentMessage, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Trackable: TypeAlias = SentMessage | Packet | SendResult[Any] | str | int
+"""What tells which messages are meant: answers, results of a run, and the gateway's numbers."""
 
 NO_ID: Final = frozenset({None, "", "0"})
+_NOT_ACCEPTED: Final = (Refused, Unknown, NotSent)
 is_server_id = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
 
 
@@ -34,3 +42,21 @@ def packet_id(given: object) -> str | InvalidMessage:
         return server_id(given, "server_packet_id", 304)
     except InvalidMessage as error:
         return error.with_traceback(None)
+
+
+def flat(given: object) -> Iterator[object]:
+    """Go through what was given, down to each number and each answer that holds one.
+
+    Results of messages that were not accepted hold none: they are passed over.
+    """
+    if isinstance(given, _NOT_ACCEPTED):
+        return
+    if isinstance(given, Accepted):
+        yield given.sent
+    elif isinstance(given, Packet):
+        yield from given.accepted
+    elif isinstance(given, (SentMessage, str, bytes)) or not isinstance(given, Iterable):
+        yield given
+    else:
+        for one in given:
+            yield from flat(one)

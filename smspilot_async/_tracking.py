@@ -7,28 +7,27 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import attrs
 
 from smspilot_async._checks import PacketChecks, check_ids, note_failure
-from smspilot_async._server_ids import NO_ID, packet_id, server_id
+from smspilot_async._server_ids import NO_ID, flat, packet_id, server_id
 from smspilot_async._status_rules import LOST, Known, beats, is_change, is_lost, merged, pause_before
 from smspilot_async._stream import Results, reading
 from smspilot_async.errors import NotFinal, NotFound, SmsPilotError
-from smspilot_async.models import MessageStatus, Packet, SentMessage
+from smspilot_async.models import MessageStatus, SentMessage
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Collection, Iterator
+    from collections.abc import AsyncIterable, Collection, Iterable
 
     from smspilot_async._checks import Ask
     from smspilot_async._clock import Clock
+    from smspilot_async._server_ids import Trackable
 
 __all__ = ["Tracking"]
 
-Trackable: TypeAlias = SentMessage | Packet | str | int
 logger: Final = logging.getLogger("smspilot_async")
 
 HORIZON: Final = 40 * 24 * 3600.0
@@ -77,14 +76,14 @@ class Tracked:
 
 
 def tracked_in(given: Trackable | Iterable[Trackable], clock: Clock) -> dict[str, Tracked]:
-    """Collect the messages to follow, each one once: ids, and what was accepted of messages and packets.
+    """Collect the messages to follow, each one once: ids, and what was accepted of messages, packets and results.
 
     Raises:
-        InvalidMessage: Something is neither.
+        InvalidMessage: Something is none of these.
     """
     found: dict[str, Tracked] = {}
     unnumbered = 0
-    for one in _flat(given):
+    for one in flat(given):
         if not isinstance(one, SentMessage):
             id_ = server_id(one, "server_ids", 300)
             found.setdefault(id_, Tracked(id_))
@@ -96,16 +95,6 @@ def tracked_in(given: Trackable | Iterable[Trackable], clock: Clock) -> dict[str
     if unnumbered:
         logger.warning("tracking: %d accepted messages have no server_id, and can not be followed", unnumbered)
     return found
-
-
-def _flat(given: object) -> Iterator[object]:
-    if isinstance(given, Packet):
-        yield from given.messages
-    elif isinstance(given, (SentMessage, str, bytes)) or not isinstance(given, Iterable):
-        yield given
-    else:
-        for one in given:
-            yield from _flat(one)
 
 
 def _tracked_message(sent: SentMessage, clock: Clock) -> Tracked:

@@ -5,8 +5,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tracking_desk import results_of_every_kind
 
 from smspilot_async import (
+    Accepted,
     AuthenticationError,
     Client,
     ClientClosed,
@@ -216,6 +218,25 @@ async def test_one_id_or_message_alone(desk: Desk) -> None:
 
     for given in (sent, sent.server_id, int(sent.server_id)):
         assert [status.server_id for status in await desk.client.check(given)] == [sent.server_id]
+
+
+async def test_results_of_a_run_are_asked_about_where_they_were_accepted(desk: Desk) -> None:
+    results = await results_of_every_kind(desk)
+    accepted = next(result for result in results if isinstance(result, Accepted))
+    number = accepted.sent.server_id
+    for given in (results, accepted, iter(results)):
+        assert [status.server_id for status in await desk.client.check(given)] == [number]
+    assert [status.server_id for status in await desk.client.check([*results, accepted.sent])] == [number] * 2
+    desk.line.asked.clear()
+    assert await desk.client.check([result for result in results if result is not accepted]) == []
+    assert desk.line.asked == []
+
+
+async def test_what_was_accepted_of_a_packet_is_asked_about(desk: Desk) -> None:
+    desk.emulator.refuse(code=212, text="text 1")
+    packet = await desk.packet(3)
+    found = await desk.client.check(packet)
+    assert [status.server_id for status in found] == [sent.server_id for sent in packet.accepted]
 
 
 async def test_what_is_no_id(client: Client) -> None:

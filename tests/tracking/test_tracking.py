@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from manual_clock import START, idle
+from tracking_desk import results_of_every_kind
 
 from smspilot_async import (
+    Accepted,
     AccountBlocked,
     AuthenticationError,
     Client,
@@ -147,6 +149,18 @@ async def test_everything_that_holds_an_id(desk: Desk) -> None:
         assert sorted(told) == [(id_, 2) for id_ in ids]
     for one in (first.messages[0], ids[0], int(ids[0])):
         assert await desk.clock.drive(told_by(desk.client.track(one))) == [(ids[0], 2)]
+
+
+async def test_results_of_a_run_are_followed_where_they_were_accepted(desk: Desk) -> None:
+    results = await results_of_every_kind(desk)
+    accepted = next(result for result in results if isinstance(result, Accepted))
+    number = accepted.sent.server_id
+    sources: list[Any] = [results, accepted, [results, accepted.sent, number], iter(results)]
+    for given in sources:
+        assert await desk.clock.drive(told_by(desk.client.track(given))) == [(number, 2)]
+    for result in results:
+        if not isinstance(result, Accepted):
+            assert await told_by(desk.client.track(result)) == []
 
 
 async def test_a_message_that_is_given_twice_is_followed_once(desk: Desk) -> None:

@@ -10,9 +10,9 @@ import attrs
 import httpx
 from manual_clock import ManualClock
 
-from smspilot_async import Client, Message, Packet
+from smspilot_async import Accepted, Client, Message, NotSent, Packet, Refused, SendResult, Unknown
 from smspilot_async.emulator import Clock as EmulatorClock
-from smspilot_async.emulator import Emulator
+from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,3 +79,19 @@ class Desk:
     async def packet(self, size: int = 3, **fields: Any) -> Packet:
         """Send a packet."""
         return await self.client.send_packet([Message("79087964781", f"text {n}", **fields) for n in range(size)])
+
+
+async def results_of_every_kind(desk: Desk) -> list[SendResult[Message]]:
+    """Send messages of which one is accepted, one refused, one lost and one vetoed, and return all four results."""
+    refused, lost = Message("79087964781", "refused"), Message("79087964781", "lost")
+    accepted, not_sent = Message("79087964781", "accepted"), Message("79087964781", "not sent")
+    desk.emulator.refuse(code=212, text="refused")
+    results: list[SendResult[Message]] = []
+    for message in (refused, accepted, lost):
+        if message is lost:
+            desk.emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+        async with desk.client.bulk([message]) as run:
+            results += [result async for result in run]
+    results.append(NotSent(not_sent))
+    assert {type(result) for result in results} == {Accepted, Refused, Unknown, NotSent}
+    return results

@@ -177,6 +177,14 @@ def passes_for_a_wider_one(result: Accepted[Order]) -> SendResult[Message]:
     return result
 
 
+async def follows_results(client: Client, packet: Packet, results: list[SendResult[Order]]) -> None:
+    assert_type(client.track(results), Tracking)
+    assert_type(client.track([*results, packet, "10005"]), Tracking)
+    assert_type(await client.check(results), list[MessageStatus])
+    assert_type(await client.check(results[0]), list[MessageStatus])
+    assert_type(await client.check([*results, packet, "10005"]), list[MessageStatus])
+
+
 async def follows(client: Client, packet: Packet, inbox: CallbackInbox, statuses: AsyncIterator[MessageStatus]) -> None:
     assert_type(client.track(packet), Tracking)
     client.track(["10005", 10006], poll_interval=30, timeout=600, source=inbox)

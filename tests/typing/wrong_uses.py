@@ -88,6 +88,7 @@ def code_that_may_be_missing(error: GatewayError) -> int:
 
 
 async def source_of_something_else(client: Client, lines: AsyncIterator[str]) -> None:
+    client.track(lines)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.track("10005", source=lines)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     client.listen(cursor=lines)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     CallbackInbox("https://example.com/smspilot")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
