@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -24,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from cli_running import PHONES, command, environment, numbered, write_list
 
+import smspilot_async
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -198,6 +200,43 @@ async def test_ctrl_c_during_a_question_is_one_line(gateway: Emulator) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (130, "", "smspilot: interrupted.\n")
+
+
+WAITS = """
+import os, signal
+os.write(1, b"loading")
+signal.pause()
+"""
+SCRIPT = "import sys, smspilot_async_command; sys.argv = ['smspilot', 'balance']; smspilot_async_command.main()"
+
+
+@pytest.mark.parametrize("module", ["httpx", "rich", "smspilot_async/cli/_app"])
+def test_ctrl_c_while_modules_load_is_one_line(tmp_path: Path, module: str) -> None:
+    """One of the modules is replaced by one that waits for the signal."""
+    package = Path(smspilot_async.__file__).parent
+    if "/" in module:
+        shutil.copytree(package, tmp_path / "smspilot_async", symlinks=True)
+    (tmp_path / f"{module}.py").write_text(WAITS, encoding="utf-8")
+    search = os.pathsep.join([str(tmp_path), str(package.parent)])
+    with Process(
+        [sys.executable, "-c", SCRIPT],
+        env={**os.environ, "PYTHONPATH": search},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(7) == "loading"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (130, "smspilot: interrupted.\n")
+
+
+def test_the_script_runs_the_command(gateway: Emulator) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment(gateway), capture_output=True, check=True, timeout=PATIENCE
+    )
+    assert ran.stdout == b"1000000.00 RUB\n"
 
 
 # --- a terminal -----------------------------------------------------------------------------------

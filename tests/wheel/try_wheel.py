@@ -22,6 +22,7 @@ PIP: Final = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 INSTALL_LINE: Final = "smspilot's command line needs: pip install 'smspilot-async[cli]'\n"
 SHIPPED: Final = (
     "smspilot_async/py.typed",
+    "smspilot_async_command.py",
     "smspilot_async/cli/demo_data/recipients.csv",
     "smspilot_async/emulator/page.html",
 )
