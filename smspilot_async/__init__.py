@@ -54,7 +54,7 @@ from smspilot_async.models import (
     SentMessage,
     Unknown,
 )
-from smspilot_async.text import TextSize, measure, normalize_phone
+from smspilot_async.text import PhoneKind, TextSize, describe_phone, measure, normalize_phone
 
 __all__ = [
     "ERROR_CODES",
@@ -96,6 +96,7 @@ __all__ = [
     "Packet",
     "PacketCheck",
     "PacketChecks",
+    "PhoneKind",
     "Reason",
     "Refused",
     "RequestInfo",
@@ -110,6 +111,7 @@ __all__ = [
     "Unknown",
     "VetoFailed",
     "__version__",
+    "describe_phone",
     "measure",
     "normalize_phone",
     "to_dicts",

@@ -1,7 +1,8 @@
 """What fits into an SMS, and how phones and sender names are written: pure functions of strings.
 
 Lengths follow the gateway (API-2, "Length"): one SMS holds 160 characters of the GSM-7 alphabet or 70 of UCS-2; a
-longer text is cut into parts of 153 or 67, ten at most. Rules about phones are the library's own, and deliberately few.
+longer text is cut into parts of 153 or 67, ten at most. Rules about phones are the library's own, and deliberately few:
+only a default country makes it guess.
 
 A character that takes two units (``€`` in GSM-7, an emoji in UCS-2) stands whole in one part: phones show rubbish
 otherwise, so operators and their libraries cut before it. The vendor's document does not say whether the gateway does,
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
+from smspilot_async._numbering import Country, PhoneKind, is_russian, kind_of
 from smspilot_async.errors import InvalidMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_PARTS", "TextSize", "measure", "normalize_phone"]
+__all__ = ["MAX_PARTS", "Country", "PhoneKind", "TextSize", "describe_phone", "measure", "normalize_phone"]
 
 MAX_PARTS: Final = 10
 """The gateway refuses longer texts with 221."""
@@ -41,6 +43,8 @@ _escape_extended = partial(re.compile(f"(?=[{re.escape(_GSM7_EXTENSION)}])").sub
 _not_xml = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]").search
 _formatting = re.compile(r"[\s().\u2010-\u2015\u2212-]+")
 _digits = re.compile(r"[0-9]+", re.ASCII).fullmatch
+_from_spreadsheet = re.compile(r"(?:^\s*\+?[0-9]+[.,]0+|[.,]0|[0-9][eE]\+?[0-9]{1,2})\s*$", re.ASCII).search
+_dialled_abroad = re.compile(r"00|810").match
 _sender = re.compile(r"[A-Za-z0-9.-]{3,11}|[0-9]{10,16}").fullmatch
 _GSM7_LENGTHS: Final = (160, 153)  # of a text that is one SMS, and of a part of a longer one
 _UCS2_LENGTHS: Final = (70, 67)
@@ -98,35 +102,132 @@ def _is_pair(data: bytes) -> bool:
     return data[0] >> 2 == 0xD8 >> 2 and data[2] >> 2 == 0xDC >> 2
 
 
-def normalize_phone(phone: str | int) -> str:
+def normalize_phone(phone: str | int, country: Country | None = None) -> str:
     """Bring a phone into the gateway's form: digits, country code first.
 
-    Spaces, brackets, dots, dashes and a leading ``+`` go. A number without ``+``, of 11 digits, that begins with 89 or
-    87 is a domestic Russian or Kazakh one: its 8 becomes 7. Anything else stays as it is (``+84…`` is Vietnam).
+    Spaces, brackets, dots, dashes and a leading ``+`` are stripped. A number without ``+``, of 11 digits, that begins
+    with 89 or 87 is a domestic Russian or Kazakh one: its 8 becomes 7. Anything else stays as it is (``+84…`` is
+    Vietnam), unless it can only be a mistake: no country code begins with 0, and numbers of +7 have 11 digits.
+
+    Args:
+        phone: However it is written.
+        country: ``"RU"`` reads what has no ``+`` as a Russian means it: ten digits get their 7, ``8 495 …`` becomes
+            ``7495…``, and ``00`` or ``8 10`` stand for ``+``. Then ten digits that are no Russian number, or fewer, are
+            refused: another country's needs its ``+``.
 
     Raises:
-        InvalidMessage: with the gateway's code: 108 nothing there, 111 not a number, 215 not 7 to 15 digits.
+        InvalidMessage: with the gateway's code: 108 nothing there, 111 not a number (``79087964781.0`` and
+            ``7.9E+10``, which spreadsheets make of one, among them), 215 wrong length (7 to 15 digits, of +7 11).
+        ValueError: ``country`` is another one.
 
     >>> normalize_phone("+7 (908) 796-47-81"), normalize_phone("8 908 796 47 81")
     ('79087964781', '79087964781')
+    >>> normalize_phone("908 796-47-81", "RU"), normalize_phone("8 495 123-45-67", "RU")
+    ('79087964781', '74951234567')
     """
+    if country is not None:
+        check_country(country)
     if type(phone) is str and len(phone) == _RUSSIAN_LENGTH and phone[0] == "7" and phone.isascii() and phone.isdigit():
         return phone  # as almost all are
-    if isinstance(phone, bool) or not isinstance(phone, (str, int)):
-        raise InvalidMessage(f"a phone is a str, not {type(phone).__name__}", field="to", code=111)
-    if isinstance(phone, int) and not 0 <= phone < 10**_LONGEST_PHONE:
-        raise InvalidMessage("a phone has 7 to 15 digits", field="to", code=111 if phone < 0 else 215)
-    bare = _formatting.sub("", str(phone))
+    written = _written(phone)
+    if _from_spreadsheet(written):
+        raise InvalidMessage(
+            "a spreadsheet wrote it as a number, with a fraction or an exponent; format the column as text",
+            field="to",
+            code=111,
+        )
+    bare = _formatting.sub("", written)
     if not bare:
         raise InvalidMessage("a phone is required", field="to", code=108)
     digits = bare.removeprefix("+")
     if not _digits(digits):
         raise InvalidMessage("a phone is digits, with an optional + before them", field="to", code=111)
+    if bare != digits:
+        return _international(digits)
+    if country is None:
+        return _international(_from_trunk(digits))
+    return _russian(digits)
+
+
+def _written(phone: object) -> str:
+    if isinstance(phone, bool) or not isinstance(phone, (str, int)):
+        raise InvalidMessage(f"a phone is a str, not {type(phone).__name__}", field="to", code=111)
+    if isinstance(phone, int) and not 0 <= phone < 10**_LONGEST_PHONE:
+        raise InvalidMessage("a phone has 7 to 15 digits", field="to", code=111 if phone < 0 else 215)
+    return str(phone)
+
+
+def _international(digits: str) -> str:
     if not _SHORTEST_PHONE <= len(digits) <= _LONGEST_PHONE:
         raise InvalidMessage(f"a phone has 7 to 15 digits, this one {len(digits)}", field="to", code=215)
-    if not bare.startswith("+") and len(digits) == _RUSSIAN_LENGTH and digits.startswith(("89", "87")):
-        return "7" + digits[1:]
+    if digits[0] == "0":
+        raise InvalidMessage(
+            "a phone begins with its country code, and none begins with 0: write + in place of 00", field="to", code=111
+        )
+    if digits[0] == "7" and len(digits) != _RUSSIAN_LENGTH:
+        raise InvalidMessage(f"a phone of +7 has 11 digits, this one {len(digits)}", field="to", code=215)
     return digits
+
+
+def _from_trunk(digits: str) -> str:
+    is_domestic = len(digits) == _RUSSIAN_LENGTH and digits.startswith(("89", "87"))
+    return "7" + digits[1:] if is_domestic else digits
+
+
+def _russian(digits: str) -> str:
+    """Read digits without a plus as they are written in Russia."""
+    if prefix := _dialled_abroad(digits):
+        return _international(digits[prefix.end() :])
+    if digits[0] == "8" and is_russian(digits[1:]):
+        return "7" + digits[1:]
+    if is_russian(digits):
+        return "7" + digits
+    digits = _international(_from_trunk(digits))
+    if len(digits) > _RUSSIAN_LENGTH - 1:
+        return digits
+    if len(digits) < _RUSSIAN_LENGTH - 1:
+        raise InvalidMessage(
+            "a Russian phone without its area code, or another country's without its +", field="to", code=215
+        )
+    raise InvalidMessage(
+        f"no Russian number begins with {digits[:3]}, and another country's needs its +", field="to", code=111
+    )
+
+
+def dialled(phone: str | int, country: Country) -> str:
+    """Read a phone with a default country, and write it so that :class:`Message` reads the same without one.
+
+    Raises:
+        InvalidMessage: as :func:`normalize_phone` does.
+    """
+    digits = normalize_phone(phone, country)
+    return digits if digits[0] == "7" else f"+{digits}"
+
+
+def describe_phone(phone: str | int, country: Country | None = None) -> PhoneKind:
+    """Tell a phone's country, and a Russian landline from a mobile, by its first digits.
+
+    Args:
+        phone: However it is written.
+        country: How it is read, as with :func:`normalize_phone`.
+
+    Raises:
+        InvalidMessage, ValueError: as :func:`normalize_phone` does.
+
+    >>> describe_phone("8 495 123-45-67", "RU")
+    PhoneKind(country='RU', name='Russia', line='landline')
+    """
+    return kind_of(normalize_phone(phone, country))
+
+
+def check_country(country: object) -> None:
+    """Refuse a default country whose domestic way of writing phones is not known.
+
+    Raises:
+        ValueError: it is neither ``"RU"`` nor ``None``.
+    """
+    if country is not None and country != "RU":
+        raise ValueError(f"country is 'RU' or None, not {country!r}")
 
 
 def check_text(text: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smspilot_async import InvalidMessage, TextSize, measure, normalize_phone
-from smspilot_async.text import check_sender, check_text
+from smspilot_async import InvalidMessage, Message, PhoneKind, TextSize, describe_phone, measure, normalize_phone
+from smspilot_async.text import check_sender, check_text, dialled
 
 # GSM 03.38, basic table, code points 0x00 to 0x7F; 0x1B escapes to the extension table.
 GSM7_TABLE = """
@@ -210,6 +211,7 @@ def test_what_xml_can_not_carry_is_refused_and_located(character: str) -> None:
         ("84901234567", "84901234567"),
         ("84951234567", "84951234567"),  # a Moscow landline, but also Vietnamese: left as it is
         ("8908796478", "8908796478"),  # ten digits: not a domestic number
+        ("4951234567", "4951234567"),
         ("890879647812", "890879647812"),
         ("9087964781", "9087964781"),
         ("380501234567", "380501234567"),
@@ -245,6 +247,12 @@ def test_a_phone_becomes_digits_with_the_country_code_first(written: str | int, 
         ("1234567890123456", 215),
         (10**15, 215),
         (10**5000, 215),  # has too many digits even for int() to write down
+        ("007 908 796-47-81", 111),  # no country's code begins with 0
+        ("0 501 234-567", 111),
+        ("+007 908 796-47-81", 111),
+        ("7908796478", 215),  # a digit is missing, or one too many: numbers of +7 have eleven
+        ("790879647810", 215),
+        ("+7 908 796-47-812", 215),
     ],
     ids=lambda value: str(value)[:20] if not isinstance(value, int) or value < 10**20 else "huge",
 )
@@ -264,6 +272,126 @@ def test_a_phone_is_refused_or_becomes_seven_to_fifteen_digits(written: str) -> 
         assert refused.code in {108, 111, 215}  # noqa: PT017 - both ends are right
     else:
         assert re.fullmatch("[0-9]{7,15}", digits, re.ASCII)
+
+
+SPREADSHEET = [
+    "79087964781.0",
+    " 79087964781.0 ",
+    "+79087964781.0",
+    "9087964781.00",
+    "7 908 796 47 81,0",
+    "7.90879E+10",
+    "7,90879647810E+10",
+    "7.90879e10",
+]
+
+
+@pytest.mark.parametrize("country", [None, "RU"])
+@pytest.mark.parametrize("written", SPREADSHEET)
+def test_what_a_spreadsheet_made_of_a_number_is_no_phone(written: str, country: Literal["RU"] | None) -> None:
+    with pytest.raises(InvalidMessage, match="a spreadsheet wrote it as a number") as refused:
+        normalize_phone(written, country)
+    assert (refused.value.field, refused.value.code) == ("to", 111)
+    with pytest.raises(InvalidMessage, match="a spreadsheet"):
+        Message(written, "Hello")
+
+
+def test_dots_between_the_groups_of_a_phone_are_no_fraction() -> None:
+    assert normalize_phone("7.908.796.47.00") == "79087964700"
+
+
+@pytest.mark.parametrize(
+    ("written", "digits"),
+    [
+        ("908 796-47-81", "79087964781"),  # without a country it would go to Turkey
+        (9087964781, "79087964781"),
+        ("(495) 123-45-67", "74951234567"),
+        ("8 908 796-47-81", "79087964781"),
+        ("8 495 123-45-67", "74951234567"),  # without one, to Vietnam
+        ("8 800 555-35-35", "78005553535"),
+        ("8 701 796-47-81", "77017964781"),  # Kazakhstan
+        ("+7 908 796-47-81", "79087964781"),
+        ("79087964781", "79087964781"),
+        ("007 908 796-47-81", "79087964781"),
+        ("00 49 151 1234 5678", "4915112345678"),
+        ("8 10 49 151 1234 5678", "4915112345678"),
+        ("0084 95 123-45-67", "84951234567"),
+        ("+84 95 123-45-67", "84951234567"),  # with a plus it is what it says
+        ("+9087964781", "9087964781"),
+        ("+89087964781", "89087964781"),
+        ("852 9123-4567", "85291234567"),  # Hong Kong: no Russian area code is 529
+        ("380501234567", "380501234567"),
+        ("+298 123456", "298123456"),
+        ("14155552671", "14155552671"),
+    ],
+)
+def test_a_phone_is_read_as_a_russian_writes_it(written: str | int, digits: str) -> None:
+    assert normalize_phone(written, "RU") == digits
+    assert Message(dialled(written, "RU"), "Hello").to == digits
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "reason"),
+    [
+        ("7908796478", 215, "has 11 digits, this one 10"),  # a digit is missing
+        ("8908796478", 111, "no Russian number begins with 890"),
+        ("3725123456", 111, "no Russian number begins with 372"),  # Estonia, without its plus
+        ("234-56-78", 215, "without its area code"),
+        ("007 908", 215, "7 to 15 digits"),
+        ("00 07 908 796-47-81", 111, "begins with 0"),
+        ("007 908 796-47-812", 215, "has 11 digits, this one 12"),
+    ],
+)
+def test_what_no_russian_writes_is_refused_with_the_reason(written: str, code: int, reason: str) -> None:
+    with pytest.raises(InvalidMessage, match=reason) as refused:
+        normalize_phone(written, "RU")
+    assert (refused.value.field, refused.value.code) == ("to", code)
+    assert "8796" not in str(refused.value)
+
+
+def test_another_default_country_is_refused() -> None:
+    with pytest.raises(ValueError, match="country is 'RU' or None"):
+        normalize_phone("79087964781", "DE")  # type: ignore[arg-type]
+
+
+@given(st.from_regex(r"\+[1-689][0-9]{6,14}", fullmatch=True), st.sampled_from([None, "RU"]))
+def test_a_foreign_number_with_a_plus_is_what_it_says(written: str, country: Literal["RU"] | None) -> None:
+    assert normalize_phone(written, country) == written[1:]
+
+
+@pytest.mark.parametrize(
+    ("digits", "kind"),
+    [
+        ("79087964781", PhoneKind("RU", "Russia", "mobile")),
+        ("74951234567", PhoneKind("RU", "Russia", "landline")),
+        ("78005553535", PhoneKind("RU", "Russia", "landline")),
+        ("71231234567", PhoneKind("RU", "Russia")),
+        ("77017964781", PhoneKind("KZ", "Kazakhstan")),
+        ("84951234567", PhoneKind("VN", "Vietnam")),
+        ("9087964781", PhoneKind("TR", "Turkey")),
+        ("380501234567", PhoneKind("UA", "Ukraine")),
+        ("375291234567", PhoneKind("BY", "Belarus")),
+        ("85291234567", PhoneKind("HK", "Hong Kong")),
+        ("14155552671", PhoneKind(None, "North America (+1)")),
+        ("89087964781", PhoneKind("RU", "Russia", "mobile")),
+        ("+89087964781", PhoneKind(None, "an unknown country")),
+        ("870773123456", PhoneKind(None, "an unknown country")),  # a satellite phone
+    ],
+)
+def test_the_first_digits_tell_a_phone_s_country(digits: str, kind: PhoneKind) -> None:
+    assert describe_phone(digits) == kind
+
+
+def test_a_phone_is_described_as_it_is_read() -> None:
+    assert describe_phone("8 495 123-45-67").name == "Vietnam"
+    assert describe_phone("8 495 123-45-67", "RU").line == "landline"
+    with pytest.raises(InvalidMessage):
+        describe_phone("123")
+
+
+@given(st.from_regex(r"[1-9][0-9]{9,14}", fullmatch=True).filter(lambda digits: digits[0] != "7"))
+def test_every_phone_is_described(digits: str) -> None:
+    assert describe_phone(f"+{digits}").name
 
 
 # --- senders -------------------------------------------------------------------------------------
