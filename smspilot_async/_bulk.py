@@ -32,6 +32,7 @@ from smspilot_async.errors import (
     VetoFailed,
 )
 from smspilot_async.models import Accepted, Displayed, Message, NotSent, Refused, SendResult, Unknown
+from smspilot_async.text import dialled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from smspilot_async._clock import Clock, Timer
     from smspilot_async._session import Session
+    from smspilot_async.text import Country
 
 Item = TypeVar("Item")
 
@@ -119,6 +121,7 @@ class BulkRun(Displayed, Generic[Item]):
         rate_limit: float | None,
         max_unknown: int,
         test: bool,
+        country: Country | None,
         before_packet: Callable[[Sequence[Item]], Awaitable[None]] | None,
     ) -> None:
         self.stats: BulkStats = BulkStats(total=len(source) if isinstance(source, Sized) else None)
@@ -130,6 +133,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._rate_limit = rate_limit
         self._max_unknown = max_unknown
         self._test = test
+        self._country: Country | None = country
         self._before_packet = before_packet
         self._items: list[Item] = []
         self._tickets: list[Ticket] = []
@@ -271,7 +275,7 @@ class BulkRun(Displayed, Generic[Item]):
         if not self.stats.read:
             self._started = self._clock.monotonic()
         try:
-            message = as_message(item)
+            message = as_message(item, self._country)
         except InvalidMessage as error:
             self.stats.read += 1
             self._report(Refused(item, error.with_traceback(None)))
@@ -406,8 +410,12 @@ def is_account_error(error: SmsPilotError) -> bool:
     return isinstance(error, _ACCOUNT_ERRORS) or getattr(error, "code", None) in _ACCOUNT_CODES
 
 
-def as_message(item: Any) -> Message:
+def as_message(item: Any, country: Country | None = None) -> Message:
     """Make a message of what a caller handed in: a message, a mapping with its fields, or ``(to, text)``.
+
+    Args:
+        item: What was handed in.
+        country: How phones are read, but not that of a message.
 
     Raises:
         InvalidMessage: if it is none of them, or a field is wrong or unknown.
@@ -415,15 +423,15 @@ def as_message(item: Any) -> Message:
     if isinstance(item, Message):
         return item
     if isinstance(item, (tuple, list)) and len(item) == 2:  # noqa: PLR2004
-        return Message(item[0], item[1])
+        return Message(item[0] if country is None else dialled(item[0], country), item[1])
     if isinstance(item, Mapping):
-        return _from_mapping(item)
+        return _from_mapping(item, country)
     raise InvalidMessage(
         f"needs a Message, a mapping, or a pair (to, text), not {type(item).__name__}", field="item", code=240
     )
 
 
-def _from_mapping(item: Mapping[Any, Any]) -> Message:
+def _from_mapping(item: Mapping[Any, Any], country: Country | None) -> Message:
     fields = {"sender" if name == "from" else name: value for name, value in item.items()}
     for name in fields:
         if name not in _FIELDS:
@@ -434,7 +442,8 @@ def _from_mapping(item: Mapping[Any, Any]) -> Message:
     for name, code in (("to", 108), ("text", 220)):
         if fields.get(name) is None:
             raise InvalidMessage("is missing", field=name, code=code)
-    return Message(fields.pop("to"), fields.pop("text"), **fields)
+    to = fields.pop("to")
+    return Message(to if country is None else dialled(to, country), fields.pop("text"), **fields)
 
 
 def _is_field_name(name: Any) -> bool:

@@ -37,6 +37,7 @@ from smspilot_async.models import (
     Packet,
     SentMessage,
 )
+from smspilot_async.text import check_country, dialled
 from smspilot_async.wire import (
     Balance,
     CheckPacket,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from smspilot_async._tracking import Watchable
     from smspilot_async.callbacks import CallbackInbox
     from smspilot_async.hooks import Hooks
+    from smspilot_async.text import Country
 
 __all__ = ["Client"]
 
@@ -102,6 +104,8 @@ class Client:
             callers wait.
         debug_email: The gateway mails every request there, the key included (it warns).
         referral: A contract number that is credited.
+        country: ``"RU"`` reads the phones given to :meth:`send`, and to :meth:`bulk` as pairs and mappings, as a
+            Russian means them (:func:`normalize_phone`); a :class:`Message` keeps its own.
         proxy: Its URL; left out, ``HTTPS_PROXY``, ``NO_PROXY`` and their like decide, but not about an emulator on
             this machine.
         ssl_context: For TLS; left out, certifi's roots.
@@ -139,6 +143,7 @@ class Client:
         max_pending: int = 10_000,
         debug_email: str | None = None,
         referral: int | str | None = None,
+        country: Country | None = None,
         proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -155,6 +160,7 @@ class Client:
         _settings.positive(timeout=timeout, deadline=deadline, rate_limit=rate_limit)
         _settings.not_negative(linger=linger)
         _settings.check_sender(sender)
+        check_country(country)
         _settings.of_type(Retry, retry=retry)
         _settings.check_callbacks(callbacks)
         check_network(proxy, ssl_context, transport)
@@ -174,6 +180,7 @@ class Client:
             linger=linger,
             max_pending=max_pending,
             parameters=_settings.parameters_from(debug_email, referral),
+            country=country,
             proxy=proxy,
             ssl_context=ssl_context,
             transport=transport,
@@ -293,7 +300,7 @@ class Client:
         message is on the wire, the request goes on, and :meth:`Hooks.on_result` hears what became of it.
 
         Args:
-            to: The phone.
+            to: The phone, however it is written; the client's ``country`` reads it.
             text: The text, up to ten parts.
             sender: The sender name, if not the client's or the account's default.
             id: Your own whole number for it; left out, it gets a unique one.
@@ -313,6 +320,8 @@ class Client:
             GatewayError: the gateway refused it.
             OutcomeUnknown: it left, and may have been sent; it is not tried again.
         """
+        if (country := self._settings.country) is not None:
+            to = dialled(to, country)
         message = Message(
             to,
             text,
@@ -383,6 +392,7 @@ class Client:
         rate_limit: float | None = None,
         max_unknown: int = 3,
         test: bool = False,
+        country: Country | None = None,
         before_packet: Callable[[Sequence[Item]], Awaitable[None]] | None = None,
     ) -> BulkRun[Item]:
         """Send a stream of messages, and get a stream of results: one for each item, in the order in which packets end.
@@ -414,6 +424,7 @@ class Client:
             rate_limit: Messages per second, besides the client's own limit.
             max_unknown: Packets in a row that may end without an answer.
             test: Let the gateway accept them without handing them to operators.
+            country: Reads the phones of pairs and mappings; the client's, if left out.
             before_packet: A coroutine function that is awaited with the items of each packet before its first byte
                 leaves: the place to write an intent down. If it raises, the packet is not sent, and the run ends with
                 that error.
@@ -424,6 +435,7 @@ class Client:
         packet_size = self._settings.packet_size if packet_size is None else packet_size
         _settings.whole(packet_size=packet_size, in_flight=in_flight, max_unknown=max_unknown)
         _settings.positive(rate_limit=rate_limit)
+        check_country(country)
         return BulkRun(
             self._session,
             items,
@@ -433,6 +445,7 @@ class Client:
             rate_limit=rate_limit,
             max_unknown=max_unknown,
             test=test or self._settings.test,
+            country=country or self._settings.country,
             before_packet=before_packet,
         )
 

@@ -47,6 +47,7 @@ class Settings:
     linger: float
     max_pending: int
     parameters: Mapping[str, str]
+    country: text.Country | None
     proxy: str | None
     ssl_context: ssl.SSLContext | None
     transport: httpx.AsyncBaseTransport | None

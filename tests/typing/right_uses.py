@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never, assert_type
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, assert_type
 
 import attrs
 from aiohttp import web
@@ -39,6 +39,7 @@ from smspilot_async import (
     Packet,
     PacketCheck,
     PacketChecks,
+    PhoneKind,
     Reason,
     Refused,
     Retry,
@@ -49,6 +50,7 @@ from smspilot_async import (
     Tracking,
     Unanswered,
     Unknown,
+    describe_phone,
     measure,
     normalize_phone,
     to_dicts,
@@ -69,7 +71,7 @@ if TYPE_CHECKING:
 def makes_clients() -> None:
     assert_type(Client(), Client)
     Client("KEY", wire="xml", request_style="form", retry=Retry(attempts=1), hooks=[Hooks()])
-    Client(lambda: "KEY", sender="SHOP", rate_limit=30, timeout=10)
+    Client(lambda: "KEY", sender="SHOP", rate_limit=30, timeout=10, country="RU")
     Client(login="me@example.com", password="secret", transport=Emulator().transport)
 
 
@@ -109,6 +111,10 @@ def measures() -> None:
     assert_type(measure("Привет"), TextSize)
     assert_type(measure("Привет").parts, int)
     assert_type(normalize_phone("+7 908 796-47-81"), str)
+    assert_type(normalize_phone(9087964781, "RU"), str)
+    assert_type(describe_phone("8 495 123-45-67", "RU"), PhoneKind)
+    assert_type(describe_phone("79087964781").country, str | None)
+    assert_type(describe_phone("79087964781").line, Literal["mobile", "landline"] | None)
 
 
 # --- streams ------------------------------------------------------------------------------------------
@@ -131,7 +137,7 @@ async def orders() -> AsyncIterator[Order]:
 
 async def keeps_the_type_of_items(client: Client, rows: list[dict[str, str]], pairs: Iterator[tuple[str, str]]) -> None:
     assert_type(client.bulk(rows), BulkRun[dict[str, str]])
-    assert_type(client.bulk(pairs), BulkRun[tuple[str, str]])
+    assert_type(client.bulk(pairs, country="RU"), BulkRun[tuple[str, str]])
     async with client.bulk(orders()) as run:
         assert_type(run, BulkRun[Order])
         async for result in run:

@@ -25,6 +25,7 @@ def settings_that_are_none() -> None:
     Client(12345)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     Client("KEY", "https://example.com")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     Client(hooks=Hooks())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    Client(country="DE")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     Client(retries=3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
