@@ -44,6 +44,7 @@ from smspilot_async.hooks import Hooks, RequestInfo, RequestOutcome
 from smspilot_async.models import (
     Accepted,
     AccountInfo,
+    DeliveryStatus,
     InboundMessage,
     Message,
     MessageStatus,
@@ -72,6 +73,7 @@ __all__ = [
     "CursorError",
     "CursorInUse",
     "CursorState",
+    "DeliveryStatus",
     "DuplicateMessage",
     "ErrorCode",
     "ExposureWarning",

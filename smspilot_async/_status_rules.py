@@ -6,10 +6,10 @@ from typing import Final
 
 import attrs
 
-from smspilot_async.models import MessageStatus
+from smspilot_async.models import DeliveryStatus, MessageStatus
 
-LOST: Final = -2
-_ORDER: Final = (3, 0, 1)  # scheduled, accepted, with the operator
+LOST: Final = DeliveryStatus.UNKNOWN
+_ORDER: Final = (DeliveryStatus.SCHEDULED, DeliveryStatus.ACCEPTED, DeliveryStatus.WITH_OPERATOR)
 _FIRST_POLL, _SECOND_POLL, _LONGEST_PAUSE, _GROWTH = 60.0, 120.0, 3600.0, 1.5
 _LOST_AFTER, _LOST_POLLS = 600.0, 2
 

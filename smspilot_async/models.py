@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ __all__ = [
     "Accepted",
     "AccountInfo",
     "CallbackMethod",
+    "DeliveryStatus",
     "InboundMessage",
     "Message",
     "MessageStatus",
@@ -45,17 +47,44 @@ CallbackMethod: TypeAlias = Literal["get", "post"]
 
 _LARGEST_ID: Final = 2**63 - 1
 _SHORTEST_TTL, _LONGEST_TTL = 1, 1440
-_FINAL: Final = frozenset({-2, -1, 2})
-_STATUS_WORDS: Final[Mapping[int, str]] = {
-    -2: "not taken, or not known to the gateway",
-    -1: "not delivered",
-    0: "accepted",
-    1: "with the operator",
-    2: "delivered",
-    3: "scheduled",
-}
 _digits = re.compile(r"[0-9]+", re.ASCII).fullmatch
 _not_in_a_url = re.compile("[\x00-\x20\x7f\ud800-\udfff\ufffe\uffff]").search
+
+
+class DeliveryStatus(IntEnum):
+    """How far a message has come, in the gateway's numbers; a number that is none of these stays a plain ``int``.
+
+    It says nothing of a send whose answer was lost: that is an outcome.
+    """
+
+    UNKNOWN = -2
+    """Refused, or not known to the gateway, which forgets messages after about 40 days. Final."""
+    NOT_DELIVERED = -1
+    """Not delivered; ``error`` may say why. Final."""
+    ACCEPTED = 0
+    """Accepted by the gateway."""
+    WITH_OPERATOR = 1
+    """Handed to the operator."""
+    DELIVERED = 2
+    """Delivered to the phone. Final."""
+    SCHEDULED = 3
+    """Waits for its ``send_at``."""
+
+
+_FINAL: Final = frozenset({DeliveryStatus.UNKNOWN, DeliveryStatus.NOT_DELIVERED, DeliveryStatus.DELIVERED})
+_STATUS_WORDS: Final[Mapping[int, str]] = {
+    DeliveryStatus.UNKNOWN: "not taken, or not known to the gateway",
+    DeliveryStatus.NOT_DELIVERED: "not delivered",
+    DeliveryStatus.ACCEPTED: "accepted",
+    DeliveryStatus.WITH_OPERATOR: "with the operator",
+    DeliveryStatus.DELIVERED: "delivered",
+    DeliveryStatus.SCHEDULED: "scheduled",
+}
+KNOWN_STATUSES: Final[Mapping[int | None, DeliveryStatus]] = {status.value: status for status in DeliveryStatus}
+
+
+def _delivery_status(value: int | None) -> DeliveryStatus | int | None:
+    return KNOWN_STATUSES.get(value, value)
 
 
 def _id(value: Any) -> int | None:
@@ -203,7 +232,8 @@ class SentMessage(Displayed):
         sender, to, text: As the gateway echoes them.
         parts: SMS it was cut into.
         price: Roubles, with the gateway's digits.
-        status: As answered: -2 refused, 0 accepted, 3 scheduled; any other number is kept as it came.
+        status: As answered, a :class:`DeliveryStatus`: -2 refused, 0 accepted, 3 scheduled; a number that is not known
+            is kept as it came.
         error: 0, or the gateway's code (:data:`~smspilot_async.errors.ERROR_CODES`).
         send_at: When it is scheduled, aware, UTC.
         country: ISO code.
@@ -222,7 +252,7 @@ class SentMessage(Displayed):
     text: str | None = _private()
     parts: int | None = None
     price: Decimal | None = None
-    status: int | None = None
+    status: DeliveryStatus | int | None = attrs.field(default=None, converter=_delivery_status)
     error: int | None = None
     send_at: datetime | None = None
     country: str | None = None
@@ -294,8 +324,8 @@ class MessageStatus(Displayed):
     Attributes:
         id: Your number; 0 where none was given, and always 0 with the vendor's test key.
         server_id: The gateway's number.
-        status: -2 unknown to the gateway or refused, -1 not delivered, 0 accepted, 1 with the operator, 2 delivered, 3
-            scheduled; any other number is kept as it came.
+        status: A :class:`DeliveryStatus`: -2 unknown to the gateway or refused, -1 not delivered, 0 accepted, 1 with
+            the operator, 2 delivered, 3 scheduled; a number that is not known is kept as it came.
         error: Delivery error (600 expired, 601 undeliverable, ...), where the gateway tells it.
         modified: When it last changed, **without a zone**: nobody knows which one the gateway means.
         extra: Fields that this library does not know.
@@ -303,7 +333,7 @@ class MessageStatus(Displayed):
 
     id: int | None = None
     server_id: str | None = None
-    status: int | None = None
+    status: DeliveryStatus | int | None = attrs.field(default=None, converter=_delivery_status)
     error: int | None = None
     modified: datetime | None = None
     extra: Mapping[str, Any] = _extra()
@@ -316,7 +346,7 @@ class MessageStatus(Displayed):
     @property
     def delivered(self) -> bool:
         """It reached the phone."""
-        return self.status == 2  # noqa: PLR2004
+        return self.status == DeliveryStatus.DELIVERED
 
 
 @attrs.frozen(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -15,6 +16,7 @@ import pytest
 from smspilot_async import (
     Accepted,
     AccountInfo,
+    DeliveryStatus,
     InboundMessage,
     InvalidMessage,
     Message,
@@ -32,6 +34,7 @@ from smspilot_async import (
     errors,
     models,
 )
+from smspilot_async.models import status_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -366,6 +369,39 @@ def test_a_sent_message_is_accepted_refused_or_unknown() -> None:
 def test_a_status_is_final_when_it_can_not_change(status: int | None, is_final: bool, delivered: bool) -> None:  # noqa: FBT001
     answer = MessageStatus(status=status)
     assert (answer.is_final, answer.delivered) == (is_final, delivered)
+
+
+@pytest.mark.parametrize("model", [MessageStatus, SentMessage])
+def test_a_status_that_is_known_is_a_delivery_status_and_any_other_number_a_plain_int(
+    model: type[MessageStatus | SentMessage],
+) -> None:
+    known = [model(status=number).status for number in (-2, -1, 0, 1, 2, 3)]
+    assert list(map(repr, known)) == [
+        "<DeliveryStatus.UNKNOWN: -2>",
+        "<DeliveryStatus.NOT_DELIVERED: -1>",
+        "<DeliveryStatus.ACCEPTED: 0>",
+        "<DeliveryStatus.WITH_OPERATOR: 1>",
+        "<DeliveryStatus.DELIVERED: 2>",
+        "<DeliveryStatus.SCHEDULED: 3>",
+    ]
+    assert [type(model(status=number).status) for number in (4, -3, 999)] == [int, int, int]
+    assert model().status is None
+
+
+def test_a_delivery_status_is_its_number_for_whoever_writes_or_compares_it() -> None:
+    status = attrs.evolve(MessageStatus(status=0), status=2).status
+    assert status is DeliveryStatus.DELIVERED
+    assert (int(status), f"{status}", json.dumps({"status": status})) == (2, "2", '{"status": 2}')
+    assert [status_word(status) for status in (DeliveryStatus.DELIVERED, 2, 7, None)] == [
+        "delivered",
+        "delivered",
+        "status 7",
+        "",
+    ]
+
+
+def test_every_delivery_status_has_a_word() -> None:
+    assert "" not in {status_word(status).replace(f"status {status}", "") for status in DeliveryStatus}
 
 
 def test_moscow_time_is_three_hours_ahead_and_has_no_summer() -> None:

@@ -23,6 +23,7 @@ from smspilot_async import (
     Client,
     ConnectionFailed,
     CursorState,
+    DeliveryStatus,
     ErrorCode,
     FileCursor,
     GatewayError,
@@ -100,11 +101,19 @@ def knows_what_it_answered(sent: SentMessage, status: MessageStatus, sms: Inboun
     assert_type(sent.price, Decimal | None)
     assert_type(sent.failure, SmsPilotError | None)
     assert_type(sent.accepted, bool)
-    assert_type(status.status, int | None)
+    assert_type(status.status, DeliveryStatus | int | None)
+    assert_type(sent.status, DeliveryStatus | int | None)
     assert_type(status.is_final, bool)
     assert_type(sms.created, datetime | None)
     assert_type(account.senders, tuple[str, ...])
     assert_type(account.extra, Mapping[str, Any])
+
+
+def knows_statuses_by_name(status: MessageStatus) -> bool:
+    if status.status is DeliveryStatus.SCHEDULED:
+        assert_type(status.status.name, str)
+    assert_type(MessageStatus(status=3).status, DeliveryStatus | int | None)
+    return status.status in {DeliveryStatus.DELIVERED, DeliveryStatus.NOT_DELIVERED, 7}
 
 
 def measures() -> None:
@@ -249,7 +258,7 @@ async def is_called_back(client: Client) -> None:
         assert_type(inbox, CallbackInbox)
         async for event in inbox:
             assert_type(event, StatusEvent)
-            assert_type(event.status, int | None)
+            assert_type(event.status, DeliveryStatus | int | None)
         assert_type(aiohttp_app(inbox), web.Application)
         assert_type(asgi_app(inbox), AsgiApp)
     Client(callbacks=inbox)

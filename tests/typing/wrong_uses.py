@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from smspilot_async import Accepted, Client, Hooks, Message, Refused, SendResult, Unknown
+from smspilot_async import Accepted, Client, Hooks, Message, MessageStatus, Refused, SendResult, Unknown
 from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.emulator import Emulator, Fault
 
@@ -82,6 +82,12 @@ class HookForSomethingElse(Hooks):
 
 def error_without_a_code(error: SmsPilotError) -> None:
     print(error.code)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
+
+
+def status_that_is_no_status(status: MessageStatus) -> str:
+    MessageStatus(status="2")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    print(status.status.name)  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    return status.status  # type: ignore[return-value] # pyright: ignore[reportReturnType]
 
 
 def code_that_may_be_missing(error: GatewayError) -> int:
