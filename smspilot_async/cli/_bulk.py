@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from smspilot_async.cli._bill import Bill
 from smspilot_async.cli._connection import host_of, is_for_test
@@ -30,7 +29,7 @@ from smspilot_async.cli._output import (
     on_terminal,
     print_json,
     print_line,
-    stderr_console,
+    progress_bar,
     to_json,
 )
 from smspilot_async.cli._plan import Plan
@@ -44,6 +43,8 @@ from smspilot_async.models import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.progress import Progress
 
     from smspilot_async import Client
     from smspilot_async.cli._results import OutcomeName
@@ -443,17 +444,3 @@ class Run:
         if stopped_by is not None and (self.bill.cut_short or exit_code(stopped_by) == Exit.FAILED):
             return Exit.FAILED
         return Exit.REFUSED if counts["refused"] else Exit.FINE
-
-
-def progress_bar(*, transient: bool = False) -> Progress:
-    """Make a progress bar on stderr; it is silent where nobody watches, and a transient one goes when it ends."""
-    console = stderr_console()
-    return Progress(
-        BarColumn(bar_width=10),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeRemainingColumn(compact=True),
-        console=console,
-        transient=transient,
-        disable=not console.is_terminal,
-    )

@@ -10,8 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from smspilot_async.cli import _demo_list, _demo_race
-from smspilot_async.cli._bulk import progress_bar
-from smspilot_async.cli._output import print_json, print_line
+from smspilot_async.cli._output import print_json, print_line, progress_bar
 from smspilot_async.cli._problems import Exit
 
 if TYPE_CHECKING:
@@ -42,14 +41,16 @@ async def _play(seed: int, people: int, *, as_json: bool) -> Mapping[str, Any]:
 
 
 def _announce_race(seed: int, people: int) -> None:
-    print_line(f"1. {people:,} people are to get one SMS each. The gateway, emulated on this machine,")
-    print_line(f"   accepts {_demo_race.FAULT_RATE:.0%} of the requests and then drops the connection (seed {seed}).")
+    print_line(f"1. {people:,} people are to get one SMS each. The gateway, emulated on this machine,", indent=3)
+    print_line(
+        f"   accepts {_demo_race.FAULT_RATE:.0%} of the requests and then drops the connection (seed {seed}).", indent=3
+    )
     print_line()
 
 
 def _announce_list() -> None:
     print_line()
-    print_line("2. A list goes out, as with: smspilot bulk recipients.csv")
+    print_line("2. A list goes out, as with: smspilot bulk recipients.csv", indent=3)
     print_line()
 
 

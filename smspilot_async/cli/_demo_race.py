@@ -160,13 +160,13 @@ async def _this_library(emulator: Emulator, people: Sequence[Person], step: Call
 
 def show(plain: Tally, ours: Tally) -> None:
     """Print what came of it."""
-    print_line(f"   a plain loop with retries  {_in_words(plain)}")
-    print_line(f"   smspilot_async             {_in_words(ours)}")
+    print_line(f"   a plain loop with retries  {_in_words(plain)}", indent=3)
+    print_line(f"   smspilot_async             {_in_words(ours)}", indent=3)
     print_line()
-    print_line(f"   The loop reports {plain.believed:,} messages sent, and knows nothing of the doubles.")
+    print_line(f"   The loop reports {plain.believed:,} messages sent, and knows nothing of the doubles.", indent=3)
     reported = f"{ours.believed:,} sent and {len(ours.unknown):,} unknown"
-    print_line(f"   This library reports {reported}, and sends none of those again:")
-    print_line(f"   {_first_of(ours.unknown)}")
+    print_line(f"   This library reports {reported}, and sends none of those again:", indent=3)
+    print_line(f"   {_first_of(ours.unknown)}", indent=3)
 
 
 def _in_words(tally: Tally) -> str:

@@ -6,27 +6,37 @@ terminal would obey are shown as escapes. stdout carries results, stderr everyth
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import json
 import os
 import re
 import sys
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import click
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import IO
+
+    from rich.console import RenderableType
 
 # C0, DEL and C1 drive terminals; direction marks and line separators lie about what is written; surrogates can not be.
 _unsafe = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _white = re.compile(r"\s+")
+_between_words = re.compile(r"(?<=\s)(?=\S)")
+_GAP: Final = "  "
+_NARROWEST: Final = 20  # cells beside a hanging indent, or there is none
 
 
 def safe(value: object) -> str:
@@ -97,6 +107,9 @@ def on_terminal() -> bool:
     return sys.stdin.isatty()
 
 
+_NOBODY_READS: Final = {errno.EPIPE, errno.EIO}  # a pipe's reader has gone, a terminal was closed
+
+
 def _silence_stdout() -> None:
     # Whoever read our results has gone (``| head``). What was sent stays sent: the command ends as if it were read.
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -104,14 +117,54 @@ def _silence_stdout() -> None:
     os.close(nowhere)
 
 
-def stderr_console() -> Console:
-    """Make the console for progress."""
-    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+class _MayBeGone:
+    """A stream of a terminal that may have been closed: then nothing is written, and nothing is raised."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand it to the system."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Bar(Progress):
+    """A bar with its figures on one line, and under it the words, which would leave it no room beside them."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Draw it."""
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            yield Text(task.description)
+
+
+def progress_bar(*, transient: bool = False) -> Progress:
+    """Make a progress bar on stderr; it is silent where nobody watches, and a transient one goes when it ends."""
+    console = Console(file=cast("IO[str]", _MayBeGone(sys.stderr)), markup=False, emoji=False, highlight=False)
+    return _Bar(
+        BarColumn(bar_width=10),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=transient,
+        disable=not console.is_terminal,
+    )
 
 
 def note(line: str) -> None:
-    """Say something that is no result: one line on stderr."""
-    click.echo(safe(line), err=True)
+    """Say something that is no result: one line on stderr; a terminal breaks it between words."""
+    with contextlib.suppress(OSError):  # the terminal was closed: what is under way is not
+        click.echo(for_reading(safe(line), sys.stderr), err=True)
 
 
 def print_json(value: Any) -> None:
@@ -119,48 +172,119 @@ def print_json(value: Any) -> None:
     _echo(to_json(value))
 
 
-def print_line(line: str = "") -> None:
-    """Print a line of a result for a person."""
-    _echo(safe(line))
+def print_line(line: str = "", *, indent: int = 0) -> None:
+    """Print a line of a result for a person; a terminal breaks it between words, and indents what follows."""
+    _echo(for_reading(safe(line), sys.stdout, indent=indent))
+
+
+def for_reading(line: str, stream: IO[str], *, indent: int = 0) -> str:
+    """Break a line between words where it is longer than the terminal is wide. In a pipe or file it stays one."""
+    width = _terminal_width(stream)
+    if width is None:
+        return line
+    indent = indent if width - indent >= _NARROWEST else 0
+    head, *rest = wrapped(line[indent:], width - indent)
+    return "\n".join([line[:indent] + head, *(" " * indent + each for each in rest)])
+
+
+def stdout_width() -> int:
+    """Count the cells of a line on stdout: ``COLUMNS``, else the terminal's, else 80."""
+    return Console().width
+
+
+def _terminal_width(stream: IO[str]) -> int | None:
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return None
+    wanted = os.environ.get("COLUMNS", "")  # as rich and click do
+    return int(wanted) if wanted.isdigit() and int(wanted) else width or None
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break a text between words into lines of at most so many cells; only a word that is longer is cut."""
+    lines, line = [], ""
+    for word in _between_words.split(text):
+        if line and cell_len((line + word).rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        *whole, line = chop_cells(line + word, width) if cell_len(word.rstrip()) > width else [line + word]
+        lines += whole
+    return [*lines, line.rstrip()]
 
 
 def _echo(line: str) -> None:
     try:
         click.echo(line)
-    except BrokenPipeError:
+    except OSError as gone:
+        if gone.errno not in _NOBODY_READS:
+            raise
         _silence_stdout()
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """Print a table for a person; long cells are folded, never cut.
+    """Print a table for a person; cells are broken between words, and nothing is cut off.
+
+    Where the columns would be too narrow for their words, each row is printed as a block of lines.
 
     Args:
         head: The columns' titles.
         rows: Their cells.
         right: Titles of the columns that are aligned to the right.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in head:
-        table.add_column(Text(title), overflow="fold", justify="right" if title in right else "left")
-    for row in rows:
-        table.add_row(*(Text(safe(cell)) for cell in row))
-    _print_table(table)
+    width = stdout_width()
+    cells = [[safe(cell) for cell in row] for row in rows]
+    widths = _fitted([head, *cells], width)
+    if widths is None:
+        for row in cells:
+            print_facts(dict(zip(head, row, strict=True)))
+            _echo("")
+        return
+    to_right = [title in right for title in head]
+    _print_row(head, widths, to_right, is_head=True)
+    for row in cells:
+        _print_row(row, widths, to_right)
+
+
+def _fitted(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """Find widths for the columns, so that no word is broken that fits into a line of its own; ``None``: too many."""
+    longest_title = max(map(cell_len, rows[0]))
+    columns = list(zip(*rows, strict=True))
+    least = [max(_longest_word(cell, width - longest_title - len(_GAP)) for cell in column) for column in columns]
+    widths = [max(map(cell_len, column)) for column in columns]
+    room = width - len(_GAP) * (len(columns) - 1)
+    if sum(least) > room:
+        return None
+    while sum(widths) > room:
+        shrinkable = [number for number, each in enumerate(widths) if each > least[number]]
+        widths[max(shrinkable, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _longest_word(cell: str, width: int) -> int:
+    return max((length for length in map(cell_len, cell.split()) if length <= width), default=1)
+
+
+def _print_row(cells: Sequence[str], widths: Sequence[int], to_right: Sequence[bool], *, is_head: bool = False) -> None:
+    blocks = [wrapped(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    for pieces in itertools.zip_longest(*blocks, fillvalue=""):
+        padded = (_padded(*each) for each in zip(pieces, widths, to_right, strict=True))
+        line = _GAP.join(padded).rstrip()
+        _echo(click.style(line, bold=True) if is_head else line)
+
+
+def _padded(text: str, width: int, to_right: bool) -> str:  # noqa: FBT001 - it is called with zipped values
+    space = " " * (width - cell_len(text))
+    return space + text if to_right else text + space
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
     """Print names and values, one a line; what is not known is left out."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        if value is not None and value != "":
-            table.add_row(Text(name), Text(safe(value)))
-    _print_table(table)
-
-
-def _print_table(table: Table) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():  # cells are on one line each: `safe` leaves no line end in them
-        _echo(line.rstrip())
+    known = {name: safe(value) for name, value in facts.items() if value is not None and value != ""}
+    indent = max(map(cell_len, known), default=0) + len(_GAP)
+    room = max(stdout_width() - indent, 1)
+    for name, value in known.items():
+        first, *rest = wrapped(value, room)
+        _echo(click.style(_padded(name, indent, to_right=False), bold=True) + first)
+        for line in rest:
+            _echo(" " * indent + line)

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
 import os
+import pty
+import re
+import struct
 import sys
+import termios
+from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -16,13 +24,18 @@ from smspilot_async.cli._output import (
     count,
     lines_as_ranges,
     money,
+    note,
     one_line,
     print_facts,
     print_line,
     print_table,
+    progress_bar,
     safe,
     to_json,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NASTY = "[bold]\x1b[31mred\x9b2J\u202eltr\u2028\x00:smile:"
 
@@ -89,6 +102,120 @@ def test_tables_take_nothing_for_markup_and_cut_nothing(capsys: pytest.CaptureFi
     assert r"[bold]\x1b[31mred\x9b2J\u202eltr\u2028\x00:smile:" in out
     assert out.count("x") - out.count(r"\x") == 202 - 1  # and one in the heading
     assert all(len(line) <= 80 and line == line.rstrip() for line in out.splitlines())
+
+
+_words = st.text(st.sampled_from("abcяю-_./"), min_size=1, max_size=24)
+
+
+@given(
+    rows=st.lists(st.tuples(*[st.lists(_words, max_size=9).map(" ".join)] * 5), min_size=1, max_size=4),
+    columns=st.sampled_from([60, 100]),
+)
+def test_no_word_is_broken_in_a_table(rows: list[tuple[str, ...]], columns: int) -> None:
+    out = _printed(lambda: print_table(("server id", "id", "status", "error", "modified"), rows), columns)
+    assert max(map(len, out.splitlines())) <= columns
+    words = Counter(out.split())
+    assert not Counter(" ".join(cell for row in rows for cell in row).split()) - words
+
+
+@given(values=st.lists(st.lists(_words, min_size=1, max_size=30).map(" ".join), min_size=1, max_size=4))
+def test_no_word_is_broken_in_facts(values: list[str]) -> None:
+    names = ("rows", "to be sent", "duplicates", "balance")
+    out = _printed(lambda: print_facts(dict(zip(names, values, strict=False))), 60)
+    assert max(map(len, out.splitlines())) <= 60
+    assert not Counter(" ".join(values).split()) - Counter(out.split())
+
+
+def _printed(printing: Callable[[], None], columns: int) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        patch.setattr(sys, "stdout", out := io.StringIO())
+        printing()
+    return out.getvalue()
+
+
+def test_a_table_whose_columns_have_no_room_for_their_words_becomes_blocks() -> None:
+    rows = [("1" * 20, "2" * 20, "3" * 20), ("4", "", "5")]
+    assert _printed(lambda: print_table(("server id", "id", "status"), rows), 60).splitlines() == [
+        "server id  11111111111111111111",
+        "id         22222222222222222222",
+        "status     33333333333333333333",
+        "",
+        "server id  4",
+        "status     5",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_a_terminal_gets_lines_that_are_broken_between_words(columns: int) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    line = "dns         failed       " + "nohost.invalid:443: no such name " * 4
+    with pytest.MonkeyPatch.context() as patch, open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123
+        patch.delenv("COLUMNS", raising=False)
+        patch.setattr(sys, "stderr", terminal)
+        patch.setattr(sys, "stdout", terminal)
+        note(line)
+        print_line(line, indent=25)
+    shown = _lines_at(ours)
+    assert max(map(len, shown)) <= columns
+    assert Counter(" ".join(shown).split()) == Counter(line.split() * 2)
+    assert shown[-1].startswith(" " * 25 + "n")
+
+
+def _lines_at(terminal: int) -> list[str]:
+    read = b""
+    with contextlib.suppress(OSError):  # Linux' word for the end of a terminal
+        while piece := os.read(terminal, 4096):
+            read += piece
+    os.close(terminal)
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", read.decode())
+    return list(filter(None, re.split("[\r\n]+", shown)))
+
+
+STANDING = "123,456 accepted, 7,890 refused, 0 unknown, 0 not sent\n1,234 messages/s, 154320.00 RUB"
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_the_progress_bar_keeps_ten_cells_and_breaks_no_word(columns: int) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    with pytest.MonkeyPatch.context() as patch, open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123
+        for name, value in {"TERM": "xterm", "COLUMNS": str(columns)}.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "stderr", terminal)
+        with progress_bar() as progress:
+            progress.add_task(STANDING, total=1_000_000, completed=131_346)
+    shown = _lines_at(ours)
+    assert max(map(len, shown)) <= columns
+    [bar, *_] = [line for line in shown if "131346/1000000" in line]
+    assert len(re.findall("[━╸╺]", bar)) >= 10
+    assert Counter(STANDING.split()) <= Counter(" ".join(shown).split())
+
+
+def test_in_a_pipe_a_line_stays_one(capsys: pytest.CaptureFixture[str]) -> None:
+    note("word " * 100)
+    print_line("word " * 100, indent=25)
+    assert tuple(text.count("\n") for text in capsys.readouterr()) == (1, 1)
+
+
+def test_a_terminal_that_was_closed_ends_nothing() -> None:
+    ours, theirs = pty.openpty()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.suppress(OSError),  # what is left to be written when it is closed
+        open(theirs, "w", encoding="utf-8", buffering=1) as terminal,  # noqa: PTH123 - a file descriptor
+    ):
+        patch.setattr(sys, "stderr", terminal)
+        os.close(ours)
+        with pytest.raises(OSError, match="error"):
+            terminal.write("the tests' own terminal is gone\n")
+        note("still here")
+        with progress_bar() as progress:
+            progress.add_task("and here", total=1)
+        went_on = True
+    assert went_on
 
 
 def test_facts_leave_out_what_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
