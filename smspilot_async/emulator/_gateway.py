@@ -413,7 +413,7 @@ class Gateway:
             if moment is None:
                 raise Refused(500)
             taken = inbox.take_since(moment, now)
-        return Rows("inbound", list(map(_inbound_row, taken)))
+        return Rows("inbound", list(map(_inbound_row, taken)), api_key=as_text(request.fields.get("apikey")))
 
     def _balance(self, request: Request, account: Account) -> Single:
         unit = request.fields.get("return")

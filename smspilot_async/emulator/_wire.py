@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
-from json.encoder import encode_basestring_ascii
+from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any, Final, Literal
 
 import attrs
@@ -24,6 +24,8 @@ Value = str | int | Decimal | None
 COMMANDS: Final = ("send", "check", "inbound", "balance", "info")
 _XML_START: Final = b"<?xml"
 _JSON_START: Final = b"{"
+_NAMES_OF_2_4_16: Final = {"seen": "seen "}
+"""Fields of a JSON answer whose names the vendor's sample of 2018 has in another way."""
 
 
 class Wire(StrEnum):
@@ -76,11 +78,15 @@ class Rows:
     """An answer that is a list: of messages, statuses or inbound messages.
 
     A date that is not set is `None`; `text` is an element's content in XML.
+
+    Attributes:
+        api_key: The key of the request, which the 2.4.16 profile repeats in JSON before inbound messages.
     """
 
     name: str
     rows: Sequence[Mapping[str, Value]] = attrs.field(repr=False)
     head: Mapping[str, Value] = attrs.Factory(dict)
+    api_key: str = attrs.field(default="", repr=False)
 
 
 @attrs.frozen
@@ -193,15 +199,31 @@ def _write_json(answer: Answer, profile: Profile) -> bytes:
     quoted = profile == "2.4.16"
     match answer:
         case Rows():
-            rows = ", ".join(_json_object(row, quoted=quoted) for row in answer.rows)
-            members = {answer.name: f"[{rows}]"} | {
-                key: _json_value(value, quoted=quoted) for key, value in answer.head.items()
-            }
+            members = _list_of_2_4_16(answer) if quoted else _list_of_2_6(answer)
         case Fields():
             members = {answer.name: _json_object(answer.fields, quoted=quoted)}
         case Single():
             members = {answer.name: _json_value(answer.value, quoted=quoted and not answer.always_number)}
-    return ("{" + ", ".join(f'"{key}": {value}' for key, value in members.items()) + "}").encode()
+    document = "{" + ", ".join(f'"{key}": {value}' for key, value in members.items()) + "}"
+    return document.encode(errors="backslashreplace")  # of half a surrogate pair, which is no character
+
+
+def _list_of_2_4_16(answer: Rows) -> dict[str, str]:
+    key = {"apikey": _json_value(answer.api_key, quoted=True)} if answer.api_key else {}
+    rows = [{_NAMES_OF_2_4_16.get(name, name): value for name, value in row.items()} for row in answer.rows]
+    return key | {answer.name: _json_list(rows, quoted=True)} | _json_members(answer.head, quoted=True)
+
+
+def _list_of_2_6(answer: Rows) -> dict[str, str]:
+    return _json_members(answer.head, quoted=False) | {answer.name: _json_list(answer.rows, quoted=False)}
+
+
+def _json_members(fields: Mapping[str, Value], *, quoted: bool) -> dict[str, str]:
+    return {key: _json_value(value, quoted=quoted) for key, value in fields.items()}
+
+
+def _json_list(rows: Sequence[Mapping[str, Value]], *, quoted: bool) -> str:
+    return f"[{', '.join(_json_object(row, quoted=quoted) for row in rows)}]"
 
 
 def _json_object(fields: Mapping[str, Value], *, quoted: bool) -> str:
@@ -210,7 +232,7 @@ def _json_object(fields: Mapping[str, Value], *, quoted: bool) -> str:
 
 def _json_value(value: Value, *, quoted: bool) -> str:
     if isinstance(value, str):
-        return encode_basestring_ascii(value)
+        return encode_basestring_ascii(value) if quoted else encode_basestring(value)
     if value is None:
         return '"0000-00-00 00:00:00"' if quoted else '""'
     # A Decimal is written digit by digit: through a float, 405.60 would lose its last one.

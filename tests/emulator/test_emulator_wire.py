@@ -135,6 +135,46 @@ class TestProfiles:
         assert desk.json(apikey=None, info=True)["error"].keys() == {"code", "description", "description_ru"}
         assert desk.json(info=True)["info"].items() >= {"id": 1, "any_sender": 1, "name": "Emulated account"}.items()
 
+    def test_2_6_answers_raw_utf_8_with_the_packet_first(self, desk_of: Any) -> None:
+        emulator = new()
+        question = {"apikey": emulator.api_key, "send": [{**SEND, "text": 'Ура "✓"\n\x7f\u2028😀'}]}
+        body = desk_of(emulator).raw(json.dumps(question).encode())
+        assert body.startswith(b'{"server_packet_id": "5001", "balance": 999998.75, "cost": 1.25, "send": [{"id": 12345, ')
+        assert '"text": "Ура \\"✓\\"\\n\x7f\u2028😀"'.encode() in body
+
+    def test_2_4_16_answers_escapes_with_the_messages_first(self, desk_of: Any) -> None:
+        emulator = old()
+        body = desk_of(emulator).raw(json.dumps({"apikey": emulator.api_key, "send": [SEND]}).encode())
+        assert body.startswith(b'{"send": [{"id": "12345", ')
+        assert body.isascii()
+
+    def test_half_a_surrogate_pair_is_escaped_in_both(self, desk_of: Any) -> None:
+        for emulator in (old(), new()):
+            emulator.inbound("79087964781", "Ы\ud83d")
+            assert desk_of(emulator).json(inbound=True)["inbound"][0]["text"] == "Ы\ud83d"
+
+    def test_2_4_16_repeats_the_key_of_who_asks_for_inbound_messages_and_writes_seen_with_a_space(
+        self, desk_of: Any
+    ) -> None:
+        emulator = old()
+        desk, other = desk_of(emulator), emulator.add_account()
+        emulator.add_account(login="a@example.com", password="x")
+        emulator.inbound("79087964781", "STOP")
+        answer = desk.json(inbound=True)
+        assert list(answer) == ["apikey", "inbound"]
+        assert answer["apikey"] == emulator.api_key
+        assert list(answer["inbound"][0]) == ["id", "phone", "num", "text", "created", "seen "]
+        assert answer["inbound"][0]["seen "] == "0"
+        assert desk.json(inbound=True, apikey=other.api_key) == {"apikey": other.api_key, "inbound": []}
+        assert desk.json(inbound=True, apikey=None, login="a@example.com", password="x") == {"inbound": []}
+
+    def test_2_6_repeats_no_key(self, desk_of: Any) -> None:
+        emulator = new()
+        emulator.inbound("79087964781", "STOP")
+        answer = desk_of(emulator).json(inbound=True)
+        assert list(answer) == ["inbound"]
+        assert answer["inbound"][0]["seen"] == 0
+
     def test_2_4_16_answers_strings(self, desk_of: Any) -> None:
         desk = desk_of(old())
         answer = desk.send(SEND)
@@ -199,6 +239,10 @@ class TestProfiles:
         assert desk.xml('<send KEY cost="1"><sms to="79087964781">x</sms></send>').text == "1.25"
         assert desk.xml("<info KEY/>").findtext("default_sender") == "SMSPILOT"
         assert len(desk.xml("<inbound KEY/>")) == 0
+        desk.emulator.inbound("79087964781", "STOP")
+        inbound = desk.xml("<inbound KEY/>")
+        assert inbound.attrib == {}
+        assert inbound[0].get("seen") == "0"
 
 
 class TestCharacters:
