@@ -201,6 +201,21 @@ class Client:
         state = "closed" if self._is_closed else "open"
         return f"<Client {self._settings.wire} over {self._settings.request_style}, {state}>"
 
+    @property
+    def url(self) -> str:
+        """The endpoint in use, without credentials and query."""
+        return self._settings.shown_url
+
+    @property
+    def is_test(self) -> bool:
+        """Whether the gateway hands nothing to operators: ``test=True``, or ``SMSPILOT_TEST=1`` when it was made."""
+        return self._settings.test
+
+    @property
+    def gateway_time(self) -> datetime | None:
+        """The gateway's own time, as its last answer told it; aware, UTC; ``None`` before the first answer."""
+        return self._pulse.gateway_time
+
     # --- life ------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:

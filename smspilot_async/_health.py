@@ -71,12 +71,14 @@ class Pulse:
 
     Attributes:
         open_unknowns: See :class:`Health`; whoever finds out about one takes it off.
+        gateway_time: The gateway's own time, as its last answer told it; aware, UTC.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.last_success: datetime | None = None
         self.failures_in_a_row = 0
         self.open_unknowns = 0
+        self.gateway_time: datetime | None = None
         self.balance: Decimal | None = None
         self.balance_at: datetime | None = None
         self._clock = clock

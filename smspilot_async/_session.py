@@ -7,7 +7,6 @@ import math
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from smspilot_async import _evidence
 from smspilot_async._batching import Batcher
@@ -87,8 +86,7 @@ class Session:
         self._hooks_until = math.inf
         self._settings = settings
         self.wire: WireFormat = settings.wire
-        self.shown_url = urlsplit(settings.url)._replace(query="").geturl()
-        """The endpoint, without a query that may hold anything."""
+        self.shown_url = settings.shown_url
         self.is_closed = False
         """Nothing can be asked or sent any more; connections may still be closing."""
         self._loop = asyncio.get_running_loop()
@@ -212,7 +210,8 @@ class Session:
         )
         if isinstance(reply, Reply) and reply.date and reply.date != self._date:
             self._date = reply.date  # read once in a second, not with every answer
-            self.gateway_date = _http_date(reply.date) or self.gateway_date
+            if (date := _http_date(reply.date)) is not None:
+                self.gateway_date = self.pulse.gateway_time = date
         return reply
 
     # --- sending ---------------------------------------------------------------------------------

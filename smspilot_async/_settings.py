@@ -52,6 +52,11 @@ class Settings:
     ssl_context: ssl.SSLContext | None
     transport: httpx.AsyncBaseTransport | None
 
+    @property
+    def shown_url(self) -> str:
+        """The endpoint, without a query, which may hold anything; one with credentials is refused."""
+        return urlsplit(self.url)._replace(query="").geturl()
+
 
 class Secret:
     """A value that shows itself to nobody who only looks: its ``repr``, and so a frame in a traceback, hides it."""

@@ -8,6 +8,7 @@ import socket
 import time
 import tracemalloc
 import zlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpcore
@@ -348,10 +349,26 @@ async def test_an_odd_date_does_not_cost_the_answer_it_came_with(date: str) -> N
     answer = http(ACCEPTED, headers=b"Date: " + date.encode("latin-1") + b"\r\n")
     async with raw_server(answering(answer)) as server, Client(KEY, url=server.url) as client:
         sent = await client.send(PHONE, TEXT)
-        gateway_date = client._session().gateway_date
 
     assert sent.server_id == "10001"
-    assert gateway_date is None or gateway_date.utcoffset() is not None
+    assert client.gateway_time is None or client.gateway_time.utcoffset() is not None
+
+
+async def test_a_client_knows_the_gateways_time_once_an_answer_has_told_it() -> None:
+    async with raw_server(
+        answering(
+            http(ACCEPTED, headers=b"Date: Tue, 15 Jan 2030 12:00:00 GMT\r\n"),
+            http(ACCEPTED, headers=b"Date: soon\r\n"),
+        )
+    ) as server:
+        client = Client(KEY, url=server.url)
+        assert client.gateway_time is None
+        for _ in range(2):
+            await client.send(PHONE, TEXT)
+            assert client.gateway_time == datetime(2030, 1, 15, 12, 0, tzinfo=UTC)
+        await client.aclose()
+
+    assert client.gateway_time == datetime(2030, 1, 15, 12, 0, tzinfo=UTC)
 
 
 # --- compressed, though nobody asked for it ------------------------------------------------------

@@ -216,6 +216,13 @@ def test_others_may_be_asked_in_clear_where_that_is_said() -> None:
     Client(KEY, url="http://192.168.0.1/api2.php", allow_http=True)
 
 
+def test_a_client_tells_its_endpoint_without_what_a_query_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Client(KEY).url == "https://smspilot.ru/api2.php"
+    assert Client(KEY, url="https://x.example:8443/api2?token=T-55").url == "https://x.example:8443/api2"
+    monkeypatch.setenv("SMSPILOT_URL", "http://127.0.0.1:8025/api2.php")
+    assert Client(KEY).url == "http://127.0.0.1:8025/api2.php"
+
+
 # --- numbers and words ---------------------------------------------------------------------------
 
 
@@ -309,6 +316,7 @@ async def test_a_machine_can_be_kept_from_sending(
     if environment is not None:
         monkeypatch.setenv("SMSPILOT_TEST", environment)
     async with Client(emulator.api_key, url=emulator.url, test=argument) as client:
+        assert client.is_test is sent
         await client.send(PHONE, "1")
         await client.send_packet([Message(PHONE, "2")])
 

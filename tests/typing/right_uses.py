@@ -76,6 +76,12 @@ def makes_clients() -> None:
     Client(login="me@example.com", password="secret", transport=Emulator().transport)
 
 
+def tells_about_itself(client: Client) -> None:
+    assert_type(client.url, str)
+    assert_type(client.is_test, bool)
+    assert_type(client.gateway_time, datetime | None)
+
+
 async def asks(client: Client, sent: SentMessage, packet: Packet) -> None:
     async with client as entered:
         assert_type(entered, Client)

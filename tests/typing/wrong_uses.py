@@ -42,6 +42,11 @@ async def calls_that_can_not_work(client: Client, sent: SentMessage) -> None:
     sent.server_id = "1"  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
 
+def what_is_set_when_a_client_is_made(client: Client) -> None:
+    client.is_test = False  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+    client.url = "https://example.com"  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+
+
 async def forgotten_await(client: Client) -> None:
     print(client.send("79087964781", "Hello").server_id)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
 
