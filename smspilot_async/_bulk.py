@@ -152,6 +152,21 @@ class BulkRun(Displayed, Generic[Item]):
         self._silence: Timer | None = None
         self._is_due = False  # what was read is to leave as soon as there is room for one packet more
 
+    def __repr__(self) -> str:
+        stats = self.stats
+        counts = (
+            f"{stats.accepted} accepted, {stats.refused} refused, {stats.unknown} unknown, {stats.not_sent} not sent"
+        )
+        return f"<BulkRun, {self._state}: {stats.read} read, {counts}, {stats.waiting} waiting>"
+
+    @property
+    def _state(self) -> str:
+        if self._reader is None:
+            return "not entered"
+        if self._is_over:
+            return "over"
+        return "stopping" if self._is_stopping else "running"
+
     # --- the caller's side -----------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:

@@ -121,6 +121,7 @@ class InboundListener:
         # the messages of the last answer
         self._queue: deque[_Carried] = deque()
         self._handed: _Carried | None = None
+        self._given = 0
         self._swept_at: _Moment | None = None
         self._moment: _Moment | None = None
         # when to ask what
@@ -132,7 +133,8 @@ class InboundListener:
         self._fresh_at: float | None = None
 
     def __repr__(self) -> str:
-        return f"<InboundListener, {'closed' if self._is_closed else 'open'}>"
+        state = "closed" if self._is_closed else "not begun" if self._fresh_at is None else "listening"
+        return f"<InboundListener, {state}: {self._given} messages, {len(self._queue)} waiting>"
 
     @property
     def last_poll(self) -> datetime | None:
@@ -251,6 +253,7 @@ class InboundListener:
         while not self._queue:
             await self._poll()
         self._handed = self._queue.popleft()
+        self._given += 1
         return self._handed.message
 
     async def _confirm(self) -> None:

@@ -30,6 +30,7 @@ class Results(Generic[Result]):
 
     def __init__(self) -> None:
         self._waiting: deque[Result] = deque()
+        self._given = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._dismissed: set[asyncio.Task[None]] = set()
         self._error: Exception | None = None
@@ -37,6 +38,19 @@ class Results(Generic[Result]):
         self._room = asyncio.Event()
         self._is_entered = False
         self._is_left = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, {self._state}: {self._counts()}>"
+
+    @property
+    def _state(self) -> str:
+        if not self._is_entered:
+            return "not entered"
+        return "running" if self._tasks else "over"
+
+    def _counts(self) -> str:
+        """Say how far it has come, with nothing of what the results hold."""
+        return f"{self._given} results, {len(self._waiting)} of them not taken yet"
 
     async def __aenter__(self) -> Self:
         if self._is_entered:
@@ -105,6 +119,7 @@ class Results(Generic[Result]):
 
     def _give(self, result: Result) -> None:
         self._waiting.append(result)
+        self._given += 1
         self._news.set()
 
     async def _wait_for_room(self) -> None:

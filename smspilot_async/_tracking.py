@@ -146,6 +146,9 @@ class Tracking(Results[MessageStatus]):
         """The ids of the messages whose status is not final yet."""
         return tuple(self._pending)
 
+    def _counts(self) -> str:
+        return f"{len(self._messages) - len(self._pending)} messages final, {len(self._pending)} pending"
+
     def _start(self) -> None:
         for id_ in self._messages.keys() - self._pending.keys():
             self._give(self.statuses[id_])  # so that every message has its final status told once
