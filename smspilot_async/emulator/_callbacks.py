@@ -73,20 +73,34 @@ def call_for(message: AcceptedMessage, url: str) -> CallbackCall:
     )
 
 
+@attrs.define(eq=False)
+class _Lane:
+    """The calls for one message, which go out one after another.
+
+    Attributes:
+        is_forgotten: There was a reset: what is on the wire is not recorded, and nothing more goes out.
+    """
+
+    server_id: str
+    calls: deque[CallbackCall]
+    is_forgotten: bool = False
+
+
 class Caller:
     """Makes calls in the background and remembers how they went.
 
     Args:
         allow_remote: Whether other hosts than this one may be called.
-        on_made: Called with each call that is over, in the thread that made it.
+        on_made: Called with each call that is over, in the thread that made it; it must be quick, and not ask here.
     """
 
     def __init__(self, *, allow_remote: bool, on_made: Callable[[CallbackCall], None]) -> None:
         self._allow_remote = allow_remote
         self._on_made = on_made
         self._lock = threading.Lock()
-        self._lanes: dict[str, deque[CallbackCall]] = {}
-        self._unstarted: list[str] = []
+        self._lanes: dict[str, _Lane] = {}
+        self._unstarted: list[_Lane] = []
+        self._open = 0  # lanes that have not ended, forgotten ones with a call on the wire included
         self._running = False
         self._wake: Callable[[], object] | None = None
         self._idle: list[Future[None]] = []
@@ -99,9 +113,14 @@ class Caller:
             return tuple(self._made)
 
     def clear(self) -> None:
-        """Forget the calls that are over."""
+        """Forget all calls: those that are over, those that wait, and what becomes of those on the wire."""
         with self._lock:
             self._made.clear()
+            for lane in self._lanes.values():
+                lane.is_forgotten = True
+            self._lanes.clear()
+            self._open -= len(self._unstarted)
+            self._unstarted.clear()
 
     def submit(self, call: CallbackCall) -> None:
         """Make a call soon."""
@@ -110,10 +129,11 @@ class Caller:
             return
         with self._lock:
             if lane := self._lanes.get(call.server_id):
-                lane.append(call)
+                lane.calls.append(call)
             else:
-                self._lanes[call.server_id] = deque([call])
-                self._unstarted.append(call.server_id)
+                lane = self._lanes[call.server_id] = _Lane(call.server_id, deque([call]))
+                self._unstarted.append(lane)
+                self._open += 1
                 self._hurry()
 
     def idle(self) -> Future[None]:
@@ -139,7 +159,7 @@ class Caller:
 
     def _has_work(self) -> bool:
         with self._lock:
-            if self._lanes:
+            if self._open:
                 return True
             self._running = False
             idle, self._idle = self._idle, []
@@ -152,8 +172,8 @@ class Caller:
         self._listen(partial(asyncio.get_running_loop().call_soon_threadsafe, news.set))
         async with _clients() as clients, asyncio.TaskGroup() as group:
             while self._lanes_left():
-                for server_id in self._take_unstarted():
-                    task = group.create_task(self._work_off(server_id, clients))
+                for lane in self._take_unstarted():
+                    task = group.create_task(self._work_off(lane, clients))
                     task.add_done_callback(lambda _task: news.set())
                 await news.wait()
                 news.clear()
@@ -164,35 +184,37 @@ class Caller:
 
     def _lanes_left(self) -> bool:
         with self._lock:
-            if not self._lanes:
+            if not self._open:
                 self._wake = None  # from here on a new call has to wait for the next turn of the thread
-            return bool(self._lanes)
+            return bool(self._open)
 
-    def _take_unstarted(self) -> list[str]:
+    def _take_unstarted(self) -> list[_Lane]:
         with self._lock:
             taken, self._unstarted = self._unstarted, []
         return taken
 
-    async def _work_off(self, server_id: str, clients: _Clients) -> None:
-        while call := self._next_of(server_id):
-            client = await clients.get()
-            made = await _make(call, client)
-            clients.put_nowait(client)
-            self._remember(made)
-            with self._lock:
-                self._lanes[server_id].popleft()
+    async def _work_off(self, lane: _Lane, clients: _Clients) -> None:
+        client = await clients.get()
+        while call := self._next_of(lane):
+            self._remember(await _make(call, client), lane)
+        clients.put_nowait(client)
 
-    def _remember(self, made: CallbackCall) -> None:
+    def _remember(self, made: CallbackCall, lane: _Lane | None = None) -> None:
         with self._lock:
+            if lane is not None:
+                lane.calls.popleft()
+                if lane.is_forgotten:
+                    return
             self._made.append(made)
-        self._on_made(made)
+            self._on_made(made)  # still locked: after a reset nobody hears of a call from before it
 
-    def _next_of(self, server_id: str) -> CallbackCall | None:
+    def _next_of(self, lane: _Lane) -> CallbackCall | None:
         with self._lock:
-            lane = self._lanes[server_id]
-            if lane:
-                return lane[0]
-            del self._lanes[server_id]
+            if lane.calls and not lane.is_forgotten:
+                return lane.calls[0]
+            self._open -= 1
+            if not lane.is_forgotten:
+                del self._lanes[lane.server_id]
             return None
 
 

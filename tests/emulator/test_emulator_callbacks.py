@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,12 @@ class Application:
     content_type: str = "text/plain"
     calls: list[tuple[str, str, dict[str, str]]] = attrs.Factory(list)
     gate: threading.Event = attrs.Factory(threading.Event)
+    came: threading.Semaphore = attrs.Factory(partial(threading.Semaphore, 0))
+
+    async def called(self, times: int = 1) -> None:
+        """Return when so many more calls have come in, whether or not they are answered yet."""
+        for _ in range(times):
+            assert await asyncio.to_thread(self.came.acquire, timeout=5)
 
     def statuses(self, server_id: str) -> list[str]:
         return [fields["status"] for _, _, fields in self.calls if fields["server_id"] == server_id]
@@ -54,6 +62,7 @@ def application() -> Iterator[Application]:
             self.answer(self.rfile.read(int(self.headers["content-length"])).decode())
 
         def answer(self, form: str) -> None:
+            app.came.release()
             app.gate.wait(5)
             fields = {name: values[0] for name, values in parse_qs(form).items()}
             app.calls.append((self.command, urlsplit(self.path).path, fields))
@@ -273,6 +282,48 @@ async def test_a_reset_forgets_them(emulator: Emulator, desk: Any, application: 
     await emulator.settled()
     emulator.reset()
     assert emulator.callbacks == ()
+
+
+async def test_a_call_that_is_on_the_wire_at_a_reset_is_not_recorded_for_the_next_message_of_that_number(
+    emulator: Emulator, desk: Any, application: Application
+) -> None:
+    application.gate.clear()
+    old = desk.one(text="old", callback=f"{application.url}/old")["server_id"]
+    emulator.clock.advance(minutes=1)
+    await application.called()
+    emulator.reset()
+    new = desk.one(text="new", callback=f"{application.url}/new")["server_id"]
+    emulator.clock.advance(seconds=10)
+    application.gate.set()
+    await emulator.settled()
+    assert new == old
+    assert [(call.url[-3:], call.status) for call in emulator.callbacks] == [("new", 1)]
+    assert sorted(path[-3:] for _, path, _ in application.calls) == ["new", "old"]
+
+
+async def test_a_call_that_waits_at_a_reset_is_not_made(emulator: Emulator, desk: Any, application: Application) -> None:
+    application.gate.clear()
+    desk.send(*({"to": PHONE, "text": str(number), "callback": application.url} for number in range(20)))
+    emulator.clock.advance(seconds=10)
+    await application.called(callbacks._AT_A_TIME)
+    emulator.reset()
+    application.gate.set()
+    await emulator.settled()
+    assert len(application.calls) == callbacks._AT_A_TIME
+    assert emulator.callbacks == ()
+
+
+async def test_a_page_hears_nothing_of_a_call_from_before_a_reset(
+    emulator: Emulator, desk: Any, application: Application
+) -> None:
+    application.gate.clear()
+    desk.one(callback=application.url)
+    emulator.clock.advance(seconds=10)
+    await application.called()
+    emulator.reset()
+    application.gate.set()
+    await emulator.settled()
+    assert emulator.feed.after("").server_ids == ()
 
 
 async def test_no_thread_is_left_behind(emulator: Emulator, desk: Any, application: Application) -> None:

