@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
     from smspilot_async.emulator._wire import Profile
+    from smspilot_async.text import Country
 
 P = ParamSpec("P")
 
@@ -142,6 +143,14 @@ _packets = click.option(
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
 _test = click.option("--test", is_flag=True, help="Do everything but hand the messages to the operators.")
 _sender = click.option("--from", "sender", metavar="NAME", help="The sender's name; the account's default without.")
+_country = click.option(
+    "--country",
+    type=click.Choice(["RU", "none"]),
+    default="RU",
+    show_default=True,
+    callback=lambda _ctx, _param, value: None if value == "none" else value,
+    help="How phones without + are read: RU takes ten digits and 8... for Russian, none takes them as they stand.",
+)
 _zone = click.option(
     "--tz", "zone", type=_zone_type, metavar="ZONE", help="Zone of times without one: Europe/Moscow, +03:00."
 )
@@ -155,6 +164,7 @@ def _exit(code: int) -> NoReturn:
 @click.argument("to")
 @click.argument("text")
 @_sender
+@_country
 @click.option("--id", "message_id", type=int, help="Your own number for it, echoed in answers.")
 @click.option("--send-at", metavar="TIME", help="When to send: 2026-12-31 18:00, with an offset or --tz.")
 @_zone
@@ -169,6 +179,7 @@ def send(
     to: str,
     text: str,
     sender: str | None,
+    country: Country | None,
     message_id: int | None,
     send_at: str | None,
     zone: tzinfo | None,
@@ -183,6 +194,7 @@ def send(
     message = _send.make_message(
         to,
         _text(text),
+        country=country,
         sender=sender,
         id=message_id,
         send_at=_time(send_at, zone, "--send-at"),
@@ -197,11 +209,14 @@ def send(
 @click.argument("to")
 @click.argument("text")
 @_sender
+@_country
 @_as_json
 @_connected
-def cost(*, to: str, text: str, sender: str | None, as_json: bool, connection: Connection) -> None:
+def cost(
+    *, to: str, text: str, sender: str | None, country: Country | None, as_json: bool, connection: Connection
+) -> None:
     """Ask what TEXT to TO would cost. Nothing is sent. For a list, use bulk --dry-run."""
-    message = _send.make_message(to, _text(text), sender=sender)
+    message = _send.make_message(to, _text(text), country=country, sender=sender)
     _exit(_queries.cost(connection.client(), message, as_json=as_json))
 
 
@@ -310,6 +325,8 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 @click.option("--encoding", default="utf-8", show_default=True, help="The file's: utf-8, cp1251, ...")
 @_zone
 @_sender
+@_country
+@click.option("--only", type=click.Choice(["RU"]), help="Refuse the rows with phones of other countries.")
 @click.option(
     "--results", metavar="FILE", help="What becomes of each row; FILE.results.csv without. Never overwritten."
 )
@@ -329,8 +346,9 @@ def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
     their line number; they stop nothing. A row that repeats the phone and text of an earlier one is not sent, unless
     --keep-duplicates says so.
 
-    First the plan is shown: rows, faults, price, balance, samples; then you are asked. With --dry-run that is all, and
-    the exit code is 1 if there are bad rows. With --json: JSON lines, an object per event (plan, result, bill).
+    First the plan is shown: rows, faults, numbers abroad, landlines, price, balance, samples; then you are asked. With
+    --dry-run that is all, and the exit code is 1 if there are bad rows. With --json: JSON lines, an object per event
+    (plan, result, bill).
 
     Ctrl-C waits for the answer to what is on the wire, and reports; a second one does not wait.
 

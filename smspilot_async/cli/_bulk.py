@@ -40,6 +40,7 @@ from smspilot_async.cli._sending import PACKET_SIZE, BulkEngine
 from smspilot_async.cli._source import STDIN, UTF8, Source
 from smspilot_async.errors import ConnectionFailed, SmsPilotError
 from smspilot_async.models import Refused
+from smspilot_async.text import Country
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +64,8 @@ class Order:
     encoding: str = UTF8
     zone: tzinfo | None = None
     sender: str | None = None
+    country: Country | None = None
+    only: Country | None = None
     results: str | None = None
     keep_duplicates: bool = False
     max_cost: Decimal | None = None
@@ -104,7 +107,14 @@ class RecipientList:
             Problem: It can not be used.
         """
         source = Source.open(order.path, order.encoding)
-        composer = Composer.plan(source, order.template, zone=order.zone, sender=order.sender)
+        composer = Composer.plan(
+            source,
+            order.template,
+            zone=order.zone,
+            sender=order.sender,
+            country=order.country,
+            only=order.only,
+        )
         if next(source.rows(), None) is None:
             raise Problem(f"{source.name} has a header and no rows below it; there is nothing to send.")
         return cls(source, composer)
@@ -114,6 +124,7 @@ class RecipientList:
 
     def fingerprint(self, order: Order, gateway: str) -> Fingerprint:
         """Tell this list, the options that decide what is sent, and where it goes, from all others."""
+        countries = {"--country": order.country, "--only": order.only}
         return Fingerprint(
             {
                 "list": self.source.digest,
@@ -125,6 +136,8 @@ class RecipientList:
                 # A test run sends nothing, so a real one can not go on with it.
                 "--test": (order.test, os.environ.get("SMSPILOT_TEST", "")),
                 "gateway": gateway,
+                # Journals of versions without these options have no digest of them.
+                **{option: country for option, country in countries.items() if country is not None},
             }
         )
 

@@ -73,7 +73,8 @@ class Fingerprint:
 
     def differences(self, digests: Mapping[Any, object]) -> list[str]:
         """Name the parts that have other digests than these."""
-        return [name for name, digest in self.digests.items() if digests.get(name) != digest]
+        own = self.digests
+        return [name for name in dict.fromkeys([*own, *digests]) if digests.get(name) != own.get(name)]
 
     @property
     def whole(self) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from smspilot_async._numbering import PhoneKind, kind_of
 from smspilot_async.cli._output import (
     NOBODY_GETS_IT,
     count,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _SAMPLES: Final = 3
 _SHOWN_FAULTS: Final = 20
+_SHOWN_COUNTRIES: Final = 8
 _PRICED_AT_ONCE: Final = 4
 
 
@@ -69,6 +71,8 @@ class Plan:
         faults: The bad rows.
         duplicates: Line of a repeated message, and the line it repeats.
         gaps: Lines where a column of the template is empty.
+        foreign: Lines of messages to other countries, by country.
+        landlines: Lines of messages to Russian landlines.
         parts: SMS that would be paid for.
         price: Roubles, as the gateway prices it; ``None`` while it is not known.
         unpriced: Messages that the gateway would not price, and
@@ -85,6 +89,8 @@ class Plan:
     faults: list[Fault] = attrs.Factory(list)
     duplicates: list[tuple[int, int]] = attrs.Factory(list)
     gaps: list[int] = attrs.Factory(list)
+    foreign: dict[PhoneKind, list[int]] = attrs.Factory(dict)
+    landlines: list[int] = attrs.Factory(list)
     parts: int = 0
     price: Decimal | None = None
     unpriced: int = 0
@@ -116,6 +122,11 @@ class Plan:
         self.parts += message.size.parts
         if row.gaps:
             self.gaps.append(row.line)
+        kind = kind_of(message.to)
+        if kind.country != "RU":
+            self.foreign.setdefault(kind, []).append(row.line)
+        elif kind.line == "landline":
+            self.landlines.append(row.line)
         if len(self.samples) < _SAMPLES:
             self.samples.append(Sample(row.line, message.to, message.text))
 
@@ -156,6 +167,11 @@ class Plan:
             "bad_rows": [attrs.asdict(fault) for fault in self.faults],
             "duplicates": [{"line": line, "of": first} for line, first in self.duplicates],
             "empty_placeholders": self.gaps,
+            "foreign": [
+                {"country": kind.country, "name": kind.name, "messages": len(lines), "lines": lines}
+                for kind, lines in self._by_country()
+            ],
+            "landlines": self.landlines,
             "parts": self.parts,
             "price": self.price,
             "unpriced": self.unpriced,
@@ -180,6 +196,8 @@ class Plan:
                 "to be sent": f"{count(self.messages, 'message')} in {count(self.parts, 'part')}",
                 "bad rows": f"{len(self.faults):,}" if self.faults else "none",
                 "duplicates": self._duplicates_line(),
+                "abroad": self._abroad_line() if self.foreign else None,
+                "landlines": self._landlines_line() if self.landlines else None,
                 "empty gaps": f"lines {lines_as_ranges(self.gaps)}" if self.gaps else None,
                 "not used": column_list(unused) if unused else None,
                 "price": self._price_line(),
@@ -193,6 +211,24 @@ class Plan:
         lines = lines_as_ranges(line for line, _ in self.duplicates)
         fate = "sent all the same" if self.keep_duplicates else "not sent; --keep-duplicates sends them"
         return f"{len(self.duplicates):,} with the phone and text of an earlier row, {fate}: lines {lines}"
+
+    def _by_country(self) -> list[tuple[PhoneKind, list[int]]]:
+        return sorted(self.foreign.items(), key=lambda item: (-len(item[1]), item[0].name))
+
+    def _abroad_line(self) -> str:
+        countries = self._by_country()
+        shown = ", ".join(
+            f"{kind.name} {len(lines):,} (lines {lines_as_ranges(lines)})"
+            for kind, lines in countries[:_SHOWN_COUNTRIES]
+        )
+        more = len(countries) - _SHOWN_COUNTRIES
+        others = f" and {count(more, 'more country', 'more countries')}" if more > 0 else ""
+        total = count(sum(len(lines) for _, lines in countries), "message")
+        return f"{total}: {shown}{others}; --only RU leaves them out"
+
+    def _landlines_line(self) -> str:
+        total = count(len(self.landlines), "message")
+        return f"{total} to Russian landlines, which the gateway may refuse: lines {lines_as_ranges(self.landlines)}"
 
     def _price_line(self) -> str:
         if not self.unpriced:

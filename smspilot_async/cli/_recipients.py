@@ -19,6 +19,7 @@ from smspilot_async.cli._template import Template, TemplateError
 from smspilot_async.cli._times import parse_time
 from smspilot_async.errors import InvalidMessage
 from smspilot_async.models import Message
+from smspilot_async.text import Country, describe_phone, dialled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from smspilot_async.cli._source import RawRow, Source
 
 _OPTIONAL: Final = ("from", "send_at", "ttl")
+_UNSUPPORTED_ZONE: Final = 213
 _BAD_LIST: Final = 240
 _BAD_TIME: Final = 250
 _BAD_TTL: Final = 270
@@ -65,15 +67,28 @@ class Composer:
         text: The template, or the column ``text`` as it is.
         zone: How times without a zone are read.
         sender: The sender of rows that name none.
+        country: How phones without ``+`` are read; ``None`` takes them as they stand.
+        only: The one country whose phones are sent to; ``None`` for all.
     """
 
     columns: tuple[str, ...]
     text: Template
     zone: tzinfo | None = None
     sender: str | None = None
+    country: Country | None = None
+    only: Country | None = None
 
     @classmethod
-    def plan(cls, source: Source, template: str | None, *, zone: tzinfo | None, sender: str | None) -> Composer:
+    def plan(
+        cls,
+        source: Source,
+        template: str | None,
+        *,
+        zone: tzinfo | None,
+        sender: str | None,
+        country: Country | None = None,
+        only: Country | None = None,
+    ) -> Composer:
         """Fit the template and the columns to each other.
 
         Raises:
@@ -87,7 +102,7 @@ class Composer:
             text = Template.parse("{text}" if template is None else template, filter(None, source.columns))
         except TemplateError as wrong:
             raise Problem(f"--template: {wrong}.") from None
-        return cls(source.columns, text, zone, sender)
+        return cls(source.columns, text, zone, sender, country, only)
 
     @cached_property
     def _needed(self) -> frozenset[str]:
@@ -128,12 +143,20 @@ class Composer:
             raise InvalidMessage(f"it ends before the column {missing!r}", field="row", code=_BAD_LIST)
         sender, send_at, ttl = [values.get(column, "").strip() for column in _OPTIONAL]
         return Message(
-            values["to"],
+            self._phone(values["to"]),
             self.text.render(values),
             sender=sender or self.sender,
             send_at=self._time(send_at) if send_at else None,
             ttl=_minutes(ttl) if ttl else None,
         )
+
+    def _phone(self, written: str) -> str:
+        to = written if self.country is None else dialled(written, self.country)
+        if self.only is not None and (kind := describe_phone(to)).country != self.only:
+            raise InvalidMessage(
+                f"a number of {kind.name}, left out by --only {self.only}", field="to", code=_UNSUPPORTED_ZONE
+            )
+        return to
 
     def _time(self, written: str) -> datetime:
         try:

@@ -14,22 +14,24 @@ from smspilot_async.cli._output import NOBODY_GETS_IT, money, print_facts, print
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain, explain_end
 from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
 from smspilot_async.models import Message, status_word
+from smspilot_async.text import dialled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from smspilot_async import Client
     from smspilot_async.models import SentMessage
+    from smspilot_async.text import Country
 
 
-def make_message(to: str, text: str, **fields: Any) -> Message:
-    """Make a message of the arguments.
+def make_message(to: str, text: str, *, country: Country | None = None, **fields: Any) -> Message:
+    """Make a message of the arguments; a phone without ``+`` is read as its country writes it.
 
     Raises:
         Problem: One of them is wrong.
     """
     try:
-        return Message(to, text, **fields)
+        return Message(to if country is None else dialled(to, country), text, **fields)
     except InvalidMessage as wrong:
         line = explain(wrong)
     raise Problem(line)

@@ -125,6 +125,95 @@ def test_a_rate_limit_that_is_none_is_refused(gateway: Emulator, rate: str) -> N
     assert not gateway.messages
 
 
+# --- whose phones they are --------------------------------------------------------------------------
+
+
+WORLD = [
+    ("908 796-47-81", "79087964781"),
+    ("+7 908 796-47-82", "79087964782"),
+    ("8 495 123-45-67", "74951234567"),
+    ("+90 532 123 45 67", "905321234567"),
+    ("+84 95 123-45-67", "84951234567"),
+    ("+90 532 123 45 68", "905321234568"),
+]
+RUSSIAN = ["79087964781", "79087964782"]
+FOREIGN = ["905321234567", "84951234567", "905321234568"]
+
+
+def write_world() -> None:
+    write_list([(written, "x") for written, _ in WORLD])
+
+
+def test_phones_of_a_list_are_russian_unless_they_say_otherwise(gateway: Emulator) -> None:
+    write_world()
+    assert bulk("--yes").exit_code == 1  # the gateway refuses the landline
+    assert sorted(to for to, _ in sent(gateway)) == sorted([*RUSSIAN, *FOREIGN])
+    assert [row["to"] for row in results()] == [digits for _, digits in WORLD]
+
+
+def test_the_plan_names_landlines_and_foreign_numbers_by_country(gateway: Emulator) -> None:
+    write_world()
+    ran = bulk("--dry-run")
+    facts = " ".join(ran.stdout.split())
+    assert "abroad 3 messages: Turkey 2 (lines 5, 7), Vietnam 1 (lines 6); --only RU leaves them out" in facts
+    assert "landlines 1 message to Russian landlines, which the gateway may refuse: lines 4" in facts
+    assert not gateway.messages
+
+
+def test_a_program_is_told_them_too(gateway: Emulator) -> None:
+    write_world()
+    [plan] = bulk("--dry-run", "--json").events
+    assert plan["foreign"] == [
+        {"country": "TR", "name": "Turkey", "messages": 2, "lines": [5, 7]},
+        {"country": "VN", "name": "Vietnam", "messages": 1, "lines": [6]},
+    ]
+    assert plan["landlines"] == [4]
+    assert not gateway.messages
+
+
+def test_the_plan_says_nothing_of_a_list_of_mobiles(gateway: Emulator) -> None:
+    write_list(numbered(2))
+    ran = bulk("--dry-run")
+    assert "abroad" not in ran.stdout
+    assert "landlines" not in ran.stdout
+    assert not gateway.messages
+
+
+def test_a_list_with_many_countries_names_those_with_most_numbers(gateway: Emulator) -> None:
+    write_list([(f"+{code} 12345678", str(number)) for number in range(2) for code in range(30, 39 + number)])
+    facts = " ".join(bulk("--dry-run").stdout.split())
+    assert "abroad 19 messages: Belgium 2" in facts
+    assert "and 2 more countries; --only RU" in facts
+    assert not gateway.messages
+
+
+def test_only_one_country_is_sent_to_and_the_others_are_refused_rows(gateway: Emulator) -> None:
+    write_world()
+    assert bulk("--yes", "--only", "RU").exit_code == 1
+    assert sorted(to for to, _ in sent(gateway)) == RUSSIAN
+    refused = {row["line"]: (row["to"], row["error_code"], row["error"]) for row in results() if int(row["line"]) > 4}
+    assert refused == {
+        "5": (WORLD[3][0], "213", "to: a number of Turkey, left out by --only RU"),
+        "6": (WORLD[4][0], "213", "to: a number of Vietnam, left out by --only RU"),
+        "7": (WORLD[5][0], "213", "to: a number of Turkey, left out by --only RU"),
+    }
+
+
+def test_without_a_country_phones_are_taken_as_they_stand(gateway: Emulator) -> None:
+    write_list([("908 796-47-81", "x"), ("8 495 123-45-67", "x")])
+    facts = " ".join(bulk("--yes", "--country", "none").stdout.split())
+    assert sorted(to for to, _ in sent(gateway)) == ["84951234567", "9087964781"]
+    assert "abroad 2 messages: Turkey 1 (lines 2), Vietnam 1 (lines 3)" in facts
+
+
+@pytest.mark.parametrize("option", ["--country", "--only"])
+def test_another_country_is_refused(gateway: Emulator, option: str) -> None:
+    write_list(numbered(1))
+    ran = bulk("--yes", option, "DE")
+    assert (ran.exit_code, option in ran.stderr) == (2, True)
+    assert not gateway.messages
+
+
 def test_bad_rows_stop_nothing_and_are_refused_with_their_line(gateway: Emulator) -> None:
     write_list([(ONE, "x"), ("abc", "x"), (TWO, ""), (TWO, "y\nz"), (PHONES[3], "я" * 700), (PHONES[4], "last")])
     ran = bulk("--yes")

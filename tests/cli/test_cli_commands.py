@@ -71,6 +71,29 @@ def test_send_speaks_both_wires(gateway: Emulator, wire: str) -> None:
     assert gateway.messages[0].text == "Привет & <пока>"
 
 
+@pytest.mark.parametrize(
+    ("written", "options", "reached"),
+    [
+        ("908 796-47-81", (), "79087964781"),
+        ("8 908 796-47-81", (), "79087964781"),
+        ("+90 532 123 45 67", (), "905321234567"),
+        ("908 796-47-81", ("--country", "none"), "9087964781"),
+    ],
+)
+def test_a_phone_is_russian_unless_it_says_otherwise(
+    gateway: Emulator, written: str, options: tuple[str, ...], reached: str
+) -> None:
+    assert run("cost", written, "x", *options).exit_code == 0
+    assert run("send", written, "x", *options).exit_code == 0
+    assert [message.to for message in gateway.messages] == [reached]
+
+
+def test_a_spreadsheet_s_float_is_no_phone(gateway: Emulator) -> None:
+    ran = run("send", "79087964781.0", "x")
+    assert (ran.exit_code, "a spreadsheet wrote it" in ran.stderr) == (2, True)
+    assert not gateway.messages
+
+
 def test_send_in_test_mode_reaches_nobody(gateway: Emulator) -> None:
     assert run("send", ONE, "x", "--test").exit_code == 0
     assert (len(gateway.messages), len(gateway.test_messages)) == (0, 1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,14 +11,22 @@ from smspilot_async.cli._recipients import Composer, Recipient
 from smspilot_async.cli._source import Source
 from smspilot_async.cli._times import parse_zone
 
+if TYPE_CHECKING:
+    from smspilot_async.text import Country
+
 
 def recipients(
-    content: str, template: str | None = None, *, tz: str | None = None, sender: str | None = None
+    content: str,
+    template: str | None = None,
+    *,
+    tz: str | None = None,
+    sender: str | None = None,
+    **countries: Country | None,
 ) -> list[Recipient]:
     Path("list.csv").write_text(content, encoding="utf-8")
     source = Source.open("list.csv")
     zone = None if tz is None else parse_zone(tz)
-    return list(Composer.plan(source, template, zone=zone, sender=sender).recipients(source))
+    return list(Composer.plan(source, template, zone=zone, sender=sender, **countries).recipients(source))
 
 
 def refusal(content: str, template: str | None = None, tz: str | None = None) -> tuple[int, str]:
@@ -91,6 +100,53 @@ def test_a_wrong_template_is_refused() -> None:
 def test_repeats_name_the_row_they_repeat() -> None:
     content = "to,text\n79087964781,a\n79087964781,b\n8 908 796-47-81,a\nbad,a\nbad,a\n+79087964781,a\n"
     assert [row.duplicate_of for row in recipients(content)] == [None, None, 2, None, None, 2]
+
+
+RUSSIAN = [
+    ("908 796-47-81", "79087964781"),
+    ("8 495 123-45-67", "74951234567"),
+    ("+84 95 123-45-67", "84951234567"),
+    ("852 9123-4567", "85291234567"),
+    ("+89087964781", "89087964781"),
+]
+
+
+@pytest.mark.parametrize(("written", "digits"), RUSSIAN)
+def test_phones_are_read_as_the_list_s_country_writes_them(written: str, digits: str) -> None:
+    [recipient] = recipients(f"to,text\n{written},x\n", country="RU")
+    assert recipient.message is not None
+    assert recipient.to == recipient.message.to == digits
+
+
+@pytest.mark.parametrize("country", [None, "RU"])
+def test_a_spreadsheet_s_float_is_refused_with_its_reason(country: Country | None) -> None:
+    [recipient] = recipients("to,text\n79087964781.0,x\n", country=country)
+    assert recipient.error is not None
+    assert recipient.to == "79087964781.0"
+    assert (recipient.error.code, "a spreadsheet wrote it as a number" in str(recipient.error)) == (111, True)
+
+
+def test_only_one_country_s_rows_make_messages() -> None:
+    phones = [
+        "79087964781",
+        "908 796-47-82",
+        "8 495 123-45-67",
+        "+90 532 123 45 67",
+        "8 701 796-47-81",
+        "+999 12345678",
+    ]
+    rows = recipients("to,text\n" + "".join(f"{phone},x\n" for phone in phones), country="RU", only="RU")
+    assert [row.message is not None for row in rows] == [True] * 3 + [False] * 3
+    reasons = [(row.error.field, row.error.code, str(row.error)) for row in rows if row.error]
+    assert [reason[:2] for reason in reasons] == [("to", 213)] * 3
+    for (*_, reason), name in zip(reasons, ["Turkey", "Kazakhstan", "an unknown country"], strict=True):
+        assert f"a number of {name}, left out by --only RU" in reason
+
+
+def test_a_row_that_is_read_as_an_earlier_one_repeats_it() -> None:
+    content = "to,text\n+79087964781,a\n908 796-47-81,a\n"
+    assert [row.duplicate_of for row in recipients(content, country="RU")] == [None, 2]
+    assert [row.duplicate_of for row in recipients(content)] == [None, None]
 
 
 def test_empty_gaps_are_remembered() -> None:

@@ -211,6 +211,28 @@ def test_what_differs_from_the_journals_run_is_named(others: dict[str, str], wor
         Journal.resume("j", Fingerprint({**PRINT.parts, **others}))
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        ({"country": "RU"}, {}, "a run with another --country: --resume"),
+        ({}, {"country": "RU"}, "a run with another --country: --resume"),
+        ({"only": "RU"}, {}, "a run with another --only: --resume"),
+        ({"country": "RU", "only": "RU"}, {"country": "RU"}, "a run with another --only: --resume"),
+    ],
+)
+def test_a_run_for_other_countries_is_another_run(first: dict[str, Any], then: dict[str, Any], words: str) -> None:
+    write_list([("79087964781", "Hello")])
+
+    def fingerprint(options: dict[str, Any]) -> Fingerprint:
+        order = Order(path="list.csv", **options)
+        return RecipientList.open(order).fingerprint(order, "gateway.test")
+
+    Journal.create("j", fingerprint(first)).close()
+    with pytest.raises(Problem, match=words):
+        Journal.resume("j", fingerprint(then))
+    Journal.resume("j", fingerprint(first)).close()
+
+
 async def test_a_journal_of_version_1_is_gone_on_with() -> None:
     append(VERSION_1 % PRINT.whole.encode() + b'{"intent":[[2,3]],"sha256":"x"}\n')
     append(b'{"line":2,"outcome":"accepted","server_id":"10"}\n')
