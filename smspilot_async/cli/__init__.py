@@ -5,6 +5,7 @@ This door imports nothing of the extra ``cli``, so that a bare install can say w
 
 from __future__ import annotations
 
+import json
 import sys
 
 __all__ = ["main"]
@@ -17,6 +18,16 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in {"click", "rich"}:
             raise
-        sys.stderr.write("smspilot's command line needs: pip install 'smspilot-async[cli]'\n")
+        _say_what_is_missing(sys.argv[1:])
         raise SystemExit(2) from None
     _app.app(prog_name="smspilot")
+
+
+def _say_what_is_missing(arguments: list[str]) -> None:
+    # All that the command needs, so that its next start does not name another extra.
+    extras = "cli,emulator" if arguments[:1] in (["emulator"], ["demo"]) else "cli"
+    line = f"smspilot's command line needs: pip install 'smspilot-async[{extras}]'"
+    if "--json" in arguments:
+        error = {"type": None, "outcome": "not_sent", "code": None, "reason": None, "message": line}
+        sys.stdout.write(json.dumps({"error": error}) + "\n")
+    sys.stderr.write(f"{line}\n")

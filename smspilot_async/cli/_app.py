@@ -1,13 +1,13 @@
 """The commands of ``smspilot``, one thin function each: options in, a call of the client, something to read out.
 
-``--json`` prints what a program reads. Exit codes: 0 all went well, 1 some messages refused, 2 wrong use, 3 outcome
-unknown, 4 the gateway or the network failed, 130 interrupted.
+``--json`` prints what a program reads, errors included. The exit codes are :class:`Exit`.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import logging
 import math
 import platform
@@ -22,12 +22,13 @@ from smspilot_async import __version__
 from smspilot_async.cli import _bulk, _doctor, _following, _queries, _send
 from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._extras import need_emulator
-from smspilot_async.cli._problems import Exit, Problem, unexpected
+from smspilot_async.cli._output import print_json
+from smspilot_async.cli._problems import Exit, Problem, as_json, show, unexpected
 from smspilot_async.cli._times import parse_time, parse_zone
 from smspilot_async.wire import JSON_LIBRARY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime, tzinfo
 
     from smspilot_async.emulator._wire import Profile
@@ -42,7 +43,24 @@ _PAID = frozenset({"send", "bulk"})
 
 
 class _Commands(click.Group):
-    """Turns whatever escapes a command into one line and an exit code."""
+    """Turns whatever escapes a command into one line, JSON where it was asked for, and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> NoReturn:
+        arguments = sys.argv[1:] if args is None else list(args)
+        problem: click.ClickException
+        try:
+            code = super().main(args, *rest, **{**more, "standalone_mode": False})
+        except click.ClickException as wrong:
+            problem = wrong
+        except click.Abort:
+            problem = Problem("interrupted.", Exit.INTERRUPTED)
+        else:
+            sys.exit(code)
+        if "--json" in itertools.takewhile(lambda argument: argument != "--", arguments):
+            event = {"event": "error"} if arguments[0] == "bulk" else {}  # its lines are events
+            print_json({**event, **as_json(problem)})
+        show(problem)
+        sys.exit(problem.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -110,9 +128,17 @@ def app() -> None:
     The API key is read from SMSPILOT_API_KEY, or from the file that SMSPILOT_API_KEY_FILE names; SMSPILOT_URL names
     another gateway (an emulator, say), and SMSPILOT_TEST=1 keeps every message from the operators.
 
-    Exit codes: 0 all went well, 1 some messages refused, 2 wrong use, 3 it is not known whether a message was sent,
-    4 the gateway or the network failed, 130 interrupted.
-    """
+    \b
+    Exit codes:
+      0    all went well
+      1    some messages were refused
+      2    wrong use; nothing was sent
+      3    it is not known whether a message was sent
+      4    the gateway or the network failed
+      129  ended by SIGHUP: the terminal was closed
+      130  interrupted: Ctrl-C
+      143  ended by SIGTERM
+    """  # noqa: D301 - click looks for the character itself
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

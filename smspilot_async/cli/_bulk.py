@@ -213,7 +213,7 @@ def _is_wanted(plan: Plan, order: Order, client: Client, recipients: RecipientLi
     try:
         # The question blocks: it is asked between two loops, so that Ctrl-C works there as everywhere.
         with _watched(recipients) as rows:
-            _price(plan, client, _Remaining(rows, journal), as_json=order.as_json)
+            _price(plan, client, _Remaining(rows, journal))
         _show_plan(plan, order, recipients)
         if order.dry_run:
             return False
@@ -241,16 +241,14 @@ def _showing(progress: Progress, recipients: Iterable[Recipient], lines: int) ->
         yield row
 
 
-def _price(plan: Plan, client: Client, recipients: _Remaining, *, as_json: bool) -> None:
+def _price(plan: Plan, client: Client, recipients: _Remaining) -> None:
     try:
         asyncio.run(_ask_price(plan, client, recipients))
     except SmsPilotError as error:
         failure = error
     else:
         return
-    if as_json:
-        print_json({"event": "error", "error": error_as_json(failure)})
-    raise Problem(explain_end(failure), exit_code(failure))
+    raise Problem(explain_end(failure), exit_code(failure), error=failure)
 
 
 async def _ask_price(plan: Plan, client: Client, recipients: _Remaining) -> None:

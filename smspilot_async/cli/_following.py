@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from smspilot_async.cli._interrupts import Interrupts
-from smspilot_async.cli._output import count, note, print_json, print_line
-from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain_end
+from smspilot_async.cli._output import count, print_json, print_line
+from smspilot_async.cli._problems import Exit, Problem, exit_code, explain_end
 from smspilot_async.cli._queries import error_word, status_as_json
-from smspilot_async.errors import SmsPilotError
+from smspilot_async.errors import NotFinal, SmsPilotError
 from smspilot_async.models import SentMessage, status_word
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def track(
             async for status in changes:
                 _show_status(status, as_json=as_json)
         if changes.pending:
-            note(f"time is up: {count(len(changes.pending), 'message')} without a final status.")
-            return Exit.FAILED
+            line = f"time is up: {count(len(changes.pending), 'message')} without a final status."
+            raise Problem(line, Exit.FAILED, error=NotFinal(line))
         return Exit.FINE
 
-    return _follow(client, follow, as_json=as_json)
+    return _follow(client, follow)
 
 
 def _in_packet(status: MessageStatus, packet: str) -> SentMessage:
@@ -78,7 +78,7 @@ def listen(client: Client, *, every: float, cursor: str | None, as_json: bool) -
                 _show_message(message, as_json=as_json)
         return Exit.FINE
 
-    return _follow(client, follow, as_json=as_json)
+    return _follow(client, follow)
 
 
 def _show_message(message: InboundMessage, *, as_json: bool) -> None:
@@ -89,14 +89,12 @@ def _show_message(message: InboundMessage, *, as_json: bool) -> None:
     print_line(f"{created}{message.phone} to {message.num}: {message.text}")
 
 
-def _follow(client: Client, work: Callable[[], Coroutine[Any, Any, int]], *, as_json: bool) -> int:
+def _follow(client: Client, work: Callable[[], Coroutine[Any, Any, int]]) -> int:
     try:
         return asyncio.run(_until_interrupted(client, work))
     except SmsPilotError as error:
         failure = error
-    if as_json:
-        print_json({"error": error_as_json(failure)})
-    raise Problem(explain_end(failure), exit_code(failure))
+    raise Problem(explain_end(failure), exit_code(failure), error=failure)
 
 
 async def _until_interrupted(client: Client, work: Callable[[], Coroutine[Any, Any, int]]) -> int:

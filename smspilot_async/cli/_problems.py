@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from smspilot_async.cli._output import one_line
+from smspilot_async.cli._output import note, one_line
 from smspilot_async.errors import (
     ERROR_CODES,
     ConnectionFailed,
@@ -45,19 +45,56 @@ class Exit(enum.IntEnum):
     USAGE = 2
     UNKNOWN = 3
     FAILED = 4
+    HUNG_UP = 129
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class Problem(click.ClickException):
-    """One line for a person, and the exit code that goes with it."""
+    """One line for a person, and the exit code that goes with it.
 
-    def __init__(self, line: str, exit_code: int = Exit.USAGE) -> None:
+    Args:
+        line: What happened, whether anything was sent, and what to do.
+        exit_code: How the command ends.
+        error: What the library raised, where it did.
+        facts: What a program is told besides the error.
+    """
+
+    def __init__(
+        self, line: str, exit_code: int = Exit.USAGE, *, error: SmsPilotError | None = None, **facts: Any
+    ) -> None:
         super().__init__(line)
         vars(self)["exit_code"] = int(exit_code)  # click declares it for the class, and reads it from the instance
+        self.error = error
+        self.facts = facts
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line on stderr."""
-        click.echo(f"smspilot: {one_line(self.message)}", file=file, err=file is None)
+        line = f"smspilot: {one_line(self.message)}"
+        note(line) if file is None else click.echo(line, file=file)
+
+
+def show(problem: click.ClickException) -> None:
+    """Print on stderr what ended the command: a line, for wrong use after how it is used."""
+    if not isinstance(problem, click.UsageError):
+        problem.show()
+        return
+    if problem.ctx is not None:
+        note(problem.ctx.get_usage())
+        note(f"Try '{problem.ctx.command_path} --help' for help.\n")
+    note(f"Error: {problem.format_message()}")
+
+
+def as_json(problem: click.ClickException) -> Mapping[str, Any]:
+    """Write what ended the command for a program: the same shape whatever it was."""
+    ours = problem if isinstance(problem, Problem) else None
+    if ours is not None and ours.error is not None:
+        return {**ours.facts, "error": error_as_json(ours.error)}
+    outcome = "unknown" if problem.exit_code == Exit.UNKNOWN else "not_sent"
+    return {
+        **(ours.facts if ours is not None else {}),
+        "error": {"type": None, "outcome": outcome, "code": None, "reason": None, "message": problem.format_message()},
+    }
 
 
 def exit_code(error: SmsPilotError) -> Exit:
@@ -117,11 +154,22 @@ def error_as_json(error: SmsPilotError) -> Mapping[str, Any]:
     """Write an error for a program."""
     return {
         "type": type(error).__name__,
-        "message": str(error),
-        "certainty": error.certainty.value,
+        "outcome": outcome_of(error),
         "code": getattr(error, "code", None),
         "reason": error.reason.value if isinstance(error, Unanswered) else None,
+        "message": str(error),
     }
+
+
+def outcome_of(error: SmsPilotError) -> str:
+    """Name the outcome of a failed send as the results of a list name it."""
+    match error:
+        case OutcomeUnknown():
+            return "unknown"
+        case GatewayError() | InvalidMessage():
+            return "refused"
+        case _:
+            return "not_sent"
 
 
 def unexpected(error: BaseException, *, paid: bool) -> Problem:

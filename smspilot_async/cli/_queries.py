@@ -34,15 +34,12 @@ Answer = TypeVar("Answer")
 _MARKED: Final = "The gateway may have marked new messages as read by now: ask for them by time, with --since."
 
 
-def ask(
-    client: Client, question: Callable[[], Coroutine[Any, Any, Answer]], *, as_json: bool, lost: str = ""
-) -> Answer:
+def ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer]], *, lost: str = "") -> Answer:
     """Put a question to the gateway.
 
     Args:
         client: Asks it.
         question: What to ask.
-        as_json: Print an error as JSON, too.
         lost: What more to say where the answer was lost.
 
     Raises:
@@ -52,10 +49,9 @@ def ask(
         return asyncio.run(_ask(client, question))
     except SmsPilotError as error:
         failure = error
-    if as_json:
-        print_json({"error": error_as_json(failure)})
     line = explain_end(failure)
-    raise Problem(f"{line} {lost}" if isinstance(failure, Unanswered) else line, exit_code(failure))
+    line = f"{line} {lost}" if lost and isinstance(failure, Unanswered) else line
+    raise Problem(line, exit_code(failure), error=failure)
 
 
 async def _ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
@@ -65,7 +61,7 @@ async def _ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer
 
 def cost(client: Client, message: Message, *, as_json: bool) -> int:
     """Price one message."""
-    price = ask(client, lambda: client.cost([message]), as_json=as_json)
+    price = ask(client, lambda: client.cost([message]))
     parts, is_test = message.size.parts, is_for_test(client)
     if as_json:
         print_json({"test": is_test, "cost": price, "currency": "RUB", "parts": parts})
@@ -78,9 +74,7 @@ def cost(client: Client, message: Message, *, as_json: bool) -> int:
 
 def check(client: Client, server_ids: Sequence[str], packet: str | None, *, as_json: bool) -> int:
     """Show the statuses of messages, or of a packet."""
-    statuses = ask(
-        client, lambda: client.check(server_ids) if packet is None else client.check_packet(packet), as_json=as_json
-    )
+    statuses = ask(client, lambda: client.check(server_ids) if packet is None else client.check_packet(packet))
     if as_json:
         print_json([status_as_json(status) for status in statuses])
     else:
@@ -95,7 +89,7 @@ def check_packets(client: Client, packets: Sequence[str], *, as_json: bool) -> i
         async with client.check_packets(packets) as checks:
             return {str(check.server_packet_id): check async for check in checks}
 
-    found = ask(client, answers, as_json=as_json)
+    found = ask(client, answers)
     in_order = [(packet, found[packet]) for packet in packets]
     if as_json:
         print_json([_check_as_json(packet, check) for packet, check in in_order])
@@ -135,17 +129,17 @@ def error_word(code: int | None) -> str:
 def balance(client: Client, *, sms: bool, as_json: bool) -> int:
     """Show the balance."""
     if sms:
-        left = ask(client, client.balance_sms, as_json=as_json)
+        left = ask(client, client.balance_sms)
         print_json({"balance_sms": left}) if as_json else print_line(f"{left:,} SMS")
     else:
-        amount = ask(client, client.balance, as_json=as_json)
+        amount = ask(client, client.balance)
         print_json({"balance": amount, "currency": "RUB"}) if as_json else print_line(money(amount))
     return Exit.FINE
 
 
 def info(client: Client, *, as_json: bool) -> int:
     """Show the account."""
-    account = ask(client, client.info, as_json=as_json)
+    account = ask(client, client.info)
     if as_json:
         print_json(account)
         return Exit.FINE
@@ -169,7 +163,7 @@ def info(client: Client, *, as_json: bool) -> int:
 
 def inbound(client: Client, since: datetime | Literal["new"] | None, *, as_json: bool) -> int:
     """Show messages that came in."""
-    messages = ask(client, lambda: client.inbound(since), as_json=as_json, lost=_MARKED if since == "new" else "")
+    messages = ask(client, lambda: client.inbound(since), lost=_MARKED if since == "new" else "")
     if as_json:
         print_json([attrs.asdict(message, recurse=False) for message in messages])
     else:

@@ -11,8 +11,8 @@ import attrs
 from smspilot_async.cli._connection import is_for_test
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import NOBODY_GETS_IT, money, print_facts, print_json
-from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain, explain_end
-from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
+from smspilot_async.cli._problems import Exit, Problem, exit_code, explain, explain_end, outcome_of
+from smspilot_async.errors import InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
 from smspilot_async.models import Message, status_word
 from smspilot_async.text import dialled
 
@@ -33,8 +33,8 @@ def make_message(to: str, text: str, *, country: Country | None = None, **fields
     try:
         return Message(to if country is None else dialled(to, country), text, **fields)
     except InvalidMessage as wrong:
-        line = explain(wrong)
-    raise Problem(line)
+        error = wrong
+    raise Problem(explain(error), error=error)
 
 
 def send(message: Message, client: Client, *, as_json: bool) -> int:
@@ -53,9 +53,14 @@ async def _send(message: Message, client: Client, *, as_json: bool) -> int:
             failure = await _failure(client.send_message(message), partial(_show, is_test=is_test, as_json=as_json))
     if failure is None:
         return interrupts.exit_code or Exit.FINE
-    if as_json:
-        print_json({"outcome": outcome_of(failure), "test": is_test, "to": message.to, "error": error_as_json(failure)})
-    raise Problem(explain_end(failure, about=f"the message to {message.to}"), exit_code(failure))
+    raise Problem(
+        explain_end(failure, about=f"the message to {message.to}"),
+        exit_code(failure),
+        error=failure,
+        outcome=outcome_of(failure),
+        test=is_test,
+        to=message.to,
+    )
 
 
 async def _failure(
@@ -111,14 +116,3 @@ def sent_as_json(sent: SentMessage) -> Mapping[str, Any]:
 
 def _without(left_out: attrs.Attribute[Any]) -> Callable[[attrs.Attribute[Any], Any], bool]:
     return lambda attribute, _: attribute.name != left_out.name
-
-
-def outcome_of(error: SmsPilotError) -> str:
-    """Name the outcome of a failed send as the results of a list name it."""
-    match error:
-        case OutcomeUnknown():
-            return "unknown"
-        case GatewayError() | InvalidMessage():
-            return "refused"
-        case _:
-            return "not_sent"

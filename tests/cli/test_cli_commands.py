@@ -152,7 +152,7 @@ def test_a_refused_message_in_json(gateway: Emulator) -> None:
     assert ran.exit_code == 1
     assert ran.json["outcome"] == "refused"
     assert (ran.json["error"]["type"], ran.json["error"]["code"]) == ("DuplicateMessage", 243)
-    assert ran.json["error"]["certainty"] == "rejected"
+    assert ran.json["error"]["outcome"] == "refused"
 
 
 def test_too_little_money_is_exit_1(gateway: Emulator) -> None:
@@ -239,6 +239,61 @@ def test_wrong_use_is_exit_2_and_sends_nothing(gateway: Emulator, arguments: tup
     assert ran.exit_code == 2
     assert words in " ".join(ran.stderr.split())
     assert not gateway.messages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("send", "12", "x"), "a phone has 7 to 15 digits"),
+        (("send", ONE), "Missing argument"),
+        (("send", ONE, "x", "--nope"), "No such option"),
+        (("send", ONE, "x", "--send-at", "soon"), "is no time"),
+        (("send", ONE, "x", "--key-file", "none.txt"), "No such file"),
+        (("check",), "Name the messages"),
+        (("balance", "--url", "nonsense"), "url needs an absolute"),
+        (("bulk", "none.csv"), "there is no file none.csv"),
+        (("bulk",), "Missing argument"),
+        (("emulator", "--host", "0.0.0.0"), "--allow-remote"),  # noqa: S104 - it is refused
+        (("doctor", "--timeout", "0"), "0.0 is not in the range"),
+        (("nonsense",), "No such command"),
+        (("--nope",), "No such option"),
+    ],
+)
+@pytest.mark.usefixtures("gateway")
+def test_wrong_use_is_json_of_the_same_shape_where_json_was_asked_for(arguments: tuple[str, ...], words: str) -> None:
+    ran = run(*arguments, "--json")
+    assert ran.exit_code == 2
+    error = ran.json["error"]
+    assert list(error) == ["type", "outcome", "code", "reason", "message"]
+    assert words in error["message"]
+    assert words in " ".join(ran.stderr.split())
+    assert error["outcome"] == ("refused" if error["code"] else "not_sent")
+    assert ran.json.get("event") == ("error" if arguments[0] == "bulk" else None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("balance",), ("info",), ("check", "1"), ("track", "1"), ("inbound",), ("cost", ONE, "x"), ("send", ONE, "x")],
+)
+def test_an_error_of_the_gateway_is_json_of_the_same_shape(gateway: Emulator, arguments: tuple[str, ...]) -> None:
+    gateway.account.blocked = 105
+    ran = run(*arguments, "--json")
+    assert ran.exit_code == 4
+    error = ran.json["error"]
+    assert list(error) == ["type", "outcome", "code", "reason", "message"]
+    assert (error["type"], error["code"]) == ("AccountBlocked", 105)
+
+
+def test_what_is_no_option_is_taken_for_none(gateway: Emulator) -> None:
+    gateway.account.blocked = 105
+    assert run("send", ONE, "--", "--json").stdout == ""
+
+
+def test_a_track_that_runs_out_of_time_is_json_too(gateway: Emulator) -> None:
+    run("send", ONE, "x")
+    ran = run("track", gateway.messages[0].server_id, "--timeout", "0.05", "--json")
+    assert ran.exit_code == 4
+    assert "time is up" in ran.events[-1]["error"]["message"]
 
 
 # --- questions ------------------------------------------------------------------------------------

@@ -375,6 +375,34 @@ def test_without_the_extra_the_command_says_what_to_install(missing: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["emulator", "demo"])
+def test_without_any_extra_a_command_of_the_emulator_names_both_that_it_needs(name: str) -> None:
+    ran = without(["click", "uvicorn"], name)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "smspilot's command line needs: pip install 'smspilot-async[cli,emulator]'\n"
+
+
+def test_without_the_extra_a_program_is_told_in_json() -> None:
+    ran = without(["click"], "balance", "--json")
+    assert ran.returncode == 2
+    assert json.loads(ran.stdout)["error"]["message"] in ran.stderr
+    assert json.loads(ran.stdout)["error"].keys() == json.loads(usage_error())["error"].keys()
+
+
+def usage_error() -> str:
+    return subprocess.run(
+        command("check", "--json"), capture_output=True, text=True, check=False, timeout=PATIENCE
+    ).stdout
+
+
+@pytest.mark.parametrize("module", ["smspilot_async", "smspilot_async.cli"])
+def test_python_m_is_the_command(module: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    assert re.match(r"smspilot \d+\.\d+", ran.stdout)
+
+
+@pytest.mark.parametrize("name", ["emulator", "demo"])
 def test_without_the_emulator_its_commands_say_what_to_install(name: str) -> None:
     ran = without(["uvicorn", "starlette"], name)
     assert (ran.returncode, ran.stdout) == (2, "")
