@@ -205,7 +205,7 @@ def dialled(phone: str | int, country: Country) -> str:
 
 
 def describe_phone(phone: str | int, country: Country | None = None) -> PhoneKind:
-    """Tell a phone's country, and a Russian landline from a mobile, by its first digits.
+    """Return a phone's country, and whether a Russian one is a landline, by its first digits.
 
     Args:
         phone: However it is written.
