@@ -3,7 +3,7 @@
 The table is that of the ITU's calling codes, and of Russia's area codes as they stand in 2025. Codes that several
 countries share belong to the one that most numbers are of, or to none (+1). Networks without a country (satellites,
 +800) are not in it, nor are the mobile ranges of other countries. Ported numbers keep their digits, so it says nothing
-of operators.
+of operators; what is of +7 and not Kazakh is taken for Russian (Abkhazia's +7 840 and +7 940).
 """
 
 from __future__ import annotations

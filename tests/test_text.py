@@ -394,6 +394,20 @@ def test_every_phone_is_described(digits: str) -> None:
     assert describe_phone(f"+{digits}").name
 
 
+@given(st.from_regex(r"\+?[0-9]{1,17}", fullmatch=True), st.sampled_from([None, "RU"]))
+def test_digits_are_refused_or_read_once_and_for_all(written: str, country: Literal["RU"] | None) -> None:
+    try:
+        digits = normalize_phone(written, country)
+    except InvalidMessage as refused:
+        assert refused.code in {111, 215}  # noqa: PT017 - both ends are right
+    else:
+        assert digits[0] != "0"
+        assert digits[0] != "7" or len(digits) == 11
+        assert normalize_phone(f"+{digits}", country) == digits
+        if country is not None:
+            assert Message(dialled(written, country), "Hello").to == digits
+
+
 # --- senders -------------------------------------------------------------------------------------
 
 

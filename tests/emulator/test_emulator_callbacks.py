@@ -301,7 +301,9 @@ async def test_a_call_that_is_on_the_wire_at_a_reset_is_not_recorded_for_the_nex
     assert sorted(path[-3:] for _, path, _ in application.calls) == ["new", "old"]
 
 
-async def test_a_call_that_waits_at_a_reset_is_not_made(emulator: Emulator, desk: Any, application: Application) -> None:
+async def test_a_call_that_waits_at_a_reset_is_not_made(
+    emulator: Emulator, desk: Any, application: Application
+) -> None:
     application.gate.clear()
     desk.send(*({"to": PHONE, "text": str(number), "callback": application.url} for number in range(20)))
     emulator.clock.advance(seconds=10)
