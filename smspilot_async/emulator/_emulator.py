@@ -15,7 +15,8 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
-from smspilot_async.emulator._accounts import TEST_KEY, Account, Book, new_key
+from smspilot_async.emulator import _test_key
+from smspilot_async.emulator._accounts import Account, Book, new_key
 from smspilot_async.emulator._callbacks import CallbackCall, Caller, call_for
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._desk import Desk
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from smspilot_async.emulator._wire import Profile
 
 SERVICE_NUMBER: Final = "79021121075"
-_TEST_ACCOUNT: Final = 1_000_000
 
 
 class Options(TypedDict, total=False):
@@ -95,7 +95,7 @@ class Emulator:
         self._drop_connections: Callable[[], None] = lambda: None
         self._book = Book()
         self._account = self._first_account(account, api_key)
-        self._book.add(Account(api_key=TEST_KEY, id=_TEST_ACCOUNT))
+        self._book.add(_test_key.new_account())
         self._new_gateway = partial(
             Gateway,
             clock=self.clock,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from smspilot_async.emulator import _test_key
 from smspilot_async.emulator._accounts import Account, Book
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._errors import Refused
@@ -49,8 +50,6 @@ _OPERATORS_DAY: Final = timedelta(days=1)
 _WIRE_MOMENT: Final = "%Y-%m-%d %H:%M:%S"
 _WIRE_MINUTE: Final = "%Y-%m-%d %H:%M"
 _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
-# The test key's messages are not stored, so a rule of their number stands in for what became of them.
-_TEST_STATUSES: Final = (DELIVERED, DELIVERED, WITH_OPERATOR, ACCEPTED, UNDELIVERED)
 
 
 @attrs.frozen
@@ -123,9 +122,11 @@ class Gateway:
     limits: Limits = attrs.field(init=False)
     _sent: dict[tuple[int, str, str], datetime] = attrs.field(factory=dict, repr=False)
     _next_inbound: int = 1
+    _unstored: _test_key.Unstored = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.limits = Limits(self.unknowns)
+        self._unstored = _test_key.Unstored(self.clock.now())
 
     def answer(self, request: Request, asker: Asker) -> Answer:
         """Carry a command out.
@@ -229,7 +230,7 @@ class Gateway:
             raise Refused(bad[0])  # a price has no rows to say it in
 
     def _accepted(self, packet: _Packet, rows: list[Mapping[str, Any]], verdicts: list[Draft | int]) -> Rows:
-        number = self.ledger.open_packet()
+        number = self._open_packet(packet.account)
         answer: list[dict[str, Value]] = []
         accepted = 0
         for row, verdict in zip(rows, verdicts, strict=True):
@@ -247,12 +248,20 @@ class Gateway:
         }
         return Rows("send", self._as_the_unknowns_say(answer), head)
 
+    def _open_packet(self, account: Account) -> str:
+        return self._unstored.open_packet() if account.is_for_tests else self.ledger.open_packet()
+
+    def _next_server_id(self, account: Account) -> str:
+        if account.is_for_tests:
+            return self._unstored.next_server_id(self.clock.now())
+        return self.ledger.next_server_id()
+
     def _accept(self, packet: _Packet, number: str, draft: Draft) -> AcceptedMessage:
         now, account = packet.now, packet.account
         waits = draft.send_at is not None and draft.send_at > now
         first = StatusChange(now, SCHEDULED if waits else ACCEPTED)
         message = AcceptedMessage(
-            server_id=self.ledger.next_server_id(),
+            server_id=self._next_server_id(account),
             server_packet_id=number,
             id=draft.id,
             to=draft.to,
@@ -274,7 +283,7 @@ class Gateway:
             history=(first,),
         )
         if packet.test:
-            self.ledger.add(message)
+            self.ledger.add_test(message, is_stored=not account.is_for_tests)
             return message
         account.balance -= draft.price
         self._sent[account.id, draft.to, draft.text] = now
@@ -358,6 +367,8 @@ class Gateway:
         packet = as_text(request.fields.get("server_packet_id"))
         if not packet:
             raise Refused(300)
+        if account.is_for_tests and _NUMBER.fullmatch(packet):
+            return self._unstored.server_ids
         asked = self.ledger.packet(packet)
         if not asked or not any(self._own(number, account) for number in asked):
             raise Refused(304)
@@ -383,15 +394,21 @@ class Gateway:
             raise Refused(302)
 
     def _status_row(self, number: str, message: AcceptedMessage | None, account: Account) -> dict[str, Value]:
-        if account.is_for_tests or (message is not None and message.test):
-            status = _TEST_STATUSES[int(number) % len(_TEST_STATUSES)]
-            return self._row_of_check(0, number, status, self.clock.now() if message is None else message.modified)
+        if account.is_for_tests:
+            return self._unstored_row(number, self._unstored.accepted_at(number))
         if message is None:
             return self._row_of_check(0, number, UNKNOWN, self.clock.now())
+        if message.test:
+            return self._unstored_row(number, message.accepted_at)
         lag = self.unknowns.check_lag
         if lag is not None and self.clock.now() - message.accepted_at < lag:
             return self._row_of_check(0, number, UNKNOWN, message.accepted_at)
         return self._row_of_check(message.id or 0, number, message.status, message.modified)
+
+    def _unstored_row(self, number: str, since: datetime) -> dict[str, Value]:
+        now = self.clock.now()
+        last = _test_key.status_of(number, since, now, handover=self.handover, delivery=self.delivery)
+        return self._row_of_check(0, number, last.status, last.at)
 
     def _row_of_check(self, own: int, number: str, status: int, modified: datetime) -> dict[str, Value]:
         return {

@@ -7,6 +7,7 @@ their number says. Changes are announced to subscribers in the order in which th
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +44,7 @@ class Ledger:
     _positions: dict[str, int] = attrs.Factory(dict)
     _packets: dict[str, list[str]] = attrs.Factory(dict)
     _tests: dict[str, AcceptedMessage] = attrs.Factory(dict)
+    _tests_in_order: deque[AcceptedMessage] = attrs.Factory(deque)
     _moves: list[tuple[datetime, int, str, StatusChange]] = attrs.Factory(list)
     _next_server_id: int = _FIRST_SERVER_ID
     _next_packet_id: int = _FIRST_PACKET_ID
@@ -51,7 +53,7 @@ class Ledger:
     @property
     def test_messages(self) -> list[AcceptedMessage]:
         """Those that go nowhere and cost nothing, the newest `KEPT_TESTS` of them."""
-        return list(self._tests.values())
+        return list(self._tests_in_order)
 
     def open_packet(self) -> str:
         """The number of a new packet."""
@@ -65,16 +67,20 @@ class Ledger:
         self._next_server_id += 1
         return number
 
+    def add_test(self, message: AcceptedMessage, *, is_stored: bool) -> None:
+        """Remember a message that goes nowhere; one that the gateway does not store is in none of its packets."""
+        if is_stored:
+            self._packets.setdefault(message.server_packet_id, []).append(message.server_id)
+        self._tests[message.server_id] = message
+        self._tests_in_order.append(message)
+        self.tests_accepted += 1
+        if len(self._tests_in_order) > KEPT_TESTS:
+            self._forget_oldest_test()
+        self._announce(message)
+
     def add(self, message: AcceptedMessage, moves: Iterable[StatusChange] = ()) -> None:
         """Remember a message and the statuses it will have."""
         self._packets.setdefault(message.server_packet_id, []).append(message.server_id)
-        if message.test:
-            self._tests[message.server_id] = message
-            self.tests_accepted += 1
-            if len(self._tests) > KEPT_TESTS:
-                self._forget_oldest_test()
-            self._announce(message)
-            return
         self._positions[message.server_id] = len(self.messages)
         self.messages.append(message)
         for move in moves:
@@ -119,11 +125,14 @@ class Ledger:
         self._announce(message)
 
     def _forget_oldest_test(self) -> None:
-        oldest = self._tests.pop(next(iter(self._tests)))
-        packet = self._packets[oldest.server_packet_id]
-        packet.remove(oldest.server_id)  # it stands first
-        if not packet:
-            del self._packets[oldest.server_packet_id]
+        oldest = self._tests_in_order.popleft()
+        if self._tests[oldest.server_id] is oldest:  # and not another one, which has its number under the test key
+            del self._tests[oldest.server_id]
+        packet = self._packets.get(oldest.server_packet_id, [])
+        if packet[:1] == [oldest.server_id]:
+            del packet[0]
+            if not packet:
+                del self._packets[oldest.server_packet_id]
 
     def _announce(self, message: AcceptedMessage) -> None:
         for listener in tuple(self.listeners):
