@@ -18,7 +18,7 @@ import attrs
 import click
 
 from smspilot_async.cli._bill import Bill
-from smspilot_async.cli._connection import host_of, is_for_test
+from smspilot_async.cli._connection import account_mark, gateway_of, host_of
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._journal import Fingerprint, Journal
 from smspilot_async.cli._output import (
@@ -35,7 +35,7 @@ from smspilot_async.cli._output import (
 from smspilot_async.cli._plan import Plan
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain_end
 from smspilot_async.cli._recipients import Composer, Recipient
-from smspilot_async.cli._results import Outcome, Results, check_free
+from smspilot_async.cli._results import Outcome, Results, check_free, lines_sent
 from smspilot_async.cli._sending import PACKET_SIZE, BulkEngine
 from smspilot_async.cli._source import STDIN, UTF8, Source
 from smspilot_async.errors import ConnectionFailed, SmsPilotError
@@ -122,23 +122,23 @@ class RecipientList:
     def __iter__(self) -> Iterator[Recipient]:
         return self.composer.recipients(self.source)
 
-    def fingerprint(self, order: Order, gateway: str) -> Fingerprint:
+    def fingerprint(self, order: Order, client: Client) -> Fingerprint:
         """Tell this list, the options that decide what is sent, and where it goes, from all others."""
+        options = {
+            "list": self.source.digest,
+            "--encoding": order.encoding,
+            "--template": order.template,
+            "--tz": str(order.zone),
+            "--from": order.sender,
+            "--keep-duplicates": order.keep_duplicates,
+            # A test run sends nothing, so a real one can not go on with it.
+            "--test": (order.test, os.environ.get("SMSPILOT_TEST", "")),
+        }
         countries = {"--country": order.country, "--only": order.only}
         return Fingerprint(
-            {
-                "list": self.source.digest,
-                "--encoding": order.encoding,
-                "--template": order.template,
-                "--tz": str(order.zone),
-                "--from": order.sender,
-                "--keep-duplicates": order.keep_duplicates,
-                # A test run sends nothing, so a real one can not go on with it.
-                "--test": (order.test, os.environ.get("SMSPILOT_TEST", "")),
-                "gateway": gateway,
-                # Journals of versions without these options have no digest of them.
-                **{option: country for option, country in countries.items() if country is not None},
-            }
+            {**options, **countries, "gateway": gateway_of(client), "API key": account_mark(client)},
+            # What 0.4.0 told runs apart by: it read no phone by a country, and lines that are sent are not sent again.
+            former_parts={**options, "gateway": host_of(client)},
         )
 
 
@@ -163,12 +163,13 @@ def bulk(order: Order, client: Client) -> int:
         SmsPilotError: The gateway could not be asked for the price; nothing was sent.
     """
     recipients = RecipientList.open(order)
-    fingerprint = recipients.fingerprint(order, host_of(client))
-    order = attrs.evolve(order, test=order.test or is_for_test(client))
+    fingerprint = recipients.fingerprint(order, client)
+    order = attrs.evolve(order, test=order.test or client.is_test)
     with contextlib.ExitStack() as held:
         journal = None
         if order.resume:
             journal = held.enter_context(Journal.resume(order.journal_path, fingerprint))
+            journal.check(lines_sent(order.results_path), order.results_path)
         elif not order.dry_run:
             check_free(order.results_path)
             _check_no_journal(order.journal_path)

@@ -5,6 +5,7 @@ The key comes from the environment or from a file, never from an argument, which
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Longer than a request's own time-out (30 s): a command has time to hear the answer to what it has sent.
 _PATIENCE: Final = 60.0
+
+_MARK: Final = 8  # hexadecimal digits
 
 _KEY_PLACES: Final = "into SMSPILOT_API_KEY, or into a file and that file's name into SMSPILOT_API_KEY_FILE"
 # What the library says of these settings names arguments of `Client`, which nobody at a command line can pass.
@@ -57,14 +60,22 @@ class Connection:
         raise Problem(line)
 
 
-def is_for_test(client: Client) -> bool:
-    """Tell whether what the client sends is a test, by an option or by ``SMSPILOT_TEST``."""
-    return client._settings.test  # noqa: SLF001 - what options and environment came to
-
-
 def host_of(client: Client) -> str:
-    """Tell whose gateway a client sends to: an emulator's messages reached nobody."""
-    return urlsplit(client._settings.url).hostname or ""  # noqa: SLF001 - what options and environment came to
+    """Tell whose gateway a client sends to."""
+    return urlsplit(client.url).hostname or ""
+
+
+def gateway_of(client: Client) -> str:
+    """Tell which gateway a client sends to: another port may be an emulator, whose messages reached no phone."""
+    url = urlsplit(client.url)
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    return f"{url.scheme}://{url.hostname}:{port}{url.path}"
+
+
+def account_mark(client: Client) -> str:
+    """Tell whose account a client sends from by a few digits of its key's digest, too few to find the key by."""
+    (_, who), *_ = client._settings.credentials().fields  # noqa: SLF001 - what options and environment came to
+    return hashlib.sha256(who.encode()).hexdigest()[:_MARK]
 
 
 def _setting_line(wrong: str) -> str:

@@ -2,8 +2,10 @@
 
 A file of JSON lines beside the results. The head names the format and has fingerprints of the list and each option;
 then there is a line for each packet that is about to leave, with the lines of its rows, and one for each row's
-outcome. It holds no phones and no texts. An intent without an outcome is a message of which nobody knows; an intent
-whose outcome is "not sent" is as if it had never been. What a kill left of a last line was promised to nobody.
+outcome. It holds no phones and no texts. An intent without an outcome is a message that may have been sent; an intent
+whose outcome is "not sent" is as if it had never been. Each line has a checksum of all that stands before it, so that a
+journal that has lost or changed a line is not taken for a whole one; journals of version 0.4.0 have none, and get them
+from the line on that a later version adds. What a kill left of a last line was promised to no one.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import re
 import sys
 import threading
+import zlib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from smspilot_async._durable import create_private, in_thread, json_line, sync_folder, write_all
+from smspilot_async.cli._output import count, lines_as_ranges
 from smspilot_async.cli._problems import Problem
 from smspilot_async.cli._results import Outcome
 
@@ -39,12 +43,15 @@ if TYPE_CHECKING:
     from smspilot_async.models import Message
 
 _FORMAT: Final = "smspilot_async bulk journal"
+_VERSION: Final = 3
 _BEYOND_THE_END: Final = 2**40  # where Windows locks a byte, so that all others can still be read
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)  # a journal is made where it stands, so a link is not ours
 _sync = getattr(os, "fdatasync", os.fsync)  # not every system tells data and metadata apart
+_check = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
 _phones = re.compile(r"\d{7,}")
 
+_WHAT_IS_KNOWN: Final = "The results beside it have what is known of its run."
 LOST: Final = "may have been sent (the run ended before the answer)"
 
 
@@ -62,24 +69,60 @@ class Fingerprint:
 
     Attributes:
         parts: The list, the options that decide what is sent, and where it goes, as JSON can write them.
+        former_parts: The same as journals of the versions 1 and 2 have it, which knew the gateway by its host alone.
     """
 
     parts: Mapping[str, Any] = attrs.field(repr=False)
+    former_parts: Mapping[str, Any] = attrs.field(repr=False)
 
-    @property
-    def digests(self) -> dict[str, str]:
-        """A digest of each part."""
-        return {name: _digest(value) for name, value in self.parts.items()}
-
-    def differences(self, digests: Mapping[Any, object]) -> list[str]:
-        """Name the parts that have other digests than these."""
-        own = self.digests
+    def differences(self, version: int, digests: Mapping[Any, object]) -> list[str]:
+        """Name the parts that have other digests than a journal's."""
+        own = digests_of(self.former_parts if version < _VERSION else self.parts)
         return [name for name in dict.fromkeys([*own, *digests]) if digests.get(name) != own.get(name)]
 
     @property
     def whole(self) -> str:
         """The one digest that journals of version 1 have."""
-        return _digest([*self.parts.values()])
+        return _digest([*self.former_parts.values()])
+
+
+class Seal:
+    """The checksum in each line of a journal: of everything in the file before it.
+
+    Attributes:
+        is_due: Lines without one are damaged from here on.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+        self.is_due = False
+
+    def add(self, record: Mapping[str, Any]) -> bytes:
+        """Write a record as a line with its checksum."""
+        line = json_line(record)
+        body, end = line[:-2], line[-2:]
+        sealed = b'%b,"check":"%08x"%b' % (body, zlib.crc32(body, self._sum), end)
+        self._sum = zlib.crc32(sealed, self._sum)
+        return sealed
+
+    def read(self, line: bytes) -> dict[str, Any]:
+        """Read a record from a line without its end.
+
+        Raises:
+            ValueError: It is no record, it was changed, or a line before it is missing.
+        """
+        if found := _check.search(line):
+            self.is_due = True
+            if int(found[1], 16) != zlib.crc32(line[: found.start()], self._sum):
+                raise ValueError("another checksum")
+        elif self.is_due:
+            raise ValueError("no checksum")
+        self._sum = zlib.crc32(line + b"\n", self._sum)
+        record = json.loads(line)
+        if not isinstance(record, dict):
+            raise ValueError("no record")  # noqa: TRY004 - one kind of error for every line that is none
+        record.pop("check", None)
+        return record
 
 
 class Journal:
@@ -97,6 +140,7 @@ class Journal:
         self.unwritten: list[Outcome] = []
         self._descriptor: int | None = descriptor
         self._size = 0
+        self._seal = Seal()
         self._guard = threading.Lock()
         self._open_lines: set[int] = set()
         self._outcomes: dict[int, Outcome] = {}
@@ -162,6 +206,21 @@ class Journal:
         """How many rows an earlier run has sent, or may have sent."""
         return len(self._open_lines) + sum(outcome.outcome != "not_sent" for outcome in self._outcomes.values())
 
+    def check(self, sent: Iterable[int], results: str) -> None:
+        """Compare it with the lines that the results call sent, or maybe sent: it must know all of them.
+
+        Raises:
+            Problem: It does not, so it has lost lines.
+        """
+        missing = sorted(line for line in sent if line not in self._open_lines and line not in self._outcomes)
+        if missing:
+            rows, lines = count(len(missing), "row"), lines_as_ranges(missing)
+            raise Problem(
+                f"{self.path} is damaged: it knows nothing of {rows} that {results} calls sent, or maybe sent (lines "
+                f"{lines}). Nothing was sent now; both files were left as they are. To send to the others, make a list "
+                "of them, and name other results."
+            )
+
     def outcome_of(self, row: Recipient) -> Outcome | None:
         """Tell what became of a row in an earlier run; ``None`` where it is still to be sent."""
         outcome = self._outcomes.get(row.line)
@@ -181,7 +240,7 @@ class Journal:
         """
         # A later run could not tell, once the first of them has become invalid: its time may have passed.
         try:
-            self._append(json_line({"duplicates": list(duplicates)}))
+            self._append({"duplicates": list(duplicates)})
         except JournalError:
             raise self._not_writable(self.failure) from None
 
@@ -196,7 +255,7 @@ class Journal:
     def _write_intent(self, lines: list[int], messages: Sequence[Message | None]) -> None:
         intent = {"intent": _ranges(lines), "sha256": body_hash(messages)}
         with self._guard:
-            self._append(json_line(intent))
+            self._append(intent)
             self._open_lines.update(lines)
             descriptor = self._descriptor
         if descriptor is None:
@@ -227,13 +286,14 @@ class Journal:
     def _write_pending(self) -> None:
         pending, self._pending = self._pending, []
         try:
-            self._append(b"".join(json_line(_written(outcome)) for outcome in pending))
+            self._append(*map(_written, pending))
         except JournalError:
             self.unwritten += pending
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, *records: Mapping[str, Any]) -> None:
         if self._descriptor is None or self.failure is not None:
             raise JournalError
+        data = b"".join(map(self._seal.add, records))
         try:
             write_all(self._descriptor, data)
         except OSError as wrong:
@@ -247,14 +307,15 @@ class Journal:
 
     def _begin(self, fingerprint: Fingerprint) -> None:
         try:
+            self._write_head(fingerprint)  # first of all: without its head it is refused by --resume
             self._lock()
-            self._write_head(fingerprint)
         except OSError as wrong:
             raise self._not_writable(wrong) from None
 
     def _write_head(self, fingerprint: Fingerprint) -> None:
         assert self._descriptor is not None  # noqa: S101 - it is open
-        head = _head(fingerprint)
+        fingerprints = digests_of(fingerprint.parts)
+        head = self._seal.add({"format": _FORMAT, "version": _VERSION, "fingerprints": fingerprints})
         write_all(self._descriptor, head)
         self._size = len(head)
         os.fsync(self._descriptor)
@@ -265,50 +326,48 @@ class Journal:
         self._lock()
         try:
             data = _read(self._descriptor)
-            whole = data[: data.rfind(b"\n") + 1]
-            head, *records = whole.splitlines() or [b""]
-            if whole:
-                self._check_head(head, fingerprint)
-            elif not any(head.startswith(data) for head in (_head(fingerprint), _old_head(fingerprint))):
-                raise self._no_journal()
+            if not data:
+                raise self._empty()
+            self._size = data.rfind(b"\n") + 1
+            head, *records = data[: self._size].split(b"\n")[:-1] or [b""]
+            self._check_head(head, fingerprint)
             for record in records:
                 self._read_record(record)
-            os.ftruncate(self._descriptor, len(whole))
-            self._size = len(whole)
-            if not whole:  # killed before it had a head, so before anything was sent
-                self._write_head(fingerprint)
+            os.ftruncate(self._descriptor, self._size)
         except OSError as wrong:
             raise self._not_writable(wrong) from None
 
     def _check_head(self, line: bytes, fingerprint: Fingerprint) -> None:
         try:
-            head = json.loads(line)
+            head = self._seal.read(line)
         except ValueError:
-            head = None
-        if not isinstance(head, dict) or head.get("format") != _FORMAT:
+            raise self._no_journal() from None
+        if head.get("format") != _FORMAT:
             raise self._no_journal()
         match head:
             case {"version": 1, "fingerprint": fingerprint.whole}:
                 return
             case {"version": 1}:
                 whose = "another list, to other options, or to another gateway"
-            case {"version": 2, "fingerprints": {**digests}}:
-                others = fingerprint.differences(digests)
+            case {"version": (2 | 3) as version, "fingerprints": {**digests}} if (
+                version < _VERSION or self._seal.is_due
+            ):
+                others = fingerprint.differences(head["version"], digests)
                 if not others:
                     return
                 whose = f"a run with another {' and another '.join(others)}"
-            case {"version": 2}:
+            case {"version": 2 | 3}:
                 raise self._no_journal()
             case _:
                 raise Problem(f"{self.path} was written by another version of this program. Nothing was sent.")
         raise Problem(
-            f"{self.path} belongs to {whose}: --resume needs the FILE, the options and the URL of the run that it goes "
-            "on with. Nothing was sent."
+            f"{self.path} belongs to {whose}: --resume needs the FILE, the options, the URL and the API key of the run "
+            "that it goes on with. Nothing was sent."
         )
 
     def _read_record(self, line: bytes) -> None:
         try:
-            record = json.loads(line)
+            record = self._seal.read(line)
             if "intent" in record:
                 for first, last in record["intent"]:
                     self._open_lines.update(range(first, last + 1))
@@ -323,7 +382,16 @@ class Journal:
             raise self._no_journal() from None
 
     def _no_journal(self) -> Problem:
-        return Problem(f"{self.path} is damaged, or no journal of ours; it was left as it is. Nothing was sent.")
+        return Problem(
+            f"{self.path} is damaged, or no journal of ours; it was left as it is. Nothing was sent now. "
+            f"{_WHAT_IS_KNOWN}"
+        )
+
+    def _empty(self) -> Problem:
+        return Problem(
+            f"{self.path} is empty, so it does not tell what was sent. Nothing was sent now. {_WHAT_IS_KNOWN} "
+            "If there are no results either, no run has sent this list: remove this file, and leave --resume out."
+        )
 
     def _not_writable(self, wrong: OSError | None) -> Problem:
         why = wrong and (wrong.strerror or str(wrong))
@@ -380,13 +448,9 @@ def _outcome(record: dict[str, Any]) -> Outcome:
     return Outcome(to="", **record)
 
 
-def _head(fingerprint: Fingerprint) -> bytes:
-    return json_line({"format": _FORMAT, "version": 2, "fingerprints": fingerprint.digests})
-
-
-def _old_head(fingerprint: Fingerprint) -> bytes:
-    """Write the head of version 1, which has one fingerprint: of such a journal nobody can tell what differs."""
-    return json_line({"format": _FORMAT, "version": 1, "fingerprint": fingerprint.whole})
+def digests_of(parts: Mapping[str, Any]) -> dict[str, str]:
+    """Make a digest of each part of a fingerprint."""
+    return {name: _digest(value) for name, value in parts.items()}
 
 
 def _digest(value: Any) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import attrs
 
-from smspilot_async.cli._connection import is_for_test
 from smspilot_async.cli._output import (
     NOBODY_GETS_IT,
     count,
@@ -62,7 +61,7 @@ async def _ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer
 def cost(client: Client, message: Message, *, as_json: bool) -> int:
     """Price one message."""
     price = ask(client, lambda: client.cost([message]))
-    parts, is_test = message.size.parts, is_for_test(client)
+    parts, is_test = message.size.parts, client.is_test
     if as_json:
         print_json({"test": is_test, "cost": price, "currency": "RUB", "parts": parts})
     else:

@@ -25,6 +25,7 @@ from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, 
 from smspilot_async.models import Accepted, NotSent, Refused, SendResult, Unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self, TextIO
 
     from smspilot_async.cli._recipients import Recipient
@@ -198,6 +199,26 @@ class Results:
     def _write_head(self) -> None:
         self._writer.writerow(COLUMNS)
         self._file.flush()
+
+
+def lines_sent(path: str) -> set[int]:
+    """Read from the results of an earlier run which lines were sent, or may have been; none where there are none.
+
+    Raises:
+        Problem: They cannot be read.
+    """
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace", newline="") as file:
+            return {int(row["line"]) for row in csv.DictReader(file) if _was_sent(row)}
+    except FileNotFoundError:
+        return set()
+    except (OSError, csv.Error) as wrong:
+        why = getattr(wrong, "strerror", None) or str(wrong)
+    raise Problem(f"the results {path} cannot be read: {why}. Nothing was sent.")
+
+
+def _was_sent(row: Mapping[str, str | None]) -> bool:
+    return row.get("outcome") in {"accepted", "unknown"} and (row.get("line") or "").isdecimal()
 
 
 def check_free(path: str) -> None:

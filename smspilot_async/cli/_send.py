@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from smspilot_async.cli._connection import is_for_test
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import NOBODY_GETS_IT, money, print_facts, print_json
 from smspilot_async.cli._problems import Exit, Problem, exit_code, explain, explain_end, outcome_of
@@ -47,7 +46,7 @@ def send(message: Message, client: Client, *, as_json: bool) -> int:
 
 
 async def _send(message: Message, client: Client, *, as_json: bool) -> int:
-    is_test = is_for_test(client)
+    is_test = client.is_test
     async with client:
         with Interrupts(stop=_keep_waiting, quit=partial(_give_up, client)) as interrupts:
             failure = await _failure(client.send_message(message), partial(_show, is_test=is_test, as_json=as_json))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import errno
 import json
@@ -12,27 +13,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli_running import PHONES, Ran, numbered, run, write_list
+from cli_running import KEY, PHONES, Ran, numbered, run, write_list
 
-from smspilot_async import Message
+from smspilot_async import Client, Message
+from smspilot_async._durable import json_line
 from smspilot_async.cli import _journal
 from smspilot_async.cli._bulk import Order, RecipientList
-from smspilot_async.cli._journal import Fingerprint, Journal, JournalError, body_hash
+from smspilot_async.cli._journal import LOST, Fingerprint, Journal, JournalError, body_hash, digests_of
 from smspilot_async.cli._problems import Problem
 from smspilot_async.cli._recipients import Recipient
-from smspilot_async.cli._results import Outcome, Results
+from smspilot_async.cli._results import Outcome, Results, lines_sent
 from smspilot_async.cli._sending import BulkEngine
-from smspilot_async.emulator import Fault
+from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from smspilot_async.emulator import Emulator
-
 RESULTS = Path("list.csv.results.csv")
 JOURNAL = Path("list.csv.results.csv.journal")
 JOURNAL_NAME = str(JOURNAL)
-PRINT = Fingerprint({"list": "a list", "--from": None})
+PARTS = {"list": "a list", "--from": None, "gateway": "https://gateway.test:443/"}
+PRINT = Fingerprint(PARTS, former_parts={**PARTS, "gateway": "gateway.test"})
+VERSION_2 = json_line(
+    {"format": "smspilot_async bulk journal", "version": 2, "fingerprints": digests_of(PRINT.former_parts)}
+)
 VERSION_1 = b'{"format":"smspilot_async bulk journal","version":1,"fingerprint":"%b"}\n'
 
 
@@ -122,8 +126,10 @@ async def test_it_is_json_lines_without_phones_and_texts() -> None:
         journal.settle(Outcome(line=2, to=PHONES[2], outcome="refused", error=f"no such phone {PHONES[2]}"))
         await journal.flush()
     written = on_disk().decode()
-    head, intent, outcome = map(json.loads, written.splitlines())
-    assert head == {"format": "smspilot_async bulk journal", "version": 2, "fingerprints": dict(PRINT.digests)}
+    records = list(map(json.loads, written.splitlines()))
+    assert all(re.fullmatch("[0-9a-f]{8}", record.pop("check")) for record in records)
+    head, intent, outcome = records
+    assert head == {"format": "smspilot_async bulk journal", "version": 3, "fingerprints": digests_of(PARTS)}
     assert "a list" not in written
     assert intent == {"intent": [[2, 3], [5, 5]], "sha256": body_hash([row.message for row in rows(2, 3, 5)])}
     assert outcome == {"line": 2, "outcome": "refused", "error": "no such phone …"}
@@ -164,19 +170,123 @@ async def test_half_a_line_was_promised_to_nobody() -> None:
         assert known(journal, 2, 3, 4) == {2: "unknown", 3: None, 4: "unknown"}
 
 
-@pytest.mark.parametrize("length", [0, 1, 30, 110])
-@pytest.mark.parametrize("version", [1, 2])
-async def test_a_run_killed_before_its_journal_had_a_head_had_sent_nothing(version: int, length: int) -> None:
-    if version == 1:
-        append(VERSION_1 % PRINT.whole.encode())
-    else:
+# --- damage ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [1, 30, 110])
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_journal_without_its_whole_head_is_not_taken_for_a_fresh_one(version: int, length: int) -> None:
+    if version == 3:
         Journal.create("j", PRINT).close()
+    else:
+        append(VERSION_2 if version == 2 else VERSION_1 % PRINT.whole.encode())
     os.truncate("j", length)
+    left = on_disk()
+    with pytest.raises(Problem, match=r"damaged, or no journal of ours.*Nothing was sent.*results beside it have"):
+        Journal.resume("j", PRINT)
+    assert on_disk() == left
+
+
+def test_an_emptied_journal_is_not_taken_for_a_fresh_one() -> None:
+    append(b"")
+    with pytest.raises(Problem, match=r"j is empty.*Nothing was sent.*no results either.*remove this file"):
+        Journal.resume("j", PRINT)
+
+
+def put(*lines: bytes) -> None:
+    Path("j").write_bytes(b"".join(lines))
+
+
+@pytest.fixture
+def whole() -> list[bytes]:
+    with Journal.create("j", PRINT) as journal:
+        journal.leave_out([(9, 2)])
+        asyncio.run(journal.intend(rows(2, 3)))
+        asyncio.run(journal.intend(rows(4, 5)))
+        for line in (2, 3, 4):
+            journal.settle(accepted(line, server_id=str(line), parts=1))
+            asyncio.run(journal.flush())
+    return on_disk().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_line_that_is_missing_doubled_or_changed_is_noticed(whole: list[bytes], number: int) -> None:
+    before, line, after = whole[:number], whole[number], whole[number + 1 :]
+    changed = {line.replace(b":1", b":2", 1), line.replace(b"2", b"3", 1), b"\0" * len(line) + b"\n"} - {line}
+    without_checksum = re.sub(b',"check":"[^"]*"', b"", line)
+    for instead in (b"", line * 2, after[0] + line + after[0], without_checksum, *changed):
+        put(*before, instead, *after)
+        with pytest.raises(Problem, match="is damaged"):
+            Journal.resume("j", PRINT)
+        assert on_disk() == b"".join([*before, instead, *after])
+
+
+@pytest.mark.parametrize("left", range(1, 7))
+def test_a_lost_end_is_noticed_where_the_results_know_more(whole: list[bytes], left: int) -> None:
+    assert len(whole) == 7
+    put(*whole[:left])
     with Journal.resume("j", PRINT) as journal:
-        assert journal.settled == 0
-        await journal.intend(rows(2))
-    with Journal.resume("j", PRINT) as journal:
-        assert known(journal, 2) == {2: "unknown"}
+        if left < 4:  # the second intent is the fourth line
+            with pytest.raises(
+                Problem, match=r"it knows nothing of .* that r\.csv calls sent, or maybe sent \(lines .*5\)"
+            ):
+                journal.check([2, 5], "r.csv")
+        else:
+            journal.check([2, 3, 4, 5], "r.csv")
+    assert on_disk() == b"".join(whole[:left])
+
+
+@pytest.mark.parametrize("left", [0, 200, -1])
+def test_a_run_does_not_go_on_with_a_journal_that_was_cut_off(
+    gateway: Emulator, killed: Callable[[int], None], left: int
+) -> None:
+    write_list(numbered(300))
+    killed(1)
+    sent_before, known_before = len(gateway.messages), results()
+    head = JOURNAL.read_bytes().index(b"\n") + 1
+    os.truncate(JOURNAL, head if left < 0 else left)
+    before = JOURNAL.read_bytes()
+    for options in ([], ["--resume"]):
+        ran = bulk(*options)
+        assert (ran.exit_code, ran.stdout) == (2, "")
+        assert "Nothing was sent" in ran.stderr
+    assert (JOURNAL.read_bytes(), results()) == (before, known_before)
+    assert len(gateway.messages) == sent_before
+    if left < 0:
+        assert f"it knows nothing of 100 rows that {RESULTS} calls sent, or maybe sent (lines 2-101)" in ran.stderr
+
+
+def test_results_that_can_not_be_read_are_not_passed_over(gateway: Emulator, killed: Callable[[int], None]) -> None:
+    write_list(numbered(300))
+    killed(1)
+    sent_before = len(gateway.messages)
+    for spoil in (lambda: RESULTS.write_text(f"line,outcome\n1,{'x' * 140_000}\n", encoding="utf-8"), RESULTS.mkdir):
+        RESULTS.unlink()
+        spoil()
+        ran = bulk("--resume")
+        assert ran.exit_code == 2
+        assert f"the results {RESULTS} cannot be read: " in ran.stderr
+    assert len(gateway.messages) == sent_before
+
+
+def test_results_that_are_gone_are_made_anew_from_the_journal(gateway: Emulator, killed: Callable[[int], None]) -> None:
+    write_list(numbered(300))
+    killed(1)
+    RESULTS.unlink()
+    assert bulk("--resume").exit_code in {0, 3}
+    assert len(results()) == 300
+    assert max(Counter(message.to for message in gateway.messages).values()) == 1
+
+
+def test_half_a_row_of_results_says_nothing() -> None:
+    RESULTS.write_text(
+        "line,to,outcome\n2,7,accepted\n3,7,unknown\n4,7,refused\n5,7,not_sent\n6,7\n\n,,accepted\n7", "utf-8"
+    )
+    assert lines_sent(str(RESULTS)) == {2, 3}
+    assert lines_sent("none.csv") == set()
+
+
+# --- whose it is ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -185,8 +295,10 @@ async def test_a_run_killed_before_its_journal_had_a_head_had_sent_nothing(versi
         (b"precious", "is damaged, or no journal"),
         (b"precious\n", "is damaged, or no journal"),
         (b"[]\n", "is damaged, or no journal"),
-        (b'{"format": "smspilot_async bulk journal", "version": 3}\n', "another version"),
+        (b'{"format": "smspilot_async bulk journal", "version": 4}\n', "another version"),
+        (b'{"format": "smspilot_async bulk journal", "version": 3}\n', "is damaged, or no journal"),
         (b'{"format": "smspilot_async bulk journal", "version": 2}\n', "is damaged, or no journal"),
+        (VERSION_2.replace(b'"version":2', b'"version":3'), "is damaged, or no journal"),
         (VERSION_1 % b"x", "belongs to another list, to other options, or to another gateway"),
     ],
 )
@@ -202,13 +314,14 @@ def test_what_is_no_journal_of_this_list_is_refused_and_left_as_it_is(content: b
     [
         ({"list": "another"}, "a run with another list: --resume"),
         ({"--from": "SHOP"}, "a run with another --from: --resume"),
+        ({"gateway": "https://gateway.test:444/"}, "a run with another gateway: --resume"),
         ({"list": "another", "--from": "SHOP"}, "a run with another list and another --from: --resume"),
     ],
 )
 def test_what_differs_from_the_journals_run_is_named(others: dict[str, str], words: str) -> None:
     Journal.create("j", PRINT).close()
     with pytest.raises(Problem, match=words):
-        Journal.resume("j", Fingerprint({**PRINT.parts, **others}))
+        Journal.resume("j", Fingerprint({**PARTS, **others}, former_parts=PRINT.former_parts))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +338,7 @@ def test_a_run_for_other_countries_is_another_run(first: dict[str, Any], then: d
 
     def fingerprint(options: dict[str, Any]) -> Fingerprint:
         order = Order(path="list.csv", **options)
-        return RecipientList.open(order).fingerprint(order, "gateway.test")
+        return RecipientList.open(order).fingerprint(order, Client("K", url="https://gateway.test"))
 
     Journal.create("j", fingerprint(first)).close()
     with pytest.raises(Problem, match=words):
@@ -243,11 +356,99 @@ async def test_a_journal_of_version_1_is_gone_on_with() -> None:
         assert known(journal, 2, 3, 4) == {2: "accepted", 3: "unknown", 4: "unknown"}
 
 
+def test_a_journal_of_version_2_is_gone_on_with_and_gets_checksums() -> None:
+    append(VERSION_2 + b'{"duplicates":[[9,2]]}\n{"intent":[[2,3]],"sha256":"x"}\n')
+    append(b'{"line":2,"outcome":"accepted","server_id":"10"}\n{"intent":[[7,')
+    with Journal.resume("j", PRINT) as journal:
+        assert known(journal, 2, 3, 4, 9) == {2: "accepted", 3: "unknown", 4: None, 9: "not_sent"}
+        asyncio.run(journal.intend(rows(4)))
+        journal.settle(accepted(4))
+    with Journal.resume("j", PRINT) as journal:
+        assert known(journal, 2, 3, 4, 7) == {2: "accepted", 3: "unknown", 4: "accepted", 7: None}
+    written = on_disk()
+    assert written.count(b'"check":') == 2
+    for damaged in (written.replace(b"[[2,3]]", b"[[2,2]]"), written + b'{"intent":[[5,5]],"sha256":"x"}\n'):
+        put(damaged)
+        with pytest.raises(Problem, match="is damaged"):
+            Journal.resume("j", PRINT)
+
+
+def test_a_journal_of_version_2_with_another_list_is_refused() -> None:
+    append(VERSION_2)
+    with pytest.raises(Problem, match="a run with another list: "):
+        Journal.resume("j", Fingerprint({}, former_parts={**PRINT.former_parts, "list": "another"}))
+
+
+# Written by smspilot_async 0.4.0, at http://127.0.0.1:<some port>/api2.php.
+FINGERPRINTS_OF_0_4_0 = {
+    "list": "f29ec6612dd7d39ec63b6525ec4851971683ed4b46603601a700b1973cfec072",
+    "--encoding": "d98383a6cb0943d0f3b771d8bf29de73aac12e12bdcea69140c3cdc493f55b30",
+    "--template": "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
+    "--tz": "f2953d2931e36d0c55640f51865f8394ebe52194765d04e521017232558f871c",
+    "--from": "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
+    "--keep-duplicates": "fcbcf165908dd18a9e49f7ff27810176db8e9f63b4352213741664245224f8aa",
+    "--test": "7e47703613ad259e660e81488aba8ec37b05324cf7c58583e13517ee17d22d74",
+    "gateway": "882704996deded13b0c5e7414012aca0ea4752630120e3bbae05ce26da811b14",
+}
+RECORDS_OF_0_4_0 = b"""{"duplicates":[[7,2]]}
+{"intent":[[2,2]],"sha256":"d792f69486bd59fa95c605723c353790b0846e277315c1c3355ec30ba31404ee"}
+{"intent":[[3,3]],"sha256":"6c5e167c743ec888eaba750d0403f53d8a8f5af38543b0a26e07ee47dd655180"}
+{"line":2,"outcome":"accepted","server_id":"100000001","packet":"5001","parts":1,"price":"1.25"}
+{"intent":[[4,5]],"sha256":"6eee538b3d9b120ace56f341e3fe484a309ec098aa2d64b5173d5ab89a307304"}
+{"line":4,"outcome":"refused","packet":"5002","error_code":223,"error":"TEXT is an advertisement"}
+{"line":5,"outcome":"not_sent","error":"connection refused. Nothing was sent."}
+"""
+RESULTS_OF_0_4_0 = f"""line,to,outcome,server_id,packet,parts,price,error_code,error
+2,{PHONES[0]},accepted,100000001,5001,1,1.25,,
+"""
+
+
+def test_a_run_of_0_4_0_is_gone_on_with(gateway: Emulator) -> None:
+    write_list([*numbered(5), numbered(1)[0]])
+    head = {"format": "smspilot_async bulk journal", "version": 2, "fingerprints": FINGERPRINTS_OF_0_4_0}
+    JOURNAL.write_bytes(json_line(head) + RECORDS_OF_0_4_0)
+    RESULTS.write_text(RESULTS_OF_0_4_0, encoding="utf-8")
+    assert bulk("--resume", "--from", "SHOP").exit_code == 2
+    assert bulk("--resume").exit_code == 3
+    assert [message.to for message in gateway.messages] == PHONES[3:5]
+    found = {int(row["line"]): (row["outcome"], row["error"]) for row in results()}
+    assert found == {
+        2: ("accepted", ""),
+        3: ("unknown", LOST),
+        4: ("refused", "TEXT is an advertisement"),
+        5: ("accepted", ""),
+        6: ("accepted", ""),
+        7: ("not_sent", "duplicate of line 2"),
+    }
+    assert b'"check":' in JOURNAL.read_bytes()
+    assert bulk("--resume").exit_code == 3
+    assert len(gateway.messages) == 2
+
+
 def test_the_fingerprint_of_version_1_is_still_the_same() -> None:
     write_list([("79087964781", "Hello")])
     order = Order(path="list.csv", template="Hi", sender="SHOP", keep_duplicates=True, test=True)
-    found = RecipientList.open(order).fingerprint(order, "gateway.test")
+    found = RecipientList.open(order).fingerprint(order, Client("K", url="https://gateway.test"))
     assert found.whole == "0d722834759116f8f70663f3818355a34af0dc0a97fcb5698613154d8b34890c"
+
+
+def test_a_run_belongs_to_its_gateway_s_whole_address_and_to_its_key() -> None:
+    write_list([("79087964781", "Hello")])
+    order = Order(path="list.csv")
+    recipients = RecipientList.open(order)
+
+    def parts(url: str, key: str = "K3Y") -> Any:
+        return recipients.fingerprint(order, Client(key, url=url)).parts
+
+    first = parts("https://gateway.test/api2.php")
+    assert first["gateway"] == "https://gateway.test:443/api2.php"
+    for same in ("https://GATEWAY.test:443/api2.php", "https://gateway.test/api2.php?debug=1"):
+        assert parts(same) == first
+    for other in ("https://gateway.test:444/api2.php", "https://gateway.test/", "https://other.test/api2.php"):
+        assert parts(other)["gateway"] != first["gateway"]
+    other_key = parts("https://gateway.test/api2.php", "0ther")
+    assert other_key == {**first, "API key": other_key["API key"]} != first
+    assert "K3Y" not in str(first)
 
 
 @pytest.mark.parametrize(
@@ -488,6 +689,11 @@ def test_another_list_or_other_options_are_refused(gateway: Emulator, killed: Ca
         assert f"{JOURNAL} belongs to a run with another {options[0]}: --resume needs" in ran.stderr
     elsewhere = gateway.url.replace("127.0.0.1", "localhost")  # what went to an emulator did not go to the gateway
     assert "a run with another gateway: " in bulk("--resume", "--url", elsewhere).stderr
+    with Emulator.serve(api_key=KEY) as other:
+        assert "a run with another gateway: " in bulk("--resume", "--url", other.url).stderr
+        assert not other.messages
+    Path("key").write_text("another", encoding="utf-8")
+    assert "a run with another API key: " in bulk("--resume", "--key-file", "key").stderr
     write_list(numbered(301))
     assert "a run with another list: " in bulk("--resume").stderr
     assert "a run with another list and another --from and another gateway: " in (
@@ -574,4 +780,4 @@ def test_a_journal_that_another_run_locked_first_is_left_to_it(monkeypatch: pyte
     monkeypatch.setattr(_journal, "_lock", taken)
     with pytest.raises(Problem, match="in use"):
         Journal.create("j", PRINT)
-    assert on_disk() == b""  # removed, it would be missing after a kill of the run that holds it
+    assert on_disk()  # removed, it would be missing after a kill of the run that holds it
