@@ -431,6 +431,7 @@ class Emulator:
             ("Date", format_datetime(self.clock.now(), usegmt=True)),
             ("Content-Type", reply.content_type),
             ("Content-Length", str(len(reply.body))),
+            *([("Connection", "close")] if self.unknowns.connection_close else []),
             *reply.headers,
         ]
 

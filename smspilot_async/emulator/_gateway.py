@@ -47,6 +47,7 @@ TRIAL_MESSAGES: Final = 2
 EXPIRED: Final = 600
 DELIVERY_ERRORS: Final = (EXPIRED, 601, 602, 603)
 _OPERATORS_DAY: Final = timedelta(days=1)
+_DEFAULTS_AT_TOP: Final = ("from", "ttl", "callback", "callback_method")
 _WIRE_MOMENT: Final = "%Y-%m-%d %H:%M:%S"
 _WIRE_MINUTE: Final = "%Y-%m-%d %H:%M"
 _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
@@ -162,6 +163,8 @@ class Gateway:
 
     def _send(self, request: Request, account: Account, busy_row: int | None) -> Answer:
         rows = self._rows_to_send(request)
+        if account.trial and self.unknowns.trial_refuses_packet and len(rows) > TRIAL_MESSAGES:
+            raise Refused(242)
         packet = _Packet(
             account=account,
             test=account.is_for_tests or says_yes(request.fields.get("test")),
@@ -183,7 +186,7 @@ class Gateway:
             raise Refused(240)
         if self.unknowns.max_messages is not None and len(rows) > self.unknowns.max_messages:
             raise Refused(240)
-        return rows
+        return _with_defaults(rows, request.fields) if self.unknowns.defaults_at_top else rows
 
     def _verdict(self, packet: _Packet, at: int, row: Mapping[str, Any]) -> Draft | int:
         try:
@@ -462,6 +465,11 @@ def _inbound_row(sms: InboundSms) -> dict[str, Value]:
         "created": sms.created.astimezone(MOSCOW).strftime(_WIRE_MINUTE),
         "seen": int(sms.seen),
     }
+
+
+def _with_defaults(rows: list[Mapping[str, Any]], fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    defaults = {name: fields[name] for name in _DEFAULTS_AT_TOP if name in fields}
+    return [defaults | {name: value for name, value in row.items() if value not in (None, "")} for row in rows]
 
 
 def _total(verdicts: list[Draft | int]) -> Decimal:

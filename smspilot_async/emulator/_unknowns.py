@@ -27,6 +27,11 @@ class Unknowns:
         check_lag: For so long after accepting it, answer a check for a message with -2.
         one_bad_refuses_packet: One bad message refuses its whole packet with an error document; nothing is accepted.
         all_bad_refuses_packet: A packet of only bad messages is answered by the error document of its first.
+        trial_refuses_packet: A packet of more than two messages from a trial account is answered by an error document
+            242, and nothing of it is accepted. Otherwise its first two are.
+        defaults_at_top: `from`, `ttl`, `callback` and `callback_method` beside the key are meant for all messages that
+            have none of their own. Otherwise they mean nothing there. The vendor's text knows no such thing, but many
+            clients send it. A `test` there is the whole packet's in any case.
         missing_id_refuses_check: One unknown id refuses a whole check (302). Otherwise it makes a row of status -2, as
             long as another id is known.
         error_status: The HTTP status of error documents.
@@ -35,7 +40,9 @@ class Unknowns:
         messages_per_second: By the emulator's clock, for each account.
         requests_per_second: The same, in requests.
         connections_per_key: Sockets that one account may use at a time. The transport without a socket knows none.
-        limit_answer: How the last three refuse: status 429 with Retry-After, or an error document 110.
+        connection_close: Every answer says ``Connection: close`` and ends its connection, as the live gateway's have
+            been seen to do. Otherwise only where the request asks for it.
+        limit_answer: How the three limits above refuse: status 429 with Retry-After, or an error document 110.
         modified_zone: The time zone of `modified`, which the answer does not name.
         callbacks_repeated: How many times more each callback is made.
         callbacks_lost: The share of callbacks that are never made, drawn by the emulator's seed, as are the next two.
@@ -55,6 +62,8 @@ class Unknowns:
     check_lag: timedelta | None = None
     one_bad_refuses_packet: bool = False
     all_bad_refuses_packet: bool = False
+    trial_refuses_packet: bool = False
+    defaults_at_top: bool = False
     missing_id_refuses_check: bool = False
     error_status: int = 200
     max_messages: int | None = None
@@ -62,6 +71,7 @@ class Unknowns:
     messages_per_second: int | None = None
     requests_per_second: int | None = None
     connections_per_key: int | None = None
+    connection_close: bool = False
     limit_answer: Literal[429, 110] = 429
     modified_zone: tzinfo = MOSCOW
     callbacks_repeated: int = 0

@@ -19,6 +19,7 @@ from raw_servers import Peer, RawServer, answering, forwarding, hang_at_once, ht
 
 from smspilot_async import Client, ConnectionFailed, Retry, SmsPilotError, _connection
 from smspilot_async._connection import Connection, Network, NotBegun, Stream, keeps_more
+from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -428,6 +429,16 @@ async def test_a_question_in_the_middle_of_a_handshake_ends_when_the_client_is_c
         await client.aclose()
         with pytest.raises(ConnectionFailed):
             await question
+
+
+async def test_a_gateway_that_closes_every_connection_behind_its_answer_is_sent_to_all_the_same() -> None:
+    async with Emulator.serve() as emulator, Client(emulator.api_key, url=emulator.url) as client:
+        emulator.unknowns.connection_close = True
+        for number in range(5):  # one after another: each of them might take the connection of the last
+            await client.send("79087964781", f"text {number}")
+        await asyncio.gather(*(client.send("79087964782", f"text {number}", id=number) for number in range(50)))
+        assert len(await client.check([message.server_id for message in emulator.messages])) == 55
+    assert len(emulator.messages) == 55
 
 
 # --- more than an answer -------------------------------------------------------------------------

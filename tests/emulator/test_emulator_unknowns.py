@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import httpx
@@ -92,6 +94,71 @@ def test_all_bad_refuses_the_packet(emulator: Emulator, desk: Any) -> None:
     emulator.unknowns.all_bad_refuses_packet = True
     assert desk.code(send=[BAD]) == "111"
     assert desk.code(send=[BAD, GOOD[0]]) is None
+
+
+TOP = {"from": "SHOP", "ttl": 7, "callback": "http://127.0.0.1:1/top", "callback_method": "post"}
+
+
+def test_fields_at_the_top_of_a_document_mean_nothing_at_first(emulator: Emulator, desk: Any) -> None:
+    desk.send(GOOD[0], **TOP)
+    message = emulator.messages[0]
+    assert (message.sender, message.ttl, message.callback, message.callback_method) == ("SMSPILOT", None, None, "get")
+
+
+def test_defaults_at_top(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.defaults_at_top = True
+    own = {"from": "OWN", "ttl": 9, "callback": "http://127.0.0.1:1/own", "callback_method": "get"}
+    desk.send(GOOD[0], {**GOOD[1], **own}, {**GOOD[2], "from": "", "ttl": None}, **TOP)
+    assert [
+        (message.sender, message.ttl, message.callback, message.callback_method) for message in emulator.messages
+    ] == [
+        ("SHOP", 7, "http://127.0.0.1:1/top", "post"),
+        ("OWN", 9, "http://127.0.0.1:1/own", "get"),
+        ("SHOP", 7, "http://127.0.0.1:1/top", "post"),
+    ]
+
+
+def test_defaults_at_top_are_judged_as_a_message_is(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.defaults_at_top = True
+    assert [row["error"] for row in desk.send(GOOD[0], {**GOOD[1], "from": "OWN"}, **{"from": "x"})["send"]] == [115, 0]
+    assert [row["error"] for row in desk.send(GOOD[2], {**GOOD[3], "ttl": 5}, ttl=0)["send"]] == [270, 0]
+
+
+def test_defaults_at_top_in_xml(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.defaults_at_top = True
+    desk.xml('<send KEY from="SHOP" ttl="7"><sms to="79087964781">x</sms><sms to="79087964782" ttl="8">x</sms></send>')
+    assert [(message.sender, message.ttl) for message in emulator.messages] == [("SHOP", 7), ("SHOP", 8)]
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_a_test_at_the_top_is_the_whole_packets_in_any_case(is_on: bool, emulator: Emulator, desk: Any) -> None:  # noqa: FBT001
+    emulator.unknowns.defaults_at_top = is_on
+    desk.send(*GOOD, test=1)
+    assert (len(emulator.messages), len(emulator.test_messages)) == (0, 5)
+
+
+def test_trial_refuses_packet(emulator: Emulator, desk: Any) -> None:
+    emulator.unknowns.trial_refuses_packet = True
+    assert [row["error"] for row in desk.send(*GOOD[:3])["send"]] == [0, 0, 0]
+    emulator.account.trial = True
+    assert desk.code(send=[{**row, "text": "y"} for row in GOOD[:3]]) == "242"
+    assert desk.code(send=GOOD, cost=1) == "242"
+    assert [row["error"] for row in desk.send(*GOOD[3:])["send"]] == [0, 0]
+    assert len(emulator.messages) == 5
+
+
+async def test_connection_close(served: Emulator) -> None:
+    question = {"apikey": served.api_key, "balance": "rur"}
+    async with httpx.AsyncClient(trust_env=False) as client:
+        assert "connection" not in (await client.post(served.url, json=question)).headers
+        served.unknowns.connection_close = True
+        assert (await client.post(served.url, json=question)).headers["connection"] == "close"
+    address = urlsplit(served.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(b"HEAD /api2.php HTTP/1.1\r\nHost: smspilot.ru\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5)  # until the other end closes it
+    assert b"connection: close" in answer.lower()
+    writer.close()
 
 
 def test_error_status(emulator: Emulator) -> None:

@@ -98,6 +98,7 @@ SIGNS: Final[dict[str, Callable[[list[Exchange]], bool]]] = {
     "duplicate phones": _some(lambda exchange: 214 in exchange.refused),
     "one bad refuses all": _some(_a_document_refuses_for_one_message),
     "all bad": _some(_a_document_refuses_for_one_message),
+    "a trial account": _some(lambda exchange: exchange.code == "242" and len(exchange.asked) > 2),
     "error status 400": _some(lambda exchange: exchange.code is not None and exchange.status == 400),
     "error status 500": _some(lambda exchange: exchange.code is not None and exchange.status == 500),
     "small packets": _some(lambda exchange: exchange.code == "240"),

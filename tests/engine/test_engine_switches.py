@@ -24,6 +24,8 @@ TESTS = Path(__file__).parent.parent
 # What each is about instead, and the tests that it has there.
 NOT_ABOUT_SENDS = {
     "check_lag": ("checks", "tracking/test_tracking.py", "client/test_client_certainty.py"),
+    "defaults_at_top": ("what this client never sends", "emulator/test_emulator_unknowns.py"),
+    "connection_close": ("connections", "client/test_client_connection.py"),
     "missing_id_refuses_check": ("checks", "tracking/test_check_ids.py", "client/test_client_certainty.py"),
     "modified_zone": ("the times of checks", "wire_format/test_commands_over_socket.py"),
     "pairs_split": ("the parts of long texts", "emulator/test_emulator_unknowns.py"),
@@ -43,6 +45,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "duplicate phones": {"duplicate_phones_refused": True},
     "one bad refuses all": {"one_bad_refuses_packet": True},
     "all bad": {"all_bad_refuses_packet": True},
+    "a trial account": {"trial_refuses_packet": True},
     "error status 400": {"error_status": 400, "all_bad_refuses_packet": True},
     "error status 500": {"error_status": 500, "all_bad_refuses_packet": True},
     "small packets": {"max_messages": 40},
@@ -88,6 +91,7 @@ def messages(emulator: Emulator, switch: str, count: int, *, bad: bool) -> Itera
     In each packet two messages share a phone; four of a hundred are bad, and of twenty packets one has only bad ones.
     """
     off = Unknowns()
+    emulator.account.trial = switch == "a trial account"
     refused = {ending: phone(9_000_000 + ending) for ending in REFUSALS}
     for ending, to in refused.items():
         emulator.refuse(code=REFUSALS[ending], to=to)
@@ -157,5 +161,6 @@ async def test_without_a_switch_there_is_no_sign_of_any(protection: str, monkeyp
 async def test_a_hundred_thousand_messages_under_every_switch_half_of_them_with_loop_protection(
     switch: str, protection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched = await campaign_under(switch, 50_000, protection, monkeypatch, bad=True)
+    count = 10_000 if switch == "a trial account" else 50_000  # there it is a request for each two messages
+    watched = await campaign_under(switch, count, protection, monkeypatch, bad=True)
     assert watched.signs() >= {switch} - {"none"}
