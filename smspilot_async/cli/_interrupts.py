@@ -1,7 +1,8 @@
 """Ctrl-C while something paid is under way: the first one asks to stop, the second one insists.
 
-What is on the wire can not be called back, so the first waits for its answer. A polite kill (SIGTERM) counts as the
-first. Where the loop takes no signal handlers (Windows, or beside the main thread) Python's own way stays.
+What is on the wire can not be called back, so the first waits for its answer. A polite kill (SIGTERM) and the end of
+the terminal (SIGHUP) count as the first; under nohup the terminal may end. Where the loop takes no signal handlers
+(Windows, or beside the main thread) Python's own way stays.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_HANGUP: Final = getattr(signal, "SIGHUP", None)  # Windows has none
 _WAITING: Final = "stopping: waiting for the answer to what is on the wire (Ctrl-C again: do not wait)"
 _SHELL_BASE: Final = 128  # a shell shows a death by signal n as 128 + n
 
@@ -50,13 +51,16 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        self._numbers = [signal.SIGINT, signal.SIGTERM]
+        if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+            self._numbers.append(_HANGUP)
+        for number in self._numbers:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 self._loop.add_signal_handler(number, self._heard, number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in _SIGNALS:
+        for number in self._numbers:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 self._loop.remove_signal_handler(number)
 
@@ -66,5 +70,5 @@ class Interrupts:
             if self._announcement is not None:
                 note(self._announcement)
             self._stop()
-        else:
+        elif number != _HANGUP:  # of one end of a terminal, the system and the shell both tell
             self._quit()

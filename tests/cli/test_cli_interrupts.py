@@ -33,6 +33,18 @@ async def test_a_polite_kill_has_its_own_exit_code() -> None:
     assert interrupts.exit_code == 143
 
 
+async def test_the_end_of_a_terminal_is_no_insistence_however_often_it_is_told() -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    with Interrupts(lambda: heard.put_nowait("stop"), lambda: heard.put_nowait("quit")) as interrupts:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert await asyncio.wait_for(heard.get(), 10) == "stop"
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert await asyncio.wait_for(heard.get(), 10) == "quit"
+    assert heard.empty()
+    assert interrupts.exit_code == 129
+
+
 async def test_a_loop_without_signal_handlers_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot(*_: object) -> None:
         raise NotImplementedError

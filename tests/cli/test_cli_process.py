@@ -139,14 +139,60 @@ async def test_a_second_ctrl_c_does_not_wait_and_says_what_is_unknown(gateway: E
     assert "lines 2-301" in out
 
 
-async def test_a_polite_kill_is_a_ctrl_c(gateway: Emulator) -> None:
+def ended_by_answers(process: Process, gateway: Emulator) -> int | None:
+    def has_ended() -> bool:
+        gateway.release()  # more than once: a message that is accepted is not held back yet
+        return process.poll() is not None
+
+    wait_until(has_ended)
+    return process.returncode
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+async def test_a_polite_kill_is_a_ctrl_c(gateway: Emulator, number: signal.Signals, exit_code: int) -> None:
     with await with_three_packets_on_the_wire(gateway) as process:
-        process.terminate()
+        process.send_signal(number)
         lines_until(process.stderr, "stopping: waiting for the answer")
         gateway.release()
         process.communicate(timeout=PATIENCE)
-    assert process.returncode == 143
+    assert process.returncode == exit_code
     assert outcomes() == {"accepted": 300, "not_sent": 200}
+
+
+async def test_a_terminal_that_is_closed_is_a_ctrl_c_too(gateway: Emulator) -> None:
+    write_list(numbered(500))
+    gateway.fail_next("send", Fault.SLOW, times=3)
+    ours, theirs = pty.openpty()
+    at_its_own_terminal = [sys.executable, "-c", "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"]
+    process = Process(
+        [*at_its_own_terminal, *command("bulk", "list.csv", "--yes")],
+        env=environment(gateway, TERM="xterm"),
+        stdin=theirs,
+    )
+    os.close(theirs)
+    with process, process.killed_on_error():
+        await gateway.wait_for(to=PHONES[299], timeout=PATIENCE)
+        os.close(ours)
+        assert ended_by_answers(process, gateway) == 129
+    assert len(results()) == 500
+    assert outcomes()["accepted"] == len(gateway.messages)
+    assert outcomes().keys() <= {"accepted", "not_sent"}
+
+
+async def test_under_nohup_a_run_outlives_its_terminal(gateway: Emulator) -> None:
+    write_list(numbered(300))
+    gateway.fail_next("send", Fault.SLOW, times=3)
+    nohup = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
+    with (
+        Process(
+            [*nohup, *command("bulk", "list.csv", "--yes")], env=environment(gateway), stdout=subprocess.DEVNULL
+        ) as process,
+        process.killed_on_error(),
+    ):
+        await gateway.wait_for(to=PHONES[299], timeout=PATIENCE)
+        process.send_signal(signal.SIGHUP)
+        assert ended_by_answers(process, gateway) == 0
+    assert outcomes() == {"accepted": 300}
 
 
 async def test_a_kill_leaves_what_was_known(gateway: Emulator) -> None:
