@@ -14,7 +14,9 @@ from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._emulator import Emulator
 from smspilot_async.emulator._faults import Fault
 from smspilot_async.emulator._messages import AcceptedMessage, InboundSms, StatusChange
+from smspilot_async.emulator._refusals import Refusal
 from smspilot_async.emulator._run import run
+from smspilot_async.emulator._settings import Settings
 from smspilot_async.emulator._unknowns import Unknowns
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "Emulator",
     "Fault",
     "InboundSms",
+    "Refusal",
+    "Settings",
     "StatusChange",
     "Unknowns",
     "run",

@@ -139,6 +139,7 @@ class Caller:
     def idle(self) -> Future[None]:
         """Is done when no call waits or is on its way."""
         future: Future[None] = Future()
+        future.set_running_or_notify_cancel()  # who waits may give up, and the thread that ends the wait must not fail
         with self._lock:
             if self._running:
                 self._idle.append(future)

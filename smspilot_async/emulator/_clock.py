@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,18 +25,27 @@ class Clock:
     """
 
     def __init__(self, start: datetime | None = None, *, speed: float = 0.0) -> None:
-        self.speed = speed
+        self._speed = speed
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self._shown = _aware(start) if start is not None else datetime.now(UTC).replace(microsecond=0)
         self._anchor = time.monotonic()
 
+    @property
+    def speed(self) -> float:
+        """Seconds it moves per second of real time; 0 is frozen. Setting it goes on from the moment that it shows."""
+        return self._speed
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        self._turn(self.now(), speed)
+
     def now(self) -> datetime:
         """The moment it shows, aware and in UTC."""
-        if not self.speed:
+        if not self._speed:
             return self._shown
         with self._lock:
-            return self._shown + timedelta(seconds=(time.monotonic() - self._anchor) * self.speed)
+            return self._shown + timedelta(seconds=(time.monotonic() - self._anchor) * self._speed)
 
     def advance(
         self, *, weeks: float = 0, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
@@ -57,15 +67,22 @@ class Clock:
         Raises:
             ValueError: The moment is naive.
         """
+        self._turn(_aware(moment), self._speed)
+
+    def on_turn(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after every turn by hand and every change of speed.
+
+        Returns:
+            What ends it.
+        """
+        self._listeners.append(listener)
+        return partial(self._listeners.remove, listener)
+
+    def _turn(self, moment: datetime, speed: float) -> None:
         with self._lock:
-            self._shown = _aware(moment)
-            self._anchor = time.monotonic()
+            self._shown, self._speed, self._anchor = moment, speed, time.monotonic()
         for listener in tuple(self._listeners):
             listener()
-
-    def on_turn(self, listener: Callable[[], None]) -> None:
-        """Call `listener` after every turn by hand."""
-        self._listeners.append(listener)
 
 
 def _aware(moment: datetime) -> datetime:

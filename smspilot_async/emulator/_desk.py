@@ -15,6 +15,7 @@ from smspilot_async.emulator._errors import Refused, TooMany
 from smspilot_async.emulator._faults import Fault, FaultPlan, Faults
 from smspilot_async.emulator._gateway import Asker, Gateway
 from smspilot_async.emulator._http import Ending, Hold, HttpRequest, Reply, find_document
+from smspilot_async.emulator._refusals import Refusals
 
 MOST_ROWS: Final = 50_000
 """Rows of one request: each becomes a row of the answer, so that a small body of tiny rows would fill the memory."""
@@ -59,9 +60,11 @@ class Desk:
 
     Attributes:
         faults: Those that wait, and the sources of random ones.
+        refusals: What was refused, by the gateway or by a fault that does as if.
     """
 
     faults: Faults = attrs.Factory(Faults)
+    refusals: Refusals = attrs.Factory(Refusals)
     _holds: list[Hold] = attrs.Factory(list)
 
     def answer(self, http: HttpRequest, gateway: Gateway) -> Reply:
@@ -87,12 +90,53 @@ class Desk:
     def _answer(self, http: HttpRequest, asked: _Asked, gateway: Gateway) -> Reply:
         plan = self.faults.take(asked.fault_name)
         if plan is None:
-            return _carry_out(http, asked, gateway)
+            return self._carry_out(http, asked, gateway)
         if plan.fault in _UNCARRIED:
-            return _turn_away(plan, asked.wire, gateway)
+            return self._turn_away(plan, asked, gateway)
         busy_row = plan.row if plan.fault is Fault.BUSY_MESSAGE else None
-        reply = _carry_out(http, asked, gateway, busy_row)
+        reply = self._carry_out(http, asked, gateway, busy_row)
         return self._hold(plan, reply) if plan.fault is Fault.SLOW else _spoil(plan, reply)
+
+    def _carry_out(self, http: HttpRequest, asked: _Asked, gateway: Gateway, busy_row: int | None = None) -> Reply:
+        if asked.request is None:
+            return self._refuse(asked.code, asked, gateway)
+        asker = Asker(client=http.client, connection=http.connection, busy_row=busy_row)
+        try:
+            answer = gateway.answer(asked.request, asker)
+        except Refused as refusal:
+            return self._refuse(refusal.code, asked, gateway)
+        except TooMany as limit:
+            return self._hold_off(limit.retry_after, asked, gateway)
+        if isinstance(answer, _wire.Rows) and answer.name == "send":
+            self._note_rows(answer, asked, gateway)
+        return _document(answer, asked.wire, gateway)
+
+    def _turn_away(self, plan: FaultPlan, asked: _Asked, gateway: Gateway) -> Reply:
+        match plan.fault:
+            case Fault.BUSY:
+                return self._refuse(110, asked, gateway)
+            case Fault.TOO_MANY_REQUESTS:
+                return self._hold_off(plan.retry_after, asked, gateway)
+            case Fault.NOT_FOUND:
+                return Reply.page(404, "Not Found")
+            case Fault.SERVER_ERROR:
+                return Reply.page(plan.status or 503, "Service Temporarily Unavailable")
+            case _:
+                return Reply(ending=Ending.RESET)
+
+    def _refuse(self, code: int, asked: _Asked, gateway: Gateway) -> Reply:
+        self.refusals.note(code, asked.fault_name, gateway.clock.now())
+        reply = _document(_wire.error(code, gateway.settings.profile), asked.wire, gateway)
+        return attrs.evolve(reply, status=gateway.unknowns.error_status)
+
+    def _hold_off(self, retry_after: int, asked: _Asked, gateway: Gateway) -> Reply:
+        self.refusals.note(429, asked.fault_name, gateway.clock.now())
+        return Reply.page(429, "Too Many Requests", Retry_After=str(retry_after))
+
+    def _note_rows(self, answer: _wire.Rows, asked: _Asked, gateway: Gateway) -> None:
+        for row in answer.rows:
+            if code := row["error"]:
+                self.refusals.note(int(code), asked.fault_name, gateway.clock.now(), row)
 
     def _hold(self, plan: FaultPlan, reply: Reply) -> Reply:
         hold = Hold(plan.delay)
@@ -111,33 +155,6 @@ def _understand(document: bytes) -> _Asked:
         return _Asked(wire, code=refusal.code)
 
 
-def _carry_out(http: HttpRequest, asked: _Asked, gateway: Gateway, busy_row: int | None = None) -> Reply:
-    if asked.request is None:
-        return _error(asked.code, asked.wire, gateway)
-    asker = Asker(client=http.client, connection=http.connection, busy_row=busy_row)
-    try:
-        answer = gateway.answer(asked.request, asker)
-    except Refused as refusal:
-        return _error(refusal.code, asked.wire, gateway)
-    except TooMany as limit:
-        return _too_many(limit.retry_after)
-    return _document(answer, asked.wire, gateway)
-
-
-def _turn_away(plan: FaultPlan, wire: _wire.Wire, gateway: Gateway) -> Reply:
-    match plan.fault:
-        case Fault.BUSY:
-            return _error(110, wire, gateway)
-        case Fault.TOO_MANY_REQUESTS:
-            return _too_many(plan.retry_after)
-        case Fault.NOT_FOUND:
-            return Reply.page(404, "Not Found")
-        case Fault.SERVER_ERROR:
-            return Reply.page(plan.status or 503, "Service Temporarily Unavailable")
-        case _:
-            return Reply(ending=Ending.RESET)
-
-
 def _spoil(plan: FaultPlan, reply: Reply) -> Reply:
     match plan.fault:
         case Fault.ACCEPT_THEN_GARBAGE:
@@ -150,14 +167,5 @@ def _spoil(plan: FaultPlan, reply: Reply) -> Reply:
             return attrs.evolve(reply, ending=_ENDINGS.get(plan.fault, Ending.ANSWER))
 
 
-def _error(code: int, wire: _wire.Wire, gateway: Gateway) -> Reply:
-    reply = _document(_wire.error(code, gateway.profile), wire, gateway)
-    return attrs.evolve(reply, status=gateway.unknowns.error_status)
-
-
 def _document(answer: _wire.Answer, wire: _wire.Wire, gateway: Gateway) -> Reply:
-    return Reply(content_type=wire.content_type, body=_wire.write(answer, wire, gateway.profile))
-
-
-def _too_many(retry_after: int) -> Reply:
-    return Reply.page(429, "Too Many Requests", Retry_After=str(retry_after))
+    return Reply(content_type=wire.content_type, body=_wire.write(answer, wire, gateway.settings.profile))

@@ -15,6 +15,8 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
+import attrs
+
 from smspilot_async.emulator import _test_key
 from smspilot_async.emulator._accounts import Account, Book, new_key
 from smspilot_async.emulator._callbacks import CallbackCall, Caller, call_for
@@ -26,11 +28,13 @@ from smspilot_async.emulator._gateway import Gateway, Rule, matcher
 from smspilot_async.emulator._http import API_PATH, PAGE_PATH, HttpRequest, Reply
 from smspilot_async.emulator._messages import AcceptedMessage, InboundSms, StatusChange
 from smspilot_async.emulator._mishaps import Mishaps
+from smspilot_async.emulator._settings import Settings
 from smspilot_async.emulator._transport import InProcessTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
+    from smspilot_async.emulator._refusals import Refusal
     from smspilot_async.emulator._server import Served
     from smspilot_async.emulator._unknowns import Unknowns
     from smspilot_async.emulator._wire import Profile
@@ -96,11 +100,8 @@ class Emulator:
         self._book = Book()
         self._account = self._first_account(account, api_key)
         self._book.add(_test_key.new_account())
-        self._new_gateway = partial(
-            Gateway,
-            clock=self.clock,
+        self._given = Settings(
             profile=profile,
-            book=self._book,
             loop_protection=loop_protection,
             undelivered=undelivered,
             handover=handover,
@@ -162,6 +163,17 @@ class Emulator:
         return InProcessTransport(self)
 
     @property
+    def accounts(self) -> tuple[Account, ...]:
+        """All accounts but the vendor's test key's, the first one first."""
+        with self._lock:
+            return tuple(account for account in self._book.accounts if not account.is_for_tests)
+
+    @property
+    def settings(self) -> Settings:
+        """What it was started with. Its attributes may be changed at any time; `reset` puts them back."""
+        return self._gateway.settings
+
+    @property
     def unknowns(self) -> Unknowns:
         """The switches for what nobody knows about the live gateway."""
         return self._gateway.unknowns
@@ -213,6 +225,12 @@ class Emulator:
         """The status callbacks that are over, with what the application answered."""
         return self._caller.made
 
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What was refused, whole requests and single messages, in order: the newest 1000."""
+        with self._lock:
+            return self._desk.refusals.kept
+
     def subscribe(self, listener: Callable[[AcceptedMessage], None]) -> Callable[[], None]:
         """Call `listener` with each message when it is accepted and when its status changes.
 
@@ -236,24 +254,10 @@ class Emulator:
             TimeoutError: None came.
             TypeError: Messages have no such attribute.
         """
-        meets = matcher(**fields)
-        found: Future[AcceptedMessage] = Future()
-        found.set_running_or_notify_cancel()  # so that giving up here cannot collide with a message coming in there
-
-        def look(message: AcceptedMessage) -> None:
-            if not found.done() and meets(message):
-                found.set_result(message)
-
-        with self._lock:
-            for message in filter(meets, self.messages):
-                return message
-            stop = self.subscribe(look)
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(found), timeout)
-        except TimeoutError:
-            raise TimeoutError(f"no message with this {' and '.join(fields)} within {timeout:g} s") from None
-        finally:
-            stop()
+        message = await self.first_message(matcher(**fields), timeout)
+        if message is None:
+            raise TimeoutError(f"no message with this {' and '.join(fields)} within {timeout:g} s")
+        return message
 
     async def settled(self) -> None:
         """Return when all status moves that are due are made, and their callbacks called and answered."""
@@ -387,9 +391,13 @@ class Emulator:
             self._gateway.ledger.make_due(self.clock.now())
 
     def reset(self) -> None:
-        """Forget messages, faults, switches and rules, and put the opening balances back. Accounts and time stay."""
+        """Forget messages, refusals, faults, switches and rules, and put opening balances and settings back.
+
+        Accounts and time stay.
+        """
         with self._lock:
             self._desk.faults.clear()
+            self._desk.refusals.clear()
             self._caller.clear()
             for account in self._book.accounts:
                 account.balance = account.opening_balance
@@ -406,6 +414,26 @@ class Emulator:
             reply = self._desk.answer(request, self._gateway)
         self.feed.note()  # a balance, a fault or what was read may have changed
         return reply
+
+    async def first_message(self, meets: Callable[[AcceptedMessage], bool], timeout: float) -> AcceptedMessage | None:  # noqa: ASYNC109
+        """The first message that is as wanted, already accepted or still to come within so many seconds."""
+        found: Future[AcceptedMessage] = Future()
+        found.set_running_or_notify_cancel()  # so that giving up here cannot collide with a message coming in there
+
+        def look(message: AcceptedMessage) -> None:
+            if not found.done() and meets(message):
+                found.set_result(message)
+
+        with self._lock:
+            for message in filter(meets, self.messages):
+                return message
+            stop = self.subscribe(look)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(found), timeout)
+        except TimeoutError:
+            return None
+        finally:
+            stop()
 
     def resets_unread(self) -> bool:
         """Whether the request that is just coming in is to be reset before it is read."""
@@ -443,6 +471,7 @@ class Emulator:
                 "messages": len(self._gateway.ledger.messages),
                 "test_messages": self._gateway.ledger.tests_accepted,
                 "inbound": sum(len(inbox.messages) for inbox in self._gateway.inboxes.values()),
+                "refusals": self._desk.refusals.count,
                 "callbacks": len(self.callbacks),
                 "pending_faults": self._desk.faults.pending,
                 "settled": self._caller.idle().done(),
@@ -455,11 +484,7 @@ class Emulator:
                 **self.state(),
                 "speed": self.clock.speed,
                 "url": self._url,
-                "balances": [
-                    {"account": account.masked, "balance": str(account.balance)}
-                    for account in self._book.accounts
-                    if not account.is_for_tests
-                ],
+                "balances": [{"account": account.masked, "balance": str(account.balance)} for account in self.accounts],
                 "unread": sum(inbox.unseen for inbox in self._gateway.inboxes.values()),
                 "faults": self._desk.faults.waiting(),
             }
@@ -476,7 +501,8 @@ class Emulator:
         return self.add_account(account)
 
     def _start_over(self) -> Gateway:
-        gateway = self._new_gateway(random=Random(self._seed))  # noqa: S311 - it must be repeatable
+        random = Random(self._seed)  # noqa: S311 - it must be repeatable
+        gateway = Gateway(clock=self.clock, book=self._book, random=random, settings=attrs.evolve(self._given))
         gateway.ledger.listeners.append(self._on_change)
         self._mishaps = Mishaps(gateway.unknowns, Random(self._seed))  # noqa: S311 - it must be repeatable
         return gateway

@@ -36,8 +36,9 @@ from smspilot_async.emulator._messages import (
     InboundSms,
     StatusChange,
 )
+from smspilot_async.emulator._settings import Settings
 from smspilot_async.emulator._unknowns import MOSCOW, Unknowns
-from smspilot_async.emulator._wire import Answer, Fields, Profile, Request, Rows, Single, Value, says_yes
+from smspilot_async.emulator._wire import Answer, Fields, Request, Rows, Single, Value, says_yes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -97,24 +98,14 @@ class Gateway:
     """State and commands.
 
     Attributes:
-        loop_protection: How long the same text to the same phone is refused, for accounts without a setting of their
-            own; `None` is off.
-        handover: From acceptance (or the scheduled time) to status 1.
-        delivery: The same, to status 2 or -1. What takes longer than its `ttl`, or than a day with the operator,
-            ends in -1 with error 600.
-        undelivered: The share of messages that end in -1, chosen by `random`.
         refusals: Messages that are refused.
         failures: Messages that are accepted and not delivered.
     """
 
     clock: Clock
-    profile: Profile
     book: Book
     random: Random
-    loop_protection: timedelta | None
-    handover: timedelta = timedelta(seconds=5)
-    delivery: timedelta = timedelta(seconds=30)
-    undelivered: float = 0.0
+    settings: Settings
     unknowns: Unknowns = attrs.Factory(Unknowns)
     ledger: Ledger = attrs.Factory(Ledger)
     inboxes: defaultdict[int, Inbox] = attrs.field(factory=lambda: defaultdict(Inbox))
@@ -223,7 +214,7 @@ class Gateway:
         packet.pairs.add((draft.to, draft.text))
 
     def _window(self, account: Account) -> timedelta | None:
-        return self.loop_protection if account.loop_protection == "emulator" else account.loop_protection
+        return self.settings.loop_protection if account.loop_protection == "emulator" else account.loop_protection
 
     def _refuse_packet(self, packet: _Packet, verdicts: list[Draft | int]) -> None:
         bad = [verdict for verdict in verdicts if isinstance(verdict, int)]
@@ -298,22 +289,24 @@ class Gateway:
         if waits and message.send_at is not None:
             start = message.send_at
             yield StatusChange(start, ACCEPTED)
-        life = self.handover + _OPERATORS_DAY
+        handover, delivery = self.settings.handover, self.settings.delivery
+        life = handover + _OPERATORS_DAY
         if message.ttl is not None:
             life = min(life, timedelta(minutes=message.ttl))
-        if self.handover < life:
-            yield StatusChange(start + self.handover, WITH_OPERATOR)
+        if handover < life:
+            yield StatusChange(start + handover, WITH_OPERATOR)
         error = self._delivery_error(message)
-        if self.delivery > life:
+        if delivery > life:
             yield StatusChange(start + life, UNDELIVERED, EXPIRED)
         else:
-            yield StatusChange(start + self.delivery, UNDELIVERED if error else DELIVERED, error)
+            yield StatusChange(start + delivery, UNDELIVERED if error else DELIVERED, error)
 
     def _delivery_error(self, message: AcceptedMessage) -> int:
         for rule in self.failures:
             if rule.meets(message.to, message.text):
                 return rule.code
-        if self.undelivered and self.random.random() < self.undelivered:
+        undelivered = self.settings.undelivered
+        if undelivered and self.random.random() < undelivered:
             return self.random.choice(DELIVERY_ERRORS)
         return 0
 
@@ -409,8 +402,8 @@ class Gateway:
         return self._row_of_check(message.id or 0, number, message.status, message.modified)
 
     def _unstored_row(self, number: str, since: datetime) -> dict[str, Value]:
-        now = self.clock.now()
-        last = _test_key.status_of(number, since, now, handover=self.handover, delivery=self.delivery)
+        now, settings = self.clock.now(), self.settings
+        last = _test_key.status_of(number, since, now, handover=settings.handover, delivery=settings.delivery)
         return self._row_of_check(0, number, last.status, last.at)
 
     def _row_of_check(self, own: int, number: str, status: int, modified: datetime) -> dict[str, Value]:
@@ -453,7 +446,7 @@ class Gateway:
             "default_sender": account.default_sender,
             "any_sender": int(account.any_sender),
         }
-        return Fields("info", fields if self.profile == "2.4.16" else {**fields, "name": account.name})
+        return Fields("info", fields if self.settings.profile == "2.4.16" else {**fields, "name": account.name})
 
 
 def _inbound_row(sms: InboundSms) -> dict[str, Value]:

@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from smspilot_async.emulator._fields import plain
+
 KEPT: Final = timedelta(days=40)
 
 UNKNOWN: Final = -2
@@ -79,13 +81,11 @@ MESSAGE_FIELDS: Final = frozenset(field.name for field in attrs.fields(AcceptedM
 
 def as_json(record: attrs.AttrsInstance) -> dict[str, Any]:
     """A message, or another record, as plain data: times in ISO 8601, money as text."""
-    return attrs.asdict(record, value_serializer=lambda _owner, _field, value: _plain(value))
+    return attrs.asdict(record, value_serializer=lambda _owner, _field, value: _scalar(value))
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value
+def _scalar(value: Any) -> Any:
+    return plain(value) if isinstance(value, datetime | Decimal) else value
 
 
 @attrs.frozen(kw_only=True)

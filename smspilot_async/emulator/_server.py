@@ -80,7 +80,8 @@ class _Server(uvicorn.Server):
         self._emulator = emulator
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
+        self._woken: asyncio.Event = asyncio.Event()
+        self._is_stopping = False
 
     def run_on(self, sock: socket.socket) -> None:
         try:
@@ -92,8 +93,8 @@ class _Server(uvicorn.Server):
         self._ready.wait()
 
     def stop(self) -> None:
-        if self._loop is not None and self._stopping is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._is_stopping = True
+        self._wake()
 
     def drop_connections(self) -> None:
         done = threading.Event()
@@ -108,18 +109,19 @@ class _Server(uvicorn.Server):
             done.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self.lifespan.state["emulator"] = self._emulator
         await super().startup(sockets)
         self._ready.set()
 
     async def main_loop(self) -> None:
-        stopping = cast("asyncio.Event", self._stopping)
-        patience = _TICK if self._emulator.clock.speed else None
-        while not stopping.is_set():
+        leave_clock = self._emulator.clock.on_turn(self._wake)  # it may have begun to run
+        while not self._is_stopping:
+            self._woken.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), patience)
+                await asyncio.wait_for(self._woken.wait(), _TICK if self._emulator.clock.speed else None)
             self._emulator.tick()
+        leave_clock()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._accept_no_more(sockets or [])
@@ -132,6 +134,10 @@ class _Server(uvicorn.Server):
                 protocol.transport.abort()
             self._emulator.release()
             await asyncio.wait([asyncio.ensure_future(asyncio.sleep(0)), *self.server_state.tasks], timeout=_TICK)
+
+    def _wake(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._woken.set)
 
     async def _accept_no_more(self, sockets: list[socket.socket]) -> None:
         """Let what was accepted become a connection: asyncio forgets a socket whose server is closed before that."""

@@ -255,14 +255,16 @@ class TestControl:
         assert (await http.post(url("fail-next"), json={"fault": "server-error", "times": 2})).json() == {"ok": True}
         assert (await http.post(served.url, content=b"{}")).status_code == 503
         assert (await http.post(url("clock"), json={"set": "2030-01-01T00:00:00+00:00"})).json() == {
-            "now": "2030-01-01T00:00:00+00:00"
+            "now": "2030-01-01T00:00:00+00:00",
+            "speed": 0,
         }
-        assert (await http.post(url("clock"), json={"advance": 90})).json() == {"now": "2030-01-01T00:01:30+00:00"}
+        assert (await http.post(url("clock"), json={"advance": 90})).json()["now"] == "2030-01-01T00:01:30+00:00"
         assert (await http.get(url("state"))).json() == {
             "now": "2030-01-01T00:01:30+00:00",
             "messages": 1,
             "test_messages": 0,
             "inbound": 2,
+            "refusals": 0,
             "callbacks": 0,
             "pending_faults": 1,
             "settled": True,
@@ -321,7 +323,7 @@ class TestControl:
             ("status", b'{"server_id": "5", "status": "delivered"}', "status has to be a whole number from -2 to 3"),
             ("status", b'{"server_id": "5", "status": 9}', "status has to be a whole number from -2 to 3"),
             ("status", b'{"server_id": "5", "status": 2, "error": []}', "error has to be a whole number"),
-            ("clock", b"{}", "advance or set is missing"),
+            ("clock", b"{}", "advance, set or speed is missing"),
             (
                 "clock",
                 b'{"set": "2030-01-01"}',
@@ -365,14 +367,14 @@ class TestControl:
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
         error = answer.json()["error"]
         assert error.startswith(f"there is no /_emulator/{path}; there are GET /_emulator/health, ")
-        assert "GET /_emulator/messages/{server_id}, POST /_emulator/status, " in error
+        assert "GET /_emulator/messages/{server_id}, GET /_emulator/test-messages, " in error
 
     async def test_a_method_that_does_not_do_names_the_one_that_does(
         self, served: Emulator, http: httpx.AsyncClient
     ) -> None:
         for method, path, right in [
             ("POST", "state", "GET"),
-            ("GET", "clock", "POST"),
+            ("GET", "reset", "POST"),
             ("PUT", "inbound", "GET or POST"),
         ]:
             answer = await http.request(method, self.url(served, path))
