@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import itertools
@@ -22,13 +23,13 @@ from smspilot_async import __version__
 from smspilot_async.cli import _bulk, _doctor, _following, _queries, _send
 from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._extras import need_emulator
-from smspilot_async.cli._output import print_json
-from smspilot_async.cli._problems import Exit, Problem, as_json, show, unexpected
+from smspilot_async.cli._output import begin_output, give_up_stdout, print_json
+from smspilot_async.cli._problems import Exit, Problem, as_json, final_code, show, unexpected
 from smspilot_async.cli._times import parse_time, parse_zone
 from smspilot_async.wire import JSON_LIBRARY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime, tzinfo
 
     from smspilot_async.emulator._wire import Profile
@@ -42,10 +43,35 @@ logging.getLogger("smspilot_async").addHandler(logging.NullHandler())
 _PAID = frozenset({"send", "bulk"})
 
 
+class _Command(click.Command):
+    """Its help may find a full disk."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _printing_help(ctx):
+            return super().parse_args(ctx, args)
+
+
+@contextlib.contextmanager
+def _printing_help(ctx: click.Context) -> Iterator[None]:
+    """Parsing prints what help and version say, and writes nothing else."""
+    try:
+        yield
+    except OSError as wrong:
+        give_up_stdout(wrong)
+        ctx.exit()
+
+
 class _Commands(click.Group):
     """Turns whatever escapes a command into one line, JSON where it was asked for, and an exit code."""
 
+    command_class = _Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _printing_help(ctx):
+            return super().parse_args(ctx, args)
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> NoReturn:
+        begin_output()
         arguments = sys.argv[1:] if args is None else list(args)
         problem: click.ClickException
         try:
@@ -55,12 +81,12 @@ class _Commands(click.Group):
         except click.Abort:
             problem = Problem("interrupted.", Exit.INTERRUPTED)
         else:
-            sys.exit(code)
+            sys.exit(final_code(code or Exit.FINE))
         if "--json" in itertools.takewhile(lambda argument: argument != "--", arguments):
             event = {"event": "error"} if arguments[0] == "bulk" else {}  # its lines are events
             print_json({**event, **as_json(problem)})
         show(problem)
-        sys.exit(problem.exit_code)
+        sys.exit(final_code(problem.exit_code))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -135,6 +161,7 @@ def app() -> None:
       2    wrong use; nothing was sent
       3    it is not known whether a message was sent
       4    the gateway or the network failed
+      5    all went well, but the output could not be written
       129  ended by SIGHUP: the terminal was closed
       130  interrupted: Ctrl-C
       143  ended by SIGTERM

@@ -221,6 +221,10 @@ def _is_wanted(plan: Plan, order: Order, client: Client, recipients: RecipientLi
         _decide(plan, order)
     except (KeyboardInterrupt, click.Abort):
         raise Problem("interrupted: nothing was sent.", Exit.INTERRUPTED) from None
+    except OSError as wrong:
+        raise Problem(
+            f"you could not be asked ({wrong.strerror or wrong}), and there is no --yes: nothing was sent."
+        ) from None
     return True
 
 

@@ -108,12 +108,33 @@ def on_terminal() -> bool:
 
 
 _NOBODY_READS: Final = {errno.EPIPE, errno.EIO}  # a pipe's reader has gone, a terminal was closed
+_lost: list[OSError] = []
 
 
-def _silence_stdout() -> None:
-    # Whoever read our results has gone (``| head``). What was sent stays sent: the command ends as if it were read.
+def begin_output() -> None:
+    """Forget what an earlier command in this process could not write."""
+    _lost.clear()
+
+
+def give_up_stdout(wrong: OSError) -> None:
+    """Write nothing more to stdout, and end no work for it: what was sent stays sent.
+
+    Where its reader has gone (``| head``), the command ends as if all were read.
+    """
+    if wrong.errno not in _NOBODY_READS:
+        _lost.append(wrong)
+    _silence(sys.stdout)
+
+
+def lost_output() -> OSError | None:
+    """Return why stdout could not be written, a full disk for one; ``None`` where it was, or where no one reads it."""
+    return _lost[0] if _lost else None
+
+
+def _silence(stream: IO[str]) -> None:
+    # Python writes at its end what a stream still holds, and where that fails, has an exit code of its own.
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
@@ -163,8 +184,10 @@ def progress_bar(*, transient: bool = False) -> Progress:
 
 def note(line: str) -> None:
     """Say something that is no result: one line on stderr; a terminal breaks it between words."""
-    with contextlib.suppress(OSError):  # the terminal was closed: what is under way is not
+    try:
         click.echo(for_reading(safe(line), sys.stderr), err=True)
+    except OSError:  # the terminal was closed, the disk is full: what is under way is not ended by that
+        _silence(sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -195,7 +218,7 @@ def stdout_width() -> int:
 def _terminal_width(stream: IO[str]) -> int | None:
     try:
         width = os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):  # the last: started without this stream
         return None
     wanted = os.environ.get("COLUMNS", "")  # as rich and click do
     return int(wanted) if wanted.isdigit() and int(wanted) else width or None
@@ -216,10 +239,8 @@ def wrapped(text: str, width: int) -> list[str]:
 def _echo(line: str) -> None:
     try:
         click.echo(line)
-    except OSError as gone:
-        if gone.errno not in _NOBODY_READS:
-            raise
-        _silence_stdout()
+    except OSError as wrong:
+        give_up_stdout(wrong)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:

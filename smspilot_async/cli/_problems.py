@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from smspilot_async.cli._output import note, one_line
+from smspilot_async.cli._output import lost_output, note, one_line
 from smspilot_async.errors import (
     ERROR_CODES,
     ConnectionFailed,
@@ -45,6 +45,7 @@ class Exit(enum.IntEnum):
     USAGE = 2
     UNKNOWN = 3
     FAILED = 4
+    OUTPUT_LOST = 5
     HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
@@ -72,6 +73,15 @@ class Problem(click.ClickException):
         """Print the line on stderr."""
         line = f"smspilot: {one_line(self.message)}"
         note(line) if file is None else click.echo(line, file=file)
+
+
+def final_code(code: int) -> int:
+    """Say that the output could not be written, where it could not; then answer a command's exit code."""
+    lost = lost_output()
+    if lost is None:
+        return code
+    note(f"smspilot: the output could not be written to its end: {lost.strerror or lost}.")
+    return code or Exit.OUTPUT_LOST
 
 
 def show(problem: click.ClickException) -> None:

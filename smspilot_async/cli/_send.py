@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from smspilot_async.cli._interrupts import Interrupts
-from smspilot_async.cli._output import NOBODY_GETS_IT, money, print_facts, print_json
+from smspilot_async.cli._output import NOBODY_GETS_IT, lost_output, money, note, print_facts, print_json
 from smspilot_async.cli._problems import Exit, Problem, exit_code, explain, explain_end, outcome_of
 from smspilot_async.errors import InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
 from smspilot_async.models import Message, status_word
@@ -74,6 +74,8 @@ async def _failure(
             "cut off before the gateway's answer came; it may have been sent.", reason=Reason.CANCELLED
         )
     show(sent)
+    if lost_output() is not None:
+        note(f"the message was accepted: server id {sent.server_id}, packet {sent.server_packet_id}.")
     return None
 
 

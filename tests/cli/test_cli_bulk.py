@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
 import os
 import re
 from collections import Counter
@@ -472,6 +473,21 @@ def test_at_a_terminal_the_user_decides(
     assert "Send 2 messages for 2.50 RUB?" in ran.stderr
     assert len(gateway.messages) == count
     assert RESULTS.exists() == (count > 0)
+
+
+def test_a_question_that_can_not_be_asked_sends_nothing(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(_bulk, "on_terminal", lambda: True)
+    monkeypatch.setattr("click.confirm", gone)
+    write_list(numbered(2))
+    ran = bulk()
+    assert (ran.exit_code, ran.stderr.splitlines()[-1]) == (
+        2,
+        "smspilot: you could not be asked (Input/output error), and there is no --yes: nothing was sent.",
+    )
+    assert not gateway.messages
 
 
 def test_at_a_terminal_the_question_says_that_it_is_a_test(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -383,6 +383,83 @@ def test_a_console_that_can_not_show_a_text_ends_nothing(gateway: Emulator) -> N
     assert len(gateway.messages) == 1
 
 
+FULL = Path("/dev/full")
+NOT_WRITTEN = "smspilot: the output could not be written to its end: No space left on device.\n"
+needs_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="Linux has a full disk at hand")
+
+
+def run_onto(gateway: Emulator, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = f'exec "$@" {redirection}'
+    return subprocess.run(
+        ["/bin/sh", "-c", line, "sh", *command(*arguments)],
+        env=environment(gateway, PYTHONWARNINGS="error"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
+@needs_a_full_disk
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_accepted_message_stays_accepted_where_the_output_can_not_be_written(
+    gateway: Emulator, options: list[str]
+) -> None:
+    ran = run_onto(gateway, "> /dev/full", "send", PHONES[0], "x", *options)
+    [message] = gateway.messages
+    told = f"the message was accepted: server id {message.server_id}, packet {message.server_packet_id}.\n"
+    assert (ran.returncode, ran.stderr) == (5, told + NOT_WRITTEN)
+
+
+@needs_a_full_disk
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_list_goes_out_and_is_accounted_for_where_the_output_can_not_be_written(
+    gateway: Emulator, options: list[str]
+) -> None:
+    write_list([*numbered(300), ("123", "x")])
+    ran = run_onto(gateway, "> /dev/full", "bulk", "list.csv", "--yes", *options)
+    assert outcomes() == {"accepted": 300, "refused": 1}
+    assert len(gateway.messages) == 300
+    assert not RESULTS.with_name(f"{RESULTS}.journal").exists()
+    assert ran.returncode == 1  # what became of the messages is said first
+    assert ran.stderr.endswith(f"results: {RESULTS}\n{NOT_WRITTEN}")
+
+
+@needs_a_full_disk
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["balance"], 5),
+        (["balance", "--json"], 5),
+        (["--version"], 5),
+        (["--help"], 5),
+        (["send", "--help"], 5),
+        (["bulk", "list.csv", "--dry-run"], 5),
+        (["send", "123", "x", "--json"], 2),
+        (["bulk", "none.csv", "--json"], 2),
+    ],
+)
+def test_every_command_says_that_its_output_can_not_be_written(
+    gateway: Emulator, arguments: list[str], code: int
+) -> None:
+    write_list(numbered(3))
+    ran = run_onto(gateway, "> /dev/full", *arguments)
+    assert ran.returncode == code
+    assert ran.stderr.endswith(NOT_WRITTEN)
+    assert ran.stderr.count("No space left") == 1
+    assert not gateway.messages
+
+
+@needs_a_full_disk
+@pytest.mark.parametrize(("redirection", "code"), [("> /dev/full 2> /dev/full", 5), ("2> /dev/full", 0), (">&-", 0)])
+def test_a_message_is_accepted_wherever_its_streams_lead(gateway: Emulator, redirection: str, code: int) -> None:
+    write_list(numbered(200))
+    assert run_onto(gateway, redirection, "send", PHONES[700], "x").returncode == code
+    assert run_onto(gateway, redirection, "bulk", "list.csv", "--yes").returncode == code
+    assert outcomes() == {"accepted": 200}
+    assert len(gateway.messages) == 201
+
+
 def test_the_emulator_is_served_until_it_is_ended() -> None:
     with subprocess.Popen(
         command("emulator", "--port", "0", "--key", "K", "--json"), stdout=subprocess.PIPE, text=True
