@@ -8,7 +8,9 @@ time-out: the transport has one for the whole exchange.
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import os
 import select
 import socket
 from collections import defaultdict, deque
@@ -129,6 +131,12 @@ class Network(httpcore.AsyncNetworkBackend):
         """
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # the codec of international names has limits of its own
+            why = error.strerror if isinstance(error, OSError) else "it is not a host's name"
+            raise httpcore.ConnectError(f"{host} cannot be resolved: {why}") from error
+        if not found:
+            raise httpcore.ConnectError(f"{host} cannot be resolved: it has no address")
+        try:
             return await _first_to_answer(_in_turn(found), port)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
@@ -309,6 +317,16 @@ def _in_turn(found: Iterable[tuple[Any, ...]]) -> list[str]:
     return list(dict.fromkeys(address for turn in turns for address in turn if address is not None))
 
 
+async def _connected(address: str, port: int) -> tuple[asyncio.Transport, Stream]:
+    try:
+        return await asyncio.get_running_loop().create_connection(Stream, address, port)
+    except OSError as error:
+        # Each event loop has words of its own for it; the system's are the ones to look for.
+        why = os.strerror(error.errno) if error.errno in errno.errorcode else error.strerror or str(error)
+        there = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        raise OSError(f"no connection to {there}: {why}") from error
+
+
 async def _first_to_answer(addresses: Iterable[str], port: int) -> Stream:
     """Try address after address, each beside those that have not answered after a moment; the first one wins.
 
@@ -322,7 +340,7 @@ async def _first_to_answer(addresses: Iterable[str], port: int) -> Stream:
     try:
         while untried or attempts:
             if untried:
-                attempts.add(loop.create_task(loop.create_connection(Stream, untried.popleft(), port)))
+                attempts.add(loop.create_task(_connected(untried.popleft(), port)))
             head_start = _HEAD_START if untried else None
             done, _ = await asyncio.wait(attempts, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
             for attempt in done:

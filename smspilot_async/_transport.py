@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import ssl
 import warnings
 import zlib
@@ -508,10 +509,11 @@ def _free_frames(error: BaseException | None) -> None:
 
 def _in_words(error: Exception, *, with_text: bool) -> str:
     """Name the failure, with its own text only while connecting: then it may tell a host, but nothing of a request."""
-    text = " ".join(str(error).split()) if with_text else ""
+    text = " ".join(_number.sub("", str(error)).split()) if with_text else ""
     return text or _WORDS.get(type(error).__name__, type(error).__name__)
 
 
+_number = re.compile(r"\[Errno -?\d+\] ")
 _WORDS: Final = {
     "ConnectError": "could not connect",
     "ReadError": "the connection broke",

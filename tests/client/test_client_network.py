@@ -75,16 +75,44 @@ async def sending(url: str, **options: Any) -> object:
 
 
 async def test_a_refused_connection_sent_nothing() -> None:
-    assert is_certain(await sending(f"http://127.0.0.1:{free_port()}/api2.php"))
+    port = free_port()
+    error = await sending(f"http://127.0.0.1:{port}/api2.php")
+    assert is_certain(error)
+    assert f"no connection to 127.0.0.1:{port}: Connection refused" in str(error)
 
 
-async def test_a_name_that_does_not_resolve_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_name_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
 
-    assert is_certain(await sending("https://gateway.invalid/api2.php"))
+
+@pytest.mark.usefixtures("no_name_resolves")
+async def test_a_name_that_does_not_resolve_sent_nothing_and_is_named() -> None:
+    error = await sending("https://gateway.invalid/api2.php")
+    assert is_certain(error)
+    assert "gateway.invalid cannot be resolved: Name or service not known" in str(error)
+
+
+@pytest.mark.usefixtures("no_name_resolves")
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_a_proxy_whose_name_does_not_resolve_is_named_without_its_password(scheme: str) -> None:
+    error = await sending("https://gateway.test/api2.php", proxy=f"{scheme}://me:hunter2@proxy.invalid:3128")
+    assert is_certain(error)
+    assert "proxy.invalid" in str(error)
+    assert "Name or service not known" in str(error)
+    assert "Errno" not in str(error)
+    assert "hunter2" not in str(error)
+
+
+async def test_a_name_that_is_none_sent_nothing_and_is_named() -> None:
+    error = await sending("https://gateway..invalid/api2.php")
+    assert is_certain(error)
+    assert "gateway..invalid cannot be resolved" in str(error)
 
 
 @pytest.mark.parametrize("trouble", ["an authority nobody knows", "another host's certificate"])
