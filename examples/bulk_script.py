@@ -60,11 +60,11 @@ class Journal:
 
     def outcome_of(self, id_: int) -> dict[str, Any]:
         """Tell what became of a row."""
-        return self.outcomes.get(id_, {"id": id_, "outcome": "not sent"})
+        return self.outcomes.get(id_, {"id": id_, "outcome": "not_sent"})
 
     def may_leave(self, id_: int) -> bool:
         """Tell whether a row has certainly not been sent, and may be sent now."""
-        return bool(self.outcome_of(id_)["outcome"] == "not sent")
+        return bool(self.outcome_of(id_)["outcome"] == "not_sent")
 
     async def leaving(self, items: Sequence[Item]) -> None:
         """Write down that these are about to leave; they do once this has returned."""
@@ -99,7 +99,7 @@ def _outcome(result: SendResult[Item]) -> dict[str, Any]:
         case Refused(_, (MessageRefused() | InvalidMessage()) as error):
             return {"outcome": "refused", "error": str(error)}
         case Refused() | NotSent():  # refused for the account's sake, it goes once that is mended
-            return {"outcome": "not sent"}
+            return {"outcome": "not_sent"}
         case _:
             return {"outcome": "unknown"}
 

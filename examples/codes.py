@@ -29,11 +29,11 @@ import attrs
 
 from smspilot_async import (
     Accepted,
-    Certainty,
     Client,
     Hooks,
     Message,
     NotSent,
+    Outcome,
     Refused,
     SendResult,
     SmsPilotError,
@@ -45,7 +45,7 @@ CALLBACK_PATH = "/smspilot"
 NO_ANSWER_AFTER = 60.0  # seconds after which no answer can come any more: whoever was sending was killed
 DAY = 24 * 3600.0
 
-STATES = {Certainty.NOT_SENT: "not sent", Certainty.REJECTED: "refused", Certainty.UNKNOWN: "unknown"}
+STATES = {Outcome.NOT_SENT: "not_sent", Outcome.REFUSED: "refused", Outcome.UNKNOWN: "unknown"}
 logger = logging.getLogger("codes")
 
 
@@ -92,7 +92,7 @@ class Codes(Hooks):
         try:
             await self.client.send_message(attrs.evolve(message, id=id_))
         except SmsPilotError as error:
-            return {"id": id_, "state": STATES[error.certainty]}
+            return {"id": id_, "state": STATES[error.outcome]}
         return {"id": id_, "state": "accepted"}
 
     async def state_of(self, id_: int) -> dict[str, Any] | None:
@@ -108,7 +108,7 @@ class Codes(Hooks):
             case Refused():
                 await self._book.settle(id_, "refused")
             case NotSent():
-                await self._book.settle(id_, "not sent")
+                await self._book.settle(id_, "not_sent")
             case Unknown():
                 await self._book.settle(id_, "unknown")
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from smspilot_async._clock import Clock, Timer
     from smspilot_async._session import Session
+    from smspilot_async.models import Sendable
     from smspilot_async.text import Country
 
 Item = TypeVar("Item")
@@ -120,8 +121,10 @@ class BulkRun(Displayed, Generic[Item]):
         in_flight: int,
         rate_limit: float | None,
         max_unknown: int,
+        patience: float,
         test: bool,
         country: Country | None,
+        message: Callable[[Item], Sendable] | None,
         before_packet: Callable[[Sequence[Item]], Awaitable[None]] | None,
     ) -> None:
         self.stats: BulkStats = BulkStats(total=len(source) if isinstance(source, Sized) else None)
@@ -132,8 +135,9 @@ class BulkRun(Displayed, Generic[Item]):
         self._in_flight = in_flight
         self._rate_limit = rate_limit
         self._max_unknown = max_unknown
+        self._patience = patience
         self._test = test
-        self._country: Country | None = country
+        self._as_message = _maker(message, country)
         self._before_packet = before_packet
         self._items: list[Item] = []
         self._tickets: list[Ticket] = []
@@ -210,6 +214,11 @@ class BulkRun(Displayed, Generic[Item]):
         if self._room is not None and self._may_read():
             _wake(self._room)
         return result
+
+    @property
+    def busy(self) -> GatewayBusy | None:
+        """Why the run waits: the gateway's "not now" (110, HTTP 429) to a packet; ``None`` while it does not wait."""
+        return next((delivery.busy for delivery in self._under_way if delivery.busy is not None), None)
 
     @property
     def _is_over(self) -> bool:
@@ -290,7 +299,7 @@ class BulkRun(Displayed, Generic[Item]):
         if not self.stats.read:
             self._started = self._clock.monotonic()
         try:
-            message = as_message(item, self._country)
+            message = self._as_message(item)
         except InvalidMessage as error:
             self.stats.read += 1
             self._report(Refused(item, error.with_traceback(None)))
@@ -321,6 +330,7 @@ class BulkRun(Displayed, Generic[Item]):
             spare=True,
             rate=self._rate,
             may_be_vetoed=True,
+            patience=self._patience,
             before=None if self._before_packet is None else partial(self._declare, self._items, self._tickets),
             when_settled=self._judge,
         )
@@ -378,6 +388,9 @@ class BulkRun(Displayed, Generic[Item]):
         asked = len(delivery.tickets) - sum(map(is_veto, failures))
         if not asked:
             return  # the gateway was told of nothing
+        if delivery.has_lost_patience and len(failures) == asked and isinstance(failures[0], GatewayBusy):
+            self._stop(failures[0])
+            return
         unanswered = [failure for failure in failures if isinstance(failure, _UNANSWERED)]
         if len(unanswered) == asked:
             self._unanswered_in_a_row += 1
@@ -423,6 +436,12 @@ class BulkRun(Displayed, Generic[Item]):
 def is_account_error(error: SmsPilotError) -> bool:
     """Tell whether every other message of this account would fail the same way."""
     return isinstance(error, _ACCOUNT_ERRORS) or getattr(error, "code", None) in _ACCOUNT_CODES
+
+
+def _maker(message: Callable[[Item], Sendable] | None, country: Country | None) -> Callable[[Item], Message]:
+    if message is None:
+        return as_message if country is None else partial(as_message, country=country)
+    return lambda item: as_message(message(item), country)
 
 
 def as_message(item: Any, country: Country | None = None) -> Message:

@@ -9,7 +9,7 @@ import math
 import random
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from smspilot_async import _checks, _clock, _settings, _tracking
 from smspilot_async._bulk import BulkRun
@@ -35,6 +35,7 @@ from smspilot_async.models import (
     Message,
     MessageStatus,
     Packet,
+    Sendable,
     SentMessage,
 )
 from smspilot_async.text import check_country, dialled
@@ -68,6 +69,7 @@ __all__ = ["Client"]
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
+SendableItem = TypeVar("SendableItem", bound=Sendable)
 
 # Ids the client gives out itself stay below 2^31: nobody knows how wide the gateway's own column is.
 _FIRST_IDS: Final = (1, 1_000_000_000)
@@ -94,9 +96,14 @@ class Client:
         max_connections: To the gateway, at most.
         timeout: Seconds for one HTTP exchange. A paid request is awaited so long whatever happens to its caller.
         deadline: Seconds for a whole call, waiting and retries included; each call takes its own ``deadline=``.
-        retry: How what may be repeated without harm is repeated; ``Retry(attempts=1)`` for never.
+        retry: How what may be repeated without harm is repeated; ``Retry(attempts=1)`` for never: it splits no packet
+            either.
         rate_limit: Messages per second that sends may reach, at most.
         packet_size: Messages in a packet, at most; 100 to 500 are fastest.
+        split_packets: Where the gateway refuses a whole packet for a message's fault (a phone, a text), send its halves
+            again until the culprit stands alone. That trusts the vendor's description, by which a refused packet took
+            nothing. ``False`` trusts nothing of the kind: such a packet, and one that the balance does not cover, is
+            ``unknown``.
         linger: Seconds that :meth:`send` may wait for company, counted from the first message of a packet. With 0 a
             call waits for nobody: calls made in the same turn of the loop, or while no connection is free, share
             packets. Nobody waits longer than half of the time to their deadline.
@@ -139,6 +146,7 @@ class Client:
         retry: Retry | None = None,
         rate_limit: float | None = None,
         packet_size: int = 100,
+        split_packets: bool = True,
         linger: float = 0.0,
         max_pending: int = 10_000,
         debug_email: str | None = None,
@@ -177,6 +185,7 @@ class Client:
             retry=retry or Retry(),
             rate_limit=rate_limit,
             packet_size=packet_size,
+            split_packets=split_packets,
             linger=linger,
             max_pending=max_pending,
             parameters=_settings.parameters_from(debug_email, referral),
@@ -398,18 +407,51 @@ class Client:
             raise outcome
         return outcome
 
+    @overload
     def bulk(
         self,
-        items: Iterable[Item] | AsyncIterable[Item],
+        items: Iterable[SendableItem] | AsyncIterable[SendableItem],
         *,
         packet_size: int | None = None,
         in_flight: int = 4,
         rate_limit: float | None = None,
         max_unknown: int = 3,
+        patience: float = 600.0,
+        test: bool = False,
+        country: Country | None = None,
+        before_packet: Callable[[Sequence[SendableItem]], Awaitable[None]] | None = None,
+    ) -> BulkRun[SendableItem]: ...
+
+    @overload
+    def bulk(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        message: Callable[[Item], Sendable],
+        packet_size: int | None = None,
+        in_flight: int = 4,
+        rate_limit: float | None = None,
+        max_unknown: int = 3,
+        patience: float = 600.0,
         test: bool = False,
         country: Country | None = None,
         before_packet: Callable[[Sequence[Item]], Awaitable[None]] | None = None,
-    ) -> BulkRun[Item]:
+    ) -> BulkRun[Item]: ...
+
+    def bulk(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        message: Callable[[Any], Sendable] | None = None,
+        packet_size: int | None = None,
+        in_flight: int = 4,
+        rate_limit: float | None = None,
+        max_unknown: int = 3,
+        patience: float = 600.0,
+        test: bool = False,
+        country: Country | None = None,
+        before_packet: Callable[[Sequence[Any]], Awaitable[None]] | None = None,
+    ) -> BulkRun[Any]:
         """Send a stream of messages, and get a stream of results: one for each item, in the order in which packets end.
 
         ::
@@ -419,38 +461,49 @@ class Client:
                     match result:
                         case Accepted(item, sent): ...
                         case Refused(item, error): ...
-                        case Unknown(item, error): ...      # may have been sent: never send it again unasked
-                        case NotSent(item, error): ...
+                        case Unknown(item, error): ...  # may have been sent: never send it again automatically
+                        case NotSent(item, error): ...  # may be handed in again, unchanged
 
         It holds at most ``packet_size * in_flight`` messages, however long the source is, and the results of a slow
         caller hold the sending back. Leaving the block early, an error in the source (raised after the results before
-        it) and cancellation
-        are safe: what is on the wire is awaited and accounted for. After ``max_unknown`` packets in a row without an
-            answer, or an error that concerns the account (funds, key, blocked), nothing more is read: what was read
-            and has not left comes out as ``NotSent``, then that error is raised.
+        it) and cancellation are safe: what is on the wire is awaited and accounted for.
+
+        "Not now" (110, HTTP 429) in answer to a whole packet says nothing about its messages: the run asks again with
+        back-off, for ``patience`` seconds at most, and goes on; ``run.busy`` says meanwhile what it waits for. When
+        patience ends, after ``max_unknown`` packets in a row without an answer, or at an error that concerns the
+        account (funds, key, blocked), nothing more is read: what was read and has not left comes out as ``NotSent``,
+        then that error is raised.
 
         Args:
             items: :class:`Message` objects, mappings with the fields of one, or pairs ``(to, text)``, from any
-                iterable or async iterable. One task advances and closes it. What makes no message, and what a hook
-                vetoes, comes out as ``Refused``. A source that falls silent for a second has its unfinished packet
-                sent.
+                iterable or async iterable; with ``message``, objects of any kind. One task advances and closes it. What
+                makes no message, and what a hook vetoes, comes out as ``Refused``. A source that falls silent for a
+                second has its unfinished packet sent.
+            message: Makes the message of an item, so that results carry your own objects. An :class:`InvalidMessage`
+                that it raises makes the item ``Refused``; any other error ends the run like one of the source.
             packet_size: Messages in a packet; the client's, if left out.
             in_flight: Packets under way at once.
             rate_limit: Messages per second, besides the client's own limit.
             max_unknown: Packets in a row that may end without an answer.
+            patience: Seconds for which a gateway that says "not now" is asked again; 0 for the client's ``retry``
+                alone. ``Retry(attempts=1)`` asks nothing again.
             test: Let the gateway accept them without handing them to operators.
             country: Reads the phones of pairs and mappings; the client's, if left out.
             before_packet: A coroutine function that is awaited with the items of each packet before its first byte
                 leaves: the place to write an intent down. If it raises, the packet is not sent, and the run ends with
-                that error.
+                that error. :meth:`Hooks.before_packet` does the same for every send of the client.
 
         Returns:
             The run; its ``stats`` are up to date at any moment.
+
+        Raises:
+            ValueError: A number makes no sense.
         """
         packet_size = self._settings.packet_size if packet_size is None else packet_size
         _settings.whole(packet_size=packet_size, in_flight=in_flight, max_unknown=max_unknown)
         _settings.positive(rate_limit=rate_limit)
         check_country(country)
+        _settings.not_negative(patience=patience)
         return BulkRun(
             self._session,
             items,
@@ -459,8 +512,10 @@ class Client:
             in_flight=in_flight,
             rate_limit=rate_limit,
             max_unknown=max_unknown,
+            patience=patience,
             test=test or self._settings.test,
             country=country or self._settings.country,
+            message=message,
             before_packet=before_packet,
         )
 

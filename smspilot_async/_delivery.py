@@ -21,7 +21,9 @@ from smspilot_async.errors import (
     ConnectionFailed,
     GatewayBusy,
     GatewayError,
+    InsufficientFunds,
     MessageRefused,
+    Outcome,
     OutcomeUnknown,
     Reason,
     SmsPilotError,
@@ -43,6 +45,8 @@ logger: Final = logging.getLogger("smspilot_async")
 
 # Refusals that a message may owe to its company in the packet: the same phone twice, a trial account's two at a time.
 _WORTH_A_PACKET_OF_ITS_OWN: Final = frozenset({214, 242})
+_LONGEST_PAUSE: Final = 60.0  # seconds between two requests to a gateway that says "not now"
+_MOST_DOUBLINGS: Final = 20  # of the pause; more would be the same
 
 
 @attrs.define
@@ -74,6 +78,7 @@ class Delivery:
         rate: A limit of its own, besides the client's.
         may_be_vetoed: Nobody has asked the hooks yet whether its messages may be sent.
         before: Awaited before the first request; if it raises, nothing is sent.
+        patience: Seconds for which a gateway that says "not now" (110, HTTP 429) to all of it is asked again.
         told: The hooks hear nothing of it before this is set.
         when_settled: Called once, when every message is settled, before anybody else gets its connection.
     """
@@ -90,6 +95,7 @@ class Delivery:
         rate: RateLimit | None = None,
         may_be_vetoed: bool = False,
         before: Callable[[], Awaitable[None]] | None = None,
+        patience: float = 0.0,
         told: asyncio.Event | None = None,
         when_settled: Callable[[Delivery], None] | None = None,
     ) -> None:
@@ -102,15 +108,20 @@ class Delivery:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session = session
         self._test = test
-        self._may_split = may_split
+        self._may_split = may_split and session.may_split
+        self._is_whole = not may_split
         self._spare = spare
         self._has_slot = has_slot
         self._rate = rate
         self._may_be_vetoed = may_be_vetoed and session.telling.has_veto
         self.declined: Exception | None = None
         self._before = before
+        self._is_declared = before is None and not session.telling.declares_packets
         self._told = told
         self._when_settled = when_settled
+        self._patience = patience if session.retry.attempts > 1 else 0.0
+        self._patient_until: float | None = None
+        self.busy: GatewayBusy | None = None
         self._groups = deque([_Group(tickets)])
         self._progress: Progress | None = None
         self._on_the_wire: Sequence[Ticket] = ()
@@ -232,7 +243,7 @@ class Delivery:
             self._take_error(command, group, envelope)
         elif envelope.is_too_large and len(group.tickets) > 1:
             self._put_first(_halves(group, tried_before=group.tried_before, has_turn=True))
-        elif self._before is None or (
+        elif self._is_declared or (
             await self._declare() and self._has_wanted(group) and len(group.tickets) == command.size
         ):
             await self._exchange(command, group, envelope)
@@ -256,10 +267,20 @@ class Delivery:
 
     async def _declare(self) -> bool:
         """Let whoever keeps a journal write down, once, before the first byte, that this packet is about to leave."""
-        before, self._before = self._before, None
-        assert before is not None  # noqa: S101 - it is asked for once
+        self._is_declared = True
+        session = self._session
+        leaving = [ticket for ticket in self.tickets if ticket.outcome is None]
+        until = max(ticket.until for ticket in leaving)
+        if until == math.inf:
+            until = session.clock.monotonic() + session.deadline
+        if (why := await session.telling.before_packet([ticket.message for ticket in leaving], until)) is not None:
+            for ticket in leaving:
+                if ticket.outcome is None:
+                    ticket.settle(veto_failed(why, ticket.id))
+            return False
         try:
-            await before()
+            if self._before is not None:
+                await self._before()
         except Exception as error:  # noqa: BLE001 - the application's own, raised to it
             self.declined = error
             self.withdraw()
@@ -279,6 +300,7 @@ class Delivery:
             self._take_answer(command, group, exchange.answer(reply, tried_before=group.tried_before))
 
     def _take_answer(self, command: Send, group: _Group, answer: Packet | SmsPilotError) -> None:
+        self.busy = None
         if isinstance(answer, Packet):
             self._take_rows(command, group, answer)
         else:
@@ -365,16 +387,30 @@ class Delivery:
 
     def _deserves_its_own_packet(self, group: _Group, row: SentMessage) -> bool:
         is_refused = row.error in _WORTH_A_PACKET_OF_ITS_OWN and isinstance(row.failure, GatewayError)
-        return self._may_split and len(group.tickets) > 1 and is_refused
+        return not self._is_whole and self._session.retry.attempts > 1 and len(group.tickets) > 1 and is_refused
 
     def _take_error(self, command: Send, group: _Group, error: SmsPilotError) -> None:
-        if _names_a_message(error) and self._may_split and len(group.tickets) > 1:
-            # The gateway refused all because of one, and does not say which.
-            self._put_first(_halves(group, tried_before=True))
-            return
+        if len(group.tickets) > 1:
+            if _names_a_message(error) and self._may_split:
+                # The gateway refused all because of one, and does not say which.
+                self._put_first(_halves(group, tried_before=True))
+                return
+            error = self._doubted(command, error)
         self.last_error = error
         tried_before = group.tried_before or not isinstance(error, ConnectionFailed)
         self._repeat(command, group.tickets, error, tried_before=tried_before)
+
+    def _doubted(self, command: Send, error: SmsPilotError) -> SmsPilotError:
+        """Return what an error for several messages is worth, if a refused packet may have been taken in part.
+
+        Where a packet could be split but must not, no one knows which of its messages is at fault: none is refused.
+        """
+        is_split = _names_a_message(error) and not self._is_whole
+        if isinstance(error, GatewayError) and (
+            is_split or (not self._session.trusts_refusals and isinstance(error, (MessageRefused, InsufficientFunds)))
+        ):
+            return _evidence.partly_taken(command, error.code, error.http_status)
+        return error
 
     def _repeat(self, command: Send, tickets: Sequence[Ticket], error: SmsPilotError, *, tried_before: bool) -> None:
         """Send messages again later, if that can do no harm and there is time; else settle them with this error."""
@@ -382,15 +418,47 @@ class Delivery:
         again: list[Ticket] = []
         wanted = may_repeat(command, error)
         not_before = clock.monotonic() + retry.delay(tickets[0].attempts + 1, error) if wanted else math.inf
+        is_patient = False
+        if wanted and self._waits_out(error):
+            is_patient = True
+            not_before = self._patiently(not_before, tickets[0].attempts, error)
         for ticket in tickets:
             ticket.attempts += 1
             ticket.error = error
-            if wanted and ticket.attempts < retry.attempts and not_before < ticket.until and not ticket.is_taken_back:
+            may_go = is_patient or (wanted and ticket.attempts < retry.attempts)
+            if may_go and not_before < ticket.until and not ticket.is_taken_back:
                 again.append(ticket)
             else:
                 self._settle(ticket, error, alone=len(tickets) == 1)
         if again:
             self._groups.append(_Group(again, tried_before=tried_before, not_before=not_before))
+
+    def _waits_out(self, error: SmsPilotError) -> TypeGuard[GatewayBusy]:
+        """Whether the gateway is waited for: it said "not now" to all messages, and so nothing about any of them."""
+        is_answered = any(ticket.row is not None and not _are_busy(ticket.row.failure) for ticket in self.tickets)
+        if not isinstance(error, GatewayBusy) or is_answered or not self._patience:
+            return False
+        now = self._session.clock.monotonic()
+        if self._patient_until is None:
+            self._patient_until = now + self._patience
+            logger.warning(
+                "packet of %d: %s; asked again for up to %.0f s", len(self.tickets), _not_now(error), self._patience
+            )
+        self.busy = error
+        return now < self._patient_until
+
+    def _patiently(self, not_before: float, attempts: int, error: GatewayBusy) -> float:
+        """Return when to ask again: ever more rarely, and once more at the very end."""
+        assert self._patient_until is not None  # noqa: S101 - it waits
+        retry, now = self._session.retry, self._session.clock.monotonic()
+        if error.retry_after is None:
+            not_before = now + min(retry.first_delay * 2.0 ** min(attempts, _MOST_DOUBLINGS), _LONGEST_PAUSE)
+        return min(not_before, self._patient_until)
+
+    @property
+    def has_lost_patience(self) -> bool:
+        """The gateway said "not now" for as long as it was to be waited for."""
+        return self._patient_until is not None and self._session.clock.monotonic() >= self._patient_until
 
     def _settle(self, ticket: Ticket, error: SmsPilotError, *, alone: bool) -> None:
         """Settle with an error; a message that was refused before, and then did not leave again, stays refused."""
@@ -500,6 +568,10 @@ def _are_busy(*errors: SmsPilotError | None) -> bool:
     return all(isinstance(error, GatewayBusy) for error in errors)
 
 
+def _not_now(error: GatewayBusy) -> str:
+    return f'the gateway says "not now" ({error.code or "no code"}, HTTP {error.http_status or "200"})'
+
+
 def _past_deadline(tickets: Sequence[Ticket]) -> OutcomeUnknown:
     command = Send([ticket.message for ticket in tickets], [ticket.id for ticket in tickets])
     return _evidence.unknown(command, Reason.DEADLINE, "no answer before the deadline; hooks will hear the result")
@@ -525,5 +597,6 @@ def _reason(failure: SmsPilotError) -> str:
     if isinstance(failure, OutcomeUnknown):
         return f"outcome unknown ({failure.reason})"
     if isinstance(failure, GatewayError):
-        return f"refused (HTTP {failure.http_status})" if failure.code is None else f"refused ({failure.code})"
+        fate = "refused" if failure.outcome is Outcome.REFUSED else "not sent"
+        return f"{fate} (HTTP {failure.http_status})" if failure.code is None else f"{fate} ({failure.code})"
     return f"not sent ({type(failure).__name__})"

@@ -24,6 +24,7 @@ from smspilot_async.errors import (
     GatewayBusy,
     GatewayError,
     MessageRefused,
+    Outcome,
     OutcomeUnknown,
     Reason,
     SmsPilotError,
@@ -38,14 +39,17 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _DUPLICATE: Final = 243
+_OK: Final = 200
 _TOO_MANY_REQUESTS: Final = 429
 _ELSEWHERE: Final = {301, 302, 303, 307, 308, 404, 405, 410}  # this place has nothing to do with us
 _REFUSED: Final = -2
 _UNDELIVERED: Final = -1
+_NEVER_OF_A_SEND: Final = frozenset({300, 301, 302, 303, 304, 500})  # the codes of check and inbound
 # The gateway reads the document and the account before it looks at messages, and checks a message before it takes it;
-# 110 says that the gateway behind it was away. About anything else (money, unknown codes) in answer to several
-# messages nobody knows whether the first of them were taken before it came up.
+# 110 says that the gateway behind it was away, 112 that the account holds nothing. 241 (not enough for all of it) and
+# codes that are not known may come up once the first messages of a packet have been taken.
 _PROVES_NOTHING_WAS_TAKEN: Final = (BadRequest, AuthenticationError, AccountBlocked, MessageRefused, GatewayBusy)
+_NO_MONEY: Final = 112
 
 
 def interpret(
@@ -91,16 +95,20 @@ def _failed(command: Command[Any], failure: Failure) -> SmsPilotError:
 
 def _unreadable(command: Command[Any], reply: Reply, answer: UnreadableAnswer, now: datetime) -> SmsPilotError:
     if reply.status == _TOO_MANY_REQUESTS:
-        return GatewayBusy(
-            f"{_subject(command)}: too many requests (HTTP 429). Nothing was sent; wait and try again.",
-            http_status=reply.status,
-            retry_after=retry_after(reply, now),
-            **about(command),
-        )
+        return _too_many_requests(command, reply, now)
     if reply.status >= 300:  # noqa: PLR2004 - redirects are not followed: a POST would be sent twice
         advice = "; look whether the url is the gateway's" if reply.status in _ELSEWHERE else ""
         return _unanswered(command, Reason.HTTP_STATUS, f"HTTP {reply.status} with {answer}{advice}", reply.status)
     return _unanswered(command, Reason.UNREADABLE, str(answer), reply.status)
+
+
+def _too_many_requests(command: Command[Any], reply: Reply, now: datetime) -> GatewayBusy:
+    return GatewayBusy(
+        f"{_subject(command)}: too many requests (HTTP 429). Nothing was sent; wait and try again.",
+        http_status=reply.status,
+        retry_after=retry_after(reply, now),
+        **about(command),
+    )
 
 
 def _unanswered(command: Command[Any], reason: Reason, detail: str, status: int | None) -> Unanswered:
@@ -110,6 +118,7 @@ def _unanswered(command: Command[Any], reason: Reason, detail: str, status: int 
         f"{_subject(command)}: no answer that can be read ({detail}). {_how_to_ask_again(command)}",
         reason=reason,
         http_status=status,
+        is_repeatable=is_repeatable(command),
         **about(command),
     )
 
@@ -137,24 +146,49 @@ def unknown(command: Send, reason: Reason, detail: str, **more: Any) -> OutcomeU
 def _refusal(
     command: Command[Any], reply: Reply, document: ErrorDocument, now: datetime, *, tried_before: bool
 ) -> SmsPilotError:
-    code = document.code
-    error = error_class(code)
-    if reply.status == _TOO_MANY_REQUESTS and error is GatewayError:
+    code, error = document.code, error_class(document.code)
+    is_believed = _is_believed(command, reply.status, code)
+    if reply.status == _TOO_MANY_REQUESTS and (error is GatewayError or not is_believed):
         error = GatewayBusy
-    if isinstance(command, Send):
+    elif not is_believed:
+        return _foreign_document(command, reply, code)
+    elif isinstance(command, Send):
         if code == _DUPLICATE and tried_before:
             return _duplicate_of_ours(command)
-        if command.size > 1 and not issubclass(error, _PROVES_NOTHING_WAS_TAKEN):
-            detail = f"error {_in_words(code)}, for the whole packet, whose first messages may have been taken"
-            return unknown(command, Reason.PARTIAL, detail, code=code, http_status=reply.status)
+        if command.size > 1 and code != _NO_MONEY and not issubclass(error, _PROVES_NOTHING_WAS_TAKEN):
+            return partly_taken(command, code, reply.status)
     return error(
-        _refused_in_words(_subject(command), code, fate="It was not sent. " if isinstance(command, Send) else ""),
+        _in_a_sentence(_subject(command), error, code, fate="It was not sent. " if isinstance(command, Send) else ""),
         code=code,
         description=redact(document.description, _texts(command)),
         http_status=reply.status,
         retry_after=retry_after(reply, now),
         **about(command),
     )
+
+
+def _is_believed(command: Command[Any], status: int, code: int | None) -> bool:
+    """Whether an error document can be the gateway's own, and not the page of some proxy on the way.
+
+    A proxy may write ``{"error": {"code": 502}}``, or ``{"error": "Bad Gateway"}``, about a send that the gateway took.
+    The gateway itself answers errors with HTTP 200 (protocol page, "Transport"), but any status may carry one.
+    """
+    is_success = 200 <= status < 300  # noqa: PLR2004
+    if isinstance(command, Send):
+        return code is not None and code not in _NEVER_OF_A_SEND and (is_success or code in ERROR_CODES)
+    return is_success or code in ERROR_CODES
+
+
+def _foreign_document(command: Command[Any], reply: Reply, code: int | None) -> SmsPilotError:
+    detail = f"HTTP {reply.status} with an error document ({_in_words(code)}) that may not be the gateway's"
+    reason = Reason.UNREADABLE if reply.status == _OK else Reason.HTTP_STATUS
+    return _unanswered(command, reason, detail, reply.status)
+
+
+def partly_taken(command: Send, code: int | None, status: int | None) -> OutcomeUnknown:
+    """Return the error of a packet whose first messages may have been taken before the error came up."""
+    detail = f"error {_in_words(code)}, for the whole packet, whose first messages may have been taken"
+    return unknown(command, Reason.PARTIAL, detail, code=code, http_status=status)
 
 
 def _duplicate_of_ours(command: Send, id_: int | None = None) -> OutcomeUnknown:
@@ -177,10 +211,13 @@ def _in_words(code: int | None) -> str:
     return f"{code}, {ERROR_CODES[code].text}" if code in ERROR_CODES else f"{code}, which this library does not know"
 
 
-def _refused_in_words(subject: str, code: int | None, *, fate: str = "It was not sent. ") -> str:
+def _in_a_sentence(
+    subject: str, error: type[GatewayError], code: int | None, *, fate: str = "It was not sent. "
+) -> str:
     known = ERROR_CODES.get(code) if code is not None else None
     advice = known.advice if known else "Look the code up in the vendor's list."
-    return f"{subject}: refused by the gateway with {_in_words(code)}. {fate}{advice}"
+    verb = "refused by the gateway with" if error.outcome is Outcome.REFUSED else "the gateway answered"
+    return f"{subject}: {verb} {_in_words(code)}. {fate}{advice}"
 
 
 _private_run = re.compile(
@@ -292,11 +329,10 @@ def _row_failure(command: Send, id_: int, row: SentMessage, *, tried_before: boo
     if row.error:
         if row.status is not None and row.status > _UNDELIVERED and not has_no_number:
             return _contradiction(row, about_it)
-        return error_class(row.error)(
-            _refused_in_words(f"send of message {id_}", row.error), code=row.error, **about_it
-        )
+        error = error_class(row.error)
+        return error(_in_a_sentence(f"send of message {id_}", error, row.error), code=row.error, **about_it)
     if row.status == _REFUSED:
-        return MessageRefused(_refused_in_words(f"send of message {id_}", None), **about_it)
+        return MessageRefused(_in_a_sentence(f"send of message {id_}", MessageRefused, None), **about_it)
     if row.error is None and row.status is None and has_no_number:
         return _contradiction(row, about_it)
     return None

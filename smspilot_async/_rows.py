@@ -96,7 +96,7 @@ def _sent(sent: SentMessage) -> Row:
         "id": sent.id,
         "server_id": sent.server_id,
         "server_packet_id": sent.server_packet_id,
-        "outcome": "accepted" if sent.accepted else "unknown" if sent.unknown else "refused",
+        "outcome": sent.outcome.value,
         "to": sent.to,
         "text": sent.text,
         "sender": sent.sender,
@@ -113,21 +113,12 @@ def _sent(sent: SentMessage) -> Row:
 
 
 def _result(result: SendResult[Any]) -> Row:
-    sent, error = None, None
-    match result:
-        case Accepted():
-            sent, outcome = result.sent, "accepted"
-        case Refused():
-            sent, error, outcome = result.sent, result.error, "refused"
-        case Unknown():
-            sent, error, outcome = result.sent, result.error, "unknown"
-        case NotSent():
-            error, outcome = result.error, "not_sent"
-    row = _sent(sent or SentMessage())
+    error = None if isinstance(result, Accepted) else result.error
+    row = _sent(result.sent or SentMessage())
     for name, value in (*_failure(error), *_given(result.item)):
         if row[name] is None:
             row[name] = value
-    return row | {"outcome": outcome}
+    return row | {"outcome": result.outcome.value}
 
 
 def _failure(error: SmsPilotError | None) -> Iterable[tuple[str, Any]]:

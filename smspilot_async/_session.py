@@ -67,6 +67,8 @@ class Session:
         self.pulse = pulse
         self.callbacks = callbacks
         self.retry = settings.retry
+        self.trusts_refusals = settings.split_packets
+        self.may_split = settings.split_packets and settings.retry.attempts > 1
         self.deadline = settings.deadline
         self.sender = settings.sender
         self.test = settings.test

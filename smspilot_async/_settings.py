@@ -44,6 +44,7 @@ class Settings:
     retry: Retry
     rate_limit: float | None
     packet_size: int
+    split_packets: bool
     linger: float
     max_pending: int
     parameters: Mapping[str, str]

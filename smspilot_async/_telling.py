@@ -11,12 +11,14 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import attrs
+
 from smspilot_async._evidence import redact
 from smspilot_async.errors import MessageVetoed, VetoFailed
 from smspilot_async.hooks import Hooks, RequestInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from contextvars import Context
 
     from smspilot_async._client import Client
@@ -66,7 +68,8 @@ class Telling:
         clock: For the deadline of a veto.
 
     Attributes:
-        hears_results, hears_requests, has_veto: Whether any hook overrides the method; what nobody hears costs nothing.
+        hears_results, hears_requests, has_veto, declares_packets: Whether any hook overrides the method; what no hook
+            overrides costs nothing.
 
     Raises:
         TypeError: one of them is none.
@@ -79,9 +82,11 @@ class Telling:
         self._before = _that_override("before_request", self._all)
         self._after = _that_override("after_request", self._all)
         self._veto = _that_override("veto", self._all)
+        self._before_packet = _that_override("before_packet", self._all)
         self.hears_results = bool(self._on_result)
         self.hears_requests = bool(self._before or self._after)
         self.has_veto = bool(self._veto)
+        self.declares_packets = bool(self._before_packet)
 
     # --- listening -------------------------------------------------------------------------------
 
@@ -160,25 +165,55 @@ class Telling:
             until: In the clock's monotonic seconds.
         """
         for hook in self._veto:
-            name = f"{type(hook).__name__}.veto"
-            before = _cancellations()
-            try:
-                reason: Any = hook.veto(message)
-                if inspect.isawaitable(reason):
-                    reason = await self._awaited(reason, until)
-                    if self._clock.monotonic() >= until:  # it kept the time-out to itself
-                        return veto_failed(f"{name} gave no answer in time", id_)
-            except _ENDS_THE_PROGRAM:
-                raise
-            except TimeoutError:
-                return veto_failed(f"{name} gave no answer in time", id_)
-            except BaseException as error:  # the application's own; without its words, which may be private
-                if isinstance(error, asyncio.CancelledError) and _cancellations() > before:
-                    raise
-                return veto_failed(f"{name} raised {type(error).__name__}", id_)
+            reason = await self._decided(hook, "veto", lambda hook: hook.veto(message), until)
+            if isinstance(reason, _Undecided):
+                return veto_failed(reason.why, id_)
             if reason:
-                return _vetoed(reason if isinstance(reason, str) else name, message, id_)
+                return _vetoed(reason if isinstance(reason, str) else f"{type(hook).__name__}.veto", message, id_)
         return None
+
+    async def before_packet(self, messages: Sequence[Message], until: float) -> str | None:
+        """Let the hooks write down what is about to leave; the first that fails ends it.
+
+        Args:
+            messages: Those of the packet.
+            until: In the clock's monotonic seconds.
+
+        Returns:
+            Why the packet must not leave; ``None`` if it may.
+        """
+        for hook in self._before_packet:
+            answer = await self._decided(hook, "before_packet", lambda hook: hook.before_packet(messages), until)
+            if isinstance(answer, _Undecided):
+                return answer.why
+        return None
+
+    async def _decided(self, hook: Hooks, method: str, call: Callable[[Hooks], Any], until: float) -> Any:
+        """Call a hook that has a say in what is sent, and wait for its answer."""
+        name = f"{type(hook).__name__}.{method}"
+        before = _cancellations()
+        try:
+            answer = call(hook)
+            if inspect.isawaitable(answer):
+                answer = await self._awaited(answer, until)
+                if self._clock.monotonic() >= until:  # it kept the time-out to itself
+                    return _Undecided(f"{name} gave no answer in time")
+        except _ENDS_THE_PROGRAM:
+            raise
+        except TimeoutError:
+            return _Undecided(f"{name} gave no answer in time")
+        except BaseException as error:  # the application's own; without its words, which may be private
+            if isinstance(error, asyncio.CancelledError) and _cancellations() > before:
+                raise
+            return _Undecided(f"{name} raised {type(error).__name__}")
+        return answer
+
+
+@attrs.frozen
+class _Undecided:
+    """A hook that has a say in what is sent raised, or did not answer in time."""
+
+    why: str
 
 
 def veto_failed(reason: str, id_: int | None = None) -> VetoFailed:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeGuard, TypeVar
 
 from smspilot_async.errors import (
     ConnectionFailed,
-    GatewayError,
     MessageVetoed,
+    Outcome,
     OutcomeUnknown,
     SmsPilotError,
     VetoFailed,
@@ -167,15 +167,12 @@ def number_apart(tickets: Sequence[Ticket]) -> None:
 
 def result_of(item: Item, outcome: SentMessage | SmsPilotError | None) -> SendResult[Item]:
     """Turn what became of a message into its result, with the caller's own object in it."""
-    if isinstance(outcome, SentMessage):
-        if outcome.failure is None:
-            return Accepted(item, outcome)
-        if isinstance(outcome.failure, OutcomeUnknown):
-            return Unknown(item, outcome.failure, outcome)
-        return Refused(item, outcome.failure, outcome)
-    if isinstance(outcome, OutcomeUnknown):
-        return Unknown(item, outcome)
-    return Refused(item, outcome) if isinstance(outcome, GatewayError) or is_veto(outcome) else NotSent(item, outcome)
+    sent, error = (outcome, outcome.failure) if isinstance(outcome, SentMessage) else (None, outcome)
+    if error is None:
+        return NotSent(item) if sent is None else Accepted(item, sent)
+    if isinstance(error, OutcomeUnknown):
+        return Unknown(item, error, sent)
+    return (Refused if error.outcome is Outcome.REFUSED else NotSent)(item, error, sent)
 
 
 def is_veto(outcome: object) -> TypeGuard[MessageVetoed]:

@@ -18,7 +18,7 @@ from smspilot_async import _clock
 from smspilot_async._durable import in_thread, json_line
 from smspilot_async.errors import OutcomeUnknown
 from smspilot_async.hooks import Hooks
-from smspilot_async.models import Accepted, NotSent
+from smspilot_async.models import Accepted
 
 if sys.platform != "win32":
     import fcntl
@@ -37,7 +37,6 @@ _SHORTEST_KEY: Final = 16  # there are so few phones that only the key keeps the
 _HASH_DIGITS: Final = 32
 _MOST_WAITING: Final = 100_000  # lines; so that a disk that hangs does not fill the memory
 _PRIVATE: Final = 0o600
-_OUTCOMES: Final = {"Accepted": "accepted", "Refused": "refused", "Unknown": "unknown", "NotSent": "not_sent"}
 
 
 class AuditLog(Hooks):
@@ -183,14 +182,14 @@ class AuditLog(Hooks):
             logger.error("audit log: %s can not be written (%s); its lines wait", self._path, reason)
 
     def _line(self, moment: datetime, result: SendResult[Message]) -> bytes:
-        sent = result.sent if not isinstance(result, NotSent) else None
+        sent = result.sent
         error = None if isinstance(result, Accepted) else result.error
         packet_id = sent.server_packet_id if sent else None
         if packet_id is None and isinstance(error, OutcomeUnknown):
             packet_id = error.server_packet_id
         record: dict[str, Any] = {
             "time": moment.isoformat(),
-            "outcome": _OUTCOMES[type(result).__name__],
+            "outcome": result.outcome.value,
             "id": result.item.id or (sent and sent.id) or (error and error.message_id),
             "server_id": sent and sent.server_id,
             "packet_id": packet_id,

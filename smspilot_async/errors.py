@@ -1,27 +1,28 @@
-"""Every error of this library, and for each one the answer to the question "was it sent?".
+"""Every error of this library, and for each one the answer to the question "was it sent?": its :class:`Outcome`.
 
     SmsPilotError
-    ├── InvalidMessage (ValueError)   nothing left: a field is wrong
-    ├── ClientClosed                  nothing left
-    ├── MessageVetoed                 nothing left: the application's own hook refused it
-    │   └── VetoFailed                nothing left: that hook failed, and nobody decided
-    ├── ConnectionFailed              nothing left: DNS, refused, TLS, proxy, no free connection in time
-    ├── GatewayError                  rejected: the gateway answered with an error code
-    │   ├── AuthenticationError       the key, the login or the address is not let in
-    │   ├── AccountBlocked            the account may not send until the vendor lifts it
-    │   ├── InsufficientFunds         top up the balance
-    │   ├── MessageRefused            this message can not go out as it is
-    │   │   └── DuplicateMessage      the same text to the same phone, moments ago (or a blacklist)
-    │   ├── GatewayBusy               try again later
-    │   ├── NotFound                  the gateway does not (or no longer) know this id
-    │   └── BadRequest                the request itself is wrong
-    ├── Unanswered                    no readable answer; of a read: ask again
-    │   └── OutcomeUnknown            the same of a send, after its first byte: it may have been sent
-    ├── NotFinal (TimeoutError)       it was accepted; nobody knows yet whether it was delivered
-    └── CursorError                   of listen: its cursor can not be used (made in _cursor.py)
-        └── CursorInUse               of listen: another listener holds the cursor
+    ├── InvalidMessage (ValueError)   refused: a field is wrong
+    ├── ClientClosed                  not_sent
+    ├── MessageVetoed                 refused by the application's own hook
+    │   └── VetoFailed                not_sent: that hook failed
+    ├── ConnectionFailed              not_sent: DNS, refused, TLS, proxy, no free connection in time
+    ├── GatewayError                  refused or not_sent: the gateway answered with an error code
+    │   ├── AuthenticationError       not_sent: the key, the login or the address is not let in
+    │   ├── AccountBlocked            not_sent: the account may not send until the vendor lifts it
+    │   ├── InsufficientFunds         not_sent: top up the balance
+    │   ├── MessageRefused            refused: this message cannot go out as it is
+    │   │   └── DuplicateMessage      refused: the same text to the same phone, moments ago (or a blacklist)
+    │   ├── GatewayBusy               not_sent: try again later
+    │   ├── NotFound                  refused: the gateway does not (or no longer) know this id
+    │   └── BadRequest                refused: the request itself is wrong
+    ├── Unanswered                    unknown: no readable answer; of a read: ask again
+    │   └── OutcomeUnknown            unknown: the same of a send, after its first byte; it may have been sent
+    ├── NotFinal (TimeoutError)       unknown: no final status yet (accepted, where a status was reported)
+    └── CursorError                   not_sent; of listen: its cursor cannot be used (made in _cursor.py)
+        └── CursorInUse               not_sent; of listen: another listener holds the cursor
 
-The classes follow what a caller does next; the code of the gateway is in ``GatewayError.code`` and decides alone, since
+``refused`` is a decision against the message as it is; ``not_sent`` says that it may be handed in again unchanged. The
+classes follow what a caller does next; the code of the gateway is in ``GatewayError.code`` and decides alone, since
 its texts drift from version to version. Errors hold plain values only, so all of them pickle, and never a key, a
 password, a phone or a text.
 """
@@ -43,7 +44,6 @@ __all__ = [
     "AccountBlocked",
     "AuthenticationError",
     "BadRequest",
-    "Certainty",
     "ClientClosed",
     "ConnectionFailed",
     "DuplicateMessage",
@@ -56,6 +56,7 @@ __all__ = [
     "MessageVetoed",
     "NotFinal",
     "NotFound",
+    "Outcome",
     "OutcomeUnknown",
     "Reason",
     "SmsPilotError",
@@ -64,15 +65,20 @@ __all__ = [
 ]
 
 
-class Certainty(enum.StrEnum):
-    """How sure we are that a message was not sent."""
+_REFUSED: Final = -2  # the status of a message that the gateway refused, or does not know
 
-    NOT_SENT = "not sent"
-    """Evidence says that no byte of the request left: sending again can not send twice."""
-    REJECTED = "rejected"
-    """The gateway answered, and refused."""
+
+class Outcome(enum.StrEnum):
+    """What became of a message: one word, the same in errors, results, rows, hooks, logs, files and telemetry."""
+
+    ACCEPTED = "accepted"
+    """The gateway took it."""
+    REFUSED = "refused"
+    """Decided against as it is: by the gateway, by a check of its fields, or by the application's own hook."""
+    NOT_SENT = "not_sent"
+    """It certainly was not sent, and nothing was decided about it: it may be handed in again unchanged."""
     UNKNOWN = "unknown"
-    """It may have been sent. Nobody can ask the gateway; sending again may send twice."""
+    """It may have been sent. The gateway cannot be asked; sending it again may send it twice."""
 
 
 class Reason(enum.StrEnum):
@@ -86,11 +92,11 @@ class Reason(enum.StrEnum):
     """The request was cancelled on the wire, as when its event loop ends."""
     DISCONNECTED = "disconnected"
     """The connection broke before the whole answer was here."""
-    HTTP_STATUS = "http status"
+    HTTP_STATUS = "http_status"
     """An HTTP status and a body without an answer, such as a 502 page of a proxy."""
     UNREADABLE = "unreadable"
     """The body is no answer of the gateway: HTML, half a document, not UTF-8."""
-    TOO_LARGE = "too large"
+    TOO_LARGE = "too_large"
     """The body outgrew every sensible answer to this request."""
     MISMATCH = "mismatch"
     """The answer can not be matched to the messages that were sent."""
@@ -98,7 +104,7 @@ class Reason(enum.StrEnum):
     """The gateway says duplicate (243) after an earlier attempt of ours, so that attempt may have been accepted."""
     PARTIAL = "partial"
     """An error document for a packet whose first messages the gateway may already have accepted."""
-    SENT_BY_COST = "sent by cost"
+    SENT_BY_COST = "sent_by_cost"
     """A request that only asked for the price was answered as a real send."""
 
 
@@ -106,13 +112,13 @@ class SmsPilotError(Exception):
     """The base of all errors of this library.
 
     Attributes:
-        certainty: Whether anything was sent.
+        outcome: Whether the message was sent.
         command: The gateway's command that failed (``"send"``, ``"check"``, ...), if it came to one.
         message_id: The ``id`` of the message that failed, where the error is about one message.
         packet_size: How many messages the failed request carried, if it carried messages.
     """
 
-    certainty: Certainty = Certainty.NOT_SENT
+    outcome: Outcome = Outcome.NOT_SENT
 
     def __init__(
         self,
@@ -126,6 +132,15 @@ class SmsPilotError(Exception):
         self.command = command
         self.message_id = message_id
         self.packet_size = packet_size
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether doing the same again, without asking anybody, can do no harm.
+
+        True where nothing was sent and nothing was decided, and for a read that was not answered. Whether it would
+        help is another question: an empty balance stays empty.
+        """
+        return self.outcome is Outcome.NOT_SENT
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by attributes, since the arguments of the constructors are keywords."""
@@ -157,6 +172,8 @@ class InvalidMessage(SmsPilotError, ValueError):
         code: The code with which the gateway would have refused it.
     """
 
+    outcome = Outcome.REFUSED
+
     def __init__(self, message: str, *, field: str, code: int, message_id: int | None = None) -> None:
         super().__init__(f"{field}: {message} (the gateway's code {code})", message_id=message_id)
         self.field = field
@@ -174,6 +191,8 @@ class MessageVetoed(SmsPilotError):
         reason: The hook's own words.
     """
 
+    outcome = Outcome.REFUSED
+
     def __init__(
         self, message: str, *, reason: str, command: str | None = "send", message_id: int | None = None
     ) -> None:
@@ -187,6 +206,8 @@ class VetoFailed(MessageVetoed):
     Attributes:
         reason: Which hook, and the class of what it raised.
     """
+
+    outcome = Outcome.NOT_SENT
 
 
 class ConnectionFailed(SmsPilotError):
@@ -204,7 +225,7 @@ class GatewayError(SmsPilotError):
         retry_after: Seconds to wait, where the gateway named them (HTTP 429).
     """
 
-    certainty = Certainty.REJECTED
+    outcome = Outcome.REFUSED
     description: str
 
     def __init__(
@@ -229,13 +250,19 @@ class GatewayError(SmsPilotError):
 class AuthenticationError(GatewayError):
     """The key or login is wrong or missing, or this address may not use it."""
 
+    outcome = Outcome.NOT_SENT
+
 
 class AccountBlocked(GatewayError):
     """The account is blocked; the vendor's support can lift it."""
 
+    outcome = Outcome.NOT_SENT
+
 
 class InsufficientFunds(GatewayError):
     """The balance does not cover the messages."""
+
+    outcome = Outcome.NOT_SENT
 
 
 class MessageRefused(GatewayError):
@@ -248,6 +275,8 @@ class DuplicateMessage(MessageRefused):
 
 class GatewayBusy(GatewayError):
     """The gateway asks to try again later (110, or HTTP 429)."""
+
+    outcome = Outcome.NOT_SENT
 
 
 class NotFound(GatewayError):
@@ -266,7 +295,7 @@ class Unanswered(SmsPilotError):
         http_status: The HTTP status, where one arrived.
     """
 
-    certainty = Certainty.UNKNOWN
+    outcome = Outcome.UNKNOWN
 
     def __init__(
         self,
@@ -277,10 +306,17 @@ class Unanswered(SmsPilotError):
         command: str | None = None,
         message_id: int | None = None,
         packet_size: int | None = None,
+        is_repeatable: bool = True,
     ) -> None:
         super().__init__(message, command=command, message_id=message_id, packet_size=packet_size)
         self.reason = reason
         self.http_status = http_status
+        self._is_repeatable = is_repeatable
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether asking again can do no harm; not after ``inbound("new")``, which may have marked messages as read."""
+        return self._is_repeatable
 
 
 class OutcomeUnknown(Unanswered):
@@ -310,6 +346,7 @@ class OutcomeUnknown(Unanswered):
             command=command,
             message_id=message_id,
             packet_size=packet_size,
+            is_repeatable=False,
         )
         self.code = code
         self.server_packet_id = server_packet_id
@@ -318,18 +355,20 @@ class OutcomeUnknown(Unanswered):
 class NotFinal(SmsPilotError, TimeoutError):
     """Time is up, and the gateway has not told a final status yet: wait again, for its status may still change.
 
-    Its ``certainty`` is ``UNKNOWN`` in the sense that sending the message again may send it twice: a message with a
-    status *was* accepted, and only its delivery is unknown.
+    A message for which the gateway has reported a status *was* accepted, and only its delivery is open: then its
+    ``outcome`` is ``accepted``. Without one it is ``unknown``. Never send the message again because of this error.
 
     Attributes:
         status: The last status that is known; ``None`` if none is.
     """
 
-    certainty = Certainty.UNKNOWN
+    outcome = Outcome.UNKNOWN
 
     def __init__(self, message: str, *, status: MessageStatus | None = None, message_id: int | None = None) -> None:
         super().__init__(message, command="check", message_id=message_id)
         self.status = status
+        if status is not None and status.status is not None and status.status > _REFUSED:
+            self.outcome = Outcome.ACCEPTED
 
 
 @attrs.frozen
@@ -352,7 +391,7 @@ class ErrorCode:
 _FIX_REQUEST = "This looks like a fault of the client library or of something between it and the gateway; report it."
 _FIX_KEY = "Check the API key (or login and password) in the vendor's cabinet."
 _SUPPORT = "Write to the vendor's support."
-_PAY = "Top up the balance; the messages that were refused can be sent again afterwards."
+_PAY = "Top up the balance; the messages that were not sent can be sent then."
 _FIX_PHONE = "Correct the phone number, or take it off the list."
 _FIX_SENDER = "Use a sender name that is registered in the vendor's cabinet, or none for the account's default."
 _FIX_TEXT = "Change the text."

@@ -65,17 +65,18 @@ class RequestOutcome:
 
     @property
     def kind(self) -> str:
-        """``"answered"``, or the error's certainty: ``"rejected"``, ``"not sent"`` or ``"unknown"``."""
-        return "answered" if self.error is None else self.error.certainty.value
+        """``"answered"``, or the error's outcome: ``"refused"``, ``"not_sent"`` or ``"unknown"``."""
+        return "answered" if self.error is None else self.error.outcome.value
 
 
 class Hooks:
     """Does nothing; override what you want to hear of, and nothing else is called.
 
-    All of them run in the event loop and must not block it. What is raised by one that listens is logged by its
-    type and goes nowhere; :meth:`veto` alone has a say in what is sent. One that hangs holds up its packet, the
-    end of a bulk run, and the closing of the client, unless that has a time-out: it may be writing down what nobody
-    else knows, so it is not cut off. After 30 seconds a WARNING names it. Give what it waits for a time-out of its own.
+    All of them run in the event loop and must not block it. What an observer raises is logged by its type and changes
+    nothing; only :meth:`veto` and :meth:`before_packet` have a say in what is sent. A hook that hangs holds up its
+    packet, the end of a bulk run, and the closing of the client, unless that has a timeout: it may be writing down what
+    is known nowhere else, so it is not cut off. After 30 seconds a WARNING names it. Give what it waits for a timeout
+    of its own.
     """
 
     def on_client(self, client: Client) -> None:
@@ -94,6 +95,19 @@ class Hooks:
 
         Returns:
             Why it must not be sent, in your own words, without phone or text; nothing (``None`` or ``""``) if it may.
+        """
+
+    def before_packet(self, messages: Sequence[Message]) -> Awaitable[None] | None:
+        """Write an intent down: awaited before the first byte of every send, alone, packed or in bulk.
+
+        Each message is named once, before its first request; repeats and halves of its packet are part of the same
+        intent. It may be a coroutine function. Where it raises, or has not answered at the call's deadline (in a bulk
+        run: the client's), the packet does not leave, and each of its messages is ``not_sent`` with
+        :class:`~smspilot_async.VetoFailed`. What it named may still not leave, as when the connection fails.
+
+        Args:
+            messages: The messages that are about to leave in one request, as they were handed in; vetoed ones are not
+                among them.
         """
 
     def before_request(self, request: RequestInfo) -> None:

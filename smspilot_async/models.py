@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
 from smspilot_async import _clock
 from smspilot_async import text as _text
-from smspilot_async.errors import InvalidMessage, OutcomeUnknown, SmsPilotError
+from smspilot_async.errors import InvalidMessage, Outcome, OutcomeUnknown, SmsPilotError
 
 if TYPE_CHECKING:
     from smspilot_async.text import TextSize
@@ -36,6 +36,7 @@ __all__ = [
     "Packet",
     "Refused",
     "SendResult",
+    "Sendable",
     "SentMessage",
     "Unknown",
 ]
@@ -197,6 +198,10 @@ class Message:
         return f"Message({', '.join(shown)})"
 
 
+Sendable: TypeAlias = Message | Mapping[str, Any] | tuple[str, str]
+"""What a message can be made of: one, a mapping with the fields of one, or a pair ``(to, text)``."""
+
+
 def status_word(status: int | None) -> str:
     """Say a status in words; one that nobody knows stays a number, ``None`` is empty."""
     return "" if status is None else _STATUS_WORDS.get(status, f"status {status}")
@@ -261,19 +266,29 @@ class SentMessage(Displayed):
     failure: SmsPilotError | None = attrs.field(default=None, eq=False)
 
     @property
+    def outcome(self) -> Outcome:
+        """What became of it: ``accepted``, or the outcome of its ``failure``."""
+        return Outcome.ACCEPTED if self.failure is None else self.failure.outcome
+
+    @property
     def accepted(self) -> bool:
         """The gateway took it."""
         return self.failure is None
 
     @property
     def refused(self) -> bool:
-        """The gateway did not take it, for sure."""
-        return self.failure is not None and not self.unknown
+        """The gateway, or a hook of yours, decided against it."""
+        return self.outcome is Outcome.REFUSED
+
+    @property
+    def not_sent(self) -> bool:
+        """It was not sent, and nothing was decided about it: it may be handed in again unchanged."""
+        return self.outcome is Outcome.NOT_SENT
 
     @property
     def unknown(self) -> bool:
-        """Nobody can know whether the gateway took it."""
-        return isinstance(self.failure, OutcomeUnknown)
+        """It may have been sent."""
+        return self.outcome is Outcome.UNKNOWN
 
 
 @attrs.frozen(kw_only=True)
@@ -302,8 +317,13 @@ class Packet(Displayed):
 
     @property
     def refused(self) -> tuple[SentMessage, ...]:
-        """The messages that the gateway refused; each one's ``failure`` says why."""
+        """The messages that were refused; each one's ``failure`` says why."""
         return tuple(message for message in self.messages if message.refused)
+
+    @property
+    def not_sent(self) -> tuple[SentMessage, ...]:
+        """The messages that were not sent, and may be handed in again unchanged; each one's ``failure`` says why."""
+        return tuple(message for message in self.messages if message.not_sent)
 
     @property
     def unknown(self) -> tuple[SentMessage, ...]:
@@ -415,19 +435,23 @@ class Accepted(Displayed, Generic[Item_co]):
         sent: The gateway's answer.
     """
 
+    outcome: ClassVar[Literal[Outcome.ACCEPTED]] = Outcome.ACCEPTED
+
     item: Item_co = attrs.field(repr=False)
     sent: SentMessage
 
 
 @attrs.frozen
 class Refused(Displayed, Generic[Item_co]):
-    """The message was refused, by the gateway or, being invalid or vetoed by a hook, before it left; it was not sent.
+    """The message was decided against, by the gateway or, being invalid or vetoed by a hook, before it left.
 
     Attributes:
         item: What the caller handed in.
         error: Why.
         sent: The gateway's answer about it, where there is one.
     """
+
+    outcome: ClassVar[Literal[Outcome.REFUSED]] = Outcome.REFUSED
 
     item: Item_co = attrs.field(repr=False)
     error: SmsPilotError
@@ -436,13 +460,15 @@ class Refused(Displayed, Generic[Item_co]):
 
 @attrs.frozen
 class Unknown(Displayed, Generic[Item_co]):
-    """The message left, and nobody can know whether the gateway took it: never send it again unasked.
+    """The message may have been sent; no answer says so or otherwise. Never send it again automatically.
 
     Attributes:
         item: What the caller handed in.
         error: Why it is not known.
         sent: The gateway's answer about it, where there is one.
     """
+
+    outcome: ClassVar[Literal[Outcome.UNKNOWN]] = Outcome.UNKNOWN
 
     item: Item_co = attrs.field(repr=False)
     error: OutcomeUnknown
@@ -451,15 +477,19 @@ class Unknown(Displayed, Generic[Item_co]):
 
 @attrs.frozen
 class NotSent(Displayed, Generic[Item_co]):
-    """The message did not leave: sending it again can not send it twice.
+    """The message was not sent, and nothing was decided about it: it may be handed in again unchanged.
 
     Attributes:
         item: What the caller handed in.
         error: Why, where something went wrong.
+        sent: The gateway's answer about it, where there is one (110, an empty balance).
     """
+
+    outcome: ClassVar[Literal[Outcome.NOT_SENT]] = Outcome.NOT_SENT
 
     item: Item_co = attrs.field(repr=False)
     error: SmsPilotError | None = None
+    sent: SentMessage | None = None
 
 
 SendResult: TypeAlias = Accepted[Item_co] | Refused[Item_co] | Unknown[Item_co] | NotSent[Item_co]

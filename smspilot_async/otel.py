@@ -43,7 +43,6 @@ __all__ = ["OpenTelemetryHooks"]
 _FIRST_BAD_STATUS: Final = 400
 # The boundaries that the conventions name for http.client.request.duration, in seconds.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_OUTCOMES: Final = {"Accepted": "accepted", "Refused": "refused", "Unknown": "unknown", "NotSent": "not_sent"}
 # The context in which results are told may be another caller's. An empty one would be taken for none.
 _NOBODYS: Final = trace.set_span_in_context(trace.INVALID_SPAN, otel_context.Context())
 
@@ -111,16 +110,16 @@ class OpenTelemetryHooks(Hooks):
         context = _NOBODYS if span is None else trace.set_span_in_context(span, otel_context.Context())
         self._duration.record(outcome.seconds, _http(request) | _ending(outcome), context)
         if request.command == "send":
-            self._packets.add(1, {"smspilot.outcome": outcome.kind.replace(" ", "_")}, context)
+            self._packets.add(1, {"smspilot.outcome": outcome.kind}, context)
         if span is not None:
-            span.set_attributes(_ending(outcome) | {"smspilot.outcome": outcome.kind.replace(" ", "_")})
+            span.set_attributes(_ending(outcome) | {"smspilot.outcome": outcome.kind})
             if outcome.error is not None:
                 span.set_status(Status(StatusCode.ERROR))
             span.end()
 
     def on_result(self, result: SendResult[Message]) -> None:
         """Count a message, its parts and its price."""
-        self._messages.add(1, {"smspilot.outcome": _OUTCOMES[type(result).__name__]}, _NOBODYS)
+        self._messages.add(1, {"smspilot.outcome": result.outcome.value}, _NOBODYS)
         if isinstance(result, Accepted):
             self._parts.add(result.sent.parts or 0, context=_NOBODYS)
             self._cost.add(float(result.sent.price or 0), context=_NOBODYS)

@@ -1,4 +1,4 @@
-"""The tree of errors is exactly the documented one, and every code of the gateway has its class and its certainty."""
+"""The tree of errors is exactly the documented one, and every code of the gateway has its class and its outcome."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from smspilot_async import (
     AccountBlocked,
     AuthenticationError,
     BadRequest,
-    Certainty,
     ClientClosed,
     ConnectionFailed,
+    CursorError,
+    CursorInUse,
     DuplicateMessage,
     GatewayBusy,
     GatewayError,
@@ -28,13 +29,16 @@ from smspilot_async import (
     Message,
     MessageRefused,
     MessageStatus,
+    MessageVetoed,
     NotFinal,
     NotFound,
+    Outcome,
     OutcomeUnknown,
     Packet,
     Reason,
     SmsPilotError,
     Unanswered,
+    VetoFailed,
     errors,
 )
 from smspilot_async._evidence import interpret
@@ -56,7 +60,7 @@ READS: list[Command[Any]] = [
     Inbound("new"),
 ]
 
-REJECTED, UNKNOWN = Certainty.REJECTED, Certainty.UNKNOWN
+REFUSED, NOT_SENT, UNKNOWN = Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN
 
 
 # --- the tree ------------------------------------------------------------------------------------
@@ -100,37 +104,67 @@ def test_the_drawing_at_the_top_of_the_module_shows_every_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "certainty"),
+    ("error", "outcome", "may_retry"),
     [
-        (SmsPilotError, Certainty.NOT_SENT),
-        (InvalidMessage, Certainty.NOT_SENT),
-        (ClientClosed, Certainty.NOT_SENT),
-        (ConnectionFailed, Certainty.NOT_SENT),
-        (GatewayError, REJECTED),
-        (AuthenticationError, REJECTED),
-        (AccountBlocked, REJECTED),
-        (InsufficientFunds, REJECTED),
-        (MessageRefused, REJECTED),
-        (DuplicateMessage, REJECTED),
-        (GatewayBusy, REJECTED),
-        (NotFound, REJECTED),
-        (BadRequest, REJECTED),
-        (Unanswered, UNKNOWN),
-        (OutcomeUnknown, UNKNOWN),
-        (NotFinal, UNKNOWN),
+        (SmsPilotError, NOT_SENT, True),
+        (InvalidMessage, REFUSED, False),
+        (ClientClosed, NOT_SENT, True),
+        (MessageVetoed, REFUSED, False),
+        (VetoFailed, NOT_SENT, True),
+        (ConnectionFailed, NOT_SENT, True),
+        (GatewayError, REFUSED, False),
+        (AuthenticationError, NOT_SENT, True),
+        (AccountBlocked, NOT_SENT, True),
+        (InsufficientFunds, NOT_SENT, True),
+        (MessageRefused, REFUSED, False),
+        (DuplicateMessage, REFUSED, False),
+        (GatewayBusy, NOT_SENT, True),
+        (NotFound, REFUSED, False),
+        (BadRequest, REFUSED, False),
+        (Unanswered, UNKNOWN, True),
+        (OutcomeUnknown, UNKNOWN, False),
+        (NotFinal, UNKNOWN, False),
+        (CursorError, NOT_SENT, True),
+        (CursorInUse, NOT_SENT, True),
     ],
 )
-def test_a_class_has_its_certainty(error: type[SmsPilotError], certainty: Certainty) -> None:
-    assert error.certainty is certainty
+def test_a_class_has_its_outcome(error: type[SmsPilotError], outcome: Outcome, may_retry: bool) -> None:  # noqa: FBT001
+    assert error.outcome is outcome
+    made = error.__new__(error)
+    vars(made)["_is_repeatable"] = error is Unanswered
+    assert made.may_retry is may_retry
+
+
+def test_a_read_that_may_have_marked_messages_as_read_may_not_be_asked_again() -> None:
+    for read in READS:
+        error = interpret(read, Reply(502, b"<html>"), now=NOW)
+        assert type(error) is Unanswered
+        assert error.may_retry is (read != Inbound("new"))
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(None, UNKNOWN), (-2, UNKNOWN), (0, Outcome.ACCEPTED), (1, Outcome.ACCEPTED), (3, Outcome.ACCEPTED)],
+)
+def test_a_message_that_has_a_status_was_accepted_though_its_delivery_is_open(
+    status: int | None, outcome: Outcome
+) -> None:
+    error = NotFinal("words", status=MessageStatus(status=status))
+    assert (error.outcome, error.may_retry) == (outcome, False)
+
+
+def test_machine_values_are_one_word() -> None:
+    values = [value.value for value in (*Outcome, *Reason)]
+    assert all(value.isidentifier() and value.islower() for value in values)
 
 
 def test_the_public_face_is_exactly_the_documented_one() -> None:
     client = {"Client", "ExposureWarning", "Health", "Hooks", "RequestInfo", "RequestOutcome", "Retry", "__version__"}
     models = {"Accepted", "AccountInfo", "InboundMessage", "Message", "MessageStatus", "NotSent", "Packet", "Refused"}
-    models |= {"SendResult", "SentMessage", "Unknown", "TextSize", "measure", "normalize_phone", "to_dicts"}
+    models |= {"SendResult", "Sendable", "SentMessage", "Unknown", "TextSize", "measure", "normalize_phone", "to_dicts"}
     streams = {"BulkRun", "BulkStats", "PacketCheck", "PacketChecks", "Tracking"}
     cursors = {"CursorError", "CursorInUse", "CursorState", "FileCursor", "InboundCursor", "InboundListener"}
-    catalogue = {"Certainty", "ERROR_CODES", "ErrorCode", "Reason"}
+    catalogue = {"ERROR_CODES", "ErrorCode", "Outcome", "Reason"}
     assert set(smspilot_async.__all__) == client | models | streams | cursors | catalogue | ERRORS
     assert len(smspilot_async.__all__) == len(set(smspilot_async.__all__))
     assert all(hasattr(smspilot_async, name) for name in smspilot_async.__all__)
@@ -149,13 +183,13 @@ class Row:
 
     error: type[GatewayError]
     retried: bool = False
-    of_several: Certainty = REJECTED
+    of_several: type[SmsPilotError] | None = None  # the same
 
 
 _request, _key, _blocked = Row(BadRequest), Row(AuthenticationError), Row(AccountBlocked)
 _message, _found = Row(MessageRefused), Row(NotFound)
-_money = Row(InsufficientFunds, of_several=UNKNOWN)
-_anything = Row(GatewayError, of_several=UNKNOWN)
+_money, _no_money = Row(InsufficientFunds, of_several=OutcomeUnknown), Row(InsufficientFunds)
+_anything = Row(GatewayError, of_several=OutcomeUnknown)
 
 CODES: dict[int | None, Row] = {
     # the document's
@@ -170,7 +204,7 @@ CODES: dict[int | None, Row] = {
     108: _message,
     110: Row(GatewayBusy, retried=True),
     111: _message,
-    112: _money,
+    112: _no_money,
     113: _key,
     115: _message,
     204: _message,
@@ -222,10 +256,10 @@ CODES: dict[int | None, Row] = {
     **dict.fromkeys(range(640, 646), _message),
 }
 UNKNOWN_CODES: list[int | None] = [1, 9, 99, 103, 199, 429, 606, 700, 715, 1000, 99_999, -1, None]
-_found_by_a_send = attrs.evolve(_found, of_several=UNKNOWN)
 EVERY_CODE: dict[int | None, Row] = dict(CODES)
-EVERY_CODE.update((code, _found_by_a_send) for code in (301, 302, 304))
 EVERY_CODE.update((code, _anything) for code in UNKNOWN_CODES)
+OF_READS = {300, 301, 302, 303, 304, 500, None}
+"""What cannot be the gateway's answer to a send: the codes of check and inbound, and none at all."""
 
 
 def test_the_catalogue_holds_exactly_the_codes_of_the_protocol() -> None:
@@ -247,28 +281,33 @@ def document(
     return error
 
 
-@pytest.mark.parametrize("code", EVERY_CODE)
+@pytest.mark.parametrize("code", EVERY_CODE.keys() - OF_READS)
 def test_a_document_error_of_one_message(code: int | None) -> None:
     error, row = document(ONE, code), EVERY_CODE[code]
     assert type(error) is row.error
     assert isinstance(error, GatewayError)
-    assert error.certainty is REJECTED
+    assert error.outcome is row.error.outcome
     assert may_repeat(ONE, error) is row.retried
     assert (error.code, error.description, error.http_status) == (code, "words", 200)
     assert (error.command, error.message_id, error.packet_size) == ("send", 1, 1)
 
 
-@pytest.mark.parametrize("code", EVERY_CODE)
+@pytest.mark.parametrize("code", EVERY_CODE.keys() - OF_READS)
 def test_a_document_error_of_several_messages(code: int | None) -> None:
     error, row = document(SEVERAL, code), EVERY_CODE[code]
-    assert error.certainty is row.of_several
+    assert type(error) is (row.of_several or row.error)
     assert may_repeat(SEVERAL, error) is row.retried
     assert (error.command, error.message_id, error.packet_size) == ("send", None, 2)
-    if row.of_several is UNKNOWN:
-        assert type(error) is OutcomeUnknown
+    if isinstance(error, OutcomeUnknown):
         assert (error.reason, error.code) == (Reason.PARTIAL, code)
-    else:
-        assert type(error) is row.error
+
+
+@pytest.mark.parametrize("code", OF_READS)
+@pytest.mark.parametrize("command", [ONE, SEVERAL], ids=["one", "several"])
+def test_a_document_error_that_cannot_be_about_a_send_says_nothing_of_it(command: Send, code: int | None) -> None:
+    error = document(command, code)
+    assert type(error) is OutcomeUnknown
+    assert (error.reason, error.http_status, error.may_retry) == (Reason.UNREADABLE, 200, False)
 
 
 @pytest.mark.parametrize("code", EVERY_CODE)
@@ -276,7 +315,7 @@ def test_a_document_error_of_several_messages(code: int | None) -> None:
 def test_a_document_error_of_a_read(command: Command[Any], code: int | None) -> None:
     error, row = document(command, code), EVERY_CODE[code]
     assert type(error) is row.error
-    assert error.certainty is REJECTED
+    assert error.outcome is row.error.outcome
     assert may_repeat(command, error) is row.retried
     assert error.command == command.name
 
@@ -291,11 +330,11 @@ def test_an_error_on_a_row(code: int) -> None:
     assert isinstance(packet, Packet)
     refused, accepted = packet.messages
     assert accepted.accepted
-    assert refused.refused
+    assert refused.outcome is EVERY_CODE[code].error.outcome
+    assert (refused.refused, refused.not_sent) == (refused.outcome is REFUSED, refused.outcome is NOT_SENT)
     failure = refused.failure
     assert isinstance(failure, GatewayError)
     assert type(failure) is EVERY_CODE[code].error
-    assert failure.certainty is REJECTED
     assert (failure.code, failure.message_id, failure.packet_size) == (code, 1, 2)
     assert may_repeat(ONE, failure) is EVERY_CODE[code].retried
 
@@ -304,11 +343,11 @@ def test_an_error_on_a_row(code: int) -> None:
 @pytest.mark.parametrize("command", [ONE, SEVERAL, Balance(), Inbound("new")], ids=["one", "several", "read", "new"])
 def test_http_429_says_busy_where_the_code_says_nothing_else(command: Command[Any], code: int | None) -> None:
     error, row = document(command, code, status=429), EVERY_CODE[code]
-    if row.error is GatewayError:
+    if row.error is GatewayError or (isinstance(command, Send) and code in OF_READS):
         assert type(error) is GatewayBusy
         assert may_repeat(command, error)
-    elif command is SEVERAL and row.of_several is UNKNOWN:
-        assert type(error) is OutcomeUnknown
+    elif command is SEVERAL and row.of_several:
+        assert type(error) is row.of_several
     else:
         assert type(error) is row.error
         assert may_repeat(command, error) is row.retried
@@ -319,15 +358,47 @@ def test_http_429_with_a_page_says_busy(command: Command[Any]) -> None:
     error = interpret(command, Reply(429, b"<html>", "7"), now=NOW)
     assert type(error) is GatewayBusy
     assert (error.code, error.retry_after, error.http_status) == (None, 7, 429)
-    assert error.certainty is REJECTED
+    assert error.outcome is NOT_SENT
     assert may_repeat(command, error)
 
 
-@pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 429, 500, 502, 503])
-def test_an_error_document_counts_whatever_the_http_status(status: int) -> None:
-    error = document(ONE, 101, status=status)
+EVERY_STATUS = [200, 201, 301, 400, 401, 403, 404, 500, 502, 503, 504]
+
+
+@pytest.mark.parametrize("status", EVERY_STATUS)
+@pytest.mark.parametrize("command", [ONE, SEVERAL, *READS])
+def test_an_error_document_with_a_known_code_counts_whatever_the_http_status(
+    status: int, command: Command[Any]
+) -> None:
+    error = document(command, 101, status=status)
     assert type(error) is AuthenticationError
     assert error.http_status == status
+
+
+@pytest.mark.parametrize("status", EVERY_STATUS[2:])
+@pytest.mark.parametrize("code", [*UNKNOWN_CODES, *OF_READS])
+@pytest.mark.parametrize("command", [ONE, SEVERAL], ids=["one", "several"])
+def test_a_proxys_error_page_in_json_says_nothing_about_a_send(status: int, code: int | None, command: Send) -> None:
+    error = document(command, code, status=status)
+    assert type(error) is OutcomeUnknown
+    assert (error.reason, error.http_status, error.may_retry) == (Reason.HTTP_STATUS, status, False)
+
+
+@pytest.mark.parametrize("status", EVERY_STATUS[2:])
+@pytest.mark.parametrize("command", READS)
+def test_a_proxys_error_page_in_json_is_no_answer_to_a_read(status: int, command: Command[Any]) -> None:
+    error = document(command, status, status=status)
+    assert type(error) is (NotFound if status in ERROR_CODES and status == 301 else type(error))
+    if status not in ERROR_CODES:
+        assert type(error) is Unanswered
+        assert may_repeat(command, error) is (command != Inbound("new"))
+
+
+@pytest.mark.parametrize("body", [b'{"error":"Bad Gateway"}', b'{"error":"502"}', b"<error>Bad Gateway</error>"])
+@pytest.mark.parametrize("status", EVERY_STATUS)
+def test_an_error_in_bare_text_is_not_the_gateways(body: bytes, status: int) -> None:
+    error = interpret(SEVERAL, Reply(status, body), now=NOW)
+    assert type(error) is OutcomeUnknown
 
 
 @pytest.mark.parametrize("command", [ONE, SEVERAL])
@@ -376,7 +447,7 @@ def test_an_error_survives_pickling_and_copying_with_everything_it_knows(error: 
         assert str(again) == str(error)
         assert again.args == error.args
         assert vars(again) == vars(error)
-        assert again.certainty is error.certainty
+        assert again.outcome is error.outcome
         assert again is not error
 
 
@@ -409,8 +480,11 @@ def test_an_invalid_message_names_its_field_and_code_in_its_words() -> None:
 
 def test_the_words_of_a_refusal_say_what_to_do() -> None:
     assert str(document(ONE, 112)) == (
-        "send of message 1: refused by the gateway with 112, No money. It was not sent. "
-        "Top up the balance; the messages that were refused can be sent again afterwards."
+        "send of message 1: the gateway answered 112, No money. It was not sent. "
+        "Top up the balance; the messages that were not sent can be sent then."
+    )
+    assert str(document(ONE, 111)).startswith(
+        "send of message 1: refused by the gateway with 111, Invalid phone. It was not sent. "
     )
     assert "999, which this library does not know" in str(document(ONE, 999))
-    assert "with no code" in str(document(ONE, None))
+    assert "with no code" in str(document(Balance(), None))

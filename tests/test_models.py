@@ -185,7 +185,7 @@ def test_a_fault_names_its_field_and_the_gateways_code(fields: dict[str, Any], f
         error = refusal(**fields)
     assert (error.field, error.code) == (field, code)
     assert isinstance(error, ValueError)
-    assert error.certainty is errors.Certainty.NOT_SENT
+    assert error.outcome is errors.Outcome.REFUSED
     assert str(error).startswith(f"{field}: ")
     assert str(code) in str(error)
     assert "9087964" not in f"{error} {error!r}"

@@ -19,9 +19,8 @@ from smspilot_async.errors import (
     ERROR_CODES,
     ConnectionFailed,
     GatewayError,
-    InsufficientFunds,
     InvalidMessage,
-    MessageRefused,
+    Outcome,
     OutcomeUnknown,
     SmsPilotError,
     Unanswered,
@@ -114,10 +113,8 @@ def exit_code(error: SmsPilotError) -> Exit:
             return Exit.UNKNOWN
         case InvalidMessage():
             return Exit.USAGE
-        case MessageRefused() | InsufficientFunds():
-            return Exit.REFUSED
         case _:
-            return Exit.FAILED
+            return Exit.REFUSED if error.outcome is Outcome.REFUSED else Exit.FAILED
 
 
 def explain(error: SmsPilotError, *, about: str = "") -> str:
@@ -164,22 +161,11 @@ def error_as_json(error: SmsPilotError) -> Mapping[str, Any]:
     """Write an error for a program."""
     return {
         "type": type(error).__name__,
-        "outcome": outcome_of(error),
+        "outcome": error.outcome.value,
         "code": getattr(error, "code", None),
         "reason": error.reason.value if isinstance(error, Unanswered) else None,
         "message": str(error),
     }
-
-
-def outcome_of(error: SmsPilotError) -> str:
-    """Name the outcome of a failed send as the results of a list name it."""
-    match error:
-        case OutcomeUnknown():
-            return "unknown"
-        case GatewayError() | InvalidMessage():
-            return "refused"
-        case _:
-            return "not_sent"
 
 
 def unexpected(error: BaseException, *, paid: bool) -> Problem:

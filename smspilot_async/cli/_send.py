@@ -10,7 +10,7 @@ import attrs
 
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import NOBODY_GETS_IT, lost_output, money, note, print_facts, print_json
-from smspilot_async.cli._problems import Exit, Problem, exit_code, explain, explain_end, outcome_of
+from smspilot_async.cli._problems import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.errors import InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
 from smspilot_async.models import Message, status_word
 from smspilot_async.text import dialled
@@ -56,7 +56,7 @@ async def _send(message: Message, client: Client, *, as_json: bool) -> int:
         explain_end(failure, about=f"the message to {message.to}"),
         exit_code(failure),
         error=failure,
-        outcome=outcome_of(failure),
+        outcome=failure.outcome.value,
         test=is_test,
         to=message.to,
     )

@@ -155,9 +155,9 @@ def test_a_refused_message_in_json(gateway: Emulator) -> None:
     assert ran.json["error"]["outcome"] == "refused"
 
 
-def test_too_little_money_is_exit_1(gateway: Emulator) -> None:
+def test_too_little_money_is_exit_4(gateway: Emulator) -> None:
     gateway.account.balance = Decimal(0)
-    assert run("send", ONE, "x").exit_code == 1
+    assert run("send", ONE, "x").exit_code == 4
 
 
 @pytest.mark.parametrize(

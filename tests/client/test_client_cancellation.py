@@ -21,9 +21,9 @@ from smspilot_async import (
     ConnectionFailed,
     Hooks,
     Message,
+    NotSent,
     OutcomeUnknown,
     Reason,
-    Refused,
     Unknown,
 )
 from smspilot_async._transport import Progress
@@ -287,7 +287,7 @@ async def test_what_waits_to_be_tried_again_is_not_when_its_caller_goes_away(
         await manual_clock.advance(60)
 
         [result] = await listener.heard()
-        assert isinstance(result, Refused)
+        assert isinstance(result, NotSent)
         with suppress(asyncio.CancelledError):
             await task
 
@@ -307,7 +307,7 @@ async def test_the_rest_of_a_packet_is_accepted_although_its_caller_went_while_o
         with suppress(asyncio.CancelledError):
             await task
 
-    assert {result.item.text: type(result) for result in listener.results} == {"1": Accepted, "2": Refused}
+    assert {result.item.text: type(result) for result in listener.results} == {"1": Accepted, "2": NotSent}
     assert [message.text for message in emulator.messages] == ["1"]
 
 

@@ -31,10 +31,10 @@ from raw_servers import (
 )
 
 from smspilot_async import (
-    Certainty,
     Client,
     ConnectionFailed,
     Message,
+    Outcome,
     OutcomeUnknown,
     Reason,
     Retry,
@@ -54,7 +54,7 @@ ACCEPTED = b'{"send":[{"id":"0","server_id":"10001","status":"0","error":"0"}],"
 
 
 def is_certain(error: object) -> bool:
-    return isinstance(error, ConnectionFailed) and error.certainty is Certainty.NOT_SENT
+    return isinstance(error, ConnectionFailed) and error.outcome is Outcome.NOT_SENT
 
 
 def free_port() -> int:

@@ -139,7 +139,7 @@ async def test_of_a_packet_only_the_busy_message_is_sent_again(
     assert [result.item.text for result in await listener.heard(4)] == ["1", "3", "4", "2"]
 
 
-async def test_a_message_that_stays_busy_is_refused_and_the_others_are_accepted_once(
+async def test_a_message_that_stays_busy_is_not_sent_and_the_others_are_accepted_once(
     client: Client, emulator: Emulator, manual_clock: ManualClock
 ) -> None:
     emulator.fail_next("send", Fault.BUSY_MESSAGE, row=1)
@@ -214,7 +214,7 @@ async def test_the_log_names_the_status_of_a_refusal_without_a_code(
     async with Client(emulator.api_key, url=emulator.url, retry=Retry(attempts=1)) as client:
         await failure_of(client.send(PHONE, TEXT))
 
-    assert "packet of 1: refused (HTTP 429)" in caplog.messages
+    assert "packet of 1: not sent (HTTP 429)" in caplog.messages
 
 
 async def test_too_many_requests_are_asked_again_after_the_seconds_that_the_gateway_names(
@@ -353,7 +353,7 @@ async def test_a_first_attempt_that_did_not_leave_makes_no_duplicate_of_a_later_
     assert type(await manual_clock.drive(failure_of(client.send(PHONE, TEXT)))) is DuplicateMessage
 
 
-async def test_a_busy_message_that_then_can_not_leave_stays_refused(
+async def test_a_busy_message_that_then_cannot_leave_stays_not_sent_because_of_that(
     emulator: Emulator, manual_clock: ManualClock
 ) -> None:
     class AwayAfterwards(Away):

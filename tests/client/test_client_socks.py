@@ -11,7 +11,7 @@ from outcomes import PHONE, TEXT, begun, failure_of
 from raw_servers import Peer, answering, close_after_request, hang_at_once, http, raw_server, reset_after_request
 from socks_servers import asked, greeted, socks
 
-from smspilot_async import Certainty, Client, ConnectionFailed, OutcomeUnknown, Retry, SentMessage
+from smspilot_async import Client, ConnectionFailed, Outcome, OutcomeUnknown, Retry, SentMessage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -223,7 +223,7 @@ async def test_a_proxy_that_does_not_let_through_was_sent_nothing(
         assert proxy.gone == proxy.connections  # none stays open
 
     assert isinstance(error, ConnectionFailed)
-    assert error.certainty is Certainty.NOT_SENT
+    assert error.outcome is Outcome.NOT_SENT
     assert says in str(error)
     assert "Nothing was sent" in str(error)
     assert "secret99" not in str(error)

@@ -16,10 +16,10 @@ from watched import Gateway, assert_once, assert_true, phone
 
 from smspilot_async import (
     Accepted,
-    Certainty,
     Client,
     ConnectionFailed,
     Message,
+    Outcome,
     Refused,
     SendResult,
     SmsPilotError,
@@ -124,7 +124,7 @@ class World:
                     self.claim(message, row.failure)
 
     def claim(self, message: Message, error: SmsPilotError) -> None:
-        if error.certainty is not Certainty.UNKNOWN:
+        if error.outcome is not Outcome.UNKNOWN:
             self.claims.append(Refused(message, error))
 
     async def do_bulk(self, count: int, leave_after: int) -> None:

@@ -475,7 +475,7 @@ async def test_who_has_no_time_for_another_attempt_learns_the_reason_at_once(gat
         await calls[1]
 
     assert gateway.packets == [["t0", "t1"], ["t1"]]
-    assert gateway.heard() == {"t0": "Refused", "t1": "Accepted"}
+    assert gateway.heard() == {"t0": "NotSent", "t1": "Accepted"}
 
 
 async def test_a_cancelled_caller_is_not_served_again(gateway: Gateway) -> None:
@@ -488,7 +488,7 @@ async def test_a_cancelled_caller_is_not_served_again(gateway: Gateway) -> None:
         await calls[1]
 
     assert gateway.packets == [numbered(2), ["t1"]]
-    assert gateway.heard() == {"t0": "Refused", "t1": "Accepted"}
+    assert gateway.heard() == {"t0": "NotSent", "t1": "Accepted"}
 
 
 # --- refusals of some -----------------------------------------------------------------------------
@@ -848,7 +848,7 @@ async def test_taking_a_packet_back_does_not_cancel_a_hook_at_work(gateway: Gate
         await client.flush()
 
     assert slow.ended == numbered(2)
-    assert gateway.heard() == {"t0": "Accepted", "t1": "Refused"}
+    assert gateway.heard() == {"t0": "Accepted", "t1": "NotSent"}
 
 
 async def test_a_deadline_in_the_middle_of_a_packet_keeps_the_answers_that_are_there(gateway: Gateway) -> None:

@@ -115,7 +115,7 @@ def test_a_run_that_stops_for_want_of_money_is_gone_on_with(gateway: Emulator, p
     code, said = ran(people, gateway)
     assert (code, gateway.messages) == (1, ())
     assert "Stopped" in said
-    assert set(results(people).values()) <= {"not sent", "refused"}
+    assert set(results(people).values()) <= {"not_sent", "refused"}
     gateway.account.balance = Decimal(100_000)
     assert ran(people, gateway)[0] == 0
     assert Counter(results(people).values()) == {"accepted": ROWS - 1, "refused": 1}

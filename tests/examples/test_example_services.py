@@ -80,6 +80,6 @@ async def test_what_makes_no_message_is_not_sent_and_a_code_that_there_is_not_is
     async with serving(framework, emulator, tmp_path, workers=1) as service:
         answer = await service.order(10**12)  # a phone of too many digits
         states = await service.all_states()
-    assert answer == (422, {"state": "not sent", "field": "to"})
+    assert answer == (422, {"state": "not_sent", "field": "to"})
     assert states == {}
     assert emulator.messages == ()

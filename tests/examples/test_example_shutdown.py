@@ -37,7 +37,7 @@ def judge(states: dict[int, str], emulator: Emulator) -> None:
     assert len({message.to for message in emulator.messages}) == len(emulator.messages)  # nobody got it twice
     assert taken <= states.keys()
     by_state = {state: {id_ for id_ in states if states[id_] == state} for state in states.values()}
-    assert by_state.keys() <= {"accepted", "refused", "not sent", "unknown"}
+    assert by_state.keys() <= {"accepted", "refused", "not_sent", "unknown"}
     assert by_state["accepted"] <= taken
     assert taken <= by_state["accepted"] | by_state.get("unknown", set())
 
@@ -83,12 +83,12 @@ async def test_what_the_gateway_does_not_answer_before_the_end_is_unknown_and_wh
         service.terminate()
         answers = [(status, answer["state"]) for status, answer in await asyncio.gather(*calls)]
         await service.ended()
-    assert answers == [(202, "unknown")] * CONNECTIONS + [(503, "not sent")] * 5
+    assert answers == [(202, "unknown")] * CONNECTIONS + [(503, "not_sent")] * 5
     async with serving(framework, emulator, tmp_path, workers=1) as service:
         states = await service.all_states()
     judge(states, emulator)
     assert [states[id_] for id_ in accepted] == ["accepted"] * 10
-    assert sorted(states.values()) == ["accepted"] * 10 + ["not sent"] * 5 + ["unknown"] * CONNECTIONS
+    assert sorted(states.values()) == ["accepted"] * 10 + ["not_sent"] * 5 + ["unknown"] * CONNECTIONS
 
 
 async def test_what_was_on_its_way_when_a_worker_was_killed_is_unknown_after_a_minute(

@@ -74,15 +74,15 @@ async def test_a_refused_request_is_told_with_its_error(emulator: Emulator, note
     async with client_of(emulator, noted) as client:
         error = await failure_of(client.check("123"))
     ((_, outcome),) = noted.ended
-    assert (outcome.kind, outcome.error, outcome.http_status) == ("rejected", error, 200)
+    assert (outcome.kind, outcome.error, outcome.http_status) == ("refused", error, 200)
     assert isinstance(error, NotFound)
 
 
-async def test_a_message_that_is_refused_inside_an_answer_is_told_as_a_result(emulator: Emulator, noted: Noted) -> None:
+async def test_a_message_that_is_put_off_inside_an_answer_is_told_as_a_result(emulator: Emulator, noted: Noted) -> None:
     poor = emulator.add_account(balance=0)
     async with Client(poor.api_key, url=emulator.url, hooks=[noted]) as client:
         assert isinstance(await failure_of(client.send(PHONE, TEXT)), InsufficientFunds)
-    assert (noted.outcomes, noted.kinds) == (["answered"], ["Refused"])
+    assert (noted.outcomes, noted.kinds) == (["answered"], ["NotSent"])
 
 
 async def test_a_lost_answer_is_told_as_unknown_and_its_result_names_the_message(
@@ -99,7 +99,7 @@ async def test_a_lost_answer_is_told_as_unknown_and_its_result_names_the_message
 async def test_a_request_that_reaches_nobody_is_told_as_not_sent(noted: Noted) -> None:
     async with Client("KEY", url="http://127.0.0.1:9/", hooks=[noted], deadline=0.1) as client:
         assert isinstance(await failure_of(client.send(PHONE, TEXT)), ConnectionFailed)
-    assert set(noted.outcomes) == {"not sent"}
+    assert set(noted.outcomes) == {"not_sent"}
     assert {outcome.http_status for _, outcome in noted.ended} == {None}
 
 
@@ -111,7 +111,7 @@ async def test_attempts_are_counted(manual_clock: ManualClock, noted: Noted) -> 
         await manual_clock.drive(client.send(PHONE, TEXT))
         await manual_clock.drive(client.balance())
     assert [(request.command, request.attempt, outcome.kind) for request, outcome in noted.ended] == [
-        ("send", 1, "rejected"),
+        ("send", 1, "not_sent"),
         ("send", 2, "answered"),
         ("balance", 1, "unknown"),
         ("balance", 2, "answered"),

@@ -14,13 +14,13 @@ from outcomes import PHONE, failure_of
 
 from smspilot_async import (
     Accepted,
-    Certainty,
     Client,
     ClientClosed,
     Hooks,
     Message,
     MessageVetoed,
     NotSent,
+    Outcome,
     OutcomeUnknown,
     Refused,
     VetoFailed,
@@ -59,7 +59,7 @@ async def test_a_vetoed_send_raises_with_the_hooks_reason_and_nothing_leaves(
         error = await failure_of(client.send(PHONE, "stop it", id=7))
     assert isinstance(error, MessageVetoed)
     assert not isinstance(error, VetoFailed)
-    assert (error.certainty, error.reason, error.message_id) == (Certainty.NOT_SENT, "opted out", 7)
+    assert (error.outcome, error.reason, error.message_id) == (Outcome.REFUSED, "opted out", 7)
     assert "opted out" in str(error)
     assert (taken(emulator), noted.begun) == ([], [])
 
@@ -321,7 +321,7 @@ async def test_who_waits_for_a_veto_in_vain_has_sent_nothing(
         await manual_clock.advance(6)
         error = await late
         assert isinstance(error, VetoFailed)
-        assert error.certainty is Certainty.NOT_SENT
+        assert error.outcome is Outcome.NOT_SENT
         assert sorted((type(result).__name__, result.item.text) for result in noted.results) == [
             ("NotSent", "cancelled"),
             ("NotSent", "late"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from smspilot_async import Certainty, MessageStatus, NotFinal, SmsPilotError
+from smspilot_async import MessageStatus, NotFinal, Outcome, SmsPilotError
 from smspilot_async._status_rules import Known, beats, is_lost, pause_before
 from smspilot_async._tracking import not_final
 
@@ -102,7 +102,7 @@ def test_not_final_tells_that_it_was_accepted_and_carries_the_last_status() -> N
 
     assert isinstance(error, SmsPilotError)
     assert isinstance(error, TimeoutError)
-    assert error.certainty is Certainty.UNKNOWN
+    assert error.outcome is Outcome.UNKNOWN
     assert error.status is status
     assert (error.message_id, error.command) == (5, "check")
     assert "the last one is 1" in str(error)

@@ -5,7 +5,7 @@ Each ``assert_type`` is what an editor shows to whoever writes such a line. Wher
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, assert_type
@@ -19,7 +19,6 @@ from smspilot_async import (
     AccountInfo,
     BulkRun,
     BulkStats,
-    Certainty,
     Client,
     ConnectionFailed,
     CursorState,
@@ -36,6 +35,7 @@ from smspilot_async import (
     MessageStatus,
     NotFinal,
     NotSent,
+    Outcome,
     OutcomeUnknown,
     Packet,
     PacketCheck,
@@ -189,9 +189,26 @@ def handles_every_result(result: SendResult[Customer]) -> str:
             return "unknown"
         case NotSent(error=why):
             assert_type(why, SmsPilotError | None)
-            return "not sent"
+            return "not_sent"
         case _:
             assert_never(result)
+
+
+def tells_results_apart_by_their_word(result: SendResult[Customer]) -> SentMessage | SmsPilotError | None:
+    if result.outcome is Outcome.ACCEPTED:
+        assert_type(result, Accepted[Customer])
+        return result.sent
+    if result.outcome is Outcome.UNKNOWN:
+        assert_type(result.error, OutcomeUnknown)
+    return result.error
+
+
+async def carries_its_own_rows(client: Client, customers: list[Customer]) -> None:
+    run = client.bulk(customers, message=lambda customer: (customer.phone, "Hello"))
+    assert_type(run, BulkRun[Customer])
+    async with run:
+        async for result in run:
+            assert_type(result.item, Customer)
 
 
 def passes_for_a_wider_one(result: Accepted[Order]) -> SendResult[Message]:
@@ -253,6 +270,11 @@ class PlainHook(Hooks):
         assert_type(result.item, Message)
 
 
+class Intents(Hooks):
+    async def before_packet(self, messages: Sequence[Message]) -> None:
+        assert_type(messages[0], Message)
+
+
 class AsyncHook(Hooks):
     async def on_result(self, result: SendResult[Message]) -> None:
         assert_type(result.item, Message)
@@ -296,20 +318,20 @@ async def tells_errors_apart(client: Client) -> None:
     except ConnectionFailed as error:
         assert_type(error.command, str | None)
     except SmsPilotError as error:
-        assert_type(error.certainty, Certainty)
+        assert_type(error.outcome, Outcome)
         assert_type(error.message_id, int | None)
     assert_type(ERROR_CODES[243], ErrorCode)
     assert_type(ERROR_CODES[243].error, type[GatewayError])
 
 
-def decides_by_certainty(error: SmsPilotError) -> bool:
-    match error.certainty:
-        case Certainty.NOT_SENT:
+def decides_by_outcome(error: SmsPilotError) -> bool:
+    match error.outcome:
+        case Outcome.NOT_SENT:
             return True
-        case Certainty.REJECTED | Certainty.UNKNOWN:
+        case Outcome.ACCEPTED | Outcome.REFUSED | Outcome.UNKNOWN:
             return False
         case _:
-            assert_never(error.certainty)
+            assert_never(error.outcome)
 
 
 # --- the emulator -------------------------------------------------------------------------------------

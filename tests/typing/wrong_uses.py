@@ -47,6 +47,11 @@ def what_is_set_when_a_client_is_made(client: Client) -> None:
     client.url = "https://example.com"  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
 
+def items_that_are_no_messages(client: Client) -> None:
+    client.bulk([1, 2])  # type: ignore[type-var] # pyright: ignore[reportArgumentType]
+    client.bulk([1, 2], message=lambda number: number)  # type: ignore[arg-type, return-value] # pyright: ignore[reportArgumentType]
+
+
 async def forgotten_await(client: Client) -> None:
     print(client.send("79087964781", "Hello").server_id)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
 
@@ -77,7 +82,7 @@ def forgets_what_was_not_sent(result: SendResult[Message]) -> str:
 
 
 def looks_at_an_answer_that_may_not_be(result: SendResult[Message]) -> str | None:
-    return result.sent.server_id  # type: ignore[union-attr] # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+    return result.sent.server_id  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
 
 
 class HookForSomethingElse(Hooks):
