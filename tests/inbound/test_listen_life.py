@@ -107,7 +107,7 @@ async def test_thousands_of_failures_do_not_end_it(room: Room) -> None:
     [
         (Fault.BUSY, "code 110"),
         (Fault.ACCEPT_THEN_HTML, "unreadable"),
-        (Fault.SERVER_ERROR, "http status"),
+        (Fault.SERVER_ERROR, "http_status"),
         (Fault.TOO_MANY_REQUESTS, "GatewayBusy"),
     ],
 )
