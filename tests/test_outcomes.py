@@ -67,7 +67,8 @@ async def said_of(result: SendResult[Message], folder: Path) -> dict[str, str]:
     audit = AuditLog(folder / "audit.jsonl", key="sixteen bytes at least")
     audit.on_result(result)
     await audit.aclose()
-    of_a_list: Any = type(result)(Recipient(position=0, line=2, to=MESSAGE.to, message=MESSAGE), *_rest(result))
+    kind: Any = type(result)
+    of_a_list = kind(Recipient(position=0, line=2, to=MESSAGE.to, message=MESSAGE), *_rest(result))
     return {
         "result": result.outcome,
         "class of the result": {"Accepted": "accepted", "Refused": "refused", "Unknown": "unknown"}.get(
