@@ -162,6 +162,7 @@ def test_the_public_face_is_exactly_the_documented_one() -> None:
     client = {"Client", "ExposureWarning", "Health", "Hooks", "RequestInfo", "RequestOutcome", "Retry", "__version__"}
     models = {"Accepted", "AccountInfo", "InboundMessage", "Message", "MessageStatus", "NotSent", "Packet", "Refused"}
     models |= {"SendResult", "Sendable", "SentMessage", "Unknown", "TextSize", "measure", "normalize_phone", "to_dicts"}
+    models |= {"DeliveryStatus", "PhoneKind", "describe_phone"}
     streams = {"BulkRun", "BulkStats", "PacketCheck", "PacketChecks", "Tracking"}
     cursors = {"CursorError", "CursorInUse", "CursorState", "FileCursor", "InboundCursor", "InboundListener"}
     catalogue = {"ERROR_CODES", "ErrorCode", "Outcome", "Reason"}

@@ -114,7 +114,8 @@ def exit_code(error: SmsPilotError) -> Exit:
         case InvalidMessage():
             return Exit.USAGE
         case _:
-            return Exit.REFUSED if error.outcome is Outcome.REFUSED else Exit.FAILED
+            is_refused = error.outcome is Outcome.REFUSED and error.command == "send"
+            return Exit.REFUSED if is_refused else Exit.FAILED
 
 
 def explain(error: SmsPilotError, *, about: str = "") -> str:
