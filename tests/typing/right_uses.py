@@ -117,7 +117,8 @@ def knows_what_it_answered(sent: SentMessage, status: MessageStatus, sms: Inboun
 
 def knows_statuses_by_name(status: MessageStatus) -> bool:
     if isinstance(status.status, DeliveryStatus):
-        assert_type(status.status.name, str)
+        name: str = status.status.name
+        print(name)
     assert_type(MessageStatus(status=3).status, DeliveryStatus | int | None)
     return status.status in {DeliveryStatus.DELIVERED, DeliveryStatus.NOT_DELIVERED, 7}
 
