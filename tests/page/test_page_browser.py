@@ -11,7 +11,7 @@ from playwright.async_api import expect
 from raw_servers import answering, http, raw_server
 from visitor import Visitor
 
-from smspilot_async import Client, Message, Retry, Unanswered
+from smspilot_async import Client, GatewayError, Message, Retry, Unanswered
 from smspilot_async.emulator import Account, Emulator, Fault
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ IMAGE = "<img src=x onerror='window.wasRun = 1'>"
 async def client(emulator: Emulator) -> AsyncIterator[Client]:
     async with Client(emulator.api_key, url=emulator.url) as client:
         yield client
+
+
+def shown(emulator: Emulator) -> str:
+    """The emulator's time as the page writes it, whose browser has the machine's zone."""
+    return emulator.clock.now().astimezone().strftime("%H:%M:%S")
 
 
 class TestMessages:
@@ -173,6 +178,35 @@ class TestTheRest:
         assert await visitor.page.get_by_label("From phone").evaluate("field => field.validity.valueMissing")
         assert emulator.inbound_messages == ()
 
+    async def test_what_was_refused_is_shown_with_its_reason(
+        self, visitor: Visitor, client: Client, emulator: Emulator
+    ) -> None:
+        await visitor.goes_to("Refused 0")
+        refused = visitor.page.locator("#refused-list li")
+        await expect(refused).to_have_text(["Nothing yet."])
+        emulator.refuse(code=248, text="смeсь")
+        await client.send_packet([Message(PHONE, "good"), Message(OTHER, "смeсь")])
+        await expect(refused).to_contain_text([f"248Cyrillic and Latin in one wordsend{shown(emulator)}{OTHER}смeсь"])
+        async with Client("WRONG", url=emulator.url) as stranger:
+            with pytest.raises(GatewayError):
+                await stranger.balance()
+        await expect(refused).to_contain_text(["101APIKEY is invalidbalance", "248"])
+        await expect(visitor.page.get_by_role("link", name="Refused 2")).to_be_visible()
+        emulator.reset()
+        await expect(refused).to_have_text(["Nothing yet."])
+
+    async def test_of_very_many_refused_the_newest_are_shown(
+        self, visitor: Visitor, client: Client, emulator: Emulator
+    ) -> None:
+        emulator.refuse(code=204)
+        await client.send_packet([Message(PHONE, f"number {n}") for n in range(1234)])
+        await visitor.goes_to("Refused 1\u202f234")
+        await expect(visitor.page.locator("#refused-head")).to_have_text("The newest 200 of 1\u202f234")
+        texts = visitor.page.locator("#refused-list p")
+        await expect(texts).to_have_count(200)
+        await expect(texts.first).to_have_text("number 1233")
+        await expect(texts.last).to_have_text("number 1034")
+
     async def test_faults_that_wait_are_shown_until_they_are_met(self, visitor: Visitor, emulator: Emulator) -> None:
         emulator.fail_next("balance", Fault.BUSY)
         emulator.random_faults({Fault.SERVER_ERROR: 0.025}, command="cost")
@@ -202,12 +236,15 @@ class TestHostileTexts:
         callback = "http://127.0.0.1:9/" + IMAGE.replace(" ", "%20")
         await client.send(PHONE, text, callback=callback)
         emulator.inbound(PHONE, text)
+        emulator.refuse(code=204)
+        await client.send_packet([Message(OTHER, text)])
         emulator.clock.advance(minutes=1)
         await emulator.settled()
         await visitor.rows.first.click()
         await expect(visitor.detail.locator(".calls li")).to_have_count(2)
         assert await visitor.detail.locator(".bubble").text_content() == text
         assert await visitor.page.locator("#inbound-list p").text_content() == text
+        assert await visitor.page.locator("#refused-list p").text_content() == text
         assert await visitor.page.locator("main script, main img, main b:not(nav b), main h1").count() == 0
         assert await visitor.page.evaluate("window.wasRun") is None
 
@@ -356,7 +393,9 @@ class TestLooks:
         await visitor.rows.first.click()
         await expect(visitor.detail.locator(".bubble")).to_be_visible()
         await expect(visitor.rows.first).to_be_hidden()
-        for room in ("Inbound", "Faults", "Messages"):
+        emulator.refuse(code=204)
+        await client.send_packet([Message(PHONE, "y" * 300)])
+        for room in ("Inbound", "Faults", "Refused 1", "Messages"):
             assert await visitor.page.evaluate("document.documentElement.scrollWidth") == 360
             await visitor.goes_to(room)
         await visitor.rows.first.click()
