@@ -453,8 +453,10 @@ def emulator(
     if key is not None and key.split() != [key]:
         raise Problem("--key needs a key, and no white space in it; leave the option out to get a new one.")
     need_emulator("emulator")
-    from smspilot_async.emulator import run  # noqa: PLC0415 - an extra
+    from smspilot_async.emulator import TEST_KEY, run  # noqa: PLC0415 - an extra
 
+    if key == TEST_KEY:
+        raise Problem("--key needs another key: every emulator answers to the vendor's test key as well.")
     try:
         run(
             host=host,

@@ -17,7 +17,7 @@ from cli_running import KEY, command, run, write_list
 
 from smspilot_async import Client, __version__
 from smspilot_async.cli import _app
-from smspilot_async.emulator import Fault
+from smspilot_async.emulator import TEST_KEY, Fault
 
 if TYPE_CHECKING:
     from smspilot_async.emulator import Emulator
@@ -523,6 +523,14 @@ def test_an_emulator_whose_key_nobody_could_use_is_not_served(key: str) -> None:
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr == (
         "smspilot: --key needs a key, and no white space in it; leave the option out to get a new one.\n"
+    )
+
+
+def test_an_emulator_has_the_vendors_test_key_already() -> None:
+    ran = run("emulator", "--port", "0", "--key", TEST_KEY)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr == (
+        "smspilot: --key needs another key: every emulator answers to the vendor's test key as well.\n"
     )
 
 
