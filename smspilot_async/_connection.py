@@ -322,7 +322,8 @@ async def _connected(address: str, port: int) -> tuple[asyncio.Transport, Stream
         return await asyncio.get_running_loop().create_connection(Stream, address, port)
     except OSError as error:
         # Each event loop has words of its own for it; the system's are the ones to look for.
-        why = os.strerror(error.errno) if error.errno in errno.errorcode else error.strerror or str(error)
+        number = error.errno or 0
+        why = os.strerror(number) if number in errno.errorcode else error.strerror or str(error)
         there = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         raise OSError(f"no connection to {there}: {why}") from error
 
