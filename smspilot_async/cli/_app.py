@@ -399,9 +399,9 @@ def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
     their line number; they stop nothing. A row that repeats the phone and text of an earlier one is not sent, unless
     --keep-duplicates says so.
 
-    First the plan is shown: rows, faults, numbers abroad, landlines, price, balance, samples; then you are asked. With
-    --dry-run that is all, and the exit code is 1 if there are bad rows. With --json: JSON lines, an object per event
-    (plan, result, bill).
+    First the plan is shown: gateway, account, live or test, sender, rows, faults, numbers abroad, landlines, price,
+    balance, samples; then you are asked. With --dry-run that is all, and the exit code is 1 if there are bad rows. With
+    --json: JSON lines, an object per event (plan, result, bill).
 
     Ctrl-C waits for the answer to what is on the wire, and reports; a second one does not wait.
 
@@ -411,7 +411,7 @@ def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
     nothing unknown and nothing left to send, and kept otherwise.
     """
     order = _bulk.Order(as_json=as_json, **options)
-    _exit(_bulk.bulk(order, connection.client()))
+    _exit(_bulk.bulk(order, connection))
 
 
 @app.command()

@@ -18,7 +18,7 @@ import attrs
 import click
 
 from smspilot_async.cli._bill import Bill
-from smspilot_async.cli._connection import account_mark, gateway_of, host_of
+from smspilot_async.cli._connection import Mode, gateway_of, host_of
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._journal import Fingerprint, Journal
 from smspilot_async.cli._output import (
@@ -32,13 +32,13 @@ from smspilot_async.cli._output import (
     progress_bar,
     to_json,
 )
-from smspilot_async.cli._plan import Plan
+from smspilot_async.cli._plan import Plan, Target
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain_end
 from smspilot_async.cli._recipients import Composer, Recipient
 from smspilot_async.cli._results import Outcome, Results, check_free, lines_sent
 from smspilot_async.cli._sending import PACKET_SIZE, BulkEngine
 from smspilot_async.cli._source import STDIN, UTF8, Source
-from smspilot_async.errors import ConnectionFailed, SmsPilotError
+from smspilot_async.errors import AccountBlocked, AuthenticationError, ConnectionFailed, SmsPilotError
 from smspilot_async.models import Refused
 from smspilot_async.text import Country
 
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from smspilot_async import Client
+    from smspilot_async import AccountInfo, Client
+    from smspilot_async.cli._connection import Connection
     from smspilot_async.cli._results import OutcomeName
     from smspilot_async.cli._sending import Engine
 
@@ -122,7 +123,7 @@ class RecipientList:
     def __iter__(self) -> Iterator[Recipient]:
         return self.composer.recipients(self.source)
 
-    def fingerprint(self, order: Order, client: Client) -> Fingerprint:
+    def fingerprint(self, order: Order, client: Client, account_mark: str) -> Fingerprint:
         """Tell this list, the options that decide what is sent, and where it goes, from all others."""
         options = {
             "list": self.source.digest,
@@ -136,7 +137,7 @@ class RecipientList:
         }
         countries = {"--country": order.country, "--only": order.only}
         return Fingerprint(
-            {**options, **countries, "gateway": gateway_of(client), "API key": account_mark(client)},
+            {**options, **countries, "gateway": gateway_of(client), "API key": account_mark},
             # What 0.4.0 told runs apart by: it read no phone by a country, and lines that are sent are not sent again.
             former_parts={**options, "gateway": host_of(client)},
         )
@@ -155,15 +156,16 @@ class _Remaining:
                 yield row
 
 
-def bulk(order: Order, client: Client) -> int:
+def bulk(order: Order, connection: Connection) -> int:
     """Send a list; answer the exit code.
 
     Raises:
         Problem: Nothing was sent, and the line says why.
         SmsPilotError: The gateway could not be asked for the price; nothing was sent.
     """
+    client = connection.client()
     recipients = RecipientList.open(order)
-    fingerprint = recipients.fingerprint(order, client)
+    fingerprint = recipients.fingerprint(order, client, connection.account_mark)
     order = attrs.evolve(order, test=order.test or client.is_test)
     with contextlib.ExitStack() as held:
         journal = None
@@ -174,7 +176,8 @@ def bulk(order: Order, client: Client) -> int:
             check_free(order.results_path)
             _check_no_journal(order.journal_path)
         settled = 0 if journal is None else journal.settled
-        plan = Plan(keep_duplicates=order.keep_duplicates, test=order.test, settled=settled)
+        target = Target(client.url, Mode.TEST if order.test else connection.mode(client))
+        plan = Plan(keep_duplicates=order.keep_duplicates, target=target, test=order.test, settled=settled)
         if not _is_wanted(plan, order, client, recipients, journal):
             return Exit.REFUSED if plan.faults else Exit.FINE
         if journal is None:
@@ -258,7 +261,18 @@ def _price(plan: Plan, client: Client, recipients: _Remaining) -> None:
 
 async def _ask_price(plan: Plan, client: Client, recipients: _Remaining) -> None:
     async with client:
+        if plan.target is not None:
+            plan.target = attrs.evolve(plan.target, account=await _account(client))
         await plan.price_by(client, recipients)
+
+
+async def _account(client: Client) -> AccountInfo | None:
+    try:
+        return await client.info()
+    except (AuthenticationError, AccountBlocked, ConnectionFailed):
+        raise
+    except SmsPilotError:  # what it tells is good to know, and no list waits for it
+        return None
 
 
 def _show_plan(plan: Plan, order: Order, recipients: RecipientList) -> None:

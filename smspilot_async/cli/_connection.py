@@ -5,7 +5,10 @@ The key comes from the environment or from a file, never from an argument, which
 
 from __future__ import annotations
 
+import enum
 import hashlib
+import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -13,6 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from smspilot_async import Client
+from smspilot_async.cli._output import NOBODY_GETS_IT
 from smspilot_async.cli._problems import Problem
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 60.0
 
 _MARK: Final = 8  # hexadecimal digits
+_VENDOR: Final = "smspilot.ru"
+_TEST_KEY: Final = "XXXXXXXXXXXXYYYYYYYYYYYYZZZZZZZZXXXXXXXXXXXXYYYYYYYYYYYYZZZZZZZZ"  # protocol page, "Authorisation"
 
 _KEY_PLACES: Final = "into SMSPILOT_API_KEY, or into a file and that file's name into SMSPILOT_API_KEY_FILE"
 # What the library says of these settings names arguments of `Client`, which nobody at a command line can pass.
@@ -32,6 +38,26 @@ _IN_TERMS_OF_THE_COMMAND: Final = {
     "an http: url": "an http: url beyond this machine would show the key and every text to all on the way: use "
     "https:, or a tunnel that begins on this machine, such as ssh -L, and its address http://127.0.0.1:PORT/.",
 }
+
+
+class Mode(enum.StrEnum):
+    """What becomes of messages, as far as can be known here."""
+
+    LIVE = "live"
+    TEST = "test"
+    TEST_KEY = "test_key"
+    OTHER = "other"
+    """It is no test, but the address is not the vendor's: that of an emulator, or of a relay to the gateway."""
+
+    @property
+    def words(self) -> str:
+        """Say it to a person."""
+        return {
+            Mode.LIVE: "messages go to phones and are paid for",
+            Mode.TEST: NOBODY_GETS_IT,
+            Mode.TEST_KEY: "with the vendor's test key nothing is sent or paid for",
+            Mode.OTHER: f"the address is not {_VENDOR}'s: an emulator reaches no phones, a relay to the gateway does",
+        }[self]
 
 
 @attrs.frozen
@@ -49,8 +75,7 @@ class Connection:
             Problem: There is no key, or a setting is wrong.
         """
         try:
-            key = None if self.key_file is None else Path(self.key_file).read_text(encoding="utf-8").strip()
-            return Client(key, url=self.url, wire=self.wire, deadline=_PATIENCE, **settings)
+            return Client(self._key, url=self.url, wire=self.wire, deadline=_PATIENCE, **settings)
         except OSError as wrong:
             line = f"the file with the key can not be read: {wrong.filename}: {wrong.strerror}."
         except UnicodeDecodeError:
@@ -58,6 +83,29 @@ class Connection:
         except ValueError as wrong:
             line = _setting_line(str(wrong))
         raise Problem(line)
+
+    @cached_property
+    def _key(self) -> str | None:
+        # Once: what the shell lends (`--key-file <(...)`) can not be read again.
+        from_environment = os.environ.get("SMSPILOT_API_KEY", "").strip()
+        path = self.key_file or (not from_environment and os.environ.get("SMSPILOT_API_KEY_FILE"))
+        if path:
+            return Path(path).read_text(encoding="utf-8-sig").strip()
+        return from_environment or None
+
+    @property
+    def account_mark(self) -> str:
+        """Whose account it is, by a few digits of its key's digest: too few to find the key by."""
+        return hashlib.sha256((self._key or "").encode()).hexdigest()[:_MARK]
+
+    def mode(self, client: Client) -> Mode:
+        """Find out what becomes of a client's messages."""
+        if client.is_test:
+            return Mode.TEST
+        if self._key == _TEST_KEY:
+            return Mode.TEST_KEY
+        host = host_of(client)
+        return Mode.LIVE if host == _VENDOR or host.endswith(f".{_VENDOR}") else Mode.OTHER
 
 
 def host_of(client: Client) -> str:
@@ -70,12 +118,6 @@ def gateway_of(client: Client) -> str:
     url = urlsplit(client.url)
     port = url.port or {"http": 80, "https": 443}[url.scheme]
     return f"{url.scheme}://{url.hostname}:{port}{url.path}"
-
-
-def account_mark(client: Client) -> str:
-    """Tell whose account a client sends from by a few digits of its key's digest, too few to find the key by."""
-    (_, who), *_ = client._settings.credentials().fields  # noqa: SLF001 - what options and environment came to
-    return hashlib.sha256(who.encode()).hexdigest()[:_MARK]
 
 
 def _setting_line(wrong: str) -> str:

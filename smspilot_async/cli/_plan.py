@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from smspilot_async._numbering import PhoneKind, kind_of
+from smspilot_async.cli._connection import Mode
 from smspilot_async.cli._output import (
-    NOBODY_GETS_IT,
     count,
     lines_as_ranges,
     money,
@@ -26,6 +27,7 @@ from smspilot_async.cli._output import (
 from smspilot_async.cli._sending import PACKET_SIZE
 from smspilot_async.cli._template import column_list
 from smspilot_async.errors import MessageRefused, SmsPilotError
+from smspilot_async.models import AccountInfo
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _SAMPLES: Final = 3
 _SHOWN_FAULTS: Final = 20
 _SHOWN_COUNTRIES: Final = 8
+_SHOWN_SENDERS: Final = 5
 _PRICED_AT_ONCE: Final = 4
 
 
@@ -58,11 +61,64 @@ class Sample:
     text: str = attrs.field(repr=False)
 
 
+@attrs.frozen
+class Target:
+    """Where a run would send to, and from whose account.
+
+    Attributes:
+        url: The gateway's address.
+        mode: What becomes of messages there.
+        account: What the gateway tells of the account; ``None`` where it tells nothing.
+    """
+
+    url: str
+    mode: Mode
+    account: AccountInfo | None = None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Write it for a program."""
+        account = self.account and {"contract": self.account.id, "email": masked(self.account.email)}
+        return {"gateway": self.url, "mode": self.mode, "account": account}
+
+    def facts(self, senders: Counter[str]) -> Mapping[str, object]:
+        """Name everything that a person looks at before a yes."""
+        return {
+            "gateway": self.url,
+            "account": self._account_line(),
+            "test" if self.mode in {Mode.TEST, Mode.TEST_KEY} else "live": self.mode.words,
+            "sender": self._sender_line(senders),
+        }
+
+    def _account_line(self) -> str:
+        if self.account is None:
+            return "the gateway does not tell"
+        contract = "" if self.account.id is None else f"contract {self.account.id}"
+        return ", ".join(filter(None, (contract, masked(self.account.email)))) or "the gateway does not tell"
+
+    def _sender_line(self, senders: Counter[str]) -> str:
+        names = [(self._sender_name(name), number) for name, number in senders.most_common()]
+        if len(names) == 1:
+            return names[0][0]
+        shown = ", ".join(f"{name}: {count(number, 'message')}" for name, number in names[:_SHOWN_SENDERS])
+        return f"{shown}{_and_more(len(names) - _SHOWN_SENDERS, 'sender')}"
+
+    def _sender_name(self, name: str) -> str:
+        default = self.account and self.account.default_sender
+        return name or (f"{default} (the account's default)" if default else "the account's default")
+
+
+def masked(email: str | None) -> str:
+    """Write as much of an address as its owner needs to know it by."""
+    name, at, domain = (email or "").partition("@")
+    return f"{name[:1]}…{at}{domain}" if at else ""
+
+
 @attrs.define
 class Plan:
     """What a run would do.
 
     Attributes:
+        target: Where it would send to; ``None`` for a run that is no one's decision.
         test: Nothing of it will be handed to operators.
         rows: Rows of the list, without those that
         settled: an earlier run has sent, or may have sent.
@@ -73,6 +129,7 @@ class Plan:
         gaps: Lines where a column of the template is empty.
         foreign: Lines of messages to other countries, by country.
         landlines: Lines of messages to Russian landlines.
+        senders: How many messages would bear each sender's name; ``""`` for the account's default.
         parts: SMS that would be paid for.
         price: Roubles, as the gateway prices it; ``None`` while it is not known.
         unpriced: Messages that the gateway would not price, and
@@ -82,6 +139,7 @@ class Plan:
     """
 
     keep_duplicates: bool = False
+    target: Target | None = None
     test: bool = False
     rows: int = 0
     settled: int = 0
@@ -91,6 +149,7 @@ class Plan:
     gaps: list[int] = attrs.Factory(list)
     foreign: dict[PhoneKind, list[int]] = attrs.Factory(dict)
     landlines: list[int] = attrs.Factory(list)
+    senders: Counter[str] = attrs.Factory(Counter)
     parts: int = 0
     price: Decimal | None = None
     unpriced: int = 0
@@ -120,6 +179,7 @@ class Plan:
     def _add(self, row: Recipient, message: Message) -> None:
         self.messages += 1
         self.parts += message.size.parts
+        self.senders[message.sender or ""] += 1
         if row.gaps:
             self.gaps.append(row.line)
         kind = kind_of(message.to)
@@ -160,6 +220,7 @@ class Plan:
     def as_json(self) -> Mapping[str, Any]:
         """Write it for a program."""
         return {
+            **(self.target.as_json() if self.target is not None else {}),
             "test": self.test,
             "rows": self.rows,
             "settled_before": self.settled,
@@ -172,6 +233,7 @@ class Plan:
                 for kind, lines in self._by_country()
             ],
             "landlines": self.landlines,
+            "senders": [{"sender": name or None, "messages": number} for name, number in self.senders.most_common()],
             "parts": self.parts,
             "price": self.price,
             "unpriced": self.unpriced,
@@ -190,7 +252,7 @@ class Plan:
         """Print the figures."""
         print_facts(
             {
-                "test": NOBODY_GETS_IT if self.test else None,
+                **(self.target.facts(self.senders) if self.target is not None else {}),
                 "rows": f"{self.rows:,}",
                 "sent before": f"{count(self.settled, 'more row')}, not again" if self.settled else None,
                 "to be sent": f"{count(self.messages, 'message')} in {count(self.parts, 'part')}",
@@ -222,7 +284,7 @@ class Plan:
             for kind, lines in countries[:_SHOWN_COUNTRIES]
         )
         more = len(countries) - _SHOWN_COUNTRIES
-        others = f" and {count(more, 'more country', 'more countries')}" if more > 0 else ""
+        others = _and_more(more, "country", "countries")
         total = count(sum(len(lines) for _, lines in countries), "message")
         return f"{total}: {shown}{others}; --only RU leaves them out"
 
@@ -256,6 +318,10 @@ class Plan:
             print_table(
                 ("line", "to", "text"), [(each.line, each.to, each.text) for each in self.samples], right=("line",)
             )
+
+
+def _and_more(number: int, one: str, many: str | None = None) -> str:
+    return f" and {count(number, f'more {one}', many and f'more {many}')}" if number > 0 else ""
 
 
 def _packets(messages: Iterator[Message]) -> Iterator[list[Message]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_running import PHONES, Ran, numbered, run, write_list
 
-from smspilot_async import Client, Retry, _clock
+from smspilot_async import Client, GatewayError, Reason, Retry, Unanswered, _clock
 from smspilot_async._clock import Clock
 from smspilot_async.cli import _bulk
 from smspilot_async.cli._results import COLUMNS, Results
@@ -374,6 +374,50 @@ def test_the_plan_is_one_json_document(gateway: Emulator) -> None:
     assert plan["empty_placeholders"] == [5]
     assert plan["samples"][0] == {"line": 3, "to": ONE, "text": "Hi, Ann!"}
     assert not gateway.messages
+
+
+def test_the_plan_names_gateway_account_mode_and_sender_before_it_asks(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bulk, "on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    gateway.account.email = "someone@example.com"
+    write_list(numbered(2))
+    ran = bulk(stdin="n\n")
+    assert [line.split(maxsplit=1) for line in ran.stdout.splitlines()[:3]] == [
+        ["gateway", gateway.url],
+        ["account", f"contract {gateway.account.id}, s…@example.com"],
+        ["live", "the address is not smspilot.ru's: an emulator reaches no phones, a relay to the gateway does"],
+    ]
+    assert "sender      SMSPILOT (the account's default)\n" in ran.stdout
+    assert "someone" not in ran.stdout + ran.stderr
+    assert not gateway.messages
+
+
+def test_the_plan_counts_the_senders_where_there_are_several(gateway: Emulator) -> None:
+    write_list([(ONE, "x", "CLINIC"), (TWO, "y", ""), (PHONES[3], "z", "")], header="to,text,from")
+    assert "sender SHOP: 2 messages, CLINIC: 1 message " in " ".join(bulk("--dry-run", "--from", "SHOP").stdout.split())
+    plan = bulk("--dry-run", "--json").json
+    assert plan["senders"] == [{"sender": None, "messages": 2}, {"sender": "CLINIC", "messages": 1}]
+    assert (plan["gateway"], plan["mode"]) == (gateway.url, "other")
+    assert plan["account"] == {"contract": gateway.account.id, "email": "d…@example.com"}
+
+
+@pytest.mark.parametrize(
+    "error", [GatewayError("info: unknown", code=14), Unanswered("info: no answer", reason=Reason.TIMEOUT)]
+)
+def test_an_account_that_the_gateway_does_not_tell_of_keeps_no_list_back(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def not_told(_: Client) -> Any:
+        raise error
+
+    monkeypatch.setattr(Client, "info", not_told)
+    write_list(numbered(2))
+    ran = bulk("--yes")
+    assert ran.exit_code == 0
+    assert "account     the gateway does not tell\n" in ran.stdout
+    assert len(gateway.messages) == 2
 
 
 def test_empty_gaps_are_pointed_out(gateway: Emulator) -> None:

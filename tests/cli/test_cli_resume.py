@@ -19,6 +19,7 @@ from smspilot_async import Client, Message
 from smspilot_async._durable import json_line
 from smspilot_async.cli import _journal
 from smspilot_async.cli._bulk import Order, RecipientList
+from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._journal import LOST, Fingerprint, Journal, JournalError, body_hash, digests_of
 from smspilot_async.cli._problems import Problem
 from smspilot_async.cli._recipients import Recipient
@@ -338,7 +339,7 @@ def test_a_run_for_other_countries_is_another_run(first: dict[str, Any], then: d
 
     def fingerprint(options: dict[str, Any]) -> Fingerprint:
         order = Order(path="list.csv", **options)
-        return RecipientList.open(order).fingerprint(order, Client("K", url="https://gateway.test"))
+        return RecipientList.open(order).fingerprint(order, Client("K", url="https://gateway.test"), "mark")
 
     Journal.create("j", fingerprint(first)).close()
     with pytest.raises(Problem, match=words):
@@ -428,7 +429,7 @@ def test_a_run_of_0_4_0_is_gone_on_with(gateway: Emulator) -> None:
 def test_the_fingerprint_of_version_1_is_still_the_same() -> None:
     write_list([("79087964781", "Hello")])
     order = Order(path="list.csv", template="Hi", sender="SHOP", keep_duplicates=True, test=True)
-    found = RecipientList.open(order).fingerprint(order, Client("K", url="https://gateway.test"))
+    found = RecipientList.open(order).fingerprint(order, Client("K", url="https://gateway.test"), "mark")
     assert found.whole == "0d722834759116f8f70663f3818355a34af0dc0a97fcb5698613154d8b34890c"
 
 
@@ -438,7 +439,9 @@ def test_a_run_belongs_to_its_gateway_s_whole_address_and_to_its_key() -> None:
     recipients = RecipientList.open(order)
 
     def parts(url: str, key: str = "K3Y") -> Any:
-        return recipients.fingerprint(order, Client(key, url=url)).parts
+        Path("key.txt").write_text(key, encoding="utf-8")
+        connection = Connection(key_file="key.txt", url=url)
+        return recipients.fingerprint(order, connection.client(), connection.account_mark).parts
 
     first = parts("https://gateway.test/api2.php")
     assert first["gateway"] == "https://gateway.test:443/api2.php"
