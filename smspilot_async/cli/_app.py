@@ -25,6 +25,7 @@ from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._extras import need_emulator
 from smspilot_async.cli._output import begin_output, give_up_stdout, print_json
 from smspilot_async.cli._problems import Exit, Problem, as_json, final_code, show, unexpected
+from smspilot_async.cli._sending import PATIENCE
 from smspilot_async.cli._times import parse_time, parse_zone
 from smspilot_async.wire import JSON_LIBRARY
 
@@ -386,6 +387,14 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 @click.option("--keep-duplicates", is_flag=True, help="Also send rows that repeat an earlier phone and text.")
 @click.option("--max-cost", type=_roubles_type, metavar="RUB", help="Send nothing if it costs more.")
 @click.option("--rate-limit", type=_rate_type, metavar="N", help="Messages a second, at most: begin low.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=PATIENCE,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to ask again a gateway that is busy (110, HTTP 429).",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and send nothing.")
 @click.option("--resume", is_flag=True, help="Go on with a run that did not end: the same FILE and options.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")

@@ -17,14 +17,14 @@ from smspilot_async.cli._output import (
     print_line,
     print_table,
 )
-from smspilot_async.cli._results import OutcomeName
+from smspilot_async.errors import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smspilot_async.cli._results import Outcome
+    from smspilot_async.cli._results import RowOutcome
 
-_LEFT_OUT: Final[tuple[OutcomeName, str]] = ("not_sent", "duplicate of an earlier row")
+_LEFT_OUT: Final = (Outcome.NOT_SENT, "duplicate of an earlier row")
 
 
 @attrs.define
@@ -44,30 +44,30 @@ class Bill:
     """
 
     test: bool = False
-    counts: Counter[OutcomeName] = attrs.Factory(Counter)
+    counts: Counter[Outcome] = attrs.Factory(Counter)
     parts: int = 0
     cost: Decimal = Decimal(0)
     unpriced: int = 0
     balance: Decimal | None = None
-    reasons: defaultdict[tuple[OutcomeName, str], list[int]] = attrs.Factory(lambda: defaultdict(list))
+    reasons: defaultdict[tuple[Outcome, str], list[int]] = attrs.Factory(lambda: defaultdict(list))
     unknown: list[int] = attrs.Factory(list)
     unknown_packets: set[str] = attrs.Factory(set)
     packets: dict[str, None] = attrs.Factory(dict)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: RowOutcome) -> None:
         """Count one row in."""
         self.counts[outcome.outcome] += 1
-        if outcome.outcome == "accepted":
+        if outcome.outcome is Outcome.ACCEPTED:
             self._add_accepted(outcome)
         else:
             self.reasons[outcome.outcome, _reason(outcome)].append(outcome.line)
-        if outcome.outcome == "unknown":
+        if outcome.outcome is Outcome.UNKNOWN:
             self.unknown.append(outcome.line)
             self.unknown_packets.update({outcome.packet} if outcome.packet else ())
         if outcome.packet:
             self.packets[outcome.packet] = None
 
-    def _add_accepted(self, outcome: Outcome) -> None:
+    def _add_accepted(self, outcome: RowOutcome) -> None:
         self.parts += outcome.parts or 0
         if outcome.price is None:
             self.unpriced += 1
@@ -77,7 +77,7 @@ class Bill:
     @property
     def cut_short(self) -> bool:
         """Rows were left that nobody had decided to leave out."""
-        return any(key[0] == "not_sent" and key != _LEFT_OUT for key in self.reasons)
+        return any(key[0] is Outcome.NOT_SENT and key != _LEFT_OUT for key in self.reasons)
 
     @property
     def read(self) -> int:
@@ -86,11 +86,10 @@ class Bill:
 
     def as_json(self) -> Mapping[str, Any]:
         """Write it for a program."""
-        names: tuple[OutcomeName, ...] = ("accepted", "refused", "unknown", "not_sent")
         return {
             "test": self.test,
             "read": self.read,
-            **{name: self.counts[name] for name in names},
+            **{outcome.value: self.counts[outcome] for outcome in Outcome},
             "parts": self.parts,
             "cost": self.cost,
             "unpriced": self.unpriced,
@@ -104,10 +103,10 @@ class Bill:
         print_facts(
             {
                 "test": NOBODY_GETS_IT if self.test else None,
-                "accepted": f"{self.counts['accepted']:,} of {count(self.read, 'row')}",
-                "refused": f"{self.counts['refused']:,}",
+                "accepted": f"{self.counts[Outcome.ACCEPTED]:,} of {count(self.read, 'row')}",
+                "refused": f"{self.counts[Outcome.REFUSED]:,}",
                 "unknown": self._unknown_line(),
-                "not sent": f"{self.counts['not_sent']:,}",
+                "not sent": f"{self.counts[Outcome.NOT_SENT]:,}",
                 "parts": f"{self.parts:,}",
                 "cost": money(self.cost) + unpriced,
                 "balance": money(self.balance),
@@ -131,7 +130,7 @@ class Bill:
             print_table(("rows", "outcome", "reason", "lines"), rows, right=("rows",))
 
 
-def _reason(outcome: Outcome) -> str:
+def _reason(outcome: RowOutcome) -> str:
     if outcome.error is not None and outcome.error.startswith("duplicate of line "):
         return _LEFT_OUT[1]  # they differ in the line they repeat; as a reason they are one
     return outcome.error or "the sending was stopped before it"

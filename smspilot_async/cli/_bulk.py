@@ -33,27 +33,27 @@ from smspilot_async.cli._output import (
     to_json,
 )
 from smspilot_async.cli._plan import Plan, Target
-from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain_end
+from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain_end, reason
 from smspilot_async.cli._recipients import Composer, Recipient
-from smspilot_async.cli._results import Outcome, Results, check_free, lines_sent
-from smspilot_async.cli._sending import PACKET_SIZE, BulkEngine
+from smspilot_async.cli._results import Results, RowOutcome, check_free, lines_sent
+from smspilot_async.cli._sending import PACKET_SIZE, PATIENCE, BulkEngine
 from smspilot_async.cli._source import STDIN, UTF8, Source
-from smspilot_async.errors import AccountBlocked, AuthenticationError, ConnectionFailed, SmsPilotError
-from smspilot_async.models import Refused
+from smspilot_async.errors import AccountBlocked, AuthenticationError, ConnectionFailed, Outcome, SmsPilotError
 from smspilot_async.text import Country
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from smspilot_async import AccountInfo, Client
     from smspilot_async.cli._connection import Connection
-    from smspilot_async.cli._results import OutcomeName
     from smspilot_async.cli._sending import Engine
+    from smspilot_async.errors import GatewayBusy
 
 _LENT: Final = ("/dev/stdin", "/dev/fd/", "/proc/")  # names that the shell lends: nothing can be kept beside them
-_PATIENCE: Final = 5.0  # seconds for the balance, which is an extra
+_BALANCE_DEADLINE: Final = 5.0  # seconds for the balance, which is an extra
+_LOOK: Final = 1.0  # seconds between two looks whether the gateway is waited for
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +71,7 @@ class Order:
     keep_duplicates: bool = False
     max_cost: Decimal | None = None
     rate_limit: float | None = None
+    patience: float = PATIENCE
     dry_run: bool = False
     resume: bool = False
     yes: bool = False
@@ -186,7 +187,13 @@ def bulk(order: Order, connection: Connection) -> int:
         else:
             results = Results.rewrite(order.results_path)
         with results:
-            engine = BulkEngine(client, intend=journal.intend, test=order.test, rate_limit=order.rate_limit)
+            engine = BulkEngine(
+                client,
+                intend=journal.intend,
+                test=order.test,
+                rate_limit=order.rate_limit,
+                patience=order.patience,
+            )
             run = Run(order, engine, results, journal)
             asyncio.run(run.send(client, recipients, total=plan.messages))
         if run.is_complete:
@@ -335,30 +342,48 @@ class Run:
         """Send the list, with a progress bar where somebody watches; then ask what is left on the account."""
         async with client:
             with progress_bar() as progress, self._interrupts:
-                await self._send_all(recipients, progress, total)
+                bar = progress.add_task("", total=total)
+                watching = asyncio.ensure_future(self._watch(progress, bar))
+                try:
+                    await self._send_all(recipients, progress, bar)
+                finally:
+                    watching.cancel()
             await self._ask_balance(client)
 
-    async def _send_all(self, recipients: Iterable[Recipient], progress: Progress, total: int) -> None:
-        bar = progress.add_task("", total=total)
+    async def _send_all(self, recipients: Iterable[Recipient], progress: Progress, bar: TaskID) -> None:
         async for results in self._engine.results(self._sendable(recipients)):
             for result in results:
-                self._settle(result.item, Outcome.of(result))
+                self._settle(result.item, RowOutcome.of(result))
             await self._save()
             progress.update(bar, advance=len(results), description=self._standing())
         await self._save()
+
+    async def _watch(self, progress: Progress, bar: TaskID) -> None:
+        """Say that the gateway is waited for: where a bar is seen in it, else once for each time."""
+        is_said = False
+        while True:
+            await asyncio.sleep(_LOOK)
+            busy = self._engine.waits_for
+            progress.update(bar, description=self._standing())
+            if busy is not None and not is_said and progress.disable:
+                note(self._waiting(busy))
+            is_said = busy is not None
+
+    def _waiting(self, busy: GatewayBusy) -> str:
+        return f"{reason(busy)}: asking again for up to {self._order.patience:,.0f} s, see --patience"
 
     def _sendable(self, recipients: Iterable[Recipient]) -> Iterator[Recipient]:
         for row in recipients:
             if self._journal is not None and (before := self._journal.outcome_of(row)) is not None:
                 self._settle(row, before)
             elif row.error is not None:
-                self._settle(row, Outcome.of(Refused(row, row.error)))
+                self._settle(row, RowOutcome.invalid(row))
             elif row.duplicate_of is not None and not self._order.keep_duplicates:
-                self._settle(row, Outcome.duplicate(row))
+                self._settle(row, RowOutcome.duplicate(row))
             else:
                 yield row
 
-    def _settle(self, row: Recipient, outcome: Outcome) -> None:
+    def _settle(self, row: Recipient, outcome: RowOutcome) -> None:
         self.bill.add(outcome)
         if self._order.as_json:
             print_json({"event": "result", **attrs.asdict(outcome)})
@@ -381,15 +406,16 @@ class Run:
 
     def _standing(self) -> str:
         counts = self.bill.counts
-        names: tuple[OutcomeName, ...] = ("accepted", "refused", "unknown", "not_sent")
-        words = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
-        return f"{words}\n{self._engine.rate:,.0f} messages/s, {money(self.bill.cost)}"
+        words = ", ".join(f"{counts[outcome]:,} {outcome.replace('_', ' ')}" for outcome in Outcome)
+        busy = self._engine.waits_for
+        now = f"{self._engine.rate:,.0f} messages/s" if busy is None else self._waiting(busy)
+        return f"{words}\n{now}, {money(self.bill.cost)}"
 
     async def _ask_balance(self, client: Client) -> None:
         if isinstance(self._engine.stopped_by, ConnectionFailed):
             return  # nobody there to ask
         with contextlib.suppress(SmsPilotError):
-            self.bill.balance = await client.balance(deadline=_PATIENCE)
+            self.bill.balance = await client.balance(deadline=_BALANCE_DEADLINE)
 
     @property
     def is_complete(self) -> bool:
@@ -422,7 +448,7 @@ class Run:
         if self._interrupts.exit_code is not None:
             yield "interrupted."
         if error := self._engine.stopped_by:
-            left = count(self.bill.counts["not_sent"], "row")
+            left = count(self.bill.counts[Outcome.NOT_SENT], "row")
             yield f"stopped early, with {left} not sent: {explain_end(error)}"
         if self.bill.unknown:
             yield (
@@ -442,7 +468,7 @@ class Run:
             return
         why = results.failure.strerror or results.failure
         yield f"{results.path} could not be written to the end ({why}), so the sending was stopped. Not in it:"
-        yield from (to_json(attrs.asdict(each)) for each in results.unwritten if each.outcome != "not_sent")
+        yield from (to_json(attrs.asdict(each)) for each in results.unwritten if each.outcome is not Outcome.NOT_SENT)
 
     def _journal_remarks(self, journal: Journal) -> Iterator[str]:
         if journal.failure is not None:
@@ -452,7 +478,7 @@ class Run:
             yield self._not_in_journal(journal.unwritten)
         yield f"journal: {journal.path}; --resume sends what was not sent, and nothing that may have been."
 
-    def _not_in_journal(self, unwritten: Sequence[Outcome]) -> str:
+    def _not_in_journal(self, unwritten: Sequence[RowOutcome]) -> str:
         rows, lines = count(len(unwritten), "row"), lines_as_ranges(sorted(outcome.line for outcome in unwritten))
         results = self._results
         kept = "the results" if results is None else results.path
@@ -465,12 +491,12 @@ class Run:
 
     def _exit_code(self) -> int:
         counts, stopped_by = self.bill.counts, self._engine.stopped_by
-        if counts["unknown"]:
+        if counts[Outcome.UNKNOWN]:
             return Exit.UNKNOWN
         if self._interrupts.exit_code is not None:
             return self._interrupts.exit_code
         if self._failed_files:
             return Exit.FAILED
-        if stopped_by is not None and (self.bill.cut_short or exit_code(stopped_by) == Exit.FAILED):
+        if self.bill.cut_short or (stopped_by is not None and exit_code(stopped_by) == Exit.FAILED):
             return Exit.FAILED
-        return Exit.REFUSED if counts["refused"] else Exit.FINE
+        return Exit.REFUSED if counts[Outcome.REFUSED] else Exit.FINE

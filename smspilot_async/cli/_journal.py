@@ -28,7 +28,8 @@ import attrs
 from smspilot_async._durable import create_private, in_thread, json_line, sync_folder, write_all
 from smspilot_async.cli._output import count, lines_as_ranges
 from smspilot_async.cli._problems import Problem
-from smspilot_async.cli._results import Outcome
+from smspilot_async.cli._results import RowOutcome
+from smspilot_async.errors import ERROR_CODES, Outcome
 
 if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
     import msvcrt
@@ -137,14 +138,14 @@ class Journal:
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
         self.failure: OSError | None = None
-        self.unwritten: list[Outcome] = []
+        self.unwritten: list[RowOutcome] = []
         self._descriptor: int | None = descriptor
         self._size = 0
         self._seal = Seal()
         self._guard = threading.Lock()
         self._open_lines: set[int] = set()
-        self._outcomes: dict[int, Outcome] = {}
-        self._pending: list[Outcome] = []
+        self._outcomes: dict[int, RowOutcome] = {}
+        self._pending: list[RowOutcome] = []
 
     @classmethod
     def create(cls, path: str, fingerprint: Fingerprint) -> Journal:
@@ -204,7 +205,8 @@ class Journal:
     @property
     def settled(self) -> int:
         """How many rows an earlier run has sent, or may have sent."""
-        return len(self._open_lines) + sum(outcome.outcome != "not_sent" for outcome in self._outcomes.values())
+        left_out = sum(outcome.outcome is Outcome.NOT_SENT for outcome in self._outcomes.values())
+        return len(self._open_lines) + len(self._outcomes) - left_out
 
     def check(self, sent: Iterable[int], results: str) -> None:
         """Compare it with the lines that the results call sent, or maybe sent: it must know all of them.
@@ -221,14 +223,14 @@ class Journal:
                 "of them, and name other results."
             )
 
-    def outcome_of(self, row: Recipient) -> Outcome | None:
+    def outcome_of(self, row: Recipient) -> RowOutcome | None:
         """Tell what became of a row in an earlier run; ``None`` where it is still to be sent."""
         outcome = self._outcomes.get(row.line)
         if outcome is not None:
             return attrs.evolve(outcome, to=row.to)
-        return (
-            Outcome(line=row.line, to=row.to, outcome="unknown", error=LOST) if row.line in self._open_lines else None
-        )
+        if row.line in self._open_lines:
+            return RowOutcome(line=row.line, to=row.to, outcome=Outcome.UNKNOWN, error=LOST)
+        return None
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -267,7 +269,7 @@ class Journal:
         if self.failure is not None:
             raise JournalError
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: RowOutcome) -> None:
         """Note what became of a row of which an intent was written."""
         with self._guard:
             if outcome.line in self._open_lines:
@@ -372,11 +374,12 @@ class Journal:
                 for first, last in record["intent"]:
                     self._open_lines.update(range(first, last + 1))
             elif "duplicates" in record:
-                self._outcomes.update((repeat, Outcome.repeat(repeat, first)) for repeat, first in record["duplicates"])
+                for repeat, first in record["duplicates"]:
+                    self._outcomes[repeat] = RowOutcome.repeat(repeat, first)
             else:
                 outcome = _outcome(record)
                 self._open_lines.discard(outcome.line)
-                if outcome.outcome != "not_sent":
+                if _is_decided(outcome):
                     self._outcomes[outcome.line] = outcome
         except (ValueError, TypeError, KeyError, ArithmeticError):
             raise self._no_journal() from None
@@ -431,7 +434,7 @@ def body_hash(messages: Iterable[Message | None]) -> str:
     return hashlib.sha256(json.dumps(fields, default=str).encode()).hexdigest()
 
 
-def _written(outcome: Outcome) -> dict[str, Any]:
+def _written(outcome: RowOutcome) -> dict[str, Any]:
     values = attrs.asdict(outcome, filter=lambda attribute, value: attribute.name != "to" and value is not None)
     if outcome.price is not None:
         values["price"] = f"{outcome.price:f}"
@@ -440,12 +443,19 @@ def _written(outcome: Outcome) -> dict[str, Any]:
     return values
 
 
-def _outcome(record: dict[str, Any]) -> Outcome:
+def _outcome(record: dict[str, Any]) -> RowOutcome:
     if "price" in record:
         record["price"] = Decimal(record["price"])
     if not isinstance(record["line"], int):
         raise TypeError
-    return Outcome(to="", **record)
+    return RowOutcome(to="", **record)
+
+
+def _is_decided(outcome: RowOutcome) -> bool:
+    if outcome.outcome is Outcome.REFUSED and (known := ERROR_CODES.get(outcome.error_code or 0)) is not None:
+        # No money, a blocked account, a busy gateway: that says nothing about a message, but 0.4.0 called it refused.
+        return known.error.outcome is Outcome.REFUSED
+    return outcome.outcome is not Outcome.NOT_SENT
 
 
 def digests_of(parts: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import re
 import traceback
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from smspilot_async.cli._output import lost_output, note, one_line
 from smspilot_async.errors import (
     ERROR_CODES,
     ConnectionFailed,
+    GatewayBusy,
     GatewayError,
     InvalidMessage,
     Outcome,
@@ -146,10 +148,10 @@ def reason(error: SmsPilotError) -> str:
     match error:
         case GatewayError(code=int(code)) if code in ERROR_CODES:
             return ERROR_CODES[code].text
-        case GatewayError(description=text) if text:
-            return text
         case GatewayError():
-            return "refused by the gateway"
+            refusal = "the gateway is busy" if isinstance(error, GatewayBusy) else "refused by the gateway"
+            status = "" if error.http_status in {None, HTTPStatus.OK} else f" (HTTP {error.http_status})"
+            return (error.description or refusal) + status
         case InvalidMessage(code=code):
             return str(error).removesuffix(f" (the gateway's code {code})")
         case OutcomeUnknown():

@@ -14,14 +14,14 @@ import re
 import unicodedata
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from smspilot_async._durable import create_private
 from smspilot_async.cli._output import one_line
 from smspilot_async.cli._problems import Problem, reason
-from smspilot_async.errors import GatewayError, InvalidMessage, OutcomeUnknown, SmsPilotError
+from smspilot_async.errors import GatewayError, InvalidMessage, Outcome, OutcomeUnknown, SmsPilotError
 from smspilot_async.models import Accepted, NotSent, Refused, SendResult, Unknown
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from typing import Self, TextIO
 
     from smspilot_async.cli._recipients import Recipient
-
-OutcomeName: TypeAlias = Literal["accepted", "refused", "unknown", "not_sent"]
 
 COLUMNS: Final = ("line", "to", "outcome", "server_id", "packet", "parts", "price", "error_code", "error")
 
@@ -41,13 +39,17 @@ _FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a s
 _MOST_UNWRITTEN: Final = 1000
 
 
+def _outcome(word: str) -> Outcome:
+    return Outcome(word)
+
+
 @attrs.frozen(kw_only=True)
-class Outcome:
+class RowOutcome:
     """What became of one row; the fields are the columns of the results."""
 
     line: int
     to: str = attrs.field(repr=False)
-    outcome: OutcomeName
+    outcome: Outcome = attrs.field(converter=_outcome)
     server_id: str | None = None
     packet: str | None = None
     parts: int | None = None
@@ -56,7 +58,7 @@ class Outcome:
     error: str | None = None
 
     @classmethod
-    def of(cls, result: SendResult[Recipient]) -> Outcome:
+    def of(cls, result: SendResult[Recipient]) -> RowOutcome:
         """Write down a result."""
         row = result.item
         match result:
@@ -64,34 +66,38 @@ class Outcome:
                 return cls(
                     line=row.line,
                     to=row.to,
-                    outcome="accepted",
+                    outcome=result.outcome,
                     server_id=sent.server_id,
                     packet=sent.server_packet_id,
                     parts=sent.parts if sent.parts is not None or row.message is None else row.message.size.parts,
                     price=sent.price,
                 )
-            case Refused(error=error, sent=sent):
-                return cls._failed(row, "refused", error, None if sent is None else sent.server_packet_id)
-            case Unknown(error=error, sent=sent):
-                packet = error.server_packet_id if sent is None else sent.server_packet_id
-                return cls._failed(row, "unknown", error, packet)
+            case Unknown(error=error, sent=None):
+                return cls._failed(row, result.outcome, error, error.server_packet_id)
             case NotSent(error=error):
-                return cls._failed(row, "not_sent", error)
+                return cls._failed(row, result.outcome, error)
+            case Refused(error=error, sent=sent) | Unknown(error=error, sent=sent):
+                return cls._failed(row, result.outcome, error, None if sent is None else sent.server_packet_id)
 
     @classmethod
-    def duplicate(cls, row: Recipient) -> Outcome:
+    def invalid(cls, row: Recipient) -> RowOutcome:
+        """Write down a row that makes no message."""
+        return cls._failed(row, Outcome.REFUSED, row.error)
+
+    @classmethod
+    def duplicate(cls, row: Recipient) -> RowOutcome:
         """Write down a row that was left out because it repeats another."""
         return cls.repeat(row.line, row.duplicate_of, row.to)
 
     @classmethod
-    def repeat(cls, line: int, first: int | None, to: str = "") -> Outcome:
+    def repeat(cls, line: int, first: int | None, to: str = "") -> RowOutcome:
         """Write down a line that was left out because it repeats another."""
-        return cls(line=line, to=to, outcome="not_sent", error=f"duplicate of line {first}")
+        return cls(line=line, to=to, outcome=Outcome.NOT_SENT, error=f"duplicate of line {first}")
 
     @classmethod
     def _failed(
-        cls, row: Recipient, outcome: OutcomeName, error: SmsPilotError | None, packet: str | None = None
-    ) -> Outcome:
+        cls, row: Recipient, outcome: Outcome, error: SmsPilotError | None, packet: str | None = None
+    ) -> RowOutcome:
         text = None if error is None else one_line(reason(error))
         return cls(line=row.line, to=row.to, outcome=outcome, packet=packet, error_code=code_of(error), error=text)
 
@@ -114,11 +120,11 @@ class Results:
         self.path = path
         self._draft = draft
         self.failure: OSError | None = None
-        self.unwritten: list[Outcome] = []
+        self.unwritten: list[RowOutcome] = []
         self._file = file
         self._writer = csv.writer(file, lineterminator="\n")
         self._next = 0
-        self._early: dict[int, Outcome] = {}
+        self._early: dict[int, RowOutcome] = {}
 
     @classmethod
     def create(cls, path: str) -> Results:
@@ -175,7 +181,7 @@ class Results:
         except OSError as wrong:
             self.failure = self.failure or wrong
 
-    def settle(self, position: int, outcome: Outcome) -> None:
+    def settle(self, position: int, outcome: RowOutcome) -> None:
         """Note what became of a row; it is written after every row before it."""
         self._early[position] = outcome
         while (ready := self._early.pop(self._next, None)) is not None:
@@ -218,7 +224,7 @@ def lines_sent(path: str) -> set[int]:
 
 
 def _was_sent(row: Mapping[str, str | None]) -> bool:
-    return row.get("outcome") in {"accepted", "unknown"} and (row.get("line") or "").isdecimal()
+    return row.get("outcome") in {Outcome.ACCEPTED, Outcome.UNKNOWN} and (row.get("line") or "").isdecimal()
 
 
 def check_free(path: str) -> None:
@@ -250,7 +256,7 @@ def _not_creatable(path: str, wrong: Exception) -> Problem:
     return Problem(f"the results can not be written to {path}: {why}. Nothing was sent; --results names another place.")
 
 
-def _cells(outcome: Outcome) -> list[Any]:
+def _cells(outcome: RowOutcome) -> list[Any]:
     values = attrs.asdict(outcome)
     values["price"] = None if outcome.price is None else f"{outcome.price:f}"
     values["error"] = no_formula(outcome.error or "")

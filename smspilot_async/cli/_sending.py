@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from smspilot_async.cli._journal import JournalError
 from smspilot_async.errors import SmsPilotError
-from smspilot_async.models import Accepted, NotSent, Refused, Unknown
+from smspilot_async.models import NotSent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from smspilot_async import BulkRun, Client
     from smspilot_async.cli._recipients import Recipient
+    from smspilot_async.errors import GatewayBusy
     from smspilot_async.models import Message, SendResult
 
     Result: TypeAlias = SendResult[Recipient]
 
 PACKET_SIZE: Final = 100
 IN_FLIGHT: Final = 4
+PATIENCE: Final = 600.0
+"""Seconds for which a gateway that says "not now" is asked again, as ``Client.bulk`` does."""
 
 
 class Engine(Protocol):
@@ -38,6 +41,11 @@ class Engine(Protocol):
     @property
     def rate(self) -> float:
         """Messages per second, so far."""
+        ...
+
+    @property
+    def waits_for(self) -> GatewayBusy | None:
+        """The gateway's "not now", while it is waited for."""
         ...
 
     def results(self, rows: Iterable[Recipient]) -> AsyncIterator[Sequence[Result]]:
@@ -64,6 +72,7 @@ class BulkEngine:
         packet_size: Messages in a packet.
         in_flight: Packets under way at once.
         rate_limit: Messages per second, at most; packets are made so small that this holds for each second.
+        patience: Seconds for which a gateway that says "not now" is asked again.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class BulkEngine:
         packet_size: int = PACKET_SIZE,
         in_flight: int = IN_FLIGHT,
         rate_limit: float | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self.stopped_by: SmsPilotError | None = None
         self._client = client
@@ -82,9 +92,9 @@ class BulkEngine:
         self._test = test
         self._packet_size = packet_size if rate_limit is None else max(1, min(packet_size, int(rate_limit)))
         self._rate_limit = rate_limit
+        self._patience = patience
         self._in_flight = in_flight
-        self._rows: dict[int, Recipient] = {}  # by the identity of their messages: equal ones may be sent twice
-        self._run: BulkRun[Message] | None = None
+        self._run: BulkRun[Recipient] | None = None
         self._inside = contextlib.AsyncExitStack()
         self._taken = 0
         self._stopping = False
@@ -96,17 +106,24 @@ class BulkEngine:
         """Messages per second, so far."""
         return 0.0 if self._run is None else self._run.stats.rate
 
+    @property
+    def waits_for(self) -> GatewayBusy | None:
+        """The gateway's "not now", while it is waited for."""
+        return None if self._run is None else self._run.busy
+
     async def results(self, rows: Iterable[Recipient]) -> AsyncIterator[Sequence[Result]]:
         """Send the rows; answer what became of each, as soon as it is known."""
         ahead = iter(rows)
         if not self._stopping:
             self._run = self._client.bulk(
-                self._messages(ahead),
+                (row for row in ahead),  # a run closes its source at its end, and what is left in this one is not sent
+                message=_message_of,
                 packet_size=self._packet_size,
                 in_flight=self._in_flight,
                 rate_limit=self._rate_limit,
+                patience=self._patience,
                 test=self._test,
-                before_packet=None if self._intend is None else self._before_packet,
+                before_packet=self._intend,
             )
             await self._inside.enter_async_context(self._run)
             while results := await self._next(self._run):
@@ -127,17 +144,7 @@ class BulkEngine:
         # The client knows best what it can still take back: closing it ends its requests, each with the truth.
         self._closing = asyncio.ensure_future(self._client.aclose(timeout=0.0))
 
-    def _messages(self, rows: Iterator[Recipient]) -> Iterator[Message]:
-        for row in rows:
-            if row.message is not None:
-                self._rows[id(row.message)] = row
-                yield row.message
-
-    async def _before_packet(self, messages: Sequence[Message]) -> None:
-        if self._intend is not None:
-            await self._intend([self._rows[id(message)] for message in messages])
-
-    async def _next(self, run: BulkRun[Message]) -> Sequence[Result]:
+    async def _next(self, run: BulkRun[Recipient]) -> Sequence[Result]:
         """Wait for results, and take all there are; none, once the run is over."""
         results: list[Result] = []
         while not results or self._taken < run.stats.done:
@@ -153,17 +160,10 @@ class BulkEngine:
                 break
             else:
                 self._taken += 1
-                results.append(_about(self._rows.pop(id(result.item)), result))
+                results.append(result)
         return results
 
 
-def _about(row: Recipient, result: SendResult[Message]) -> Result:
-    match result:
-        case Accepted(sent=sent):
-            return Accepted(row, sent)
-        case Refused(error=error, sent=refused):
-            return Refused(row, error, refused)
-        case Unknown(error=lost, sent=unknown):
-            return Unknown(row, lost, unknown)
-        case NotSent(error=why):
-            return NotSent(row, why)
+def _message_of(row: Recipient) -> Message:
+    assert row.message is not None  # noqa: S101 - rows that make none are refused before
+    return row.message

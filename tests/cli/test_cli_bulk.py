@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import errno
+import inspect
 import os
 import re
 from collections import Counter
@@ -105,16 +106,52 @@ class _Jumping(Clock):
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [("50", 4), ("2.5", 99)])
-def test_a_rate_limit_holds_the_sending_back(
-    gateway: Emulator, monkeypatch: pytest.MonkeyPatch, rate: str, seconds: int
-) -> None:
+@pytest.fixture
+def jumping(monkeypatch: pytest.MonkeyPatch) -> _Jumping:
     clock = _Jumping()
     monkeypatch.setattr(_clock, "_current", ContextVar[Clock]("jumping clock", default=clock))
+    return clock
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [("50", 4), ("2.5", 99)])
+def test_a_rate_limit_holds_the_sending_back(gateway: Emulator, jumping: _Jumping, rate: str, seconds: int) -> None:
     write_list(numbered(250))
     assert bulk("--yes", "--rate-limit", rate).exit_code == 0
     assert len(gateway.messages) == 250
-    assert round(clock.seconds) == seconds
+    assert round(jumping.seconds) == seconds
+
+
+@pytest.mark.parametrize(("options", "seconds"), [((), 600), (("--patience", "7.5"), 7.5)])
+def test_a_gateway_that_stays_busy_is_asked_until_patience_ends(
+    gateway: Emulator, jumping: _Jumping, options: tuple[str, ...], seconds: float
+) -> None:
+    write_list(numbered(80))
+    gateway.fail_next("send", Fault.BUSY, times=1000)
+    ran = bulk("--yes", *options)
+    assert ran.exit_code == 4
+    assert outcomes() == {"not_sent": 80}
+    assert {(row["error_code"], row["error"]) for row in results()} == {("110", "System error")}
+    assert "stopped early, with 80 rows not sent: send of a packet of 80 messages: " in ran.stderr
+    assert "--resume sends what was not sent" in ran.stderr
+    assert jumping.seconds == seconds
+
+
+def test_the_default_of_patience_stands_in_the_help_and_is_that_of_the_library() -> None:
+    text = " ".join(run("bulk", "--help").stdout.split())
+    assert "--patience SECONDS How long to ask again a gateway that is busy (110, HTTP 429). [default: 600.0;" in text
+    assert inspect.signature(Client.bulk).parameters["patience"].default == 600
+
+
+@pytest.mark.usefixtures("jumping")
+def test_a_message_for_which_the_gateway_is_busy_is_left_and_not_refused(gateway: Emulator) -> None:
+    write_list(numbered(5))
+    gateway.fail_next("send", Fault.BUSY_MESSAGE, times=4)
+    ran = bulk("--yes")
+    assert ran.exit_code == 4
+    assert outcomes() == {"accepted": 4, "not_sent": 1}
+    assert [row["error_code"] for row in results() if row["outcome"] == "not_sent"] == ["110"]
+    assert bulk("--yes", "--resume").exit_code == 0
+    assert sorted(sent(gateway)) == numbered(5)
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "many"])

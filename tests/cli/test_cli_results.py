@@ -25,7 +25,7 @@ from smspilot_async import (
 from smspilot_async.cli._bill import Bill
 from smspilot_async.cli._problems import Problem
 from smspilot_async.cli._recipients import Recipient
-from smspilot_async.cli._results import COLUMNS, Outcome, Results, no_formula
+from smspilot_async.cli._results import COLUMNS, Results, RowOutcome, no_formula
 
 ROW = Recipient(0, 2, "79087964781", Message("79087964781", "Привет"))
 
@@ -35,24 +35,24 @@ def read(path: str = "results.csv") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def outcome(line: int, **fields: object) -> Outcome:
-    return Outcome(line=line, to="79087964781", outcome="accepted", **fields)  # type: ignore[arg-type]
+def outcome(line: int, **fields: object) -> RowOutcome:
+    return RowOutcome(line=line, to="79087964781", outcome="accepted", **fields)  # type: ignore[arg-type]
 
 
 def test_the_four_results_are_written_down() -> None:
     sent = SentMessage(server_id="10", server_packet_id="5", parts=2, price=Decimal("2.50"))
     lost = OutcomeUnknown("half an answer", reason=Reason.MISMATCH, server_packet_id="6")
     results = [
-        Outcome.of(Accepted(ROW, sent)),
-        Outcome.of(Accepted(ROW, SentMessage(server_id="11"))),
-        Outcome.of(Refused(ROW, MessageRefused("send of message 7: no", code=111), sent)),
-        Outcome.of(Refused(ROW, InvalidMessage("a phone is required", field="to", code=108))),
-        Outcome.of(Refused(ROW, GatewayError("?", code=9999, description="Novelty"))),
-        Outcome.of(Refused(ROW, GatewayError("?"))),
-        Outcome.of(Unknown(ROW, lost)),
-        Outcome.of(Unknown(ROW, lost, sent)),
-        Outcome.of(NotSent(ROW, ConnectionFailed("send of a packet of 100 messages: refused. Nothing was sent."))),
-        Outcome.of(NotSent(ROW)),
+        RowOutcome.of(Accepted(ROW, sent)),
+        RowOutcome.of(Accepted(ROW, SentMessage(server_id="11"))),
+        RowOutcome.of(Refused(ROW, MessageRefused("send of message 7: no", code=111), sent)),
+        RowOutcome.of(Refused(ROW, InvalidMessage("a phone is required", field="to", code=108))),
+        RowOutcome.of(Refused(ROW, GatewayError("?", code=9999, description="Novelty"))),
+        RowOutcome.of(Refused(ROW, GatewayError("?"))),
+        RowOutcome.of(Unknown(ROW, lost)),
+        RowOutcome.of(Unknown(ROW, lost, sent)),
+        RowOutcome.of(NotSent(ROW, ConnectionFailed("send of a packet of 100 messages: refused. Nothing was sent."))),
+        RowOutcome.of(NotSent(ROW)),
     ]
     assert [(each.outcome, each.packet, each.parts, each.price, each.error_code, each.error) for each in results] == [
         ("accepted", "5", 2, Decimal("2.50"), None, None),
@@ -111,9 +111,9 @@ def test_other_texts_are_left_as_they_are(text: str) -> None:
 
 def test_formulas_are_disarmed_in_the_file_but_phones_are_left_alone() -> None:
     with Results.create("results.csv") as results:
-        results.settle(0, Outcome(line=2, to="+7 (908) 796", outcome="refused", error="=cmd|' /C calc'!A0"))
+        results.settle(0, RowOutcome(line=2, to="+7 (908) 796", outcome="refused", error="=cmd|' /C calc'!A0"))
         results.settle(
-            1, Outcome(line=3, to='=HYPERLINK("http://x")\n', outcome="refused", server_id="@1", packet="-1")
+            1, RowOutcome(line=3, to='=HYPERLINK("http://x")\n', outcome="refused", server_id="@1", packet="-1")
         )
     first, second = read()
     assert (first["to"], first["error"]) == ("+7 (908) 796", "'=cmd|' /C calc'!A0")
@@ -206,10 +206,10 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         outcome(2, parts=2, price=Decimal("1.25"), packet="5"),
         outcome(3, parts=1, price=None, packet="5"),
-        Outcome(line=4, to="1", outcome="refused", error_code=111, error="Invalid phone", packet="5"),
-        Outcome(line=5, to="1", outcome="unknown", packet="6", error="may have been sent (mismatch)"),
-        Outcome(line=6, to="1", outcome="not_sent", error="duplicate of line 2"),
-        Outcome(line=7, to="1", outcome="not_sent", error="duplicate of line 3"),
+        RowOutcome(line=4, to="1", outcome="refused", error_code=111, error="Invalid phone", packet="5"),
+        RowOutcome(line=5, to="1", outcome="unknown", packet="6", error="may have been sent (mismatch)"),
+        RowOutcome(line=6, to="1", outcome="not_sent", error="duplicate of line 2"),
+        RowOutcome(line=7, to="1", outcome="not_sent", error="duplicate of line 3"),
     ]
     for row in rows:
         bill.add(row)
@@ -235,5 +235,5 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown   1 - these may have been sent: lines 5" in out
     assert "   2  not sent  duplicate of an earlier row    6-7" in out
     assert "   1  unknown   may have been sent (mismatch)  5" in out
-    bill.add(Outcome(line=8, to="1", outcome="not_sent"))
+    bill.add(RowOutcome(line=8, to="1", outcome="not_sent"))
     assert bill.cut_short

@@ -23,7 +23,7 @@ from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._journal import LOST, Fingerprint, Journal, JournalError, body_hash, digests_of
 from smspilot_async.cli._problems import Problem
 from smspilot_async.cli._recipients import Recipient
-from smspilot_async.cli._results import Outcome, Results, lines_sent
+from smspilot_async.cli._results import Results, RowOutcome, lines_sent
 from smspilot_async.cli._sending import BulkEngine
 from smspilot_async.emulator import Emulator, Fault
 
@@ -58,8 +58,8 @@ def rows(*lines: int) -> list[Recipient]:
     return [Recipient(line - 2, line, PHONES[line], Message(PHONES[line], f"text {line}")) for line in lines]
 
 
-def accepted(line: int, **more: Any) -> Outcome:
-    return Outcome(line=line, to=PHONES[line], outcome="accepted", **more)
+def accepted(line: int, **more: Any) -> RowOutcome:
+    return RowOutcome(line=line, to=PHONES[line], outcome="accepted", **more)
 
 
 def known(journal: Journal, *lines: int) -> dict[int, str | None]:
@@ -108,7 +108,7 @@ async def test_what_is_intended_and_settled_is_known_to_the_next_run() -> None:
     with Journal.create("j", PRINT) as journal:
         await journal.intend(rows(2, 3, 4, 7))
         journal.settle(accepted(2, server_id="10", parts=1))
-        journal.settle(Outcome(line=3, to=PHONES[3], outcome="not_sent", error="refused"))
+        journal.settle(RowOutcome(line=3, to=PHONES[3], outcome="not_sent", error="refused"))
         journal.settle(accepted(9))  # nothing was intended for it
         await journal.flush()
         await journal.flush()
@@ -124,7 +124,7 @@ async def test_what_is_intended_and_settled_is_known_to_the_next_run() -> None:
 async def test_it_is_json_lines_without_phones_and_texts() -> None:
     with Journal.create("j", PRINT) as journal:
         await journal.intend(rows(2, 3, 5))
-        journal.settle(Outcome(line=2, to=PHONES[2], outcome="refused", error=f"no such phone {PHONES[2]}"))
+        journal.settle(RowOutcome(line=2, to=PHONES[2], outcome="refused", error=f"no such phone {PHONES[2]}"))
         await journal.flush()
     written = on_disk().decode()
     records = list(map(json.loads, written.splitlines()))
@@ -426,6 +426,19 @@ def test_a_run_of_0_4_0_is_gone_on_with(gateway: Emulator) -> None:
     assert len(gateway.messages) == 2
 
 
+@pytest.mark.parametrize(("code", "error"), [(112, "No money"), (105, "APIKEY is blocked"), (110, "System error")])
+def test_what_0_4_0_called_refused_for_no_fault_of_its_own_is_sent(gateway: Emulator, code: int, error: str) -> None:
+    write_list([*numbered(5), numbered(1)[0]])
+    head = {"format": "smspilot_async bulk journal", "version": 2, "fingerprints": FINGERPRINTS_OF_0_4_0}
+    intent = b'{"intent":[[2,6]],"sha256":"d792f69486bd59fa95c605723c353790b0846e277315c1c3355ec30ba31404ee"}\n'
+    refused = [{"line": line, "outcome": "refused", "error_code": code, "error": error} for line in (2, 3, 4, 5)]
+    accepted = {"line": 6, "outcome": "accepted", "server_id": "1"}
+    JOURNAL.write_bytes(json_line(head) + intent + b"".join(map(json_line, [*refused, accepted])))
+    assert bulk("--resume").exit_code == 0
+    assert [message.to for message in gateway.messages] == PHONES[:4]
+    assert outcomes() == {"accepted": 5, "not_sent": 1}
+
+
 def test_the_fingerprint_of_version_1_is_still_the_same() -> None:
     write_list([("79087964781", "Hello")])
     order = Order(path="list.csv", template="Hi", sender="SHOP", keep_duplicates=True, test=True)
@@ -531,7 +544,7 @@ async def test_a_full_disk_leaves_no_half_line_and_no_packet_leaves(monkeypatch:
         with pytest.raises(JournalError):  # once it has failed, it stays so
             await journal.intend(rows(4))
         journal.settle(accepted(2))
-        journal.settle(Outcome(line=3, to=PHONES[3], outcome="not_sent"))  # nothing says that it was about to leave
+        journal.settle(RowOutcome(line=3, to=PHONES[3], outcome="not_sent"))  # nothing says that it was about to leave
         await journal.flush()
         assert [outcome.line for outcome in journal.unwritten] == [2]
     assert on_disk().count(b"\n") == 2
@@ -741,7 +754,7 @@ def test_a_repeat_stays_unsent_when_the_first_of_them_has_become_invalid() -> No
         journal.leave_out([(5, 2)])
     with Journal.resume("j", PRINT) as journal:
         outcome = journal.outcome_of(rows(5)[0])
-        assert outcome == Outcome(line=5, to=PHONES[5], outcome="not_sent", error="duplicate of line 2")
+        assert outcome == RowOutcome(line=5, to=PHONES[5], outcome="not_sent", error="duplicate of line 2")
         assert journal.settled == 0
 
 

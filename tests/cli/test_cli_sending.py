@@ -101,7 +101,7 @@ async def test_several_packets_are_in_flight(gateway: Emulator) -> None:
 async def test_an_account_error_ends_the_sending_and_the_rest_is_not_sent(gateway: Emulator) -> None:
     gateway.account.balance = Decimal("2.50")
     engine, found = await send(gateway, 10, in_flight=1)
-    assert found == {"Accepted": 2, "Refused": 2, "NotSent": 6}
+    assert found == {"Accepted": 2, "NotSent": 8}
     assert isinstance(engine.stopped_by, InsufficientFunds)
 
 
