@@ -6,6 +6,7 @@ import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import trustme
 from blocking_calls import _detector, blocking_calls
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 
 __all__ = ["_detector", "blocking_calls"]  # fixtures, by being here
+
+# How long an example takes is this machine's affair, and what else it is doing.
+hypothesis.settings.register_profile("without a deadline", hypothesis.settings(deadline=None))
+hypothesis.settings.load_profile("without a deadline")
 
 
 @pytest.fixture(autouse=True)

@@ -37,8 +37,6 @@ def gateway(request: pytest.FixtureRequest) -> Iterator[Emulator]:
 class TestSmsPilotPy:
     @pytest.fixture(autouse=True)
     def _by_way_of_the_emulator(self, gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "HTTP_PROXY"):
-            monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("http_proxy", gateway.url.removesuffix("/api2.php"))
 
     def test_it_sends_a_packet(self, gateway: Emulator) -> None:
