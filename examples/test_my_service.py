@@ -6,11 +6,14 @@ It needs ``pip install 'smspilot-async[emulator]' pytest pytest-asyncio``; with 
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
 
 from smspilot_async import Client, GatewayError, OutcomeUnknown
+from smspilot_async.callbacks import CallbackInbox
+from smspilot_async.callbacks.asgi import callback_app
 from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:
@@ -46,6 +49,11 @@ async def unsubscribed(client: Client) -> list[str]:
     return [sms.phone for sms in await client.inbound("new") if sms.phone and sms.text == "STOP"]
 
 
+async def statuses(inbox: CallbackInbox, number: int) -> list[int | None]:
+    """Return what the next callbacks say."""
+    return [(await anext(inbox)).status for _ in range(number)]
+
+
 # --- its tests ----------------------------------------------------------------------------------------
 
 
@@ -76,6 +84,16 @@ async def test_the_code_arrives_after_a_while(smspilot_emulator: Emulator) -> No
         assert not await is_delivered(client, server_id)
         smspilot_emulator.clock.advance(minutes=2)
         assert await is_delivered(client, server_id)
+
+
+async def test_the_status_arrives_by_callback(smspilot_emulator: Emulator) -> None:
+    inbox = CallbackInbox("https://app.example/smspilot", secret=secrets.token_hex())
+    smspilot_emulator.callbacks_to = callback_app(inbox)  # your whole FastAPI application will do as well
+    async with inbox, Client(callbacks=inbox) as client:
+        await send_code(client, PHONE, 1234)
+        smspilot_emulator.clock.advance(minutes=2)
+        await smspilot_emulator.settled()  # calls the application
+        assert await statuses(inbox, 2) == [1, 2]
 
 
 async def test_who_writes_stop_is_left_alone(smspilot_emulator: Emulator) -> None:

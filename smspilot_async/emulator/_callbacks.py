@@ -1,7 +1,8 @@
-"""Calling the applications back, over real HTTP, whenever a message's status changes.
+"""Calling the applications back whenever a message's status changes: over real HTTP, or in the same process.
 
-Calls run in a thread with a loop of its own that lives only as long as there is something to call, so that an emulator
-without a server needs no closing. The calls for one message go out one after another, in the order of its statuses.
+Calls over HTTP run in a thread with a loop of its own that lives only as long as there is something to call, so that an
+emulator without a server needs no closing. The calls for one message go out one after another, in the order of its
+statuses. Calls to an application in the same process wait until somebody makes them in the loop that is its own.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from urllib.parse import urlsplit
 import attrs
 import httpx
 
+from smspilot_async.emulator._asgi_client import ask
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from smspilot_async.emulator._asgi_client import Application
     from smspilot_async.emulator._messages import AcceptedMessage
 
     _Clients = asyncio.LifoQueue[httpx.AsyncClient]
@@ -42,7 +46,8 @@ class CallbackCall:
         at: By the emulator's clock.
         answer_status: The HTTP status of the answer, if one came within 10 seconds.
         answer: The beginning of its text. No more than 64 KiB of it are read.
-        failure: What went wrong instead of an answer: an exception's name, or ``"not loopback"``.
+        failure: What went wrong instead of an answer: an exception's name, or ``"not loopback"``. Of an application in
+            the same process it may be that application's own.
     """
 
     server_id: str
@@ -92,14 +97,20 @@ class Caller:
     Args:
         allow_remote: Whether other hosts than this one may be called.
         on_made: Called with each call that is over, in the thread that made it; it must be quick, and not ask here.
+
+    Attributes:
+        application: Takes the calls from now on, in the same process, wherever they go.
     """
 
     def __init__(self, *, allow_remote: bool, on_made: Callable[[CallbackCall], None]) -> None:
+        self.application: Application | None = None
         self._allow_remote = allow_remote
         self._on_made = on_made
         self._lock = threading.Lock()
         self._lanes: dict[str, _Lane] = {}
         self._unstarted: list[_Lane] = []
+        self._handed: deque[tuple[CallbackCall, Application]] = deque()
+        self._is_handing = False
         self._open = 0  # lanes that have not ended, forgotten ones with a call on the wire included
         self._running = False
         self._wake: Callable[[], object] | None = None
@@ -121,9 +132,14 @@ class Caller:
             self._lanes.clear()
             self._open -= len(self._unstarted)
             self._unstarted.clear()
+            self._handed = deque()
 
     def submit(self, call: CallbackCall) -> None:
         """Make a call soon."""
+        if self.application is not None:
+            with self._lock:
+                self._handed.append((call, self.application))
+            return
         if not self._allow_remote and not is_loopback(urlsplit(call.url).hostname or ""):
             self._remember(attrs.evolve(call, failure="not loopback"))
             return
@@ -137,15 +153,47 @@ class Caller:
                 self._hurry()
 
     def idle(self) -> Future[None]:
-        """Is done when no call waits or is on its way."""
+        """Is done when no call waits or is on its way; then, or when one that was handed over was given up."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # who waits may give up, and the thread that ends the wait must not fail
         with self._lock:
-            if self._running:
+            if self._running or self._handed:
                 self._idle.append(future)
             else:
                 future.set_result(None)
         return future
+
+    async def hand_over(self) -> None:
+        """Make the calls to applications in this process, in order, unless another task is at it."""
+        while work := self._take_handed():
+            queue, call, application = work
+            made = attrs.evolve(call, failure="CancelledError")
+            try:
+                made = await _make_here(call, application)
+            finally:
+                self._handed_over(queue, made)
+
+    def _take_handed(self) -> tuple[deque[tuple[CallbackCall, Application]], CallbackCall, Application] | None:
+        with self._lock:
+            if self._is_handing or not self._handed:
+                return None
+            self._is_handing = True
+            return self._handed, *self._handed[0]
+
+    def _handed_over(self, queue: deque[tuple[CallbackCall, Application]], made: CallbackCall) -> None:
+        with self._lock:
+            self._is_handing = False
+            queue.popleft()
+            if queue is self._handed:  # and there was no reset meanwhile
+                self._made.append(made)
+                self._on_made(made)
+        self._end_waits()
+
+    def _end_waits(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for future in idle:
+            future.set_result(None)
 
     def _hurry(self) -> None:
         if self._wake is not None:
@@ -163,9 +211,7 @@ class Caller:
             if self._open:
                 return True
             self._running = False
-            idle, self._idle = self._idle, []
-        for future in idle:
-            future.set_result(None)
+        self._end_waits()
         return False
 
     async def _call_all(self) -> None:
@@ -233,15 +279,28 @@ async def _clients() -> AsyncIterator[_Clients]:
 async def _make(call: CallbackCall, client: httpx.AsyncClient) -> CallbackCall:
     try:
         async with asyncio.timeout(PATIENCE):
-            response = await client.send(_request(call, client), stream=True)
+            response = await client.send(_hidden(_request(call)), stream=True)
             try:
                 answer = await _beginning(response)
             finally:
                 await response.aclose()
     except Exception as failure:  # noqa: BLE001 - whatever it is, it is this call's and not the others'
         return attrs.evolve(call, failure=type(failure).__name__)
+    return _answered(call, response.status_code, answer)
+
+
+async def _make_here(call: CallbackCall, application: Application) -> CallbackCall:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            status, answer = await ask(application, _request(call), largest=_LARGEST_ANSWER)
+    except Exception as failure:  # noqa: BLE001 - the application's own
+        return attrs.evolve(call, failure=type(failure).__name__)
+    return _answered(call, status, answer)
+
+
+def _answered(call: CallbackCall, status: int, answer: bytes) -> CallbackCall:
     text = answer.decode(errors="replace")  # whatever encoding the application names: it need not be one
-    return attrs.evolve(call, answer_status=response.status_code, answer=text[:_REMEMBERED_TEXT])
+    return attrs.evolve(call, answer_status=status, answer=text[:_REMEMBERED_TEXT])
 
 
 async def _beginning(response: httpx.Response) -> bytes:
@@ -254,18 +313,19 @@ async def _beginning(response: httpx.Response) -> bytes:
     return bytes(read)
 
 
-def _request(call: CallbackCall, client: httpx.AsyncClient) -> httpx.Request:
+def _request(call: CallbackCall) -> httpx.Request:
     fields = {"server_id": call.server_id, "status": str(call.status), "error": str(call.error)}
     posted = call.method == "post"
     url = httpx.URL(call.url) if posted else httpx.URL(call.url).copy_merge_params(fields)
-    # httpx logs a request's URL, and this one's path may be a secret: so it travels as the target, which is not logged.
-    return client.build_request(
-        call.method.upper(),
-        url.copy_with(raw_path=b"/"),
-        data=fields if posted else None,
-        headers={"accept-encoding": "identity"},
-        extensions={"target": url.raw_path},
-    )
+    headers = {"accept": "*/*", "accept-encoding": "identity"}
+    return httpx.Request(call.method.upper(), url, data=fields if posted else None, headers=headers)
+
+
+def _hidden(request: httpx.Request) -> httpx.Request:
+    """The same request, of which httpx logs no path: it may be a secret, and travels as the target."""
+    request.extensions["target"] = request.url.raw_path
+    request.url = request.url.copy_with(raw_path=b"/")
+    return request
 
 
 @cache

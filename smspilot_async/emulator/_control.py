@@ -207,7 +207,7 @@ class _Control:
         _check_names(wanted, ("timeout",))
         try:
             async with asyncio.timeout(patience):
-                await self.emulator.settled()
+                await self.emulator.called_back()
         except TimeoutError:
             return {"settled": False}
         return {"settled": True}

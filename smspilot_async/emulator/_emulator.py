@@ -34,6 +34,7 @@ from smspilot_async.emulator._transport import InProcessTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
+    from smspilot_async.emulator._asgi_client import Application
     from smspilot_async.emulator._refusals import Refusal
     from smspilot_async.emulator._server import Served
     from smspilot_async.emulator._unknowns import Unknowns
@@ -55,6 +56,7 @@ class Options(TypedDict, total=False):
     handover: timedelta
     delivery: timedelta
     allow_remote_callbacks: bool
+    callbacks_to: Application | None
 
 
 class Emulator:
@@ -72,6 +74,7 @@ class Emulator:
         delivery: The time from acceptance to status 2 or -1. A message that takes longer than its `ttl`, or than a day
             with the operator, expires then: -1 with error 600.
         allow_remote_callbacks: Whether callbacks may leave this machine.
+        callbacks_to: An ASGI application in this process that takes all callbacks, as the attribute says.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Emulator:
         handover: timedelta = timedelta(seconds=5),
         delivery: timedelta = timedelta(seconds=30),
         allow_remote_callbacks: bool = False,
+        callbacks_to: Application | None = None,
     ) -> None:
         self.clock: Clock = clock if clock is not None else Clock()
         self._seed = seed
@@ -95,6 +99,7 @@ class Emulator:
         self._listeners: list[Callable[[AcceptedMessage], None]] = []
         self.feed: Feed = Feed()
         self._caller = Caller(allow_remote=allow_remote_callbacks, on_made=lambda call: self.feed.note(call.server_id))
+        self.callbacks_to = callbacks_to
         self._url = f"http://127.0.0.1{API_PATH}"
         self._drop_connections: Callable[[], None] = lambda: None
         self._book = Book()
@@ -259,10 +264,23 @@ class Emulator:
             raise TimeoutError(f"no message with this {' and '.join(fields)} within {timeout:g} s")
         return message
 
+    @property
+    def callbacks_to(self) -> Application | None:
+        """The ASGI application in this process that takes the callbacks, wherever they go; `None` calls over HTTP.
+
+        It is called while `settled` is awaited, and in that loop, so that it may be the loop of the application.
+        """
+        return self._caller.application
+
+    @callbacks_to.setter
+    def callbacks_to(self, application: Application | None) -> None:
+        self._caller.application = application
+
     async def settled(self) -> None:
         """Return when all status moves that are due are made, and their callbacks called and answered."""
         while True:
             self.tick()
+            await self._caller.hand_over()
             idle = self._caller.idle()
             if idle.done():
                 return
@@ -434,6 +452,11 @@ class Emulator:
             return None
         finally:
             stop()
+
+    async def called_back(self) -> None:
+        """Return when it is settled, but make no calls in this loop, which is not the application's."""
+        while not (idle := self._caller.idle()).done():
+            await asyncio.wrap_future(idle)
 
     def resets_unread(self) -> bool:
         """Whether the request that is just coming in is to be reset before it is read."""

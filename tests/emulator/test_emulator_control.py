@@ -70,9 +70,11 @@ WITHOUT: Final = {
     "serve": "whoever asks over HTTP is served",
     "url": "whoever asks knows where",
     "page_url": "it stands where the control API does",
+    "callbacks_to": "a Python object, an application in the same process",
     "transport": "a Python object, for a client in the same process",
     "tick": "a server does it by itself",
     "feed": "the server's own, for GET /events",
+    "called_back": "the server's own, for GET /settled",
     "exchange": "the server's own: what the gateway's address does",
     "first_message": "the server's own, for GET /wait",
     "forget_connection": "the server's own",
@@ -144,7 +146,7 @@ class TestEverything:
     def test_what_it_is_started_with_can_be_set_but_for_what_it_is_made_of(self) -> None:
         options = inspect.signature(Emulator).parameters.keys()
         settings = {field.name for field in attrs.fields(Settings)}
-        assert options - settings == {"api_key", "account", "clock", "seed", "allow_remote_callbacks"}
+        assert options - settings == {"api_key", "account", "clock", "seed", "allow_remote_callbacks", "callbacks_to"}
 
     def test_each_route_is_described(self) -> None:
         described = _control.__doc__ or ""
