@@ -198,6 +198,16 @@ class Batcher:
                 ticket.give_up()
         self.flush()
 
+    def abandon(self) -> list[Ticket]:
+        """Settle what queued in an event loop that was closed, with its callers, as not sent."""
+        left = [ticket for ticket in itertools.chain(self._queue, self._outside) if ticket.outcome is None]
+        self._queue.clear()
+        self._outside.clear()
+        for ticket in left:
+            ticket.waiter = None
+            ticket.give_up()
+        return left
+
     def stop(self) -> None:
         """Call off all timers."""
         self._call_off_linger()

@@ -191,9 +191,11 @@ class BulkRun(Displayed, Generic[Item]):
         traceback: TracebackType | None,
     ) -> None:
         """Read nothing more, and wait until what is on the wire is accounted for."""
+        if self._reader is not None and self._reader.get_loop().is_closed():
+            return  # everything has died with the event loop, and is settled
         self._stop(None)
         try:
-            while not self._is_over:
+            while not self._is_over and exc_type is not GeneratorExit:  # a task that was dropped can wait for nothing
                 await self._wait_for_news()
         finally:
             self._session.when_closing.discard(self._client_is_closing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import itertools
 import math
@@ -20,14 +19,14 @@ from smspilot_async._health import Health, Pulse
 from smspilot_async._inbound import InboundListener
 from smspilot_async._retry import Retry
 from smspilot_async._server_ids import flat, server_id
-from smspilot_async._session import Session
+from smspilot_async._session import Sessions, client_closed
 from smspilot_async._settings import Secret, Settings
 from smspilot_async._slots import spare_places
 from smspilot_async._telling import HOOKS_GRACE, Telling
 from smspilot_async._ticket import Ticket
 from smspilot_async._tracking import Tracking
 from smspilot_async._transport import check_network, check_url
-from smspilot_async.errors import ClientClosed, InvalidMessage, SmsPilotError
+from smspilot_async.errors import InvalidMessage, SmsPilotError
 from smspilot_async.models import (
     AccountInfo,
     CallbackMethod,
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
 
     from smspilot_async._cursor import InboundCursor
     from smspilot_async._server_ids import Trackable
+    from smspilot_async._session import Session
     from smspilot_async._tracking import Watchable
     from smspilot_async.callbacks import CallbackInbox
     from smspilot_async.hooks import Hooks
@@ -200,14 +200,13 @@ class Client:
         self._telling = Telling(hooks, self._clock)
         self._pulse = Pulse(self._clock)
         self._ids = itertools.count(random.randint(*_FIRST_IDS))  # noqa: S311 - unique within a packet is enough
-        self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
-        self._is_closed = False
+        self._sessions = Sessions(self._settings, self._telling, self._pulse, self._clock, callbacks)
         self._telling.client_made(self)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_is_closed"):
+        if not hasattr(self, "_sessions"):
             return "<Client, half made>"  # an error of __init__, in a traceback that shows frames
-        state = "closed" if self._is_closed else "open"
+        state = "closed" if self._sessions.is_closed else "open"
         return f"<Client {self._settings.wire} over {self._settings.request_style}, {state}>"
 
     @property
@@ -228,7 +227,7 @@ class Client:
     # --- life ------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._is_closed = False
+        self._sessions.is_closed = False
         return self
 
     async def __aexit__(
@@ -250,15 +249,7 @@ class Client:
                 time-out is the limit. Hooks at work are waited for beyond it, so that they hear every result: where it
                 is given, for five seconds, and for five more to finish.
         """
-        self._is_closed = True
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        self._forget_dead_loops()
-        if session is not None:
-            try:
-                await session.aclose(timeout)
-            except BaseException:  # cancelled: closing again goes on where this ended
-                self._sessions.setdefault(asyncio.get_running_loop(), session)
-                raise
+        await self._sessions.aclose(timeout)
         until = math.inf if timeout is None else self._clock.monotonic() + HOOKS_GRACE
         await self._telling.client_closed(lambda: until)
 
@@ -269,9 +260,9 @@ class Client:
     def health(self) -> Health:
         """Tell how this client is doing, without asking the gateway: for a health endpoint, from any thread."""
         pulse = self._pulse
-        sessions = [session for loop, session in list(self._sessions.items()) if not loop.is_closed()]
+        sessions = self._sessions.living()
         return Health(
-            is_open=not self._is_closed,
+            is_open=not self._sessions.is_closed,
             last_success=pulse.last_success,
             failures_in_a_row=pulse.failures_in_a_row,
             queued=sum(session.queued() for session in sessions),
@@ -283,25 +274,7 @@ class Client:
         )
 
     def _session(self) -> Session:
-        if self._is_closed:
-            raise _closed()
-        loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None or session.is_closed:  # its own closing was cancelled
-            self._forget_dead_loops()
-            session = self._sessions[loop] = Session(
-                self._settings,
-                self._telling,
-                self._pulse,
-                self._clock,
-                callbacks=self._callbacks,
-                successor=self._session,
-            )
-        return session
-
-    def _forget_dead_loops(self) -> None:
-        for loop in [loop for loop in self._sessions if loop.is_closed()]:
-            self._sessions.pop(loop).abandon()
+        return self._sessions.here()
 
     # --- sending ---------------------------------------------------------------------------------
 
@@ -834,8 +807,8 @@ class Client:
         self, command: Command[Answer], until: float | None = None, *, deadline: float | None = None
     ) -> Answer | SmsPilotError:
         """Ask, on the connections that are not kept for sends, and return what came of it."""
-        if self._is_closed:
-            return _closed()
+        if self._sessions.is_closed:
+            return client_closed()
         if until is not None:
             deadline = max(0.0, until - self._clock.monotonic())
         elif deadline is None:
@@ -847,10 +820,6 @@ class Client:
             return self._settings.deadline
         _settings.positive(deadline=deadline)
         return deadline
-
-
-def _closed() -> ClientClosed:
-    return ClientClosed("the client is closed. Nothing was sent; enter it again to open it again.")
 
 
 def _check_message(message: object) -> None:

@@ -146,6 +146,7 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     """A connected socket: what asyncio tells of it on one side, what httpcore asks on the other."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._received = bytearray()
         self._has_ended = False
         self._error: Exception | None = None
@@ -244,6 +245,8 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     async def aclose(self) -> None:
         """Close it at once; what was not written is not written any more."""
+        if self._loop.is_closed():
+            return  # it goes with its event loop, which can wait for nothing
         self._transport.abort()
         await asyncio.sleep(0)  # in which asyncio closes the socket
 

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import attrs
 
@@ -47,6 +47,7 @@ logger: Final = logging.getLogger("smspilot_async")
 _WORTH_A_PACKET_OF_ITS_OWN: Final = frozenset({214, 242})
 _LONGEST_PAUSE: Final = 60.0  # seconds between two requests to a gateway that says "not now"
 _MOST_DOUBLINGS: Final = 20  # of the pause; more would be the same
+_STEPS_OF_AN_END: Final = 10
 
 
 @attrs.define
@@ -65,6 +66,19 @@ class _Group:
     has_turn: bool = False
 
 
+@attrs.frozen
+class Remains:
+    """What is left of a delivery whose event loop was closed: messages that are settled, and of which no one has heard.
+
+    Attributes:
+        tickets: The messages.
+        callbacks: The inbox's URL of each, by its id, if it went out with one.
+    """
+
+    tickets: Sequence[Ticket]
+    callbacks: dict[int, str] = attrs.field(factory=dict)
+
+
 class Delivery:
     """A packet on its way, with everything that comes of it: it ends when each of its messages is settled.
 
@@ -79,6 +93,7 @@ class Delivery:
         may_be_vetoed: Nobody has asked the hooks yet whether its messages may be sent.
         before: Awaited before the first request; if it raises, nothing is sent.
         patience: Seconds for which a gateway that says "not now" (110, HTTP 429) to all of it is asked again.
+        callbacks: URLs of the inbox that messages went out with, by their ids; left out, they get some.
         told: The hooks hear nothing of it before this is set.
         when_settled: Called once, when every message is settled, before anybody else gets its connection.
     """
@@ -96,6 +111,7 @@ class Delivery:
         may_be_vetoed: bool = False,
         before: Callable[[], Awaitable[None]] | None = None,
         patience: float = 0.0,
+        callbacks: dict[int, str] | None = None,
         told: asyncio.Event | None = None,
         when_settled: Callable[[Delivery], None] | None = None,
     ) -> None:
@@ -126,7 +142,7 @@ class Delivery:
         self._progress: Progress | None = None
         self._on_the_wire: Sequence[Ticket] = ()
         self._timer: Timer | None = None
-        self._callbacks: dict[int, str] | None = None
+        self._callbacks = callbacks
         number_apart(tickets)
 
     @property
@@ -182,6 +198,21 @@ class Delivery:
         self.end()
         self._sum_up()
         await self._tell()
+
+    def abandon(self) -> Remains:
+        """Settle it after its event loop was closed: its callers died with that, and its task never goes on."""
+        self.withdraw()
+        for ticket in self.tickets:
+            ticket.waiter = None
+        if self.has_begun:
+            self._cut_short("its event loop was closed while it was on the wire")
+        for ticket in self.tickets:
+            if ticket.outcome is None:
+                ticket.give_up()
+        task, self.task = self.task, None
+        if task is not None:
+            _end_at_once(task)
+        return Remains([ticket for ticket in self.tickets if not ticket.is_told], self._callbacks or {})
 
     def end(self) -> None:
         """Make sure that nobody waits for ever; a task may be cancelled before its first step."""
@@ -529,6 +560,8 @@ class Delivery:
             return
         for ticket in self.tickets:
             if ticket.outcome is not None and (url := self._callbacks.pop(ticket.id, None)) is not None:
+                if isinstance(failure_of(ticket.outcome), OutcomeUnknown):
+                    self._session.keep_client()
                 inbox.settled(url, ticket.id, ticket.result(), self._session, told, is_late=ticket.is_late)
 
     async def _tell_hooks(self) -> None:
@@ -552,6 +585,18 @@ class Delivery:
         if reasons := set(map(_reason, failures)) - {""}:
             logger.warning("packet of %d: %s", len(self.tickets), ", ".join(sorted(reasons)))
             self._session.pulse.open_unknowns += sum(isinstance(failure, OutcomeUnknown) for failure in failures)
+
+
+def _end_at_once(task: asyncio.Task[None]) -> None:
+    """Close the coroutine of a task whose event loop was closed, which would complain when the task is dropped."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
+    work: Any = task.get_coro()
+    for _ in range(_STEPS_OF_AN_END):
+        try:
+            work.close()
+        except Exception:  # noqa: BLE001, S112 - what awaits something on its way out is told once more that it ends
+            continue
+        return
 
 
 def _is_error(outcome: SentMessage | SmsPilotError | None) -> TypeGuard[SmsPilotError]:

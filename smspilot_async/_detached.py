@@ -3,41 +3,60 @@
 A request on the wire may already have been accepted, so its answer, with the ids to ask about later, is awaited
 whatever happens to the caller: a cancelled task, a ``wait_for``, a web client that went away. Measured: no shield
 survives a native ``task.cancel()``, a task of its own does, if somebody holds on to it.
+
+A loop holds its tasks weakly. So a timer that never rings holds them, and the client with them, as long as there are
+any. A loop that is closed drops its timers: that tells of one that was closed by hand, with requests under way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smspilot_async._clock import Clock
-    from smspilot_async._delivery import Delivery
+    from smspilot_async._delivery import Delivery, Remains
     from smspilot_async.errors import SmsPilotError
     from smspilot_async.models import Packet
 
-# The loop itself holds tasks weakly: a client that is dropped in mid-air must not take its requests along.
-_held: Final[set[asyncio.Task[None]]] = set()
+_NEVER: Final = 10 * 365 * 24 * 3600.0
 
 
 class Detached:
-    """The deliveries of one event loop."""
+    """The deliveries of one event loop.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: The client's.
+        owner: Returns what must live as long as they do, if it still does.
+        when_closed: Called when the loop is closed while some are under way.
+    """
+
+    def __init__(self, clock: Clock, *, owner: Callable[[], object], when_closed: Callable[[], object]) -> None:
         self._clock = clock
+        self._owner = owner
+        self._when_closed = when_closed
         self._deliveries: dict[asyncio.Task[None], Delivery] = {}
+        self._hold: weakref.ref[asyncio.TimerHandle] | None = None
 
     def start(self, delivery: Delivery) -> None:
         """Let a delivery run until it is done, whatever becomes of its caller."""
         task = asyncio.create_task(delivery.run(), name=f"smspilot packet of {len(delivery.tickets)}")
         delivery.task = task
         self._deliveries[task] = delivery
-        _held.add(task)
+        if self._hold is None:
+            loop = asyncio.get_running_loop()
+            self._hold = weakref.ref(loop.call_later(_NEVER, _Held(loop, self._owner(), self._when_closed)))
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._deliveries.pop(task).end()
-        _held.discard(task)
+        if not self._deliveries and self._hold is not None:
+            hold, self._hold = self._hold(), None
+            if hold is not None:
+                hold.cancel()
 
     async def run(self, delivery: Delivery, until: float) -> Packet | SmsPilotError:
         """Start it, and wait for its outcome until a deadline.
@@ -75,6 +94,11 @@ class Detached:
             if delivery.has_begun and not delivery.is_telling:  # else it ends by itself, and the hooks hear of it
                 task.cancel()
 
+    def abandon(self) -> list[Remains]:
+        """Settle what an event loop that was closed has left, and return of what no one has heard."""
+        left, self._deliveries, self._hold = list(self._deliveries.values()), {}, None
+        return [delivery.abandon() for delivery in left]
+
     def interrupt_hooks(self) -> None:
         """Wait for no hook any longer, but for the one that asks."""
         mine = asyncio.current_task()
@@ -98,3 +122,19 @@ class Detached:
             return set(self._deliveries)
         # Two hooks that wait for each other's packets would wait for ever.
         return {task for task, delivery in self._deliveries.items() if not delivery.is_telling}
+
+
+class _Held:
+    """What a timer of a loop holds, and nothing else does: it goes with the timer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: object, when_closed: Callable[[], object]) -> None:
+        self._loop = loop
+        self._owner = owner
+        self._when_closed = when_closed
+
+    def __call__(self) -> None:
+        """Be something that a timer can call."""
+
+    def __del__(self) -> None:
+        if self._loop.is_closed():
+            self._when_closed()

@@ -59,7 +59,7 @@ class Exchange(Generic[Answer]):
         started = session.clock.monotonic()
         try:
             return await session.exchange(self._command, self._envelope, self.progress, answer_until)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where its event loop was closed
             cut = Failure(Reason.CANCELLED, "it was cancelled", nothing_left=self.progress.nothing_left)
             self._seconds = session.clock.monotonic() - started
             self._tell_end(cut, _evidence.interpret(self._command, cut, now=session.clock.now()))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import math
+import warnings
+import weakref
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from smspilot_async import _evidence
 from smspilot_async._batching import Batcher
-from smspilot_async._delivery import Delivery
+from smspilot_async._delivery import Delivery, Remains
 from smspilot_async._detached import Detached
 from smspilot_async._exchange import Exchange
 from smspilot_async._rate import RateLimit
@@ -21,11 +25,11 @@ from smspilot_async._ticket import Ticket
 from smspilot_async._transport import Reply, Transport
 from smspilot_async._turns import Turns
 from smspilot_async.errors import ClientClosed, ConnectionFailed, MessageVetoed, SmsPilotError
-from smspilot_async.models import MessageStatus
+from smspilot_async.models import MessageStatus, Unknown
 from smspilot_async.wire import Check, Envelope, encode, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from smspilot_async._clock import Clock
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from smspilot_async.wire import Command, WireFormat
 
 Answer = TypeVar("Answer")
+logger: Final = logging.getLogger("smspilot_async")
 
 
 class Session:
@@ -49,7 +54,7 @@ class Session:
         pulse: Its health.
         clock: Its clock.
         callbacks: Its inbox.
-        successor: Gives the session of the running loop, once this one is over; raises :class:`ClientClosed`.
+        owner: The client's sessions.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class Session:
         clock: Clock,
         *,
         callbacks: CallbackInbox | None,
-        successor: Callable[[], Session],
+        owner: Sessions,
     ) -> None:
         self.clock = clock
         self.telling = telling
@@ -72,10 +77,12 @@ class Session:
         self.deadline = settings.deadline
         self.sender = settings.sender
         self.test = settings.test
-        self.slots = Slots(settings.max_connections)
+        self._loop = asyncio.get_running_loop()
+        self.slots = Slots(settings.max_connections, self._loop)
         self.rate = RateLimit(settings.rate_limit, clock)
         self.turns = Turns(self.slots)
-        self.detached = Detached(clock)
+        self._owner = weakref.ref(owner)  # a client that is dropped does not wait for the garbage collector
+        self.detached = Detached(clock, owner=self._owner, when_closed=self.abandon)
         self.batcher = Batcher(
             self, packet_size=settings.packet_size, linger=settings.linger, max_pending=settings.max_pending
         )
@@ -86,13 +93,12 @@ class Session:
         self._date = ""
         self._vetoes = asyncio.Semaphore(settings.max_pending)
         self._hooks_until = math.inf
+        self._left: list[Remains] = []
         self._settings = settings
         self.wire: WireFormat = settings.wire
         self.shown_url = settings.shown_url
         self.is_closed = False
         """Nothing can be asked or sent any more; connections may still be closing."""
-        self._loop = asyncio.get_running_loop()
-        self._successor = successor
         self._transport = Transport(
             url=settings.url,
             max_connections=settings.max_connections,
@@ -173,8 +179,15 @@ class Session:
         Raises:
             ClientClosed: there is none.
         """
-        is_over = self.is_closed or asyncio.get_running_loop() is not self._loop
-        return self._successor() if is_over else self
+        if not self.is_closed and asyncio.get_running_loop() is self._loop:
+            return self
+        if (owner := self._owner()) is None:
+            raise client_closed()
+        return owner.here()
+
+    def keep_client(self) -> None:
+        """Let the client live as long as this session: whoever holds it has questions yet."""
+        self._kept = self._owner()
 
     # --- one request -----------------------------------------------------------------------------
 
@@ -317,8 +330,125 @@ class Session:
             await asyncio.wait(tasks)
 
     def abandon(self) -> None:
-        """Let go of what a dead event loop left behind."""
+        """Settle and let go of what its event loop leaves, now that this is closed."""
+        self.is_closed = True
+        self._left += [Remains(self.batcher.abandon()), *self.detached.abandon()]
         self._transport.abandon()
+
+    def inheritance(self) -> list[Remains]:
+        """Return what its event loop, which was closed, has left, and of which no one has heard."""
+        self.abandon()
+        left, self._left = self._left, []
+        return left
+
+    def hand_down(self, left: Iterable[Remains]) -> None:
+        """Let hooks and the inbox hear what became of the messages of an event loop that was closed."""
+        for remains in left:
+            if remains.tickets:
+                self.detached.start(Delivery(self, remains.tickets, callbacks=remains.callbacks))
+
+    def drop(self) -> None:
+        """Have the loop close all connections, from any thread: nobody will use them again, or close them."""
+        self._transport.drop()
+
+
+class Sessions:
+    """The sessions of a client, one for each event loop that it is used in; its views share them.
+
+    A client that is dropped drops these, and with them its connections. So nothing that lives as long as a loop, and no
+    session, holds them, but for as long as something is under way.
+
+    Args:
+        settings: The client's.
+        telling: Its hooks.
+        pulse: Its health.
+        clock: Its clock.
+        callbacks: Its inbox.
+
+    Attributes:
+        is_closed: The client takes no calls.
+    """
+
+    def __init__(
+        self, settings: Settings, telling: Telling, pulse: Pulse, clock: Clock, callbacks: CallbackInbox | None
+    ) -> None:
+        self.is_closed = False
+        self._of_loop: dict[asyncio.AbstractEventLoop, Session] = {}
+        self._settings = settings
+        self._telling = telling
+        self._pulse = pulse
+        self._clock = clock
+        self._callbacks = callbacks
+
+    def here(self) -> Session:
+        """Return the session of the running loop.
+
+        Raises:
+            ClientClosed: The client is closed.
+            RuntimeError: No loop is running.
+        """
+        if self.is_closed:
+            raise client_closed()
+        loop = asyncio.get_running_loop()
+        session = self._of_loop.get(loop)
+        if session is None or session.is_closed:  # its own closing was cancelled
+            session = self._of_loop[loop] = self._new()
+        if len(self._of_loop) > 1:
+            session.hand_down(self._left())
+        return session
+
+    def living(self) -> list[Session]:
+        """Return those whose loop can go on, from any thread."""
+        return [session for loop, session in list(self._of_loop.items()) if not loop.is_closed()]
+
+    async def aclose(self, timeout: float | None) -> None:  # noqa: ASYNC109 - a public promise of Client.aclose
+        """Close the client and its session of the running loop, and let go of the loops that were closed."""
+        self.is_closed = True
+        loop = asyncio.get_running_loop()
+        session = self._of_loop.pop(loop, None)
+        if left := self._left():
+            session = session or self._new()
+            session.hand_down(left)
+        if session is None:
+            return
+        try:
+            await session.aclose(timeout)
+        except BaseException:  # cancelled: closing again goes on where this ended
+            self._of_loop.setdefault(loop, session)
+            raise
+
+    def _new(self) -> Session:
+        return Session(self._settings, self._telling, self._pulse, self._clock, callbacks=self._callbacks, owner=self)
+
+    def _left(self) -> list[Remains]:
+        """Let go of event loops that were closed, and return of what no one has heard."""
+        dead = [self._of_loop.pop(loop) for loop in list(self._of_loop) if loop.is_closed()]
+        if not dead:
+            return []
+        left = [remains for session in dead for remains in session.inheritance()]
+        dead.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()  # a closed loop's sockets stand in cycles; here, and not later, nobody is warned of them
+        return left
+
+    def __del__(self) -> None:
+        for session in self.living():
+            session.drop()
+        results = [ticket.result() for remains in self._left() for ticket in remains.tickets]
+        for result in results:
+            self._telling.result_without_a_loop(result)
+        if results:
+            logger.warning(
+                "a client was dropped with %d messages of an event loop that was closed (%d may have been sent)",
+                len(results),
+                sum(isinstance(result, Unknown) for result in results),
+            )
+
+
+def client_closed() -> ClientClosed:
+    """Make the error of a call that comes too late."""
+    return ClientClosed("the client is closed. Nothing was sent; enter it again to open it again.")
 
 
 def _http_date(value: str) -> datetime | None:

@@ -26,9 +26,11 @@ class Slots:
 
     Args:
         total: Connections.
+        loop: The event loop of those who wait; once that is closed, nothing is granted any more: they died with it.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop
         self._free = total
         self._spare_free = spare_places(total)
         self._kept = total - self._spare_free
@@ -82,6 +84,8 @@ class Slots:
         """Give a place back, to whoever waits longest."""
         self._free += 1
         self._spare_free += spare
+        if self._loop is not None and self._loop.is_closed():
+            return
         while self._free > 0 and self._waiting:
             self._free -= self._waiting.popleft()()
         while self._free > 0 and self._spare_free > 0 and self._spare_waiting:

@@ -67,8 +67,10 @@ class Results(Generic[Result]):
     ) -> None:
         """End the tasks, and wait for them."""
         self._is_left = True
+        if any(task.get_loop().is_closed() for task in self._tasks):
+            return  # they have died with the event loop
         self._dismiss(*self._tasks)
-        if self._tasks:
+        if self._tasks and exc_type is not GeneratorExit:  # a task that was dropped can wait for nothing
             await asyncio.wait(set(self._tasks))
         self._waiting.clear()
         self._error = None

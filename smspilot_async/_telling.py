@@ -119,6 +119,11 @@ class Telling:
         """Tell what became of a message, until a moment in the clock's monotonic seconds, which may change."""
         await self._call_each(self._on_result, "on_result", lambda hook: hook.on_result(result), until, watch)
 
+    def result_without_a_loop(self, result: SendResult[Message]) -> None:
+        """Tell what became of a message, where no event loop is left: only to hooks that nothing needs to wait for."""
+        at_once = [hook for hook in self._on_result if not inspect.iscoroutinefunction(hook.on_result)]
+        _tell(at_once, "on_result", lambda hook: hook.on_result(result))
+
     async def _call_each(
         self,
         hooks: Iterable[Hooks],

@@ -111,7 +111,10 @@ class Ticket:
     def tell(self, outcome: SentMessage | SmsPilotError) -> None:
         """Answer its caller, which may be before it is settled."""
         if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(outcome)
+            try:
+                self.waiter.set_result(outcome)
+            except RuntimeError:  # its loop was closed, and took its caller along
+                return
 
     def give_up(self) -> None:
         """Settle it with what the last attempt brought, or, if there was none, as not sent."""
@@ -133,8 +136,9 @@ class Ticket:
 
 def _not_sent(id_: int) -> ConnectionFailed:
     text = (
-        f"send of message {id_}: its deadline passed, it was taken back, or the client was closed, while it waited for "
-        "a connection, its turn or company. Nothing was sent: it can be sent again, with a longer deadline if need be."
+        f"send of message {id_}: its deadline passed, it was taken back, or its client or event loop was closed, while "
+        "it waited for a connection, its turn or company. Nothing was sent: it can be sent again, with a longer "
+        "deadline if need be."
     )
     return ConnectionFailed(text, command="send", message_id=id_)
 

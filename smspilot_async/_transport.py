@@ -11,10 +11,8 @@ leaves it taken for ever, and what follows an answer in the same piece would be 
 from __future__ import annotations
 
 import asyncio
-import gc
 import re
 import ssl
-import warnings
 import zlib
 from contextlib import suppress
 from functools import partial
@@ -160,6 +158,7 @@ class Transport:
         self._ssl_context = ssl_context
         self._foreign = foreign
         self._clock = clock
+        self._loop = asyncio.get_running_loop()
         self._opening = asyncio.Lock()
         self._endpoint: httpx.URL | None = None
         self._free: list[httpx.AsyncBaseTransport] | None = None
@@ -231,6 +230,8 @@ class Transport:
             detail = "no connection in time" if progress.nothing_left else "no answer in time"
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, the request's fate is the question
             _free_frames(error)
+            if self._loop.is_closed():  # this coroutine is being dropped, and who cleaned up on its way out missed it
+                raise GeneratorExit from None
             reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=progress.nothing_left)
         finally:
             await progress.hang_up()
@@ -291,6 +292,8 @@ class Transport:
 
     def _let_go(self, pool: httpx.AsyncBaseTransport) -> None:
         """Close a pool in a task of its own: a cancellation of this one does not stop it, nor lose the answer to it."""
+        if self._loop.is_closed():
+            return
         self._aside(pool.aclose()).add_done_callback(partial(self._let_gone, pool))
 
     def _let_gone(self, pool: httpx.AsyncBaseTransport, closing: asyncio.Future[None]) -> None:
@@ -318,15 +321,15 @@ class Transport:
             self._end_of_loop = None
 
     def abandon(self) -> None:
-        """Let go of connections whose event loop has died without a chance to close them, quietly."""
-        if self._end_of_loop is None:
-            return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            self._free = None
-            self._end_of_loop = None
-            self._opened, self._closing = set(), set()
-            gc.collect()  # a dead loop's sockets stand in cycles; here, and not later, nobody is warned of them
+        """Let go of connections whose event loop was closed without a chance to close them: nothing uses them again."""
+        self._free = None
+        self._end_of_loop = None
+        self._opened, self._closing = set(), set()
+
+    def drop(self) -> None:
+        """Have the event loop close all connections, from any thread: it closes generators that nobody holds."""
+        self._free = None
+        self._end_of_loop = None
 
 
 async def _close_with_the_loop(pools: set[httpx.AsyncBaseTransport]) -> AsyncGenerator[None, None]:

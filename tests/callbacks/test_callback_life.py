@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from calling import BASE, SECRET, call
+from listeners import Listener
 from manual_clock import idle
 from outcomes import PHONE, TEXT, failure_of
 
@@ -199,6 +200,51 @@ def test_a_hook_that_died_with_its_loop_keeps_the_proof_from_no_later_one() -> N
         dead.run_until_complete(lose())
     asyncio.run(find())
     assert heard == ["Unknown", "Accepted"]
+
+
+def test_a_call_proves_in_the_next_loop_what_was_on_the_wire_when_its_own_was_closed() -> None:
+    inbox = CallbackInbox(BASE, secret=SECRET)
+    listener = Listener()
+    left: list[asyncio.Task[object]] = []
+    with Emulator.serve(port=0, loop_protection=None, seed=1, handover=NEVER) as emulator:
+        client = Client(emulator.api_key, url=emulator.url, hooks=[listener], callbacks=inbox)
+
+        async def send() -> None:
+            emulator.fail_next("send", Fault.SLOW)
+            sending = asyncio.ensure_future(client.send(PHONE, TEXT))
+            while not emulator.messages:  # in another thread
+                await asyncio.wait({sending}, timeout=0.01)
+
+        async def prove() -> None:
+            async with client:
+                await client.balance()
+                await soon(listener.heard())
+                assert await call(inbox, message.callback, message.server_id, 1) == 200
+                await soon(listener.heard(2))
+            await inbox.aclose()
+
+        with dying_loop(left) as dead:
+            dead.run_until_complete(send())
+        emulator.release()
+        [message] = emulator.messages
+        asyncio.run(prove())
+
+    assert listener.kinds == ["Unknown", "Accepted"]
+
+
+async def test_an_open_question_of_the_inbox_keeps_a_client_that_was_dropped() -> None:
+    emulator = quiet_emulator()
+    async with CallbackInbox(BASE, secret=SECRET) as inbox:
+        emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+        client = client_of(emulator, inbox)
+        unknown = await failure_of(client.send(PHONE, TEXT))
+        assert isinstance(unknown, OutcomeUnknown)
+        del client
+        gc.collect()
+        [message] = emulator.messages
+
+        assert await call(inbox, message.callback, message.server_id, 1) == 200
+        assert (await soon(inbox.wait_accepted(unknown))).server_id == message.server_id
 
 
 # --- closed, and opened again --------------------------------------------------------------------
