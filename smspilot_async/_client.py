@@ -6,12 +6,13 @@ import functools
 import itertools
 import math
 import random
+from collections.abc import AsyncIterable
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from smspilot_async import _checks, _clock, _settings, _tracking
-from smspilot_async._bulk import BulkRun
+from smspilot_async._bulk import BulkRun, as_message
 from smspilot_async._checks import PacketChecks
 from smspilot_async._cursor import cursor_of
 from smspilot_async._deprecation import renamed
@@ -52,7 +53,7 @@ from smspilot_async.wire import (
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
     import httpx
@@ -111,7 +112,7 @@ class Client:
             callers wait.
         debug_email: The gateway mails every request there, the key included (it warns).
         referral: A contract number that is credited.
-        country: ``"RU"`` reads the phones given to :meth:`send`, and to :meth:`bulk` as pairs and mappings, as a
+        country: ``"RU"`` reads the phones given to :meth:`send`, and to others as pairs and mappings, as a
             Russian means them (:func:`normalize_phone`); a :class:`Message` keeps its own.
         proxy: Its URL; left out, ``HTTPS_PROXY``, ``NO_PROXY`` and their like decide, but not about an emulator on
             this machine.
@@ -351,14 +352,19 @@ class Client:
         return await self._session().batcher.send(message, id_, until)  # it may have been closed meanwhile
 
     async def send_packet(
-        self, messages: Iterable[Message], *, test: bool = False, deadline: float | None = None
+        self,
+        messages: Iterable[Sendable] | AsyncIterable[Sendable],
+        *,
+        test: bool = False,
+        deadline: float | None = None,
     ) -> Packet:
         """Send messages in one request.
 
         Messages that the gateway asks to send again (110) are, alone; nothing else is repeated once it left.
 
         Args:
-            messages: At least one; 100 to 500 are a good size.
+            messages: At least one; 100 to 500 are a good size. As for :meth:`bulk`, :class:`Message` objects, mappings
+                with the fields of one, or pairs ``(to, text)``.
             test: Let the gateway accept them without handing them to operators.
             deadline: Seconds for this call, in place of the client's.
 
@@ -366,13 +372,14 @@ class Client:
             One entry per message, in order: accepted, refused, or not to be known. Look at each one's ``accepted``.
 
         Raises:
+            InvalidMessage: there is no message, or one is wrong (a note says which); nothing left.
             MessageVetoed: hooks refused every message; nothing left.
             ConnectionFailed: nothing left.
             GatewayError: the gateway refused the packet as a whole.
             OutcomeUnknown: it left, and each of its messages may have been sent.
         """
+        batch = await self._batch(messages)
         session = self._session()
-        batch = self._batch(messages)
         until = self._clock.monotonic() + self._deadline(deadline)
         tickets = [Ticket(message, id_, until=until) for message, id_ in zip(batch, self._ids_for(batch), strict=True)]
         outcome = await session.send_packet(tickets, test=test, until=until)
@@ -492,12 +499,17 @@ class Client:
             before_packet=before_packet,
         )
 
-    def _batch(self, messages: Iterable[Message]) -> list[Message]:
-        batch = list(messages)
-        if not batch:
+    async def _batch(self, items: Iterable[Sendable] | AsyncIterable[Sendable]) -> list[Message]:
+        given = [item async for item in items] if isinstance(items, AsyncIterable) else list(items)
+        if not given:
             raise InvalidMessage("at least one message is needed", field="messages", code=240)
-        for message in batch:
-            _check_message(message)
+        batch = []
+        for place, item in enumerate(given):
+            try:
+                batch.append(as_message(item, self._settings.country))
+            except InvalidMessage as error:
+                error.add_note(f"It is messages[{place}]. Nothing was sent.")
+                raise
         return batch
 
     def _ids_for(self, messages: list[Message]) -> list[int]:
@@ -514,15 +526,22 @@ class Client:
             ids.append(id_)
         return ids
 
-    async def cost(self, messages: Iterable[Message], *, deadline: float | None = None) -> Decimal:
+    async def cost(
+        self, messages: Iterable[Sendable] | AsyncIterable[Sendable], *, deadline: float | None = None
+    ) -> Decimal:
         """Ask for the price of a packet, in roubles. Nothing is sent.
 
+        Args:
+            messages: As for :meth:`send_packet`.
+            deadline: Seconds for this call, in place of the client's.
+
         Raises:
+            InvalidMessage: there is no message, or one is wrong (a note says which).
             GatewayError: the gateway refuses the packet.
             OutcomeUnknown: the gateway answered as if it had sent it.
             ConnectionFailed, Unanswered: there is no answer.
         """
-        batch = self._batch(messages)
+        batch = await self._batch(messages)
         answer = await self._ask(Cost(batch, self._ids_for(batch), self._settings.sender), deadline)
         assert isinstance(answer, Decimal)  # noqa: S101 - a packet was made an error
         return answer

@@ -21,6 +21,7 @@ from smspilot_async import (
     Message,
     OutcomeUnknown,
     Reason,
+    Sendable,
     SmsPilotError,
     Unanswered,
 )
@@ -386,12 +387,36 @@ async def test_a_fault_of_the_librarys_own_is_no_claim_that_nothing_was_sent(
     assert len(emulator.messages) == 2
 
 
-async def test_only_messages_can_be_sent_in_a_packet(client: Client, emulator: Emulator) -> None:
-    with pytest.raises(TypeError, match="str"):
-        await client.send_packet([TEXT])  # type: ignore[list-item]
-    with pytest.raises(InvalidMessage, match="at least one"):
-        await client.send_packet([])
+async def pairs() -> AsyncIterator[tuple[str, str]]:
+    yield (PHONE, "3")
+
+
+async def test_a_packet_is_made_of_whatever_bulk_takes(client: Client, emulator: Emulator) -> None:
+    given: list[Sendable] = [Message(PHONE, "0"), {"to": PHONE, "text": "1", "id": 5}, (PHONE, "2")]
+    expected = await client.cost(given)
+    packet = await client.send_packet(given)
+    other = await client.send_packet(pairs())
+
+    assert [message.text for message in emulator.messages] == ["0", "1", "2", "3"]
+    assert packet.messages[1].id == 5
+    assert packet.cost == expected
+    assert len(other.accepted) == 1
+    assert await client.cost(pairs()) == other.cost
+
+
+@pytest.mark.parametrize("wrong", [TEXT, 1, None, ("12", TEXT), {"to": PHONE}, {"to": PHONE, "text": TEXT, "too": 1}])
+async def test_what_makes_no_message_is_named_and_nothing_of_its_packet_is_sent(
+    client: Client, emulator: Emulator, wrong: Any
+) -> None:
+    for call in (client.send_packet, client.cost):
+        with pytest.raises(InvalidMessage) as caught:
+            await call([(PHONE, TEXT), wrong])
+        assert caught.value.__notes__ == ["It is messages[1]. Nothing was sent."]
+        assert TEXT not in str(caught.value)
+        with pytest.raises(InvalidMessage, match="at least one"):
+            await call([])
     assert emulator.messages == ()
+    assert client.health().last_success is None
 
 
 async def test_every_message_of_a_packet_travels_under_a_number_of_its_own(client: Client, emulator: Emulator) -> None:

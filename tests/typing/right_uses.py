@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never, assert_type
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, assert_never, assert_type
 
 import attrs
 from aiohttp import web
@@ -91,6 +91,9 @@ async def asks(client: Client, sent: SentMessage, packet: Packet) -> None:
     assert_type(await client.send_message(Message("79087964781", "Hello")), SentMessage)
     assert_type(await client.send_packet(Message(to, "Hello") for to in ("79087964781",)), Packet)
     assert_type(await client.cost([Message("79087964781", "Hello")]), Decimal)
+    assert_type(await client.send_packet([("79087964781", "Hello"), {"to": "79087964782", "text": "Hello"}]), Packet)
+    assert_type(await client.send_packet(orders()), Packet)
+    assert_type(await client.cost([Row(to="79087964781", text="Hello")]), Decimal)
     assert_type(await client.check(sent), list[MessageStatus])
     assert_type(await client.check([sent, "10005", 10006]), list[MessageStatus])
     assert_type(await client.check_packet(packet), list[MessageStatus])
@@ -145,6 +148,13 @@ class Customer:
     """An application's own data, which knows no gateway."""
 
     phone: str
+
+
+class Row(TypedDict):
+    """A row with the fields of a message, such as a database gives."""
+
+    to: str
+    text: str
 
 
 async def orders() -> AsyncIterator[Order]:

@@ -47,7 +47,9 @@ def what_is_set_when_a_client_is_made(client: Client) -> None:
     client.url = "https://example.com"  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
 
-def items_that_are_no_messages(client: Client) -> None:
+async def items_that_are_no_messages(client: Client) -> None:
+    await client.send_packet([("79087964781", 1234)])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+    await client.cost(["Hello"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
     client.bulk([1, 2])  # type: ignore[type-var] # pyright: ignore[reportArgumentType]
     client.bulk([1, 2], message=lambda number: number)  # type: ignore[arg-type, return-value] # pyright: ignore[reportArgumentType]
 
