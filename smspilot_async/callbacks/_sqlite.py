@@ -7,7 +7,6 @@ at a time, so positions become visible in their order, and a reader misses none.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sqlite3
@@ -15,13 +14,14 @@ import time
 from asyncio import wrap_future
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from smspilot_async._durable import PRIVATE
 from smspilot_async.callbacks._calls import StatusEvent
+from smspilot_async.callbacks._database_file import DatabaseFile
 from smspilot_async.callbacks._log import Stored
 from smspilot_async.callbacks._paths import LIFETIME
 
@@ -47,6 +47,8 @@ CREATE TABLE IF NOT EXISTS smspilot_sends (
 CREATE INDEX IF NOT EXISTS smspilot_sends_known ON smspilot_sends (known);
 CREATE TABLE IF NOT EXISTS smspilot_handed_over (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), position INTEGER);
 INSERT OR IGNORE INTO smspilot_handed_over VALUES (1, 0);
+CREATE TABLE IF NOT EXISTS smspilot_file (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), name BLOB NOT NULL);
+INSERT OR IGNORE INTO smspilot_file VALUES (1, randomblob(16));
 COMMIT;
 """
 _IS_CONTRADICTED: Final = (
@@ -63,8 +65,20 @@ _SELECT: Final = (
     "SELECT position, e.nonce, id, e.server_id, status, error, received, s.nonce IS NOT NULL FROM smspilot_events e"
     " LEFT JOIN smspilot_sends s ON s.nonce = e.nonce AND s.server_id = e.server_id"
 )
+_IS_STORED: Final = (
+    "SELECT received FROM smspilot_events"
+    " WHERE nonce = :nonce AND server_id = :server_id AND status = :status AND error = :error"
+)
+_SKIP_POSITIONS: Final = """
+BEGIN IMMEDIATE;
+INSERT INTO sqlite_sequence SELECT 'smspilot_events', 0
+    WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'smspilot_events');
+UPDATE sqlite_sequence SET seq = max(seq, {:d}) WHERE name = 'smspilot_events';
+COMMIT;
+"""
 _NO_ERROR_TOLD: Final = -1
 _LONGEST_HISTORY: Final = 32  # distinct calls of one send; more are not the gateway's
+_FILES_IN_A_ROW: Final = 3
 _BUSY: Final = 3.0  # seconds of patience with other workers, for each thing that is asked
 _ASK_AGAIN: Final = 0.01
 _PRIMARY: Final = 0xFF  # SQLite tells more of an error in the bits above: also that another mends a file after a kill
@@ -86,6 +100,9 @@ class SQLiteSink:
     event that comes twice is kept once. Events are kept for 41 days, by the machine's clock. Making one opens nothing;
     entering the inbox does, and raises :class:`sqlite3.OperationalError` where the file can not be opened.
 
+    A file that is deleted or replaced while it is in use is noticed before the gateway hears ``OK``: the event goes to
+    the file that is there now, made anew if there is none. What the lost one held is lost, and logged as an error.
+
     Args:
         path: The file, made if it does not exist, readable by its owner only; not on a network drive, where SQLite's
             locks do not hold. It holds ids and statuses, no phones, no texts and no URLs.
@@ -94,7 +111,7 @@ class SQLiteSink:
     is_shared = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+        self._file = DatabaseFile(os.fspath(path))
         self._stores: deque[_Store] = deque()
         self._binds: deque[tuple[bytes, str, int]] = deque(maxlen=_BINDS_KEPT)
         self._done = 0
@@ -102,6 +119,7 @@ class SQLiteSink:
         self._is_write_due = False
         self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
+        self._name: bytes | None = None
         self._tidied = 0.0
 
     # --- from the loop ---------------------------------------------------------------------------
@@ -117,8 +135,8 @@ class SQLiteSink:
         except sqlite3.Error as error:
             if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
                 raise sqlite3.OperationalError(
-                    f"the sink {self._path} can not be opened ({error}): name a file in a folder that exists, and in "
-                    "which this process may write"
+                    f"the sink {self._file.path} can not be opened ({error}): name a file in a folder that exists, and "
+                    "in which this process may write"
                 ) from error
 
     async def store(self, event: StatusEvent) -> bool:
@@ -202,9 +220,35 @@ class SQLiteSink:
     # --- in the thread ---------------------------------------------------------------------------
 
     def _opened(self) -> sqlite3.Connection:
+        if self._database is not None and not self._file.is_in_place():
+            self._let_go(self._database)
         if self._database is None:
-            self._database = _open(self._path)
+            self._database = self._file.opened(self._connect)
         return self._database
+
+    def _connect(self, path: str) -> sqlite3.Connection:
+        database = _open(path)
+        try:
+            self._go_on(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _go_on(self, database: sqlite3.Connection) -> None:
+        """Let the positions of another file than the last one begin above all that any worker has read up to."""
+        (name,) = database.execute("SELECT name FROM smspilot_file").fetchone()
+        last, self._name = self._name, name
+        if last not in {None, name}:
+            self._done = self._saved = 0
+            database.executescript(_SKIP_POSITIONS.format(_microseconds(datetime.now(UTC))))
+
+    def _let_go(self, lost: sqlite3.Connection) -> None:
+        logger.error("statuses: the sink's file was deleted or replaced while it was in use; another one is used now")
+        self._file.let_go()  # first: SQLite must not find the lost one in its place, and write into it at the end
+        self._database = None
+        with closing(lost), suppress(sqlite3.Error):
+            lost.execute("PRAGMA wal_checkpoint")  # a file that was only moved is whole then
 
     def _close(self) -> None:
         try:
@@ -222,7 +266,7 @@ class SQLiteSink:
         if not stores and not binds and done == self._saved:
             return
         try:
-            answers = self._commit([store.event for store in stores], binds, done)
+            answers = self._commit([store.event for store in stores], binds)
         except Exception as error:  # noqa: BLE001 - each caller gets it
             self._binds.extendleft(reversed(binds))
             for store in stores:
@@ -234,14 +278,37 @@ class SQLiteSink:
         for store, answer in zip(stores, answers, strict=True):
             store.done.set_result(answer)
 
-    def _commit(self, events: list[StatusEvent], binds: list[tuple[bytes, str, int]], done: int) -> list[bool]:
-        database = self._opened()
+    def _commit(self, events: list[StatusEvent], binds: list[tuple[bytes, str, int]]) -> list[bool]:
+        """Commit, and return once it is where whoever opens the file will find it."""
+        for _ in range(_FILES_IN_A_ROW):
+            database = self._opened()
+            answers = self._transact(database, events, binds)
+            if self._file.is_in_place():
+                stored = [event for event, is_stored in zip(events, answers, strict=True) if is_stored]
+                self._look_for(stored)
+                return answers
+        raise sqlite3.OperationalError("the file is deleted or replaced again and again")
+
+    def _look_for(self, events: list[StatusEvent]) -> None:
+        def are_there(another: sqlite3.Connection) -> bool:
+            return all(another.execute(_IS_STORED, _row(event)).fetchone() for event in events)
+
+        try:
+            is_found = self._file.is_found(are_there)
+        except sqlite3.Error:
+            is_found = False
+        if not is_found:
+            raise sqlite3.DatabaseError("the file was overwritten while it was in use: move it away")
+
+    def _transact(
+        self, database: sqlite3.Connection, events: list[StatusEvent], binds: list[tuple[bytes, str, int]]
+    ) -> list[bool]:
         database.execute("BEGIN IMMEDIATE")
         try:
+            self._tidy(database)
             database.executemany(_BIND, binds)
             answers = [self._insert(database, event) for event in events]
-            database.execute("UPDATE smspilot_handed_over SET position = max(position, ?)", (done,))
-            self._tidy(database)
+            database.execute("UPDATE smspilot_handed_over SET position = max(position, ?)", (self._done,))
             database.execute("COMMIT")
         except BaseException:
             database.execute("ROLLBACK")
@@ -268,7 +335,6 @@ class SQLiteSink:
 
 
 def _open(path: str) -> sqlite3.Connection:
-    _make_private(path)
     database = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
     try:
         _switch_to_wal(database)
@@ -278,13 +344,6 @@ def _open(path: str) -> sqlite3.Connection:
         database.close()
         raise
     return database
-
-
-def _make_private(path: str) -> None:
-    """Make the file before SQLite does, which would let all users of the machine read it; its own follow this one."""
-    if path != ":memory:":
-        with contextlib.suppress(OSError, ValueError):  # SQLite says what is wrong
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
 
 
 def _switch_to_wal(database: sqlite3.Connection) -> None:

@@ -1,4 +1,8 @@
-"""A worker process that shares a sink: ``sink_worker.py FILE store COUNT`` or ``sink_worker.py FILE read``."""
+"""A worker process that shares a sink.
+
+``sink_worker.py FILE store COUNT [FIRST]``, ``sink_worker.py FILE read``, or ``sink_worker.py FILE obey``, which stores
+the numbers that it reads, a line each.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +40,17 @@ async def read(inbox: CallbackInbox) -> None:
         say(event.id, event.server_id, event.status)
 
 
+async def obey(inbox: CallbackInbox) -> None:
+    """Take a call for each number that is told, and print the number and the HTTP status of the answer."""
+    say("ready")
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        url = inbox.urls_for([(int(line), Message("79087964781", "text"))])[int(line)]
+        say(int(line), await call(inbox, url, line.strip(), 1))
+
+
 async def main(path: str, what: str) -> None:
     async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox:
-        await (store(inbox, int(sys.argv[3])) if what == "store" else read(inbox))
+        await (store(inbox, int(sys.argv[3])) if what == "store" else read(inbox) if what == "read" else obey(inbox))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ async def worker(path: Path, *arguments: str) -> AsyncIterator[asyncio.subproces
         str(HERE / "sink_worker.py"),
         str(path),
         *arguments,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
