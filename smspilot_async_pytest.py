@@ -27,7 +27,11 @@ def smspilot_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """
     from smspilot_async.emulator import Emulator  # noqa: PLC0415 - see above
 
-    with Emulator.serve() as emulator:
+    try:
+        served = Emulator.serve()
+    except ModuleNotFoundError as missing:
+        raise pytest.fail.Exception(f"smspilot_emulator: {missing}", pytrace=False) from None
+    with served as emulator:
         monkeypatch.setenv("SMSPILOT_URL", emulator.url)
         monkeypatch.setenv("SMSPILOT_API_KEY", emulator.api_key)
         monkeypatch.delenv("SMSPILOT_TEST", raising=False)

@@ -12,13 +12,14 @@ def require_server() -> type[Served]:
     """The class that serves an emulator on a socket.
 
     Raises:
-        ImportError: Starlette or uvicorn is not installed.
+        ModuleNotFoundError: Something that the extra brings is not installed.
     """
     try:
         from smspilot_async.emulator._server import Served  # noqa: PLC0415 - an extra
-    except ImportError as missing:
-        raise ImportError(
-            f"the emulator's server needs {missing.name}, which this brings: pip install 'smspilot-async[emulator]'",
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        raise ModuleNotFoundError(
+            f"the emulator's server needs {package}, which this brings: pip install 'smspilot-async[emulator]'",
             name=missing.name,
         ) from None
     return Served

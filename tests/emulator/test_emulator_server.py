@@ -15,6 +15,7 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -47,6 +48,18 @@ def post(emulator: Emulator, *headers: str, target: str = "/api2.php", body: byt
         body = json.dumps({"apikey": emulator.api_key, "balance": "rur"}).encode()
     lines = [f"POST {target} HTTP/1.1", "Host: smspilot.ru", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def run_pytest(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the tests of a folder, as their owner would."""
+    scope = "asyncio_default_fixture_loop_scope=function"
+    return subprocess.run(  # noqa: S603 - the interpreter that runs this
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-o", scope, str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("SMSPILOT")},
+    )
 
 
 class TestForeignClients:
@@ -499,16 +512,35 @@ class TestExtras:
         with pytest.raises(ImportError, match=r"needs uvicorn.*pip install 'smspilot-async\[emulator\]'"):
             Emulator.serve()
 
-    @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+    @pytest.mark.parametrize("missing", ["starlette", "uvicorn", "uvicorn.protocols.http.h11_impl", "click"])
     def test_a_missing_one_names_its_install_line(self, missing: str) -> None:
         program = (
             f"import sys; sys.modules[{missing!r}] = None\n"
-            "from smspilot_async.emulator import Emulator\n"
-            "Emulator().transport\n"
-            "try: Emulator.serve()\n"
+            "from smspilot_async.emulator import Emulator, run\n"
+            "Emulator(callbacks_to=lambda *_: None).transport\n"
+            "try: run(port=0)\n"
             "except ImportError as error: print(error)\n"
         )
-        assert "pip install 'smspilot-async[emulator]'" in self.run_python(program)
+        assert self.run_python(program) == (
+            f"the emulator's server needs {missing.partition('.')[0]}, which this brings: "
+            "pip install 'smspilot-async[emulator]'\n"
+        )
+
+    def test_one_that_is_there_and_broken_is_not_called_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.h11_impl", ModuleType("h11_impl"))
+        monkeypatch.delitem(sys.modules, "smspilot_async.emulator._server", raising=False)
+        with pytest.raises(ImportError, match="cannot import name 'H11Protocol'"):
+            Emulator.serve()
+
+    def test_the_fixture_says_so_in_one_line(self, tmp_path: Path) -> None:
+        tmp_path.joinpath("conftest.py").write_text("import sys; sys.modules['starlette'] = None\n")
+        tmp_path.joinpath("test_it.py").write_text("def test_it(smspilot_emulator):\n    pass\n")
+        result = run_pytest(tmp_path)
+        _, _, shown = result.stdout.partition("ERROR at setup of test_it")
+        assert shown.partition("=")[0].split("\n", 1)[1].strip() == (
+            "smspilot_emulator: the emulator's server needs starlette, which this brings: "
+            "pip install 'smspilot-async[emulator]'"
+        )
 
 
 def test_the_fixture_points_the_environment_at_an_emulator(tmp_path: Path) -> None:
@@ -521,24 +553,7 @@ def test_the_fixture_points_the_environment_at_an_emulator(tmp_path: Path) -> No
         "def test_it_is_gone():\n"
         "    assert 'SMSPILOT_URL' not in os.environ\n"
     )
-    result = subprocess.run(  # noqa: S603 - the interpreter that runs this
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-W",
-            "error",
-            "-o",
-            "asyncio_default_fixture_loop_scope=function",
-            str(tmp_path),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={name: value for name, value in os.environ.items() if not name.startswith("SMSPILOT")},
-    )
-    assert "2 passed" in result.stdout
+    assert "2 passed" in run_pytest(tmp_path).stdout
 
 
 @pytest.fixture
