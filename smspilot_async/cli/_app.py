@@ -13,6 +13,7 @@ import logging
 import math
 import platform
 import sys
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec
@@ -116,6 +117,16 @@ def _roubles_type(value: str) -> Decimal:
     if not amount.is_finite() or amount < 0:
         raise click.BadParameter(f"{value!r} is no amount of roubles; write it as 150 or 150.50.")
     return amount
+
+
+def _duration_type(value: str) -> timedelta:
+    try:
+        duration = timedelta(seconds=float(value))
+    except (ValueError, OverflowError):
+        duration = timedelta(-1)
+    if duration < timedelta(0):
+        raise click.BadParameter(f"{value!r} is no number of seconds; write it as 90 or 0.5.")
+    return duration
 
 
 def _rate_type(value: str) -> float:
@@ -444,6 +455,25 @@ def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Con
 @click.option("--key", help="The account's key; a new one without. It guards nothing but play money.")
 @click.option("--seed", type=int, help="Makes everything random repeatable, the key included.")
 @click.option("--speed", type=click.FloatRange(0), default=1.0, show_default=True, help="Its seconds per second.")
+@click.option("--balance", type=_roubles_type, metavar="ROUBLES", help="The account's money; 1000000 without.")
+@click.option(
+    "--delivery", type=_duration_type, metavar="SECONDS", default="30", show_default=True, help="Until delivered."
+)
+@click.option(
+    "--loop-protection",
+    type=_duration_type,
+    metavar="SECONDS",
+    default="300",
+    show_default=True,
+    help="How long the same text to the same phone is refused; 0: never.",
+)
+@click.option(
+    "--login",
+    "logins",
+    metavar="EMAIL:PASSWORD",
+    multiple=True,
+    help="Another account, with the same balance; may be given several times.",
+)
 @click.option("--profile", type=click.Choice(["2.6", "2.4.16"]), default="2.6", show_default=True, help="API version.")
 @click.option("--allow-remote", is_flag=True, help="Listen and call back beyond this machine.")
 @_as_json
@@ -454,6 +484,10 @@ def emulator(
     key: str | None,
     seed: int | None,
     speed: float,
+    balance: Decimal | None,
+    delivery: timedelta,
+    loop_protection: timedelta,
+    logins: tuple[str, ...],
     profile: Profile,
     allow_remote: bool,
     as_json: bool,
@@ -462,10 +496,14 @@ def emulator(
     if key is not None and key.split() != [key]:
         raise Problem("--key needs a key, and no white space in it; leave the option out to get a new one.")
     need_emulator("emulator")
-    from smspilot_async.emulator import TEST_KEY, run  # noqa: PLC0415 - an extra
+    from smspilot_async.emulator import TEST_KEY, Account, run  # noqa: PLC0415 - an extra
 
     if key == TEST_KEY:
         raise Problem("--key needs another key: every emulator answers to the vendor's test key as well.")
+    passwords = dict(map(_login, logins))
+    if len(passwords) < len(logins):
+        raise Problem("--login names the same account twice: give each a login of its own.")
+    funds = Account().balance if balance is None else balance
     try:
         run(
             host=host,
@@ -476,11 +514,22 @@ def emulator(
             allow_remote=allow_remote,
             profile=profile,
             speed=speed,
+            balance=balance,
+            delivery=delivery,
+            loop_protection=loop_protection or None,
+            accounts=[Account(login=login, password=password, balance=funds) for login, password in passwords.items()],
         )
     except ValueError as wrong:
         raise Problem(f"{wrong}: add --allow-remote, or use 127.0.0.1.") from None
     except OSError as wrong:
         raise Problem(f"{wrong.strerror or wrong}; {_elsewhere(wrong)}.") from None
+
+
+def _login(given: str) -> tuple[str, str]:
+    login, _, password = given.partition(":")
+    if "@" not in login.strip("@") or not password or given.split() != [given]:
+        raise Problem("--login needs an e-mail address and a password, such as someone@example.com:secret.")
+    return login, password
 
 
 def _elsewhere(failure: OSError) -> str:

@@ -8,15 +8,18 @@ import socket
 import sys
 import threading
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
+from smspilot_async.emulator._accounts import Account
 from smspilot_async.emulator._callbacks import is_loopback
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._emulator import Emulator
 from smspilot_async.emulator._messages import AcceptedMessage, as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from decimal import Decimal
 
     from smspilot_async.emulator._wire import Profile
 
@@ -31,6 +34,10 @@ def run(
     allow_remote: bool = False,
     profile: Profile = "2.6",
     speed: float = 1.0,
+    balance: Decimal | None = None,
+    delivery: timedelta = timedelta(seconds=30),
+    loop_protection: timedelta | None = timedelta(minutes=5),
+    accounts: Iterable[Account] = (),
     out: TextIO | None = None,
 ) -> None:
     """Serve an emulator until Ctrl-C or SIGTERM.
@@ -47,10 +54,15 @@ def run(
         allow_remote: Listen at, and call back, other addresses than this machine's own.
         profile: Which version's types the answers have.
         speed: How many seconds pass per second.
+        balance: The account's roubles; 1,000,000 by default.
+        delivery: The time from acceptance to the last status.
+        loop_protection: How long the same text to the same phone is refused (243); `None` for never.
+        accounts: Other accounts.
         out: Where to print; the standard output by default.
 
     Raises:
-        ValueError: The host is not this machine's own, and that is not allowed.
+        ValueError: The host is not this machine's own, and that is not allowed; or two accounts have the same key or
+            login.
         OSError: Nothing can listen there, or there is no such host.
         ImportError: The extra ``emulator`` is not installed.
     """
@@ -61,12 +73,17 @@ def run(
         host=host,
         port=port,
         api_key=key,
+        account=None if balance is None else Account(balance=balance),
         seed=seed,
         profile=profile,
         clock=Clock(speed=speed),
+        loop_protection=loop_protection,
+        delivery=delivery,
         allow_remote_callbacks=allow_remote,
     )
     with _until_ended() as ended, served as emulator:
+        for account in accounts:
+            emulator.add_account(account)
         _announce(emulator, _Printer(out if out is not None else sys.stdout), as_json=json)
         ended.wait()
 

@@ -504,7 +504,47 @@ def test_the_emulator_is_served_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) 
         "allow_remote": False,
         "profile": "2.6",
         "speed": 60.0,
+        "balance": None,
+        "delivery": timedelta(seconds=30),
+        "loop_protection": timedelta(minutes=5),
+        "accounts": [],
     }
+
+
+def test_the_emulator_is_set_up_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("smspilot_async.emulator.run", lambda **options: asked.update(options))
+    logins = ("--login", "a@example.com:secret", "--login", "b@example.com:with:colons")
+    ran = run("emulator", "--balance", "2.50", "--delivery", "0.5", "--loop-protection", "0", *logins)
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert (asked["balance"], asked["delivery"]) == (Decimal("2.50"), timedelta(seconds=0.5))
+    assert asked["loop_protection"] is None
+    assert [(account.login, account.password, account.balance) for account in asked["accounts"]] == [
+        ("a@example.com", "secret", Decimal("2.50")),
+        ("b@example.com", "with:colons", Decimal("2.50")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--login", "a@example.com"), "--login needs an e-mail address and a password, such as someone@example.com:"),
+        (("--login", "a:secret"), "--login needs an e-mail address and a password"),
+        (("--login", "@:secret"), "--login needs an e-mail address and a password"),
+        (("--login", "a@b:se cret"), "--login needs an e-mail address and a password"),
+        (("--login", "a@b:secret", "--login", "a@b:other"), "--login names the same account twice"),
+        (("--balance", "much"), "'much' is no amount of roubles"),
+        (("--delivery", "soon"), "'soon' is no number of seconds"),
+        (("--delivery", "-1"), "'-1' is no number of seconds"),
+        (("--loop-protection", "nan"), "'nan' is no number of seconds"),
+        (("--loop-protection", "1e300"), "'1e300' is no number of seconds"),
+    ],
+)
+def test_an_emulator_that_cannot_be_set_up_so_says_why(options: tuple[str, ...], said: str) -> None:
+    ran = run("emulator", "--port", "0", *options)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert said in ran.stderr
+    assert "cret" not in ran.stderr.replace("someone@example.com:secret", "")
 
 
 def test_a_port_that_is_taken_is_exit_2(gateway: Emulator) -> None:

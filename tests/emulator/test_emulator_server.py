@@ -420,7 +420,10 @@ class TestControl:
 
 class TestProgram:
     def start(self, *options: str) -> subprocess.Popen[str]:
-        program = f"from smspilot_async.emulator import run; run(port=0, {', '.join(options)})"
+        program = (
+            "from datetime import timedelta; from decimal import Decimal; from smspilot_async.emulator import *; "
+            f"run(port=0, {', '.join(options)})"
+        )
         return subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -450,6 +453,28 @@ class TestProgram:
             assert process.communicate(timeout=10) == ("", "")
         assert ready["event"] == "listening"
         assert (told["event"], told["to"], told["text"], told["status"]) == ("accepted", PHONE, "Привет", 0)
+
+    def test_it_is_set_up_as_it_is_asked(self) -> None:
+        login = "Account(login='a@example.com', password='secret')"
+        options = (
+            "balance=Decimal('2.50')",
+            "loop_protection=None",
+            f"accounts=[{login}]",
+            "delivery=timedelta(hours=1)",
+        )
+        with self.start("key='K' * 64", "speed=0", *options) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[4]
+            control = url.replace("api2.php", "_emulator")
+            settings = httpx.get(f"{control}/settings", trust_env=False).json()["settings"]
+            accounts = httpx.get(f"{control}/accounts", trust_env=False).json()["accounts"]
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=10)
+        assert (settings["loop_protection"], settings["delivery"]) == (None, 3600)
+        assert [(account["api_key"], account["login"], account["balance"]) for account in accounts] == [
+            ("K" * 64, None, "2.50"),
+            (None, "a@example.com", "1000000.00"),
+        ]
 
     def test_others_are_not_let_in_unasked(self) -> None:
         with pytest.raises(ValueError, match=r"0\.0\.0\.0 can be reached by others"):
