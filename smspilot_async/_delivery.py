@@ -440,7 +440,7 @@ class Delivery:
         if isinstance(error, GatewayError) and (
             is_split or (not self._session.trusts_refusals and isinstance(error, (MessageRefused, InsufficientFunds)))
         ):
-            return _evidence.partly_taken(command, error.code, error.http_status)
+            return _evidence.partly_taken(command, error.code, error.http_status, error.description)
         return error
 
     def _repeat(self, command: Send, tickets: Sequence[Ticket], error: SmsPilotError, *, tried_before: bool) -> None:

@@ -147,20 +147,22 @@ def _refusal(
     command: Command[Any], reply: Reply, document: ErrorDocument, now: datetime, *, tried_before: bool
 ) -> SmsPilotError:
     code, error = document.code, error_class(document.code)
+    description = redact(document.description, _texts(command))
     is_believed = _is_believed(command, reply.status, code)
     if reply.status == _TOO_MANY_REQUESTS and (error is GatewayError or not is_believed):
         error = GatewayBusy
     elif not is_believed:
-        return _foreign_document(command, reply, code)
+        return _foreign_document(command, reply, code, description)
     elif isinstance(command, Send):
         if code == _DUPLICATE and tried_before:
             return _duplicate_of_ours(command)
         if command.size > 1 and code != _NO_MONEY and not issubclass(error, _PROVES_NOTHING_WAS_TAKEN):
-            return partly_taken(command, code, reply.status)
+            return partly_taken(command, code, reply.status, description)
+    fate = "It was not sent. " if isinstance(command, Send) else ""
     return error(
-        _in_a_sentence(_subject(command), error, code, fate="It was not sent. " if isinstance(command, Send) else ""),
+        _in_a_sentence(_subject(command), error, code, description, fate=fate),
         code=code,
-        description=redact(document.description, _texts(command)),
+        description=description,
         http_status=reply.status,
         retry_after=retry_after(reply, now),
         **about(command),
@@ -179,15 +181,17 @@ def _is_believed(command: Command[Any], status: int, code: int | None) -> bool:
     return is_success or code in ERROR_CODES
 
 
-def _foreign_document(command: Command[Any], reply: Reply, code: int | None) -> SmsPilotError:
-    detail = f"HTTP {reply.status} with an error document ({_in_words(code)}) that may not be the gateway's"
+def _foreign_document(command: Command[Any], reply: Reply, code: int | None, description: str) -> SmsPilotError:
+    detail = (
+        f"HTTP {reply.status} with an error document ({_in_words(code, description)}) that may not be the gateway's"
+    )
     reason = Reason.UNREADABLE if reply.status == _OK else Reason.HTTP_STATUS
     return _unanswered(command, reason, detail, reply.status)
 
 
-def partly_taken(command: Send, code: int | None, status: int | None) -> OutcomeUnknown:
+def partly_taken(command: Send, code: int | None, status: int | None, description: str) -> OutcomeUnknown:
     """Return the error of a packet whose first messages may have been taken before the error came up."""
-    detail = f"error {_in_words(code)}, for the whole packet, whose first messages may have been taken"
+    detail = f"error {_in_words(code, description)}, for the whole packet, whose first messages may have been taken"
     return unknown(command, Reason.PARTIAL, detail, code=code, http_status=status)
 
 
@@ -205,19 +209,21 @@ def error_class(code: int | None) -> type[GatewayError]:
     return known.error if known else GatewayError
 
 
-def _in_words(code: int | None) -> str:
-    if code is None:
-        return "no code"
-    return f"{code}, {ERROR_CODES[code].text}" if code in ERROR_CODES else f"{code}, which this library does not know"
+def _in_words(code: int | None, description: str) -> str:
+    """Name a code with the vendor's text for it, or, where it is not known here, with what the gateway said."""
+    if code is not None and code in ERROR_CODES:
+        return f"{code}, {ERROR_CODES[code].text}"
+    words = "no code" if code is None else f"{code}, which this library does not know"
+    return f"{words}: {description.rstrip('.')}" if description else words
 
 
 def _in_a_sentence(
-    subject: str, error: type[GatewayError], code: int | None, *, fate: str = "It was not sent. "
+    subject: str, error: type[GatewayError], code: int | None, description: str = "", *, fate: str = "It was not sent. "
 ) -> str:
     known = ERROR_CODES.get(code) if code is not None else None
     advice = known.advice if known else "Look the code up in the vendor's list."
     verb = "refused by the gateway with" if error.outcome is Outcome.REFUSED else "the gateway answered"
-    return f"{subject}: {verb} {_in_words(code)}. {fate}{advice}"
+    return f"{subject}: {verb} {_in_words(code, description)}. {fate}{advice}"
 
 
 _private_run = re.compile(

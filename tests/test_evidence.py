@@ -45,7 +45,7 @@ def answered(command: Command[Any], *rows: dict[str, Any], tried_before: bool = 
     return interpret(command, Reply(200, body), now=NOW, tried_before=tried_before)
 
 
-def refused(command: Command[Any], code: int, *, tried_before: bool = False, description: str = "words") -> Any:
+def refused(command: Command[Any], code: int | None, *, tried_before: bool = False, description: str = "words") -> Any:
     body = json.dumps({"error": {"code": code, "description": description}}).encode()
     return interpret(command, Reply(200, body), now=NOW, tried_before=tried_before)
 
@@ -456,6 +456,25 @@ def test_half_a_phone_at_the_cut_does_not_survive() -> None:
 def test_long_words_of_the_gateway_are_read_in_no_time(char: str) -> None:
     said = char * (4_000_000 // len(char))  # was quadratic: this took days
     assert len(redact(said, TEXTS)) <= 200
+
+
+@pytest.mark.parametrize(("command", "code"), [(ONE, 799), (Balance(), 799), (Balance(), None)])
+def test_a_code_that_is_not_known_comes_with_the_redacted_words_of_the_gateway(
+    command: Command[Any], code: int | None
+) -> None:
+    outcome = refused(command, code, description=f"Quota of {A} is used up.")
+    assert outcome.description == "Quota of … is used up."
+    assert ": Quota of … is used up. " in str(outcome)
+
+
+def test_a_packet_that_may_be_taken_in_part_tells_the_words_for_its_unknown_code() -> None:
+    outcome = refused(THREE, 799, description=f"Quota of {A} is used up")
+    assert type(outcome) is OutcomeUnknown
+    assert "799, which this library does not know: Quota of … is used up, for the whole packet" in str(outcome)
+
+
+def test_the_words_for_a_known_code_are_the_vendor_s_list_s() -> None:
+    assert "111, Invalid phone. It was not sent." in str(refused(ONE, 111, description="anything"))
 
 
 def test_an_error_keeps_only_the_redacted_words() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from smspilot_async.cli._doctor_findings import Finding, failed, fine, not_checked, warning
 from smspilot_async.cli._output import count, money
-from smspilot_async.cli._problems import bare
+from smspilot_async.cli._problems import bare, no_answer
 from smspilot_async.errors import (
     ERROR_CODES,
     AccountBlocked,
@@ -42,9 +42,9 @@ def http(answer: AccountInfo | SmsPilotError, seconds: float) -> Finding:
         case Unanswered(reason=Reason.TIMEOUT):
             says = f"the request went out, and no answer came within {seconds:.3g} s"
             return failed("http", says, "Try again with a longer --timeout; if it stays so, ask the vendor's support.")
-        case Unanswered(reason=reason, http_status=status):
-            said = f"HTTP {status}, " if status else ""
-            return failed("http", f"what answers is not the gateway: {said}{reason.value}", _ENDPOINT, status=status)
+        case Unanswered(http_status=status):
+            says = f"what answers is not the gateway: {no_answer(answer)}"
+            return failed("http", says, _ENDPOINT, status=status)
         case _:
             return fine("http", f"the gateway answered in {milliseconds} ms", milliseconds=milliseconds)
 

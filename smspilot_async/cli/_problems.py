@@ -24,6 +24,7 @@ from smspilot_async.errors import (
     InvalidMessage,
     Outcome,
     OutcomeUnknown,
+    Reason,
     SmsPilotError,
     Unanswered,
 )
@@ -144,20 +145,56 @@ def bare(error: SmsPilotError) -> str:
 
 
 def reason(error: SmsPilotError) -> str:
-    """Say why in a few words, the same for every message that it befell: the code has a place of its own."""
+    """Say why in a few words, the same for every message that it befell."""
     match error:
-        case GatewayError(code=int(code)) if code in ERROR_CODES:
-            return ERROR_CODES[code].text
         case GatewayError():
-            refusal = "the gateway is busy" if isinstance(error, GatewayBusy) else "refused by the gateway"
-            status = "" if error.http_status in {None, HTTPStatus.OK} else f" (HTTP {error.http_status})"
-            return (error.description or refusal) + status
+            return f"{_verb(error)}{_code_in_words(error)}"
         case InvalidMessage(code=code):
             return str(error).removesuffix(f" (the gateway's code {code})")
         case OutcomeUnknown():
-            return f"may have been sent ({error.reason})"
+            return f"may have been sent ({no_answer(error)})"
         case _:
             return bare(error)
+
+
+def _verb(error: GatewayError) -> str:
+    if error.outcome is Outcome.REFUSED:
+        return "refused by the gateway"
+    return "the gateway is busy" if isinstance(error, GatewayBusy) else "the gateway answered"
+
+
+def _code_in_words(error: GatewayError) -> str:
+    status = "" if error.http_status in {None, HTTPStatus.OK} else f" (HTTP {error.http_status})"
+    if error.code is not None and error.code in ERROR_CODES:
+        return f": {error.code}, {ERROR_CODES[error.code].text}{status}"
+    words = f": {error.code}, an unknown code" if error.code is not None else "" if status else " without a code"
+    return f"{words}: {error.description}{status}" if error.description else f"{words}{status}"
+
+
+def no_answer(error: Unanswered) -> str:
+    """Say what came in the place of an answer."""
+    match error.reason:
+        case Reason.HTTP_STATUS:
+            return f"HTTP {error.http_status} in place of an answer"
+        case Reason.PARTIAL:
+            code = error.code if isinstance(error, OutcomeUnknown) else None
+            text = f", {ERROR_CODES[code].text}," if code is not None and code in ERROR_CODES else ""
+            return f"error {code}{text} for the whole packet, a part of which may have been taken"
+        case reason:
+            return _NO_ANSWER[reason]
+
+
+_NO_ANSWER: Final = {
+    Reason.TIMEOUT: "no answer in time",
+    Reason.DEADLINE: "no answer before the deadline",
+    Reason.CANCELLED: "cut off before the answer came",
+    Reason.DISCONNECTED: "the connection broke before the answer",
+    Reason.UNREADABLE: "the answer cannot be read",
+    Reason.TOO_LARGE: "the answer is too large",
+    Reason.MISMATCH: "the answer does not fit the messages",
+    Reason.DUPLICATE: "error 243, duplicate, after an earlier attempt, which was probably accepted",
+    Reason.SENT_BY_COST: "a question for the price was answered as a send",
+}
 
 
 def error_as_json(error: SmsPilotError) -> Mapping[str, Any]:

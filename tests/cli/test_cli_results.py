@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from smspilot_async import (
     Accepted,
     ConnectionFailed,
+    GatewayBusy,
     GatewayError,
+    InsufficientFunds,
     InvalidMessage,
     Message,
     MessageRefused,
@@ -20,10 +23,11 @@ from smspilot_async import (
     Reason,
     Refused,
     SentMessage,
+    SmsPilotError,
     Unknown,
 )
 from smspilot_async.cli._bill import Bill
-from smspilot_async.cli._problems import Problem
+from smspilot_async.cli._problems import Problem, reason
 from smspilot_async.cli._recipients import Recipient
 from smspilot_async.cli._results import COLUMNS, Results, RowOutcome, no_formula
 
@@ -57,12 +61,12 @@ def test_the_four_results_are_written_down() -> None:
     assert [(each.outcome, each.packet, each.parts, each.price, each.error_code, each.error) for each in results] == [
         ("accepted", "5", 2, Decimal("2.50"), None, None),
         ("accepted", None, 1, None, None, None),
-        ("refused", "5", None, None, 111, "Invalid phone"),
+        ("refused", "5", None, None, 111, "refused by the gateway: 111, Invalid phone"),
         ("refused", None, None, None, 108, "to: a phone is required"),
-        ("refused", None, None, None, 9999, "Novelty"),
-        ("refused", None, None, None, None, "refused by the gateway"),
-        ("unknown", "6", None, None, None, "may have been sent (mismatch)"),
-        ("unknown", "5", None, None, None, "may have been sent (mismatch)"),
+        ("refused", None, None, None, 9999, "refused by the gateway: 9999, an unknown code: Novelty"),
+        ("refused", None, None, None, None, "refused by the gateway without a code"),
+        ("unknown", "6", None, None, None, "may have been sent (the answer does not fit the messages)"),
+        ("unknown", "5", None, None, None, "may have been sent (the answer does not fit the messages)"),
         ("not_sent", None, None, None, None, "refused. Nothing was sent."),
         ("not_sent", None, None, None, None, None),
     ]
@@ -201,13 +205,42 @@ def test_a_full_disk_is_kept_in_mind_and_not_raised() -> None:
     assert [each.line for each in results.unwritten] == [2, 3]
 
 
+@pytest.mark.parametrize("why", Reason)
+def test_an_unknown_outcome_has_a_reason_in_words(why: Reason) -> None:
+    words = reason(OutcomeUnknown("...", reason=why, http_status=502, code=241))
+    assert words.startswith("may have been sent (")
+    assert len(words.split()) >= 8
+    assert "_" not in words
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (InsufficientFunds("...", code=112), "the gateway answered: 112, No money"),
+        (GatewayBusy("...", code=110), "the gateway is busy: 110, System error"),
+        (GatewayBusy("...", code=None, http_status=429), "the gateway is busy (HTTP 429)"),
+        (MessageRefused("...", code=223), "refused by the gateway: 223, TEXT is an advertisement"),
+        (
+            OutcomeUnknown("...", reason=Reason.PARTIAL, code=112),
+            "may have been sent (error 112, No money, for the whole packet, a part of which may have been taken)",
+        ),
+        (
+            OutcomeUnknown("...", reason=Reason.HTTP_STATUS, http_status=502),
+            "may have been sent (HTTP 502 in place of an answer)",
+        ),
+    ],
+)
+def test_a_reason_says_what_happened_and_the_code_with_its_text(error: SmsPilotError, words: str) -> None:
+    assert reason(error) == words
+
+
 def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     bill = Bill()
     rows = [
         outcome(2, parts=2, price=Decimal("1.25"), packet="5"),
         outcome(3, parts=1, price=None, packet="5"),
         RowOutcome(line=4, to="1", outcome="refused", error_code=111, error="Invalid phone", packet="5"),
-        RowOutcome(line=5, to="1", outcome="unknown", packet="6", error="may have been sent (mismatch)"),
+        RowOutcome(line=5, to="1", outcome="unknown", packet="6", error="may have been sent (no answer in time)"),
         RowOutcome(line=6, to="1", outcome="not_sent", error="duplicate of line 2"),
         RowOutcome(line=7, to="1", outcome="not_sent", error="duplicate of line 3"),
     ]
@@ -233,7 +266,7 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "cost      1.25 RUB (without 1 message whose price was not told)" in out
     assert "unknown   1 - these may have been sent: lines 5" in out
-    assert "   2  not sent  duplicate of an earlier row    6-7" in out
-    assert "   1  unknown   may have been sent (mismatch)  5" in out
+    assert "   2  not sent  duplicate of an earlier row             6-7" in out
+    assert "   1  unknown   may have been sent (no answer in time)  5" in out
     bill.add(RowOutcome(line=8, to="1", outcome="not_sent"))
     assert bill.cut_short

@@ -655,7 +655,7 @@ def test_what_is_unknown_keeps_the_journal_and_is_never_sent_again(gateway: Emul
     assert outcomes() == {"unknown": 10}
     assert "rows         0" in ran.stdout
     assert "sent before  10 more rows, not again" in ran.stdout
-    assert results()[0]["error"] == "may have been sent (disconnected)"
+    assert results()[0]["error"] == "may have been sent (the connection broke before the answer)"
     assert len(gateway.messages) == 10
 
 
