@@ -130,7 +130,8 @@ def test_a_gateway_that_stays_busy_is_asked_until_patience_ends(
     ran = bulk("--yes", *options)
     assert ran.exit_code == 4
     assert outcomes() == {"not_sent": 80}
-    assert {(row["error_code"], row["error"]) for row in results()} == {("110", "System error")}
+    reasons = {(row["error_code"], row["error"]) for row in results()}
+    assert reasons == {("110", "the gateway is busy: 110, System error")}
     assert "stopped early, with 80 rows not sent: send of a packet of 80 messages: " in ran.stderr
     assert "--resume sends what was not sent" in ran.stderr
     assert jumping.seconds == seconds
@@ -636,7 +637,7 @@ def test_a_gateway_that_has_gone_leaves_everything_unsent(
     gateway: Emulator, monkeypatch: pytest.MonkeyPatch, *, as_json: bool
 ) -> None:
     async def then_gone(client: Client, *_: Any, **__: Any) -> Any:
-        client._settings = Client("k", url="http://127.0.0.1:9/", retry=Retry(attempts=1))._settings
+        client._sessions = Client("k", url="http://127.0.0.1:9/", retry=Retry(attempts=1))._sessions
         return Decimal("1.25")
 
     monkeypatch.setattr(Client, "cost", then_gone)
