@@ -1,4 +1,4 @@
-"""The commands that go on until there is no more to tell, or Ctrl-C: ``track`` and ``listen``."""
+"""The commands that go on until there is no more to tell, no one to tell it, or Ctrl-C: ``track`` and ``listen``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from smspilot_async.cli._interrupts import Interrupts
-from smspilot_async.cli._output import count, print_json, print_line
+from smspilot_async.cli._output import count, is_output_taken, print_json, print_line
 from smspilot_async.cli._problems import Exit, Problem, exit_code, explain_end
 from smspilot_async.cli._queries import error_word, status_as_json
 from smspilot_async.errors import NotFinal, SmsPilotError
@@ -43,6 +43,8 @@ def track(
                     _show_status(status, as_json=as_json)
             async for status in changes:
                 _show_status(status, as_json=as_json)
+                if not is_output_taken():
+                    return Exit.FINE
         if changes.pending:
             line = f"time is up: {count(len(changes.pending), 'message')} without a final status."
             raise Problem(line, Exit.FAILED, error=NotFinal(line))
@@ -76,6 +78,8 @@ def listen(client: Client, *, every: float, cursor: str | None, as_json: bool) -
         async with client.listen(poll_interval=every, cursor=cursor) as inbox:
             async for message in inbox:
                 _show_message(message, as_json=as_json)
+                if not is_output_taken():  # the cursor stays before this message, which the next run prints
+                    break
         return Exit.FINE
 
     return _follow(client, follow)

@@ -108,12 +108,12 @@ def on_terminal() -> bool:
 
 
 _NOBODY_READS: Final = {errno.EPIPE, errno.EIO}  # a pipe's reader has gone, a terminal was closed
-_lost: list[OSError] = []
+_failures: list[OSError] = []
 
 
 def begin_output() -> None:
     """Forget what an earlier command in this process could not write."""
-    _lost.clear()
+    _failures.clear()
 
 
 def give_up_stdout(wrong: OSError) -> None:
@@ -121,14 +121,18 @@ def give_up_stdout(wrong: OSError) -> None:
 
     Where its reader has gone (``| head``), the command ends as if all were read.
     """
-    if wrong.errno not in _NOBODY_READS:
-        _lost.append(wrong)
+    _failures.append(wrong)
     _silence(sys.stdout)
+
+
+def is_output_taken() -> bool:
+    """Whether all that was printed has reached stdout."""
+    return not _failures
 
 
 def lost_output() -> OSError | None:
     """Return why stdout could not be written, a full disk for one; ``None`` where it was, or where no one reads it."""
-    return _lost[0] if _lost else None
+    return next((wrong for wrong in _failures if wrong.errno not in _NOBODY_READS), None)
 
 
 def _silence(stream: IO[str]) -> None:

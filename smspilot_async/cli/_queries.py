@@ -10,6 +10,7 @@ import attrs
 from smspilot_async.cli._output import (
     NOBODY_GETS_IT,
     count,
+    is_output_taken,
     money,
     note,
     print_facts,
@@ -173,4 +174,6 @@ def inbound(client: Client, since: datetime | Literal["new"] | None, *, as_json:
                 for message in messages
             ],
         )
+    if since == "new" and not is_output_taken():
+        note(_MARKED)
     return Exit.FINE

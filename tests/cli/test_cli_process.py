@@ -389,7 +389,7 @@ needs_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="Linux has a fu
 
 
 def run_onto(gateway: Emulator, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = f'exec "$@" {redirection}'
+    line = f'"$@" {redirection}'
     return subprocess.run(
         ["/bin/sh", "-c", line, "sh", *command(*arguments)],
         env=environment(gateway, PYTHONWARNINGS="error"),
@@ -448,6 +448,56 @@ def test_every_command_says_that_its_output_can_not_be_written(
     assert ran.stderr.endswith(NOT_WRITTEN)
     assert ran.stderr.count("No space left") == 1
     assert not gateway.messages
+
+
+@contextlib.contextmanager
+def a_pipe_without_a_reader() -> Iterator[int]:
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@contextlib.contextmanager
+def a_full_disk() -> Iterator[int]:
+    with FULL.open("wb") as file:
+        yield file.fileno()
+
+
+@pytest.mark.parametrize(
+    ("stdout", "code"), [pytest.param(a_full_disk, 5, marks=needs_a_full_disk), (a_pipe_without_a_reader, 0)]
+)
+def test_what_listen_can_not_print_comes_again(
+    gateway: Emulator, stdout: Callable[[], contextlib.AbstractContextManager[int]], code: int
+) -> None:
+    gateway.inbound(PHONES[0], "STOP")
+    listening = ("listen", "--every", "0.05", "--cursor", "cursor", "--json")
+    with stdout() as written:
+        ran = subprocess.run(
+            command(*listening), env=environment(gateway), stdout=written, check=False, timeout=PATIENCE
+        )
+    assert ran.returncode == code
+    with start(gateway, *listening) as process, process.killed_on_error():
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["text"] == "STOP"
+        process.terminate()
+
+
+@needs_a_full_disk
+def test_new_messages_that_can_not_be_printed_can_be_asked_for_by_time(gateway: Emulator) -> None:
+    gateway.inbound(PHONES[0], "STOP")
+    ran = run_onto(gateway, "> /dev/full", "inbound", "--since", "new")
+    assert ran.returncode == 5
+    assert "ask for them by time, with --since" in ran.stderr
+
+
+@needs_a_full_disk
+def test_track_ends_where_its_output_can_not_be_written(gateway: Emulator) -> None:
+    sent = subprocess.run(
+        command("send", PHONES[0], "x", "--json"), env=environment(gateway), capture_output=True, check=True
+    )
+    server_id = json.loads(sent.stdout)["server_id"]
+    assert run_onto(gateway, "> /dev/full", "track", server_id, "--every", "0.05").returncode == 5
 
 
 @needs_a_full_disk
