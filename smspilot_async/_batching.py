@@ -30,14 +30,16 @@ class Batcher:
 
     Args:
         session: The client's life in this loop.
+        test: Its messages are tests.
         packet_size: Messages in a packet, at most.
         linger: Seconds that a message may wait for company, but half of the time to its deadline at most: it would
             else run out of time for nothing.
         max_pending: Messages that may queue; beyond it callers wait outside, in order.
     """
 
-    def __init__(self, session: Session, *, packet_size: int, linger: float, max_pending: int) -> None:
+    def __init__(self, session: Session, *, test: bool, packet_size: int, linger: float, max_pending: int) -> None:
         self._session = session
+        self._test = test
         self._packet_size = packet_size
         self._linger = linger
         self._max_pending = max_pending
@@ -62,14 +64,16 @@ class Batcher:
         tickets = [*self._queue, *self._outside]  # a copy: the loop goes on meanwhile
         return sum(ticket.outcome is None and not ticket.is_taken_back for ticket in tickets)
 
-    def send(self, message: Message, id_: int, until: float) -> asyncio.Future[SentMessage | SmsPilotError]:
+    def send(
+        self, message: Message, id_: int, until: float, sender: str | None = None
+    ) -> asyncio.Future[SentMessage | SmsPilotError]:
         """Send a message in the next packet that goes; ``until`` is in the clock's monotonic seconds.
 
         It gives the bare future to wait for: a coroutine more for each of ten thousand callers is what the garbage
         collector then walks.
         """
         waiter: asyncio.Future[SentMessage | SmsPilotError] = asyncio.get_running_loop().create_future()
-        ticket = Ticket(message, id_, until=until, waiter=waiter)
+        ticket = Ticket(message, id_, until=until, sender=sender, waiter=waiter)
         ticket.context = self._session.telling.context()
         if until < self._earliest_deadline:
             self._watch_deadline(until)
@@ -128,15 +132,16 @@ class Batcher:
         if self._linger:
             self._call_off_linger()
             self._watch_linger(*itertools.islice(self._queue, self._packet_size))  # with more than that one is full
-        self._session.detached.start(Delivery(self._session, tickets, test=self._session.test, has_slot=True))
+        self._session.detached.start(Delivery(self._session, tickets, test=self._test, has_slot=True))
         self._left += len(tickets)
         self._someone_left.set()
 
-    def flush(self) -> None:
-        """Let everything that waits for company go now."""
+    def flush(self) -> int:
+        """Let everything that waits for company go now, and return the number of the last that waits."""
         if self._queue:
             self._goes_at_once = True
             self._pump_soon()
+        return self._left + len(self._queue) + len(self._outside)
 
     # --- waiting for company ---------------------------------------------------------------------
 
@@ -181,15 +186,12 @@ class Batcher:
 
     # --- the end ---------------------------------------------------------------------------------
 
-    async def drain(self) -> None:
-        """Let everything go that waits now, and wait until it is answered; what comes later is not waited for."""
-        last = self._left + len(self._queue) + len(self._outside)
+    async def gone(self, last: int) -> None:
+        """Wait until all have left up to a number that :meth:`flush` returned; what comes later is not waited for."""
         while self._left < last:
             self.flush()
             self._someone_left.clear()
             await self._someone_left.wait()
-        if tasks := self._session.detached.tasks:
-            await asyncio.wait(tasks)
 
     def give_up(self) -> None:
         """Settle everything that still queues as not sent."""

@@ -123,6 +123,7 @@ class BulkRun(Displayed, Generic[Item]):
         max_unknown: int,
         patience: float,
         test: bool,
+        sender: str | None,
         country: Country | None,
         message: Callable[[Item], Sendable] | None,
         before_packet: Callable[[Sequence[Item]], Awaitable[None]] | None,
@@ -137,6 +138,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._max_unknown = max_unknown
         self._patience = patience
         self._test = test
+        self._sender = sender
         self._as_message = _maker(message, country)
         self._before_packet = before_packet
         self._items: list[Item] = []
@@ -309,7 +311,7 @@ class BulkRun(Displayed, Generic[Item]):
             return
         self.stats.read += 1
         self._items.append(item)
-        self._tickets.append(Ticket(message, message.id or next(self._ids)))
+        self._tickets.append(Ticket(message, message.id or next(self._ids), sender=self._sender))
         if len(self._tickets) >= self._packet_size:
             self._dispatch()
         elif self._silence is None:

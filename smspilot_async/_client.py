@@ -7,9 +7,12 @@ import itertools
 import math
 import random
 from collections.abc import AsyncIterable
+from copy import copy
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
+
+import attrs
 
 from smspilot_async import _checks, _clock, _settings, _tracking
 from smspilot_async._bulk import BulkRun, as_message
@@ -112,7 +115,7 @@ class Client:
             callers wait.
         debug_email: The gateway mails every request there, the key included (it warns).
         referral: A contract number that is credited.
-        country: ``"RU"`` reads the phones given to :meth:`send`, and to others as pairs and mappings, as a
+        country: ``"RU"`` reads the phones given to :meth:`send`, and to the others as pairs and mappings, as a
             Russian means them (:func:`normalize_phone`); a :class:`Message` keeps its own.
         proxy: Its URL; left out, ``HTTPS_PROXY``, ``NO_PROXY`` and their like decide, but not about an emulator on
             this machine.
@@ -202,13 +205,17 @@ class Client:
         self._pulse = Pulse(self._clock)
         self._ids = itertools.count(random.randint(*_FIRST_IDS))  # noqa: S311 - unique within a packet is enough
         self._sessions = Sessions(self._settings, self._telling, self._pulse, self._clock, callbacks)
+        self._sender: str | None = None  # a view's own, for each of its messages: they share packets with others
+        self._is_view = False
         self._telling.client_made(self)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_sessions"):
             return "<Client, half made>"  # an error of __init__, in a traceback that shows frames
-        state = "closed" if self._sessions.is_closed else "open"
-        return f"<Client {self._settings.wire} over {self._settings.request_style}, {state}>"
+        settings = self._settings
+        words = [f"{settings.wire} over {settings.request_style}", "closed" if self._sessions.is_closed else "open"]
+        words += [word for word, holds in (("test", settings.test), ("a view", self._is_view)) if holds]
+        return f"<Client {', '.join(words)}>"
 
     @property
     def url(self) -> str:
@@ -225,10 +232,40 @@ class Client:
         """The gateway's own time, as its last answer told it; aware, UTC; ``None`` before the first answer."""
         return self._pulse.gateway_time
 
+    def with_options(self, *, deadline: float | None = None, sender: str | None = None, test: bool = False) -> Self:
+        """Return a view of this client that has other defaults, and shares everything else with it.
+
+        It uses the client's connections, limits, packets, hooks and inbox. It opens and closes nothing: it can be used
+        as long as its client is open, and leaving or closing it does not close that.
+
+        Args:
+            deadline: Seconds for each call; the client's, if left out.
+            sender: For messages that name none; the client's, if left out.
+            test: Let the gateway accept every message without handing it to operators. A test message shares no packet
+                with others. A client that is in test mode stays so.
+
+        Raises:
+            ValueError: ``deadline`` is not above zero.
+            InvalidMessage: ``sender`` is no sender name.
+        """
+        _settings.positive(deadline=deadline)
+        _settings.check_sender(sender)
+        own = self._settings
+        view = copy(self)
+        vars(view).update(
+            _is_view=True,
+            _sender=sender or self._sender,
+            _settings=attrs.evolve(
+                own, deadline=deadline or own.deadline, sender=sender or own.sender, test=test or own.test
+            ),
+        )
+        return view
+
     # --- life ------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._sessions.is_closed = False
+        if not self._is_view:
+            self._sessions.is_closed = False
         return self
 
     async def __aexit__(
@@ -240,7 +277,7 @@ class Client:
         await self.aclose()
 
     async def aclose(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - draining must not be cancelled
-        """Wait for the answers of what is on the wire, then close all connections.
+        """Wait for the answers of what is on the wire, then close all connections; of a view, do nothing.
 
         Calls made from now on raise :class:`ClientClosed`; entering the client again opens it again. The hooks are
         asked to finish last.
@@ -250,6 +287,8 @@ class Client:
                 time-out is the limit. Hooks at work are waited for beyond it, so that they hear every result: where it
                 is given, for five seconds, and for five more to finish.
         """
+        if self._is_view:
+            return
         await self._sessions.aclose(timeout)
         until = math.inf if timeout is None else self._clock.monotonic() + HOOKS_GRACE
         await self._telling.client_closed(lambda: until)
@@ -342,14 +381,15 @@ class Client:
         session, id_ = self._session(), message.id or next(self._ids)
         if session.telling.has_veto:
             return self._send_unless_vetoed(session, message, id_, until)
-        return session.batcher.send(message, id_, until)
+        return session.batcher_for(test=self._settings.test).send(message, id_, until, self._sender)
 
     async def _send_unless_vetoed(
         self, session: Session, message: Message, id_: int, until: float
     ) -> SentMessage | SmsPilotError:
         if (veto := await session.ask_for_veto(message, id_, until)) is not None:
             return veto
-        return await self._session().batcher.send(message, id_, until)  # it may have been closed meanwhile
+        batcher = self._session().batcher_for(test=self._settings.test)  # it may have been closed meanwhile
+        return await batcher.send(message, id_, until, self._sender)
 
     async def send_packet(
         self,
@@ -381,8 +421,11 @@ class Client:
         batch = await self._batch(messages)
         session = self._session()
         until = self._clock.monotonic() + self._deadline(deadline)
-        tickets = [Ticket(message, id_, until=until) for message, id_ in zip(batch, self._ids_for(batch), strict=True)]
-        outcome = await session.send_packet(tickets, test=test, until=until)
+        tickets = [
+            Ticket(message, id_, until=until, sender=self._sender)
+            for message, id_ in zip(batch, self._ids_for(batch), strict=True)
+        ]
+        outcome = await session.send_packet(tickets, test=test or self._settings.test, until=until)
         if isinstance(outcome, SmsPilotError):
             raise outcome
         return outcome
@@ -494,6 +537,7 @@ class Client:
             max_unknown=max_unknown,
             patience=patience,
             test=test or self._settings.test,
+            sender=self._sender,
             country=country or self._settings.country,
             message=message,
             before_packet=before_packet,

@@ -248,8 +248,9 @@ class Delivery:
 
     async def _ask_for_vetoes(self) -> None:
         """Settle what a hook vetoes, and what no hook has allowed by the deadline."""
-        latest = self._session.clock.monotonic() + self._session.deadline
-        await asyncio.gather(*(self._ask_for_veto(ticket, min(ticket.until, latest)) for ticket in self.tickets))
+        latest = self._session.clock.monotonic() + self._session.deadline  # of those that have no deadline of their own
+        untils = (latest if ticket.until == math.inf else ticket.until for ticket in self.tickets)
+        await asyncio.gather(*map(self._ask_for_veto, self.tickets, untils))
 
     async def _ask_for_veto(self, ticket: Ticket, until: float) -> None:
         ticket.error = veto_failed("no hook had allowed it when it was taken back", ticket.id)  # should that happen
@@ -267,7 +268,9 @@ class Delivery:
         session = self._session
         messages = [ticket.message for ticket in group.tickets]
         ids = [ticket.id for ticket in group.tickets]
-        command = Send(messages, ids, session.sender, self._test, callbacks=self._callback_urls())
+        senders = {ticket.id: ticket.sender for ticket in group.tickets if ticket.sender is not None}
+        urls = self._callback_urls()
+        command = Send(messages, ids, session.sender, self._test, callbacks=urls, senders=senders)
         envelope = session.write(command)
         if not isinstance(envelope, Envelope):
             self._release()

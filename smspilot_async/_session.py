@@ -83,9 +83,9 @@ class Session:
         self.turns = Turns(self.slots)
         self._owner = weakref.ref(owner)  # a client that is dropped does not wait for the garbage collector
         self.detached = Detached(clock, owner=self._owner, when_closed=self.abandon)
-        self.batcher = Batcher(
-            self, packet_size=settings.packet_size, linger=settings.linger, max_pending=settings.max_pending
-        )
+        self.batcher = self._new_batcher(settings, test=settings.test)
+        """The queue of the client's own messages."""
+        self._batchers = {settings.test: self.batcher}
         self.when_closing: set[Callable[[], None]] = set()
         """Called when the client begins to close: whoever feeds messages in stops."""
         self.gateway_date: datetime | None = None
@@ -108,6 +108,17 @@ class Session:
             foreign=settings.transport,
             clock=clock,
         )
+
+    def _new_batcher(self, settings: Settings, *, test: bool) -> Batcher:
+        size, linger, room = settings.packet_size, settings.linger, settings.max_pending
+        return Batcher(self, test=test, packet_size=size, linger=linger, max_pending=room)
+
+    def batcher_for(self, *, test: bool) -> Batcher:
+        """Return the queue of test messages or of live ones: they never share a packet."""
+        batcher = self._batchers.get(test)
+        if batcher is None:
+            batcher = self._batchers[test] = self._new_batcher(self._settings, test=test)
+        return batcher
 
     # --- asking, for nothing ---------------------------------------------------------------------
 
@@ -284,11 +295,15 @@ class Session:
 
     def queued(self) -> int:
         """Count the messages that wait to leave."""
-        return self.batcher.waiting + self.detached.queued()
+        return sum(batcher.waiting for batcher in list(self._batchers.values())) + self.detached.queued()
 
     async def flush(self) -> None:
         """Let everything go that waits, and wait for the answers to all of it."""
-        await self.batcher.drain()
+        going = [(batcher, batcher.flush()) for batcher in self._batchers.values()]
+        for batcher, last in going:
+            await batcher.gone(last)
+        if tasks := self.detached.tasks:
+            await asyncio.wait(tasks)
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -305,17 +320,19 @@ class Session:
             except TimeoutError:
                 await self._cut_short()
         self.is_closed = True  # a read that is still under way must not open new connections
-        self.batcher.stop()
+        for batcher in self._batchers.values():
+            batcher.stop()
         await self._transport.aclose()
 
     async def _drain(self) -> None:
-        await self.batcher.drain()
+        await self.flush()
         while tasks := self.detached.tasks:  # what the last answers have cleared up
             await asyncio.wait(tasks)
 
     async def _cut_short(self) -> None:
         """What queues is not sent; what is on the wire may have been. Hooks hear of it, but may not hang for ever."""
-        self.batcher.give_up()
+        for batcher in self._batchers.values():
+            batcher.give_up()
         try:
             async with self.clock.timeout_at(self.clock.monotonic() + HOOKS_GRACE):
                 await self._end_deliveries()
@@ -332,7 +349,8 @@ class Session:
     def abandon(self) -> None:
         """Settle and let go of what its event loop leaves, now that this is closed."""
         self.is_closed = True
-        self._left += [Remains(self.batcher.abandon()), *self.detached.abandon()]
+        self._left += [Remains(batcher.abandon()) for batcher in self._batchers.values()]
+        self._left += self.detached.abandon()
         self._transport.abandon()
 
     def inheritance(self) -> list[Remains]:

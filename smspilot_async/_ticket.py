@@ -38,6 +38,7 @@ class Ticket:
         message: The message.
         id: The number it travels under.
         until: No attempt begins after this moment, in the clock's monotonic seconds.
+        sender: For a message that names none, before the client's own.
         waiter: What its caller waits for, if it waits for this message alone. Cancelled, it takes the message back as
             long as that has not left.
 
@@ -64,6 +65,7 @@ class Ticket:
         "nonce",
         "outcome",
         "row",
+        "sender",
         "until",
         "waiter",
     )
@@ -74,11 +76,13 @@ class Ticket:
         id: int,  # noqa: A002 - the gateway's own word for it
         *,
         until: float = math.inf,
+        sender: str | None = None,
         waiter: asyncio.Future[SentMessage | SmsPilotError] | None = None,
     ) -> None:
         self.message = message
         self.id = id
         self.until = until
+        self.sender = sender
         self.waiter = waiter
         self.attempts = 0
         self.context: Context | None = None

@@ -63,6 +63,8 @@ class _Messages:
     sender: str | None = None
     callbacks: Mapping[int, str] = attrs.field(factory=dict, kw_only=True, repr=False)
     """By id: the URL to call, for messages that name none."""
+    senders: Mapping[int, str] = attrs.field(factory=dict, kw_only=True, repr=False)
+    """By id: the sender, before the one of all, for messages that name none."""
 
     @property
     def size(self) -> int:

@@ -82,6 +82,13 @@ def tells_about_itself(client: Client) -> None:
     assert_type(client.gateway_time, datetime | None)
 
 
+async def views_it(client: Client) -> None:
+    assert_type(client.with_options(deadline=5, sender="SHOP", test=True), Client)
+    async with client.with_options(test=True) as view:
+        assert_type(view, Client)
+        assert_type(await view.send("79087964781", "Hello"), SentMessage)
+
+
 async def asks(client: Client, sent: SentMessage, packet: Packet) -> None:
     async with client as entered:
         assert_type(entered, Client)

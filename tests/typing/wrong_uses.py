@@ -54,6 +54,11 @@ async def items_that_are_no_messages(client: Client) -> None:
     client.bulk([1, 2], message=lambda number: number)  # type: ignore[arg-type, return-value] # pyright: ignore[reportArgumentType]
 
 
+def options_that_a_view_can_not_have(client: Client) -> None:
+    client.with_options(timeout=5)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    client.with_options(deadline="5")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
 async def forgotten_await(client: Client) -> None:
     print(client.send("79087964781", "Hello").server_id)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
 
