@@ -124,7 +124,7 @@ def _duration_type(value: str) -> timedelta:
         duration = timedelta(seconds=float(value))
     except (ValueError, OverflowError):
         duration = timedelta(-1)
-    if duration < timedelta(0):
+    if not timedelta(0) <= duration < timedelta(days=36_500):
         raise click.BadParameter(f"{value!r} is no number of seconds; write it as 90 or 0.5.")
     return duration
 

@@ -119,6 +119,7 @@ _PATIENCE: Final = 5.0
 _LONGEST_PATIENCE: Final = 600
 _OK: Final = 200
 _ASKED_FOR: Final = MESSAGE_FIELDS - {"history"}
+_FASTEST: Final = 100_000.0  # seconds per second
 _HIDDEN: Final = ("password",)
 _UNCHANGING: Final = ("id", "api_key")
 
@@ -282,7 +283,7 @@ class _Control:
         clock = self.emulator.clock
         if not body:
             raise _Mistake("advance, set or speed is missing")
-        speed = _seconds(body, "speed") if "speed" in body else None
+        speed = _seconds(body, "speed", most=_FASTEST) if "speed" in body else None
         try:
             if "set" in body:
                 clock.set(_moment(body, "set"))
@@ -416,10 +417,10 @@ def _whole(body: dict[str, Any], name: str, *, least: int, most: int | None = No
     return value
 
 
-def _seconds(body: dict[str, Any], name: str) -> float:
+def _seconds(body: dict[str, Any], name: str, *, most: float = sys.float_info.max) -> float:
     value = _given(body, name)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
-        raise _Mistake(f"{name} has to be seconds, 0 or more")
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= most:
+        raise _Mistake(f"{name} has to be seconds, 0 {'or more' if most == sys.float_info.max else f'to {most:g}'}")
     return value
 
 

@@ -59,7 +59,7 @@ from smspilot_async import (
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink, StatusEvent
 from smspilot_async.callbacks.aiohttp import callback_app as aiohttp_app
 from smspilot_async.callbacks.asgi import callback_app as asgi_app
-from smspilot_async.emulator import AcceptedMessage, Account, CallbackCall, Clock, Emulator, Fault, InboundSms
+from smspilot_async.emulator import AcceptedMessage, Account, CallbackCall, Clock, Emulator, Fault, InboundSms, Refusal
 from smspilot_async.notebook import Shown, progress, show
 
 if TYPE_CHECKING:
@@ -368,3 +368,7 @@ async def emulates(smspilot_emulator: Emulator) -> None:
     assert_type(await smspilot_emulator.wait_for(to="79087964781"), AcceptedMessage)
     smspilot_emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
     smspilot_emulator.random_faults({Fault.BUSY: 0.02})
+    smspilot_emulator.settings.loop_protection = None
+    smspilot_emulator.callbacks_to = asgi_app(CallbackInbox("https://example.com/smspilot", secret="secret"))
+    assert_type(smspilot_emulator.refusals, tuple[Refusal, ...])
+    assert_type(smspilot_emulator.accounts, tuple[Account, ...])
