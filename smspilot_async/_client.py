@@ -163,8 +163,9 @@ class Client:
         callbacks: CallbackInbox | None = None,
         allow_http: bool = False,
     ) -> None:
-        key, secret = Secret(api_key), Secret(password)
-        del api_key, password  # an error below shows this frame, but not them
+        key, user, secret = Secret(api_key), Secret(login), Secret(password)
+        endpoint, way, mail_to = Secret(url), Secret(proxy), Secret(debug_email)
+        del api_key, login, password, url, proxy, debug_email  # an error below shows this frame, but not them
         _settings.one_of("wire", wire, ("json", "xml"))
         _settings.one_of("request_style", request_style, ("body", "form", "query"))
         _settings.whole(max_connections=max_connections, packet_size=packet_size, max_pending=max_pending)
@@ -175,10 +176,10 @@ class Client:
         check_country(country)
         _settings.of_type(Retry, retry=retry)
         _settings.check_callbacks(callbacks)
-        check_network(proxy, ssl_context, transport)
+        check_network(way, ssl_context, transport)
         self._settings = Settings(
-            credentials=_settings.credentials_from(key, login, secret),
-            url=_settings.url_from(url, allow_http=allow_http),
+            credentials=_settings.credentials_from(key, user, secret),
+            url=_settings.url_from(endpoint, allow_http=allow_http),
             wire=wire,
             request_style=_settings.style_from(request_style),
             sender=sender,
@@ -192,9 +193,9 @@ class Client:
             split_packets=split_packets,
             linger=linger,
             max_pending=max_pending,
-            parameters=_settings.parameters_from(debug_email, referral),
+            parameters=_settings.parameters_from(mail_to, referral),
             country=country,
-            proxy=proxy,
+            proxy=way.reveal(),
             ssl_context=ssl_context,
             transport=transport,
         )
@@ -357,18 +358,20 @@ class Client:
             GatewayError: the gateway refused it.
             OutcomeUnknown: it left, and may have been sent; it is not tried again.
         """
-        if (country := self._settings.country) is not None:
-            to = dialled(to, country)
-        message = Message(
-            to,
-            text,
-            sender=sender,
-            id=id,
-            send_at=send_at,
-            callback=callback,
-            callback_method=callback_method,
-            ttl=ttl,
-        )
+        country = self._settings.country
+        try:
+            message = Message(
+                to if country is None else dialled(to, country),
+                text,
+                sender=sender,
+                id=id,
+                send_at=send_at,
+                callback=callback,
+                callback_method=callback_method,
+                ttl=ttl,
+            )
+        finally:
+            del to, text, sender, callback  # what looks into an error shows this frame
         return _sent(await self._send(message, deadline))
 
     async def send_message(self, message: Message, *, deadline: float | None = None) -> SentMessage:

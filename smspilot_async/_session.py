@@ -22,7 +22,7 @@ from smspilot_async._retry import may_repeat
 from smspilot_async._slots import Slots
 from smspilot_async._telling import HOOKS_GRACE, veto_failed
 from smspilot_async._ticket import Ticket
-from smspilot_async._transport import Reply, Transport
+from smspilot_async._transport import Reply, Transport, free_frames
 from smspilot_async._turns import Turns
 from smspilot_async.errors import ClientClosed, ConnectionFailed, MessageVetoed, SmsPilotError
 from smspilot_async.models import MessageStatus, Unknown
@@ -231,9 +231,13 @@ class Session:
             progress: Tells a caller that cancels how far it came.
             answer_until: How long to wait for the answer, in the clock's monotonic seconds; the time-out holds besides.
         """
-        reply = await self._transport.exchange(
-            envelope, largest=command.largest_answer, progress=progress, answer_until=answer_until
-        )
+        try:
+            reply = await self._transport.exchange(
+                envelope, largest=command.largest_answer, progress=progress, answer_until=answer_until
+            )
+        except BaseException as error:
+            free_frames(error)  # cancelled or interrupted: those of httpcore, and ours below, hold the request
+            raise
         if isinstance(reply, Reply) and reply.date and reply.date != self._date:
             self._date = reply.date  # read once in a second, not with every answer
             if (date := _http_date(reply.date)) is not None:

@@ -8,7 +8,7 @@ import ssl
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from smspilot_async._retry import Retry  # noqa: TC004 - only a type
 
+Value_co = TypeVar("Value_co", covariant=True)
 DEFAULT_URL: Final = "https://smspilot.ru/api2.php"
 
 
@@ -30,13 +31,13 @@ class ExposureWarning(UserWarning):
 
 @attrs.frozen(repr=False, kw_only=True)
 class Settings:
-    """A client's settings, checked. Its ``repr`` tells nothing."""
+    """A client's settings, checked. Its ``repr`` shows nothing, nor do tools that show the fields of attrs' classes."""
 
     credentials: Callable[[], Credentials]
-    url: str
+    url: str = attrs.field(repr=False)
     wire: WireFormat
     request_style: RequestStyle
-    sender: str | None
+    sender: str | None = attrs.field(repr=False)
     test: bool
     max_connections: int
     timeout: float
@@ -47,9 +48,9 @@ class Settings:
     split_packets: bool
     linger: float
     max_pending: int
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str] = attrs.field(repr=False)
     country: text.Country | None
-    proxy: str | None
+    proxy: str | None = attrs.field(repr=False)
     ssl_context: ssl.SSLContext | None
     transport: httpx.AsyncBaseTransport | None
 
@@ -59,18 +60,18 @@ class Settings:
         return urlsplit(self.url)._replace(query="").geturl()
 
 
-class Secret:
+class Secret(Generic[Value_co]):
     """A value that shows itself to nobody who only looks: its ``repr``, and so a frame in a traceback, hides it."""
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: object) -> None:
+    def __init__(self, value: Value_co) -> None:
         self._value = value
 
     def __repr__(self) -> str:
         return "Secret(…)"
 
-    def reveal(self) -> object:
+    def reveal(self) -> Value_co:
         """Return the value."""
         return self._value
 
@@ -79,24 +80,26 @@ class Secret:
         """The value is a function that returns the secret of the moment."""
         return callable(self._value)
 
-    def call(self) -> Secret:
+    def call(self) -> Secret[object]:
         """Ask that function."""
         assert callable(self._value)  # noqa: S101 - whoever calls this asked before
         return Secret(self._value())
 
 
-def credentials_from(api_key: Secret, login: str | None, password: Secret) -> Callable[[], Credentials]:
+def credentials_from(
+    api_key: Secret[object], login: Secret[str | None], password: Secret[str | None]
+) -> Callable[[], Credentials]:
     """Find out who asks: explicit credentials, ``SMSPILOT_API_KEY``, or the file that ``SMSPILOT_API_KEY_FILE`` names.
 
     Raises:
         ValueError: if there are none, or half of a login, or two kinds at once.
     """
-    if login is not None or password.reveal() is not None:
+    if login.reveal() is not None or password.reveal() is not None:
         if api_key.reveal() is not None:
             raise ValueError("give an api_key, or login and password, not both")
-        if not login or not password.reveal():
+        if not login.reveal() or not password.reveal():
             raise ValueError("login and password go together")
-        fixed = Credentials((("login", _printable(Secret(login))), ("password", _printable(password))))
+        fixed = Credentials((("login", _printable(login)), ("password", _printable(password))))
         return lambda: fixed
     source = api_key if api_key.reveal() is not None else _key_from_environment()
     if source.is_callable:
@@ -105,7 +108,7 @@ def credentials_from(api_key: Secret, login: str | None, password: Secret) -> Ca
     return lambda: fixed
 
 
-def _key_from_environment() -> Secret:
+def _key_from_environment() -> Secret[object]:
     if os.environ.get("SMSPILOT_API_KEY"):
         return Secret(os.environ["SMSPILOT_API_KEY"].strip())
     if path := os.environ.get("SMSPILOT_API_KEY_FILE"):
@@ -113,11 +116,11 @@ def _key_from_environment() -> Secret:
     raise ValueError("no API key: pass api_key, or set SMSPILOT_API_KEY or SMSPILOT_API_KEY_FILE")
 
 
-def _key_from_file(path: str) -> Secret:
+def _key_from_file(path: str) -> Secret[object]:
     """Read a key.
 
     Raises:
-        ValueError: if the file can not be read; a decoder's own error would hold its content.
+        ValueError: if the file cannot be read; a decoder's own error would hold its content.
     """
     try:
         return Secret(Path(path).read_text(encoding="utf-8-sig").strip())
@@ -126,7 +129,7 @@ def _key_from_file(path: str) -> Secret:
     raise ValueError(f"SMSPILOT_API_KEY_FILE can not be read: {reason}")
 
 
-def _printable(secret: Secret) -> str:
+def _printable(secret: Secret[Any]) -> str:
     value = secret.reveal()
     if not isinstance(value, str) or not value or not value.isprintable():
         del value  # not in this frame, which a traceback would show
@@ -134,23 +137,38 @@ def _printable(secret: Secret) -> str:
     return value
 
 
-def url_from(url: str | None, *, allow_http: bool) -> str:
+def url_from(given: Secret[str | None], *, allow_http: bool) -> str:
     """Take the endpoint from the argument, ``SMSPILOT_URL``, or the default, and refuse to send a key in clear.
 
     Raises:
-        ValueError: if it is no http(s) URL, or plain http beyond this machine without ``allow_http``.
+        ValueError: if it is no http(s) URL, holds credentials, or is plain http beyond this machine without
+            ``allow_http``; without the URL.
         TypeError: if it is no string.
     """
-    of_type(str, url=url)
-    url = os.environ.get("SMSPILOT_URL") or DEFAULT_URL if url is None else url
-    parts = urlsplit(url)
+    of_type(str, url=given.reveal())
+    endpoint = Secret(os.environ.get("SMSPILOT_URL") or DEFAULT_URL) if given.reveal() is None else given
+    if problem := _problem_with_url(endpoint.reveal() or "", allow_http=allow_http):
+        raise ValueError(problem)
+    return _with_path(endpoint.reveal() or "")
+
+
+def _problem_with_url(url: str, *, allow_http: bool) -> str | None:
+    """Say what is wrong with an endpoint, in words that hold nothing of it: it may be a password's."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "url needs an absolute http or https address of the gateway"
     if "@" in parts.netloc:
-        del url, parts  # a traceback would show them
-        raise ValueError("url must not hold credentials; pass api_key, or login and password")
+        return "url must not hold credentials; pass api_key, or login and password"
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment or not url.isprintable():
-        raise ValueError("url needs an absolute http or https address of the gateway")
+        return "url needs an absolute http or https address of the gateway"
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
-        raise ValueError("an http: url sends the key and every text in clear; use https (or, knowing that, allow_http)")
+        return "an http: url sends the key and every text in clear; use https (or, knowing that, allow_http)"
+    return None
+
+
+def _with_path(url: str) -> str:
+    parts = urlsplit(url)
     return url if parts.path else parts._replace(path="/").geturl()
 
 
@@ -178,16 +196,16 @@ def test_from(*, test: bool) -> bool:
     raise ValueError("SMSPILOT_TEST is 1 or 0")
 
 
-def parameters_from(debug_email: str | None, referral: int | str | None) -> dict[str, str]:
+def parameters_from(debug_email: Secret[str | None], referral: int | str | None) -> dict[str, str]:
     """Collect the URL parameters that go with every request (API-2, "debug" and "r")."""
     parameters = {}
-    if debug_email is not None:
+    if debug_email.reveal() is not None:
         warnings.warn(
             "debug_email mails every request, with the key, phones and texts, to that address",
             ExposureWarning,
             stacklevel=3,
         )
-        parameters["debug"] = debug_email
+        parameters["debug"] = debug_email.reveal() or ""
     if referral is not None:
         parameters["r"] = str(referral)
     return parameters
@@ -226,7 +244,9 @@ def of_type(kind: type, **values: object) -> None:
     """
     for name, value in values.items():
         if value is not None and not isinstance(value, kind):
-            raise TypeError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
+            given = type(value).__name__
+            del value, values  # the right ones among them may be private
+            raise TypeError(f"{name} must be {kind.__name__}, not {given}")
 
 
 def check_callbacks(callbacks: object) -> None:

@@ -26,7 +26,7 @@ import httpcore
 import httpx
 
 from smspilot_async._connection import Connection, Network, NotBegun, genuine, keeps_more
-from smspilot_async._settings import is_loopback, of_type
+from smspilot_async._settings import Secret, is_loopback, of_type
 from smspilot_async._socks import Socks
 from smspilot_async._version import __version__
 from smspilot_async.errors import Reason
@@ -225,11 +225,11 @@ class Transport:
             async with self._clock.timeout_at(until):
                 return await _roundtrip(transport, request, largest)
         except (TimeoutError, httpx.TimeoutException) as error:
-            _free_frames(error)
+            free_frames(error)
             reason = Reason.TIMEOUT
             detail = "no connection in time" if progress.nothing_left else "no answer in time"
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, the request's fate is the question
-            _free_frames(error)
+            free_frames(error)
             if self._loop.is_closed():  # this coroutine is being dropped, and who cleaned up on its way out missed it
                 raise GeneratorExit from None
             reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=progress.nothing_left)
@@ -385,7 +385,7 @@ def proxy_from_environment(url: str) -> str | None:
 
 
 def check_network(
-    proxy: str | None, ssl_context: ssl.SSLContext | None, transport: httpx.AsyncBaseTransport | None
+    proxy: Secret[str | None], ssl_context: ssl.SSLContext | None, transport: httpx.AsyncBaseTransport | None
 ) -> None:
     """Refuse settings of the network that could only fail later.
 
@@ -393,8 +393,8 @@ def check_network(
         ValueError: see :func:`check_proxy`.
         TypeError: a proxy, context or transport that is none.
     """
-    of_type(str, proxy=proxy)
-    check_proxy(proxy)
+    of_type(str, proxy=proxy.reveal())
+    check_proxy(proxy.reveal())
     of_type(ssl.SSLContext, ssl_context=ssl_context)
     of_type(httpx.AsyncBaseTransport, transport=transport)
 
@@ -405,7 +405,9 @@ def check_url(url: str) -> None:
     Raises:
         ValueError: without the URL.
     """
-    if not _is_usable(url):
+    is_usable = _is_usable(url)
+    del url  # a traceback would show it
+    if not is_usable:
         raise ValueError("url is not an address that a connection can be made to")
 
 
@@ -419,7 +421,7 @@ def check_proxy(proxy: str | None) -> None:
         return
     scheme = proxy.partition(":")[0].lower()
     if scheme not in {"http", "https", "socks5", "socks5h"} or not _is_usable(proxy):
-        del proxy  # a traceback would show its password
+        del proxy, scheme  # a traceback would show its password
         raise ValueError("proxy needs a URL that begins with http:, https: or socks5:")
 
 
@@ -501,7 +503,7 @@ def _decompressor(encoding: str) -> Any:
     return None
 
 
-def _free_frames(error: BaseException | None) -> None:
+def free_frames(error: BaseException | None) -> None:
     """Free the frames of a failure, and with them the request: since Python 3.13 httpx leaves them in a cycle."""
     seen = set[int]()  # whatever raised it may have made it its own cause
     while error is not None and id(error) not in seen:

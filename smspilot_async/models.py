@@ -49,6 +49,7 @@ CallbackMethod: TypeAlias = Literal["get", "post"]
 _LARGEST_ID: Final = 2**63 - 1
 _SHORTEST_TTL, _LONGEST_TTL = 1, 1440
 _digits = re.compile(r"[0-9]+", re.ASCII).fullmatch
+_attribute_setter: Final = object.__setattr__.__get__
 _not_in_a_url = re.compile("[\x00-\x20\x7f\ud800-\udfff\ufffe\uffff]").search
 
 
@@ -142,7 +143,7 @@ def _check_ttl(value: Any) -> None:
         raise InvalidMessage("is a whole number of minutes from 1 to 1440", field="ttl", code=270)
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, init=False)
 class Message:
     """One SMS to send. Every field is checked here, before anything is sent or paid.
 
@@ -161,16 +162,48 @@ class Message:
         InvalidMessage: naming the field and the gateway's code for the fault.
     """
 
-    to: str = attrs.field(converter=_text.normalize_phone)
-    text: str
-    sender: str | None = attrs.field(default=None, kw_only=True)
-    id: int | None = attrs.field(default=None, kw_only=True, converter=_id)
+    # What is private is no part of a repr here either: some tools show the fields that attrs would.
+    to: str = attrs.field(repr=False)
+    text: str = attrs.field(repr=False)
+    sender: str | None = attrs.field(default=None, kw_only=True, repr=False)
+    id: int | None = attrs.field(default=None, kw_only=True)
     send_at: datetime | None = attrs.field(default=None, kw_only=True)
-    callback: str | None = attrs.field(default=None, kw_only=True)
+    callback: str | None = attrs.field(default=None, kw_only=True, repr=False)
     callback_method: CallbackMethod | None = attrs.field(default=None, kw_only=True)
     ttl: int | None = attrs.field(default=None, kw_only=True)
 
-    def __attrs_post_init__(self) -> None:
+    def __init__(
+        self,
+        to: str | int,
+        text: str,
+        *,
+        sender: str | None = None,
+        id: int | str | None = None,  # noqa: A002 - the gateway's own word for it
+        send_at: datetime | None = None,
+        callback: str | None = None,
+        callback_method: CallbackMethod | None = None,
+        ttl: int | None = None,
+    ) -> None:
+        # Written by hand, as attrs would write it, so that the frame of an error holds nothing of the message.
+        put = _attribute_setter(self)
+        try:
+            put("to", _text.normalize_phone(to))
+            put("text", text)
+            put("sender", sender)
+            put("id", _id(id))
+            put("send_at", send_at)
+            put("callback", callback)
+            put("callback_method", callback_method)
+            put("ttl", ttl)
+            self._check()
+        except InvalidMessage as error:
+            problem = error.with_traceback(None)
+        else:
+            return
+        del to, text, sender, callback
+        raise problem
+
+    def _check(self) -> None:
         _text.check_text(self.text)
         if self.sender is not None:
             _check_sender(self.sender)

@@ -129,6 +129,15 @@ def normalize_phone(phone: str | int, country: Country | None = None) -> str:
         check_country(country)
     if type(phone) is str and len(phone) == _RUSSIAN_LENGTH and phone[0] == "7" and phone.isascii() and phone.isdigit():
         return phone  # as almost all are
+    try:
+        return _normalized(phone, country)
+    except InvalidMessage as error:
+        problem = error.with_traceback(None)
+    del phone  # what looks into errors shows the frames of a traceback
+    raise problem
+
+
+def _normalized(phone: object, country: Country | None) -> str:
     written = _written(phone)
     if _from_spreadsheet(written):
         raise InvalidMessage(
@@ -200,7 +209,10 @@ def dialled(phone: str | int, country: Country) -> str:
     Raises:
         InvalidMessage: as :func:`normalize_phone` does.
     """
-    digits = normalize_phone(phone, country)
+    try:
+        digits = normalize_phone(phone, country)
+    finally:
+        del phone  # as above
     return digits if digits[0] == "7" else f"+{digits}"
 
 
@@ -217,7 +229,10 @@ def describe_phone(phone: str | int, country: Country | None = None) -> PhoneKin
     >>> describe_phone("8 495 123-45-67", "RU")
     PhoneKind(country='RU', name='Russia', line='landline')
     """
-    return kind_of(normalize_phone(phone, country))
+    try:
+        return kind_of(normalize_phone(phone, country))
+    finally:
+        del phone  # as above
 
 
 def check_country(country: object) -> None:

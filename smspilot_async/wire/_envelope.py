@@ -25,9 +25,9 @@ class Envelope:
     """One HTTP request. Its ``repr`` tells nothing, since the key is in the body or in the URL."""
 
     method: Literal["GET", "POST"]
-    url: str
+    url: str = attrs.field(repr=False)  # some tools show what attrs would
     content_type: str | None
-    body: bytes
+    body: bytes = attrs.field(repr=False)
 
     @property
     def is_too_large(self) -> bool:

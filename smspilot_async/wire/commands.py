@@ -24,7 +24,7 @@ class Credentials:
         fields: ``(("apikey", …),)`` or ``(("login", …), ("password", …))``.
     """
 
-    fields: tuple[tuple[str, str], ...]
+    fields: tuple[tuple[str, str], ...] = attrs.field(repr=False)  # some tools show what attrs would
 
     def __repr__(self) -> str:
         return f"Credentials({', '.join(name for name, _ in self.fields)}=…)"
@@ -60,7 +60,7 @@ class _Messages:
 
     messages: Sequence[Message]
     ids: Sequence[int]
-    sender: str | None = None
+    sender: str | None = attrs.field(default=None, repr=False)
     callbacks: Mapping[int, str] = attrs.field(factory=dict, kw_only=True, repr=False)
     """By id: the URL to call, for messages that name none."""
     senders: Mapping[int, str] = attrs.field(factory=dict, kw_only=True, repr=False)
