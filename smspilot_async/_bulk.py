@@ -18,6 +18,7 @@ import attrs
 
 from smspilot_async._delivery import Delivery
 from smspilot_async._rate import RateLimit
+from smspilot_async._settings import Secret
 from smspilot_async._ticket import Ticket, is_veto, result_of
 from smspilot_async.errors import (
     AccountBlocked,
@@ -258,6 +259,7 @@ class BulkRun(Displayed, Generic[Item]):
                     if self.stats.read >= self._room_until and not await self._is_wanted_further():
                         break
             finally:
+                item = None  # what looks into an error shows this frame
                 self._is_reading = False
                 if (aclose := getattr(iterator, "aclose", None)) is not None:
                     await aclose()
@@ -269,6 +271,7 @@ class BulkRun(Displayed, Generic[Item]):
                     if self.stats.read >= self._room_until and not await self._is_wanted_further():
                         break
             finally:
+                item = None  # the same
                 self._is_reading = False
                 if isinstance(iterator, Generator):  # a file is its own iterator, too, but its owner's to close
                     iterator.close()
@@ -309,6 +312,9 @@ class BulkRun(Displayed, Generic[Item]):
             self._report(Refused(item, error.with_traceback(None)))
             self._news.set()
             return
+        except BaseException:
+            del item  # the application's own error shows this frame
+            raise
         self.stats.read += 1
         self._items.append(item)
         self._tickets.append(Ticket(message, message.id or next(self._ids), sender=self._sender))
@@ -335,7 +341,7 @@ class BulkRun(Displayed, Generic[Item]):
             rate=self._rate,
             may_be_vetoed=True,
             patience=self._patience,
-            before=None if self._before_packet is None else partial(self._declare, self._items, self._tickets),
+            before=None if self._before_packet is None else self._intent(self._items, self._tickets),
             when_settled=self._judge,
         )
         self._under_way[delivery] = self._items
@@ -343,10 +349,15 @@ class BulkRun(Displayed, Generic[Item]):
         delivery.done.add_done_callback(lambda _: self._account_for(delivery))
         self._session.detached.start(delivery)
 
+    def _intent(self, items: Sequence[Item], tickets: Sequence[Ticket]) -> Callable[[], Awaitable[None]]:
+        return lambda: self._declare(items, tickets)  # which shows nothing, where a partial shows its arguments
+
     async def _declare(self, items: Sequence[Item], tickets: Sequence[Ticket]) -> None:
         """Tell the application what is about to leave, which a vetoed message is not."""
         assert self._before_packet is not None  # noqa: S101 - it is called for nothing else
-        await self._before_packet([item for item, ticket in zip(items, tickets, strict=True) if ticket.outcome is None])
+        leaving = Secret([item for item, ticket in zip(items, tickets, strict=True) if ticket.outcome is None])
+        del items  # the application's own error shows this frame
+        await self._before_packet(leaving.reveal())
 
     # --- results ---------------------------------------------------------------------------------
 
@@ -445,7 +456,14 @@ def is_account_error(error: SmsPilotError) -> bool:
 def _maker(message: Callable[[Item], Sendable] | None, country: Country | None) -> Callable[[Item], Message]:
     if message is None:
         return as_message if country is None else partial(as_message, country=country)
-    return lambda item: as_message(message(item), country)
+
+    def make(item: Item) -> Message:
+        try:
+            return as_message(message(item), country)
+        finally:
+            del item  # the application's own error shows this frame
+
+    return make
 
 
 def as_message(item: Any, country: Country | None = None) -> Message:

@@ -376,7 +376,10 @@ class Client:
 
     async def send_message(self, message: Message, *, deadline: float | None = None) -> SentMessage:
         """Send one SMS that is already a :class:`Message`; the rest is as with :meth:`send`."""
-        _check_message(message)
+        if not isinstance(message, Message):
+            given = type(message).__name__
+            del message  # what looks into an error shows this frame
+            raise TypeError(f"messages are Message objects, not {given}")
         return _sent(await self._send(message, deadline))
 
     def _send(self, message: Message, deadline: float | None) -> Awaitable[SentMessage | SmsPilotError]:
@@ -421,7 +424,10 @@ class Client:
             GatewayError: the gateway refused the packet as a whole.
             OutcomeUnknown: it left, and each of its messages may have been sent.
         """
-        batch = await self._batch(messages)
+        try:
+            batch = await self._batch(messages)
+        finally:
+            del messages  # what looks into an error shows this frame
         session = self._session()
         until = self._clock.monotonic() + self._deadline(deadline)
         tickets = [
@@ -525,6 +531,8 @@ class Client:
         Raises:
             ValueError: A number makes no sense.
         """
+        source = Secret(items)
+        del items  # what looks into an error shows this frame
         packet_size = self._settings.packet_size if packet_size is None else packet_size
         _settings.whole(packet_size=packet_size, in_flight=in_flight, max_unknown=max_unknown)
         _settings.positive(rate_limit=rate_limit)
@@ -532,7 +540,7 @@ class Client:
         _settings.not_negative(patience=patience)
         return BulkRun(
             self._session,
-            items,
+            source.reveal(),
             ids=self._ids,
             packet_size=packet_size,
             in_flight=in_flight,
@@ -547,16 +555,18 @@ class Client:
         )
 
     async def _batch(self, items: Iterable[Sendable] | AsyncIterable[Sendable]) -> list[Message]:
-        given = [item async for item in items] if isinstance(items, AsyncIterable) else list(items)
-        if not given:
+        given = await _read_all(items)
+        del items  # an error below shows this frame
+        if not given.reveal():
             raise InvalidMessage("at least one message is needed", field="messages", code=240)
         batch = []
-        for place, item in enumerate(given):
+        for place, item in enumerate(given.reveal()):
             try:
                 batch.append(as_message(item, self._settings.country))
             except InvalidMessage as error:
                 error.add_note(f"It is messages[{place}]. Nothing was sent.")
-                raise
+                del item
+                raise error.with_traceback(None) from None
         return batch
 
     def _ids_for(self, messages: list[Message]) -> list[int]:
@@ -588,7 +598,10 @@ class Client:
             OutcomeUnknown: the gateway answered as if it had sent it.
             ConnectionFailed, Unanswered: there is no answer.
         """
-        batch = await self._batch(messages)
+        try:
+            batch = await self._batch(messages)
+        finally:
+            del messages  # what looks into an error shows this frame
         answer = await self._ask(Cost(batch, self._ids_for(batch), self._settings.sender), deadline)
         assert isinstance(answer, Decimal)  # noqa: S101 - a packet was made an error
         return answer
@@ -888,9 +901,15 @@ class Client:
         return deadline
 
 
-def _check_message(message: object) -> None:
-    if not isinstance(message, Message):
-        raise TypeError(f"messages are Message objects, not {type(message).__name__}")
+async def _read_all(items: Iterable[Item] | AsyncIterable[Item]) -> Secret[list[Item]]:
+    """Read all items, keeping them out of the frame that an error of theirs shows."""
+    if not isinstance(items, AsyncIterable):
+        return Secret(list(items))
+    found: Secret[list[Item]] = Secret([])
+    async for item in items:
+        found.reveal().append(item)
+        del item
+    return found
 
 
 def _sent(outcome: SentMessage | SmsPilotError) -> SentMessage:

@@ -206,11 +206,36 @@ async def no_phone_by_itself() -> None:
 
 
 async def no_message_for_a_packet() -> None:
-    await made(NOWHERE).send_packet([message(), (f"{PHONE}x", TEXT)])  # type: ignore[list-item] # a mistake
+    await made(NOWHERE).send_packet([message(), (f"{PHONE}x", TEXT)])
 
 
 async def nothing_like_a_message() -> None:
     await made(NOWHERE).send_message((PHONE, TEXT))  # type: ignore[arg-type] # a mistake
+
+
+async def no_size_of_a_packet() -> None:
+    made(NOWHERE).bulk([(PHONE, TEXT)], packet_size=0)
+
+
+async def pairs_that_are_refused() -> None:
+    await made(NOWHERE).send_packet([(PHONE, TEXT), {"to": PHONE, "text": TEXT}])
+
+
+async def an_async_source_of_a_packet_that_breaks_off() -> None:
+    async def source() -> AsyncIterator[tuple[str, str]]:
+        yield PHONE, TEXT
+        raise AppError
+
+    await made(NOWHERE).send_packet(source())
+
+
+async def a_maker_that_fails() -> None:
+    def make(_: tuple[str, str]) -> Message:
+        raise AppError
+
+    async with made(NOWHERE).bulk([(PHONE, TEXT)], message=make) as run:
+        async for _ in run:
+            pass
 
 
 async def invalid_items() -> None:
@@ -326,8 +351,10 @@ async def a_key_that_can_not_be_had() -> None:
 
 
 ALONE: Final = (
-    *(text_too_long, no_phone, no_sender, no_callback, no_message, no_phone_by_itself, invalid_items),
-    *(a_failed_message_that_is_waited_for, a_write_that_is_cancelled, a_proxy_that_is_none),
+    *(text_too_long, no_phone, no_sender, no_callback, no_message, no_phone_by_itself, no_message_for_a_packet),
+    *(nothing_like_a_message, no_size_of_a_packet, pairs_that_are_refused, invalid_items, a_source_that_breaks_off),
+    *(an_async_source_that_breaks_off, an_async_source_of_a_packet_that_breaks_off, a_maker_that_fails),
+    *(a_journal_that_fails, a_failed_message_that_is_waited_for, a_write_that_is_cancelled, a_proxy_that_is_none),
     *(a_proxy_with_a_password_that_looks_like_a_port, a_url_with_a_password, another_argument_beside_good_ones),
     *(a_url_with_a_password_that_looks_like_a_path, a_url_with_a_password_and_a_bracket, a_sink_that_fails),
     *(a_hook_that_fails, a_key_that_can_not_be_had),
