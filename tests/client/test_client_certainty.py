@@ -193,7 +193,7 @@ async def test_a_destructive_read_is_never_repeated_after_its_first_byte(
 
 
 def packet(size: int = 3) -> list[Message]:
-    return [Message(f"7908796478{number}", f"{TEXT} {number}") for number in range(size)]
+    return [Message(f"79087964{700 + number}", f"{TEXT} {number}") for number in range(size)]
 
 
 def texts(emulator: Emulator) -> list[str]:
