@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -12,7 +13,7 @@ from raw_servers import answering, http, raw_server
 from visitor import Visitor
 
 from smspilot_async import Client, GatewayError, Message, Retry, Unanswered
-from smspilot_async.emulator import Account, Emulator, Fault
+from smspilot_async.emulator import TEST_KEY, Account, Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -269,6 +270,11 @@ class TestForeignPages:
             blind = {"method": "POST", "mode": "no-cors", "body": "{}"}
             assert await visitor.page.evaluate(post, [f"{base}/reset", blind]) == "opaque"
             assert await visitor.page.evaluate(post, [f"{base}/messages", {}]) == "TypeError"
+            document = f'{{"apikey": "{TEST_KEY}", "send": [{{"to": "{PHONE}", "text": "x"}}]}}'
+            assert await visitor.page.evaluate(post, [emulator.url, {**blind, "body": document}]) == "opaque"
+            picture = "(url) => new Promise((done) => Object.assign(new Image(), { src: url, onerror: done }))"
+            await visitor.page.evaluate(picture, f"{emulator.url}?json={quote(document)}")
+            assert (emulator.test_messages, emulator.refusals) == ((), ())
             form = f"<form method=post enctype=text/plain action='{base}/reset'><input name='x'></form>"
             await visitor.page.set_content(form)
             async with visitor.page.expect_navigation():
