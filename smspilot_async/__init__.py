@@ -11,6 +11,7 @@ from smspilot_async._client import Client
 from smspilot_async._cursor import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor
 from smspilot_async._health import Health
 from smspilot_async._inbound import InboundListener
+from smspilot_async._public import name_after
 from smspilot_async._retry import Retry
 from smspilot_async._rows import to_dicts
 from smspilot_async._settings import ExposureWarning
@@ -123,3 +124,5 @@ __all__ = [
 
 # What a library logs is shown by an application that asks for it, and by nobody else.
 logging.getLogger("smspilot_async").addHandler(logging.NullHandler())
+
+name_after(__name__)

@@ -4,6 +4,7 @@ The faces are modules of their own: :mod:`smspilot_async.callbacks.asgi` for Fas
 :mod:`smspilot_async.callbacks.aiohttp`.
 """
 
+from smspilot_async._public import name_after
 from smspilot_async.callbacks._calls import StatusEvent
 from smspilot_async.callbacks._inbox import CallbackInbox
 from smspilot_async.callbacks._log import Sink
@@ -11,3 +12,5 @@ from smspilot_async.callbacks._logs import RedactCallbackPaths, redact_access_lo
 from smspilot_async.callbacks._sqlite import SQLiteSink
 
 __all__ = ["CallbackInbox", "RedactCallbackPaths", "SQLiteSink", "Sink", "StatusEvent", "redact_access_logs"]
+
+name_after(__name__)

@@ -8,6 +8,7 @@ It reads and writes the wire with code of its own and shares nothing with the cl
 over HTTP, under ``/_emulator``.
 """
 
+from smspilot_async._public import name_after
 from smspilot_async.emulator._accounts import TEST_KEY, Account
 from smspilot_async.emulator._callbacks import CallbackCall
 from smspilot_async.emulator._clock import Clock
@@ -34,3 +35,5 @@ __all__ = [
     "Unknowns",
     "run",
 ]
+
+name_after(__name__)

@@ -5,6 +5,7 @@ into an HTTP request of the chosen style. Reading is the opposite of exact: what
 language, is read as leniently as it can be understood, and anything else becomes :class:`UnreadableAnswer`.
 """
 
+from smspilot_async._public import name_after
 from smspilot_async.wire._decode import ErrorDocument, decode
 from smspilot_async.wire._encode import encode
 from smspilot_async.wire._envelope import Envelope, RequestStyle, wrap
@@ -43,3 +44,5 @@ __all__ = [
     "encode",
     "wrap",
 ]
+
+name_after(__name__)
