@@ -362,7 +362,7 @@ class NotFinal(SmsPilotError, TimeoutError):
         status: The last status that is known; ``None`` if none is.
     """
 
-    outcome = Outcome.UNKNOWN
+    outcome: Outcome = Outcome.UNKNOWN
 
     def __init__(self, message: str, *, status: MessageStatus | None = None, message_id: int | None = None) -> None:
         super().__init__(message, command="check", message_id=message_id)

@@ -102,7 +102,7 @@ def test_not_final_tells_that_it_was_accepted_and_carries_the_last_status() -> N
 
     assert isinstance(error, SmsPilotError)
     assert isinstance(error, TimeoutError)
-    assert error.outcome is Outcome.UNKNOWN
+    assert error.outcome is Outcome.ACCEPTED
     assert error.status is status
     assert (error.message_id, error.command) == (5, "check")
     assert "the last one is 1" in str(error)
