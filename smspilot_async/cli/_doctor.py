@@ -20,17 +20,18 @@ from smspilot_async.cli._doctor_route import Route
 from smspilot_async.cli._output import print_json, print_line
 from smspilot_async.cli._problems import Exit
 from smspilot_async.errors import SmsPilotError
-from smspilot_async.wire import JSON_LIBRARY, Info
+from smspilot_async.wire import JSON_LIBRARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from smspilot_async import Client
+    from smspilot_async import AccountInfo, Client
     from smspilot_async.cli._connection import Connection
 
 _ONCE: Final = Retry(attempts=1)
 _OF_THE_ANSWER: Final = ("key", "address", "sender", "balance", "clock")
 _WIDTH: Final = len("test mode") + 2
+_INDENT: Final = _WIDTH + 14
 
 
 def doctor(connection: Connection, *, sender: str | None, timeout: float, as_json: bool) -> int:
@@ -53,8 +54,8 @@ def doctor(connection: Connection, *, sender: str | None, timeout: float, as_jso
         if not as_json:
             _print(finding)
 
-    asyncio.run(_examine(client, tell, sender))
-    tell(_doctor_account.test_mode(is_on=client._settings.test))  # noqa: SLF001 - what options and environment came to
+    asyncio.run(_examine(client, tell, sender, timeout))
+    tell(_doctor_account.test_mode(connection.mode(client)))
     tell(_versions())
     states = {finding.state for finding in findings}
     is_well = State.FAILED not in states
@@ -71,9 +72,8 @@ def _summary(states: set[State]) -> str:
     return "It works; see the warnings above." if State.WARNING in states else "All is well."
 
 
-async def _examine(client: Client, tell: Callable[[Finding], None], sender: str | None) -> None:
-    settings = client._settings  # noqa: SLF001 - as above
-    arrived = await _go(Route(settings.url, timeout=settings.timeout), tell)
+async def _examine(client: Client, tell: Callable[[Finding], None], sender: str | None, timeout: float) -> None:  # noqa: ASYNC109
+    arrived = await _go(Route(client.url, timeout=timeout), tell)
     if arrived:
         async with client:
             await _ask(client, tell, sender)
@@ -96,9 +96,9 @@ async def _go(route: Route, tell: Callable[[Finding], None]) -> bool:
 
 
 async def _ask(client: Client, tell: Callable[[Finding], None], sender: str | None) -> None:
-    clock, session = _clock.current(), client._session()  # noqa: SLF001 - it knows the gateway's time
+    clock = _clock.current()
     start = clock.monotonic()
-    answer = await session.ask(Info(), client._settings.timeout)  # noqa: SLF001
+    answer = await _info(client)
     now = clock.now()
     tell(_doctor_account.http(answer, clock.monotonic() - start))
     tell(_doctor_account.key(answer))
@@ -109,7 +109,14 @@ async def _ask(client: Client, tell: Callable[[Finding], None], sender: str | No
     else:
         tell(_doctor_account.sender(answer, sender))
         tell(_doctor_account.balance(answer))
-    tell(_doctor_account.clock(now, session.gateway_date))
+    tell(_doctor_account.clock(now, client.gateway_time))
+
+
+async def _info(client: Client) -> AccountInfo | SmsPilotError:
+    try:
+        return await client.info()
+    except SmsPilotError as error:
+        return error
 
 
 def _versions() -> Finding:
@@ -120,9 +127,9 @@ def _versions() -> Finding:
 
 
 def _print(finding: Finding) -> None:
-    print_line(f"{finding.check:<{_WIDTH}} {finding.state:<11}  {finding.says}")
+    print_line(f"{finding.check:<{_WIDTH}} {finding.state:<11}  {finding.says}", indent=_INDENT)
     if finding.advice:
-        print_line(f"{'':<{_WIDTH}} {'to do':>11}  {finding.advice}")
+        print_line(f"{'':<{_WIDTH}} {'to do':>11}  {finding.advice}", indent=_INDENT)
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from smspilot_async.cli._connection import Mode
 from smspilot_async.cli._doctor_findings import Finding, failed, fine, not_checked, warning
 from smspilot_async.cli._output import count, money
 from smspilot_async.cli._problems import bare, no_answer
@@ -120,11 +121,19 @@ def clock(ours: datetime, gateways: datetime | None) -> Finding:
     return warning("clock", says, "Set it by NTP: scheduled messages would go out at other times.", skew_seconds=skew)
 
 
-def test_mode(*, is_on: bool) -> Finding:
-    """Tell whether messages reach anybody."""
-    if is_on:
-        return warning("test mode", "on: no message reaches a phone", "Unset SMSPILOT_TEST to send for real.", on=True)
-    return fine("test mode", "off: messages are sent for real", on=False)
+def test_mode(mode: Mode) -> Finding:
+    """Say whether messages reach a phone."""
+    facts = {"on": mode is Mode.TEST, "mode": mode}
+    match mode:
+        case Mode.TEST:
+            advice = "Unset SMSPILOT_TEST to send for real."
+            return warning("test mode", "on: no message reaches a phone", advice, **facts)
+        case Mode.TEST_KEY:
+            return warning("test mode", f"off, but {mode.words}", "Use the key of your account.", **facts)
+        case Mode.OTHER:
+            return fine("test mode", f"off, but {mode.words}", **facts)
+        case Mode.LIVE:
+            return fine("test mode", "off: messages are sent for real", **facts)
 
 
 def _is_address_refused(error: SmsPilotError) -> bool:
@@ -134,7 +143,9 @@ def _is_address_refused(error: SmsPilotError) -> bool:
 def _refusal(error: GatewayError) -> str:
     if error.code is None:
         return "refused without a code"
-    return f"error {error.code}" + (f", {ERROR_CODES[error.code].text}" if error.code in ERROR_CODES else "")
+    if error.code in ERROR_CODES:
+        return f"error {error.code}, {ERROR_CODES[error.code].text}"
+    return f"error {error.code}" + (f": {error.description}" if error.description else "")
 
 
 def _advice(error: GatewayError) -> str:

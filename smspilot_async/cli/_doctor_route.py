@@ -17,11 +17,11 @@ import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import proxy_bypass
 
 import httpcore
 
 from smspilot_async import _clock
-from smspilot_async._settings import is_loopback
 from smspilot_async._socks import ADVICE, LoginRefused, Socks
 from smspilot_async._transport import check_proxy, default_context, proxy_from_environment
 from smspilot_async.cli._doctor_findings import Finding, failed, fine, warning
@@ -309,10 +309,10 @@ def _variable(scheme: str) -> str:
 
 def _why_none(target: SplitResult) -> str:
     scheme, variable = target.scheme, _variable(target.scheme)
-    if variable in os.environ and is_loopback(target.hostname or ""):
-        return f"{variable} names one, but not for this machine itself"
-    if variable in os.environ:
+    if variable in os.environ and proxy_bypass(target.netloc):
         return f"{variable} names one, but NO_PROXY exempts this host"
+    if variable in os.environ:
+        return f"{variable} names one, but not for this machine itself"
     return f"neither {scheme.upper()}_PROXY nor ALL_PROXY is set"
 
 

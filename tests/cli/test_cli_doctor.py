@@ -26,6 +26,7 @@ from socks_servers import socks
 
 from smspilot_async import ConnectionFailed
 from smspilot_async.cli import _doctor_account, _doctor_route
+from smspilot_async.cli._connection import Mode
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -516,6 +517,13 @@ def test_a_code_that_nobody_knows_is_told_as_it_is(gateway: Emulator) -> None:
     assert "error 999" in examine().says("key")
 
 
+async def test_a_code_that_nobody_knows_is_told_with_the_gateway_s_words() -> None:
+    document = b'{"error":{"code":799,"description":"Quota is used up"}}'
+    async with raw_server(answering(http(document))) as server:
+        report = await examined("--url", server.url)
+    assert "error 799: Quota is used up" in report.says("key")
+
+
 def test_an_address_that_is_not_let_in_fails_and_says_nothing_of_the_key(gateway: Emulator) -> None:
     gateway.account.allowed_ips = ["192.0.2.1"]
     report = examine()
@@ -529,8 +537,8 @@ def test_a_sender_that_is_not_registered_fails(gateway: Emulator) -> None:
     report = examine("--from", "SHOP")
     assert (report.exit_code, report.failed) == (4, ["sender"])
     assert report.checks["sender"]["facts"] == {"code": 204}
-    assert "as it is registered" in examine("--sender", "smspilot").advice("sender")
-    assert examine("--sender", "SMSPILOT").exit_code == 0
+    assert "as it is registered" in examine("--from", "smspilot").advice("sender")
+    assert examine("--from", "SMSPILOT").exit_code == 0
 
 
 def test_a_sender_may_be_any_where_the_account_may_use_any(gateway: Emulator) -> None:
@@ -582,6 +590,28 @@ def test_test_mode_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     report = examine()
     assert (report.exit_code, report.state("test mode")) == (0, "warning")
     assert "SMSPILOT_TEST" in report.advice("test mode")
+
+
+def test_of_an_emulator_it_does_not_say_that_messages_are_sent_for_real(gateway: Emulator) -> None:
+    report = examine("--url", gateway.url)
+    assert report.says("test mode").startswith("off, but the address is not smspilot.ru's")
+    assert "for real" not in report.text
+    assert report.checks["test mode"]["facts"] == {"on": False, "mode": "other"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "state", "words"),
+    [
+        (Mode.LIVE, "ok", "off: messages are sent for real"),
+        (Mode.TEST, "warning", "on: no message reaches a phone"),
+        (Mode.TEST_KEY, "warning", "off, but with the vendor's test key nothing is sent or paid for"),
+    ],
+)
+def test_only_of_the_vendor_s_own_address_it_says_that_messages_are_sent_for_real(
+    mode: Mode, state: str, words: str
+) -> None:
+    finding = _doctor_account.test_mode(mode)
+    assert (str(finding.state), finding.says) == (state, words)
 
 
 def test_without_a_key_it_says_where_one_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
