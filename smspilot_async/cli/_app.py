@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
-import itertools
 import logging
 import math
 import platform
@@ -22,16 +20,16 @@ import click
 
 from smspilot_async import __version__
 from smspilot_async.cli import _bulk, _doctor, _following, _queries, _send
+from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._extras import need_emulator
-from smspilot_async.cli._output import begin_output, give_up_stdout, print_json
-from smspilot_async.cli._problems import Exit, Problem, as_json, final_code, show, unexpected
-from smspilot_async.cli._sending import PATIENCE
-from smspilot_async.cli._times import parse_time, parse_zone
+from smspilot_async.cli._problems import Problem
+from smspilot_async.cli._sending import IN_FLIGHT, PATIENCE
+from smspilot_async.cli._times import parse_since, parse_time, parse_zone
 from smspilot_async.wire import JSON_LIBRARY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
     from datetime import datetime, tzinfo
 
     from smspilot_async.emulator._wire import Profile
@@ -41,65 +39,6 @@ P = ParamSpec("P")
 
 # The commands say what the library's log would say, and better: without a handler Python prints it on stderr.
 logging.getLogger("smspilot_async").addHandler(logging.NullHandler())
-
-_PAID = frozenset({"send", "bulk"})
-
-
-class _Command(click.Command):
-    """Its help may find a full disk."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _printing_help(ctx):
-            return super().parse_args(ctx, args)
-
-
-@contextlib.contextmanager
-def _printing_help(ctx: click.Context) -> Iterator[None]:
-    """Parsing prints what help and version say, and writes nothing else."""
-    try:
-        yield
-    except OSError as wrong:
-        give_up_stdout(wrong)
-        ctx.exit()
-
-
-class _Commands(click.Group):
-    """Turns whatever escapes a command into one line, JSON where it was asked for, and an exit code."""
-
-    command_class = _Command
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _printing_help(ctx):
-            return super().parse_args(ctx, args)
-
-    def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> NoReturn:
-        begin_output()
-        arguments = sys.argv[1:] if args is None else list(args)
-        problem: click.ClickException
-        try:
-            code = super().main(args, *rest, **{**more, "standalone_mode": False})
-        except click.ClickException as wrong:
-            problem = wrong
-        except click.Abort:
-            problem = Problem("interrupted.", Exit.INTERRUPTED)
-        else:
-            sys.exit(final_code(code or Exit.FINE))
-        if "--json" in itertools.takewhile(lambda argument: argument != "--", arguments):
-            event = {"event": "error"} if arguments[0] == "bulk" else {}  # its lines are events
-            print_json({**event, **as_json(problem)})
-        show(problem)
-        sys.exit(final_code(problem.exit_code))
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
-            raise
-        except (KeyboardInterrupt, click.Abort):
-            problem = Problem("interrupted.", Exit.INTERRUPTED)
-        except Exception as error:  # noqa: BLE001 - a traceback could show what nobody may see
-            problem = unexpected(error, paid=ctx.invoked_subcommand in _PAID)
-        raise problem
 
 
 def _zone_type(value: str) -> tzinfo:
@@ -139,11 +78,16 @@ def _rate_type(value: str) -> float:
     return rate
 
 
-def _time(written: str | None, zone: tzinfo | None, option: str) -> datetime | None:
+def _time(
+    written: str | None,
+    zone: tzinfo | None,
+    option: str,
+    parse: Callable[[str, tzinfo | None], datetime] = parse_time,
+) -> datetime | None:
     if written is None:
         return None
     try:
-        return parse_time(written, zone)
+        return parse(written, zone)
     except ValueError as wrong:
         raise click.BadParameter(f"{wrong}.", param_hint=f"'{option}'") from None
 
@@ -156,7 +100,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # no
         ctx.exit()
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the versions."
 )
@@ -188,11 +132,12 @@ def _connected(command: Callable[P, None]) -> Callable[..., None]:
     """Add the options that say where the gateway is; the command gets a :class:`Connection`."""
 
     @click.option("--key-file", metavar="FILE", help="Read the API key from this file.")
-    @click.option("--url", help="The gateway's address, instead of SMSPILOT_URL.")
+    @click.option("--url", metavar="URL", help="The gateway's address, instead of SMSPILOT_URL.")
     @click.option("--wire", type=click.Choice(["json", "xml"]), default="json", show_default=True)
     @functools.wraps(command)
     def with_connection(*args: Any, key_file: str | None, url: str | None, wire: Any, **options: Any) -> None:
-        command(*args, connection=Connection(key_file, url, wire), **options)  # type: ignore[arg-type]
+        connection = Connection(key_file, url, wire, options.pop("deadline", None))
+        command(*args, connection=connection, **options)  # type: ignore[arg-type]
 
     return with_connection
 
@@ -206,6 +151,12 @@ _packets = click.option(
     help="All messages of the packet with this server_packet_id; may be given several times.",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+_deadline = click.option(
+    "--deadline",
+    type=_seconds,
+    metavar="SECONDS",
+    help="When to give up, attempts that are repeated included; 60 without.",
+)
 _test = click.option("--test", is_flag=True, help="Do everything but hand the messages to the operators.")
 _sender = click.option("--from", "sender", metavar="NAME", help="The sender's name; the account's default without.")
 _country = click.option(
@@ -230,13 +181,14 @@ def _exit(code: int) -> NoReturn:
 @click.argument("text")
 @_sender
 @_country
-@click.option("--id", "message_id", type=int, help="Your own number for it, echoed in answers.")
+@click.option("--id", "message_id", type=int, metavar="N", help="Your own number for it, echoed in answers.")
 @click.option("--send-at", metavar="TIME", help="When to send: 2026-12-31 18:00, with an offset or --tz.")
 @_zone
 @click.option("--ttl", type=int, metavar="MINUTES", help="Give up delivering after this, 1 to 1440.")
 @click.option("--callback", metavar="URL", help="Called by the gateway at each change of status.")
 @click.option("--callback-method", type=click.Choice(["get", "post"]))
 @_test
+@_deadline
 @_as_json
 @_connected
 def send(
@@ -275,6 +227,7 @@ def send(
 @click.argument("text")
 @_sender
 @_country
+@_deadline
 @_as_json
 @_connected
 def cost(
@@ -288,6 +241,7 @@ def cost(
 @app.command()
 @click.argument("server_ids", nargs=-1, metavar="[SERVER_ID]...")
 @_packets
+@_deadline
 @_as_json
 @_connected
 def check(*, server_ids: tuple[str, ...], packets: tuple[str, ...], as_json: bool, connection: Connection) -> None:
@@ -305,18 +259,23 @@ def check(*, server_ids: tuple[str, ...], packets: tuple[str, ...], as_json: boo
     _exit(_queries.check(connection.client(), server_ids, packets[0] if packets else None, as_json=as_json))
 
 
-@app.command()
+@app.command(short_help="Follow messages until their status is final.")
 @click.argument("server_ids", nargs=-1, metavar="[SERVER_ID]...")
 @_packets
-@click.option("--every", type=_seconds, help="Seconds between checks; without, 1 minute, then 2, and growing.")
-@click.option("--timeout", type=_seconds, help="Seconds until it gives up; without, 40 days.")
+@click.option(
+    "--poll-interval",
+    type=_seconds,
+    metavar="SECONDS",
+    help="Time between checks; without, 1 minute, then 2, and growing.",
+)
+@click.option("--timeout", type=_seconds, metavar="SECONDS", help="When to give up; 40 days without.")
 @_as_json
 @_connected
 def track(
     *,
     server_ids: tuple[str, ...],
     packets: tuple[str, ...],
-    every: float | None,
+    poll_interval: float | None,
     timeout: float | None,
     as_json: bool,
     connection: Connection,
@@ -332,29 +291,37 @@ def track(
             connection.client(),
             server_ids,
             _once(packets),
-            every=every,
+            poll_interval=poll_interval,
             timeout=timeout,
             as_json=as_json,
         )
     )
 
 
-@app.command()
-@click.option("--every", type=_seconds, default=30.0, show_default=True, help="Seconds between polls.")
+@app.command(short_help="Print inbound messages as they come.")
+@click.option(
+    "--poll-interval",
+    type=_seconds,
+    metavar="SECONDS",
+    default=30.0,
+    show_default=True,
+    help="Time between polls.",
+)
 @click.option("--cursor", metavar="FILE", help="Remembers how far it came, so that a restart loses nothing.")
 @_as_json
 @_connected
-def listen(*, every: float, cursor: str | None, as_json: bool, connection: Connection) -> None:
+def listen(*, poll_interval: float, cursor: str | None, as_json: bool, connection: Connection) -> None:
     """Print the messages that people send to the account's numbers, as they come, until Ctrl-C.
 
     Each comes at least once; after a kill at most one comes again, if there is a --cursor. With --json each line is an
     object.
     """
-    _exit(_following.listen(connection.client(), every=every, cursor=cursor, as_json=as_json))
+    _exit(_following.listen(connection.client(), poll_interval=poll_interval, cursor=cursor, as_json=as_json))
 
 
 @app.command()
 @click.option("--sms", is_flag=True, help="As a rough count of SMS.")
+@_deadline
 @_as_json
 @_connected
 def balance(*, sms: bool, as_json: bool, connection: Connection) -> None:
@@ -362,7 +329,8 @@ def balance(*, sms: bool, as_json: bool, connection: Connection) -> None:
     _exit(_queries.balance(connection.client(), sms=sms, as_json=as_json))
 
 
-@app.command()
+@app.command(short_help="Ask for what is known about the account.")
+@_deadline
 @_as_json
 @_connected
 def info(*, as_json: bool, connection: Connection) -> None:
@@ -370,9 +338,15 @@ def info(*, as_json: bool, connection: Connection) -> None:
     _exit(_queries.info(connection.client(), as_json=as_json))
 
 
-@app.command()
-@click.option("--since", metavar="TIME|new", help="Those since a time, or only those that no answer has carried yet.")
+@app.command(short_help="Ask for inbound messages.")
+@click.option(
+    "--since",
+    metavar="TIME|DATE|new",
+    help="Those since a time, with an offset or --tz; since the beginning of a date, by --tz, or else by Moscow time "
+    "(UTC+3), in which they are shown; or those that no answer has carried yet.",
+)
 @_zone
+@_deadline
 @_as_json
 @_connected
 def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection: Connection) -> None:
@@ -380,14 +354,14 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 
     With --since new the gateway marks what it answers as read: should the answer get lost, ask again by time.
     """
-    moment: datetime | Literal["new"] | None = "new" if since == "new" else _time(since, zone, "--since")
+    moment: datetime | Literal["new"] | None = "new" if since == "new" else _time(since, zone, "--since", parse_since)
     _exit(_queries.inbound(connection.client(), moment, as_json=as_json))
 
 
-@app.command()
+@app.command(short_help="Send a CSV list, a row per message.")
 @click.argument("path", metavar="FILE")
 @click.option("--template", metavar="TEXT", help="What to send: 'Hello, {name}', filled from the columns.")
-@click.option("--encoding", default="utf-8", show_default=True, help="The file's: utf-8, cp1251, ...")
+@click.option("--encoding", metavar="NAME", default="utf-8", show_default=True, help="The file's, such as cp1251.")
 @_zone
 @_sender
 @_country
@@ -398,6 +372,14 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 @click.option("--keep-duplicates", is_flag=True, help="Also send rows that repeat an earlier phone and text.")
 @click.option("--max-cost", type=_roubles_type, metavar="RUB", help="Send nothing if it costs more.")
 @click.option("--rate-limit", type=_rate_type, metavar="N", help="Messages a second, at most: begin low.")
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1),
+    metavar="N",
+    default=IN_FLIGHT,
+    show_default=True,
+    help="Packets on the wire at once, at most.",
+)
 @click.option(
     "--patience",
     type=click.FloatRange(0),
@@ -434,13 +416,20 @@ def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
     _exit(_bulk.bulk(order, connection))
 
 
-@app.command()
-@click.option("--from", "--sender", "sender", metavar="NAME", help="The sender's name that you mean to use.")
-@click.option("--timeout", type=_seconds, default=10.0, show_default=True, help="Seconds that each step may take.")
+@app.command(short_help="Check everything that sending needs.")
+@click.option("--from", "sender", metavar="NAME", help="The sender's name that you mean to use.")
+@click.option(
+    "--timeout",
+    type=_seconds,
+    metavar="SECONDS",
+    default=10.0,
+    show_default=True,
+    help="How long each step may take.",
+)
 @_as_json
 @_connected
 def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Connection) -> None:
-    """Look whether everything is there that sending needs, and say what to do where it is not.
+    """Check everything that sending needs, and say what to do where something is wrong.
 
     DNS, TCP, proxy, TLS, the gateway's answer, the key, this machine's address, the sender, the balance, the clock,
     test mode, versions. It sends no SMS, costs nothing, and prints nothing secret. The exit code is 4 if something
@@ -449,15 +438,27 @@ def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Con
     _exit(_doctor.doctor(connection, sender=sender, timeout=timeout, as_json=as_json))
 
 
-@app.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8025, show_default=True, help="0: any free one.")
-@click.option("--key", help="The account's key; a new one without. It guards nothing but play money.")
-@click.option("--seed", type=int, help="Makes everything random repeatable, the key included.")
-@click.option("--speed", type=click.FloatRange(0), default=1.0, show_default=True, help="Its seconds per second.")
-@click.option("--balance", type=_roubles_type, metavar="ROUBLES", help="The account's money; 1000000 without.")
+@app.command(short_help="Serve a gateway of your own, for tests.")
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N", default=8025, show_default=True, help="0: any free one."
+)
+@click.option("--key", metavar="KEY", help="The account's key; a new one without. It guards nothing but play money.")
+@click.option("--seed", type=int, metavar="N", help="Makes everything random repeatable, the key included.")
+@click.option(
+    "--speed", type=click.FloatRange(0), metavar="N", default=1.0, show_default=True, help="Its seconds per second."
+)
+@click.option("--balance", type=_roubles_type, metavar="RUB", help="The account's money; 1000000 without.")
 @click.option(
     "--delivery", type=_duration_type, metavar="SECONDS", default="30", show_default=True, help="Until delivered."
+)
+@click.option(
+    "--undelivered",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    default=0.0,
+    show_default=True,
+    help="The part of the messages that is not delivered, such as 0.05.",
 )
 @click.option(
     "--loop-protection",
@@ -486,6 +487,7 @@ def emulator(
     speed: float,
     balance: Decimal | None,
     delivery: timedelta,
+    undelivered: float,
     loop_protection: timedelta,
     logins: tuple[str, ...],
     profile: Profile,
@@ -516,6 +518,7 @@ def emulator(
             speed=speed,
             balance=balance,
             delivery=delivery,
+            undelivered=undelivered,
             loop_protection=loop_protection or None,
             accounts=[Account(login=login, password=password, balance=funds) for login, password in passwords.items()],
         )
@@ -540,10 +543,15 @@ def _elsewhere(failure: OSError) -> str:
     return "check --host, or leave it out to listen at 127.0.0.1"
 
 
-@app.command()
-@click.option("--seed", type=int, default=7, show_default=True, help="Which requests fail.")
+@app.command(short_help="Show, on an emulator, what this is good for.")
+@click.option("--seed", type=int, metavar="N", default=7, show_default=True, help="Which requests fail.")
 @click.option(
-    "--people", type=click.IntRange(1, 39_999), default=1000, show_default=True, help="How many, in scene one."
+    "--people",
+    type=click.IntRange(1, 39_999),
+    metavar="N",
+    default=1000,
+    show_default=True,
+    help="How many, in scene one.",
 )
 @_as_json
 def demo(*, seed: int, people: int, as_json: bool) -> None:

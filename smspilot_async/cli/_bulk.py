@@ -36,7 +36,7 @@ from smspilot_async.cli._plan import Plan, Target
 from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain_end, reason
 from smspilot_async.cli._recipients import Composer, Recipient
 from smspilot_async.cli._results import Results, RowOutcome, check_free, lines_sent
-from smspilot_async.cli._sending import PACKET_SIZE, PATIENCE, BulkEngine
+from smspilot_async.cli._sending import IN_FLIGHT, PACKET_SIZE, PATIENCE, BulkEngine
 from smspilot_async.cli._source import STDIN, UTF8, Source
 from smspilot_async.errors import AccountBlocked, AuthenticationError, ConnectionFailed, Outcome, SmsPilotError
 from smspilot_async.text import Country
@@ -71,6 +71,7 @@ class Order:
     keep_duplicates: bool = False
     max_cost: Decimal | None = None
     rate_limit: float | None = None
+    in_flight: int = IN_FLIGHT
     patience: float = PATIENCE
     dry_run: bool = False
     resume: bool = False
@@ -191,6 +192,7 @@ def bulk(order: Order, connection: Connection) -> int:
                 client,
                 intend=journal.intend,
                 test=order.test,
+                in_flight=order.in_flight,
                 rate_limit=order.rate_limit,
                 patience=order.patience,
             )

@@ -67,6 +67,7 @@ class Connection:
     key_file: str | None = None
     url: str | None = None
     wire: WireName = "json"
+    deadline: float | None = None
 
     def client(self, **settings: Any) -> Client:
         """Make a client.
@@ -75,7 +76,8 @@ class Connection:
             Problem: There is no key, or a setting is wrong.
         """
         try:
-            return Client(self._key, url=self.url, wire=self.wire, deadline=_PATIENCE, **settings)
+            deadline = _PATIENCE if self.deadline is None else self.deadline
+            return Client(self._key, url=self.url, wire=self.wire, deadline=deadline, **settings)
         except OSError as wrong:
             line = f"the file with the key can not be read: {wrong.filename}: {wrong.strerror}."
         except UnicodeDecodeError:

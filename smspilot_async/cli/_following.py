@@ -26,7 +26,7 @@ def track(
     server_ids: Sequence[str],
     packets: Sequence[str],
     *,
-    every: float | None,
+    poll_interval: float | None,
     timeout: float | None,
     as_json: bool,
 ) -> int:
@@ -37,7 +37,7 @@ def track(
         for packet in packets:
             statuses = await client.check_packet(packet)
             messages += [_in_packet(status, packet) for status in statuses if status.server_id]
-        async with client.track(messages, poll_interval=every, timeout=timeout) as changes:
+        async with client.track(messages, poll_interval=poll_interval, timeout=timeout) as changes:
             for status in changes.statuses.values():
                 if not status.is_final:  # the others are told as changes
                     _show_status(status, as_json=as_json)
@@ -71,11 +71,11 @@ def _show_status(status: MessageStatus, *, as_json: bool) -> None:
     print_line(f"{status.server_id}: {' '.join(str(word) for word in words if word)}")
 
 
-def listen(client: Client, *, every: float, cursor: str | None, as_json: bool) -> int:
+def listen(client: Client, *, poll_interval: float, cursor: str | None, as_json: bool) -> int:
     """Show messages that come in, for ever."""
 
     async def follow() -> int:
-        async with client.listen(poll_interval=every, cursor=cursor) as inbox:
+        async with client.listen(poll_interval=poll_interval, cursor=cursor) as inbox:
             async for message in inbox:
                 _show_message(message, as_json=as_json)
                 if not is_output_taken():  # the cursor stays before this message, which the next run prints

@@ -15,6 +15,8 @@ _iso = re.compile(
     re.IGNORECASE | re.ASCII,
 ).fullmatch
 _dotted = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4}) (\d\d?):(\d\d)(?::(\d\d))?", re.ASCII).fullmatch
+_date = re.compile(r"\d{4}-\d\d-\d\d|\d\d?\.\d\d?\.\d{4}", re.ASCII).fullmatch
+_MOSCOW = timezone(timedelta(hours=3))
 _LARGEST_OFFSET = timedelta(hours=15)
 
 
@@ -60,6 +62,22 @@ def parse_time(written: str, zone: tzinfo | None) -> datetime:
     if zone is None:
         raise ValueError(f"{written!r} names no time zone: add an offset such as +03:00, or say which zone with --tz")
     return _placed(naive, zone)
+
+
+def parse_since(written: str, zone: tzinfo | None) -> datetime:
+    """Read a time as :func:`parse_time` does, or a date alone (``2026-12-31``, ``31.12.2026``): its beginning.
+
+    A date alone begins in the zone that was named, or else in Moscow's, in which the gateway tells ``created``.
+
+    Raises:
+        ValueError: as for :func:`parse_time`.
+    """
+    if not _date(written.strip()):
+        return parse_time(written, zone)
+    try:
+        return parse_time(f"{written.strip()} 00:00", _MOSCOW if zone is None else zone)
+    except ValueError as wrong:
+        raise ValueError(str(wrong).replace(" 00:00", "", 1)) from None
 
 
 def _read(written: str) -> tuple[datetime, tzinfo | None]:

@@ -36,6 +36,7 @@ def run(
     speed: float = 1.0,
     balance: Decimal | None = None,
     delivery: timedelta = timedelta(seconds=30),
+    undelivered: float = 0.0,
     loop_protection: timedelta | None = timedelta(minutes=5),
     accounts: Iterable[Account] = (),
     out: TextIO | None = None,
@@ -56,6 +57,7 @@ def run(
         speed: How many seconds pass per second.
         balance: The account's roubles; 1,000,000 by default.
         delivery: The time from acceptance to the last status.
+        undelivered: The share of messages that end undelivered (-1).
         loop_protection: How long the same text to the same phone is refused (243); `None` for never.
         accounts: Other accounts.
         out: Where to print; the standard output by default.
@@ -79,6 +81,7 @@ def run(
         clock=Clock(speed=speed),
         loop_protection=loop_protection,
         delivery=delivery,
+        undelivered=undelivered,
         allow_remote_callbacks=allow_remote,
     )
     with _until_ended() as ended, served as emulator:

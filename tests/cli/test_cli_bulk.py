@@ -155,6 +155,23 @@ def test_a_message_for_which_the_gateway_is_busy_is_left_and_not_refused(gateway
     assert sorted(sent(gateway)) == numbered(5)
 
 
+@pytest.mark.parametrize(("options", "most"), [((), 4), (("--in-flight", "1"), 1), (("--in-flight", "2"), 2)])
+def test_so_many_packets_are_on_the_wire_at_once(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], most: int
+) -> None:
+    asked: list[int] = []
+    bulk_of_client = Client.bulk
+
+    def noting(client: Client, *items: Any, in_flight: int, **more: Any) -> Any:
+        asked.append(in_flight)
+        return bulk_of_client(client, *items, in_flight=in_flight, **more)
+
+    monkeypatch.setattr(Client, "bulk", noting)
+    write_list(numbered(250))
+    assert bulk("--yes", *options).exit_code == 0
+    assert (asked, len(gateway.messages)) == ([most], 250)
+
+
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "many"])
 def test_a_rate_limit_that_is_none_is_refused(gateway: Emulator, rate: str) -> None:
     write_list(numbered(1))

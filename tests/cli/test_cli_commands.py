@@ -20,6 +20,8 @@ from smspilot_async.cli import _app
 from smspilot_async.emulator import TEST_KEY, Fault
 
 if TYPE_CHECKING:
+    import click
+
     from smspilot_async.emulator import Emulator
 
 ONE = "79087964781"
@@ -356,6 +358,17 @@ def test_inbound(gateway: Emulator) -> None:
     assert len(run("inbound", "--since", since, "--tz", "UTC", "--json").json) == 2
 
 
+@pytest.mark.parametrize(("zone", "found"), [((), 1), (("--tz", "+12"), 2), (("--tz", "UTC"), 0)])
+def test_inbound_since_a_date_begins_at_its_midnight_in_the_zone_or_in_moscow(
+    gateway: Emulator, zone: tuple[str, ...], found: int
+) -> None:
+    gateway.clock.set(datetime(2026, 11, 27, 13, 0, tzinfo=UTC))  # in Moscow 16 h, in +12 the next day
+    gateway.inbound(ONE, "the evening before")
+    gateway.clock.set(datetime(2026, 11, 27, 21, 30, tzinfo=UTC))  # in Moscow it is the 28th
+    gateway.inbound(ONE, "after midnight")
+    assert len(run("inbound", "--since", "2026-11-28", *zone, "--json").json) == found
+
+
 def test_a_lost_answer_to_inbound_new_says_how_to_get_it_back(gateway: Emulator) -> None:
     gateway.inbound(ONE, "STOP")
     gateway.fail_next("inbound", Fault.ACCEPT_THEN_RESET)
@@ -480,6 +493,50 @@ def test_every_command_explains_itself_and_knows_json(name: str) -> None:
     assert all(len(line) <= 100 for line in ran.stdout.splitlines())
 
 
+COMMANDS = [_app.app, *_app.app.commands.values()]
+
+
+@pytest.mark.parametrize("named", COMMANDS, ids=lambda named: named.name)
+def test_help_breaks_no_word_and_cuts_no_sentence_in_a_narrow_terminal(named: click.Command) -> None:
+    shown = {}
+    for columns in (60, 100):
+        context = named.context_class(named, info_name=named.name, terminal_width=columns - 2)
+        shown[columns] = named.get_help(context)
+        assert max(map(len, shown[columns].splitlines())) <= columns
+    assert shown[60].split() == shown[100].split()
+    assert not re.search(r"(?<!\])\.\.\.$", shown[60], re.MULTILINE), "a sentence is cut"
+
+
+def test_help_is_as_wide_as_the_terminal() -> None:
+    ran = subprocess.run(  # noqa: S603 - the program that runs here is ours
+        command("bulk", "--help"), env={**os.environ, "COLUMNS": "60"}, capture_output=True, text=True, check=True
+    )
+    assert 50 < max(map(len, ran.stdout.splitlines())) <= 60
+
+
+@pytest.mark.parametrize("named", COMMANDS, ids=lambda named: named.name)
+def test_an_option_says_what_it_takes(named: click.Command) -> None:
+    assert not re.search("FLOAT|INTEGER|RANGE", run(*filter(None, [named.name]), "--help").stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("track", "1", "--every", "1"), ("listen", "--every", "1"), ("doctor", "--sender", "SHOP")],
+)
+def test_one_thing_has_one_name(arguments: tuple[str, ...]) -> None:
+    ran = run(*arguments)
+    assert ran.exit_code == 2
+    assert "No such option" in ran.stderr
+
+
+def test_a_deadline_ends_a_question(gateway: Emulator) -> None:
+    gateway.fail_next("balance", Fault.SLOW)
+    ran = run("balance", "--deadline", "0.1")
+    gateway.release()
+    assert ran.exit_code == 4
+    assert "no answer in time" in ran.stderr
+
+
 def test_no_command_takes_the_key_as_an_argument() -> None:
     names = {
         option
@@ -506,6 +563,7 @@ def test_the_emulator_is_served_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) 
         "speed": 60.0,
         "balance": None,
         "delivery": timedelta(seconds=30),
+        "undelivered": 0.0,
         "loop_protection": timedelta(minutes=5),
         "accounts": [],
     }

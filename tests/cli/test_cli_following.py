@@ -69,7 +69,7 @@ def test_a_packet_that_fails_does_not_keep_the_others_back(gateway: Emulator) ->
 
 def test_track_prints_each_change_until_all_are_final(gateway: Emulator) -> None:
     first, second = sent(gateway, 2)
-    arguments = ("track", first.server_id, "--packet", second.server_packet_id, "--every", "0.02", "--json")
+    arguments = ("track", first.server_id, "--packet", second.server_packet_id, "--poll-interval", "0.02", "--json")
     with start(gateway, *arguments) as process:
         seen = first_lines(process, 2)
         gateway.set_status(first.server_id, 2)
@@ -93,7 +93,7 @@ def test_track_of_what_is_final_says_so_for_a_person(gateway: Emulator) -> None:
 
 def test_track_gives_up_at_its_time_out(gateway: Emulator) -> None:
     [message] = sent(gateway, 1)
-    ran = run("track", message.server_id, "--every", "0.05", "--timeout", "0.3")
+    ran = run("track", message.server_id, "--poll-interval", "0.05", "--timeout", "0.3")
     assert ran.exit_code == 4
     assert ran.stderr == "smspilot: time is up: 1 message without a final status.\n"
 
@@ -109,7 +109,7 @@ def test_track_of_an_unknown_packet_is_exit_4(gateway: Emulator, *, as_json: boo
 
 def test_ctrl_c_ends_track(gateway: Emulator) -> None:
     [message] = sent(gateway, 1)
-    with start(gateway, "track", message.server_id, "--every", "0.05") as process:
+    with start(gateway, "track", message.server_id, "--poll-interval", "0.05") as process:
         assert first_lines(process)[0].startswith(message.server_id)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
@@ -118,7 +118,7 @@ def test_ctrl_c_ends_track(gateway: Emulator) -> None:
 
 def test_listen_prints_messages_as_they_come_and_a_restart_repeats_none_that_was_followed(gateway: Emulator) -> None:
     gateway.inbound(PHONES[0], "one")
-    arguments = ("listen", "--every", "0.05", "--cursor", "cursor", "--json")
+    arguments = ("listen", "--poll-interval", "0.05", "--cursor", "cursor", "--json")
     with start(gateway, *arguments) as process:
         seen = first_lines(process)
         gateway.inbound(PHONES[1], "two")
@@ -148,7 +148,7 @@ def test_listen_prints_messages_as_they_come_and_a_restart_repeats_none_that_was
 
 def test_listen_for_a_person_obeys_nothing_in_a_text(gateway: Emulator) -> None:
     gateway.inbound(PHONES[0], "STOP\x1b[31m")
-    with start(gateway, "listen", "--every", "0.05") as process:
+    with start(gateway, "listen", "--poll-interval", "0.05") as process:
         [line] = first_lines(process)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE)
@@ -158,7 +158,7 @@ def test_listen_for_a_person_obeys_nothing_in_a_text(gateway: Emulator) -> None:
 
 def test_a_second_listener_on_a_cursor_is_refused(gateway: Emulator) -> None:
     gateway.inbound(PHONES[0], "one")
-    with start(gateway, "listen", "--every", "0.05", "--cursor", "cursor") as process:
+    with start(gateway, "listen", "--poll-interval", "0.05", "--cursor", "cursor") as process:
         first_lines(process)
         ran = run("listen", "--cursor", "cursor")
         process.send_signal(signal.SIGINT)
@@ -171,9 +171,9 @@ def test_a_second_listener_on_a_cursor_is_refused(gateway: Emulator) -> None:
     ("arguments", "words"),
     [
         (("track",), "Name the messages"),
-        (("track", "1", "--every", "0"), "--every"),
+        (("track", "1", "--poll-interval", "0"), "--poll-interval"),
         (("track", "a b"), "server_ids:"),
-        (("listen", "--every", "0"), "--every"),
+        (("listen", "--poll-interval", "0"), "--poll-interval"),
     ],
 )
 def test_wrong_use_is_exit_2(gateway: Emulator, arguments: tuple[str, ...], words: str) -> None:

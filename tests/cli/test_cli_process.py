@@ -471,7 +471,7 @@ def test_what_listen_can_not_print_comes_again(
     gateway: Emulator, stdout: Callable[[], contextlib.AbstractContextManager[int]], code: int
 ) -> None:
     gateway.inbound(PHONES[0], "STOP")
-    listening = ("listen", "--every", "0.05", "--cursor", "cursor", "--json")
+    listening = ("listen", "--poll-interval", "0.05", "--cursor", "cursor", "--json")
     with stdout() as written:
         ran = subprocess.run(
             command(*listening), env=environment(gateway), stdout=written, check=False, timeout=PATIENCE
@@ -497,7 +497,7 @@ def test_track_ends_where_its_output_can_not_be_written(gateway: Emulator) -> No
         command("send", PHONES[0], "x", "--json"), env=environment(gateway), capture_output=True, check=True
     )
     server_id = json.loads(sent.stdout)["server_id"]
-    assert run_onto(gateway, "> /dev/full", "track", server_id, "--every", "0.05").returncode == 5
+    assert run_onto(gateway, "> /dev/full", "track", server_id, "--poll-interval", "0.05").returncode == 5
 
 
 @needs_a_full_disk

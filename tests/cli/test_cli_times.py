@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from smspilot_async.cli._times import parse_time, parse_zone
+from smspilot_async.cli._times import parse_since, parse_time, parse_zone
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -72,3 +72,22 @@ def test_what_is_no_time_is_refused(written: str) -> None:
 def test_an_hour_that_the_clocks_skip_or_repeat_is_refused(written: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         parse_time(written, BERLIN)
+
+
+@pytest.mark.parametrize("written", ["2026-11-28", "28.11.2026", " 2026-11-28 "])
+def test_a_date_alone_is_its_beginning_in_the_zone_or_in_moscow(written: str) -> None:
+    assert parse_since(written, None) == datetime(2026, 11, 28, tzinfo=timezone(timedelta(hours=3)))
+    assert parse_since(written, BERLIN) == datetime(2026, 11, 28, tzinfo=BERLIN)
+
+
+def test_a_time_since_is_read_as_any_other() -> None:
+    assert parse_since("2026-11-28 10:00", BERLIN) == datetime(2026, 11, 28, 10, tzinfo=BERLIN)
+    assert parse_since("2026-11-28T10:00Z", None) == datetime(2026, 11, 28, 10, tzinfo=UTC)
+    with pytest.raises(ValueError, match="names no time zone"):
+        parse_since("2026-11-28 10:00", None)
+
+
+@pytest.mark.parametrize("written", ["2026-02-30", "31.06.2026", "yesterday", "2026-11"])
+def test_a_date_that_there_is_not_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match=f"'{written}' is no time"):
+        parse_since(written, None)

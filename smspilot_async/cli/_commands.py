@@ -1,0 +1,98 @@
+"""What all commands share: how their help is set, and what becomes of an error that escapes them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from smspilot_async.cli._output import begin_output, give_up_stdout, print_json
+from smspilot_async.cli._problems import Exit, Problem, as_json, final_code, show, unexpected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_HYPHEN: Final = "\ue000"  # no text has it, and no line is broken at it
+
+
+class _Formatter(click.HelpFormatter):
+    """Breaks no line at a hyphen: the name of an option is one word."""
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _HYPHEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], *rest: Any, **more: Any) -> None:
+        super().write_dl([(name, text.replace("-", _HYPHEN)) for name, text in rows], *rest, **more)
+
+    def getvalue(self) -> str:
+        return super().getvalue().replace(_HYPHEN, "-")
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
+_PAID = frozenset({"send", "bulk"})
+
+
+class _Command(click.Command):
+    """Its help may find a full disk."""
+
+    context_class = _Context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _printing_help(ctx):
+            return super().parse_args(ctx, args)
+
+
+@contextlib.contextmanager
+def _printing_help(ctx: click.Context) -> Iterator[None]:
+    """Parsing prints what help and version say, and writes nothing else."""
+    try:
+        yield
+    except OSError as wrong:
+        give_up_stdout(wrong)
+        ctx.exit()
+
+
+class Commands(click.Group):
+    """Turns whatever escapes a command into one line, JSON where it was asked for, and an exit code."""
+
+    command_class = _Command
+    context_class = _Context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _printing_help(ctx):
+            return super().parse_args(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> NoReturn:
+        begin_output()
+        arguments = sys.argv[1:] if args is None else list(args)
+        problem: click.ClickException
+        try:
+            code = super().main(args, *rest, **{**more, "standalone_mode": False})
+        except click.ClickException as wrong:
+            problem = wrong
+        except click.Abort:
+            problem = Problem("interrupted.", Exit.INTERRUPTED)
+        else:
+            sys.exit(final_code(code or Exit.FINE))
+        if "--json" in itertools.takewhile(lambda argument: argument != "--", arguments):
+            event = {"event": "error"} if arguments[0] == "bulk" else {}  # its lines are events
+            print_json({**event, **as_json(problem)})
+        show(problem)
+        sys.exit(final_code(problem.exit_code))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except (KeyboardInterrupt, click.Abort):
+            problem = Problem("interrupted.", Exit.INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - a traceback could show what nobody may see
+            problem = unexpected(error, paid=ctx.invoked_subcommand in _PAID)
+        raise problem
