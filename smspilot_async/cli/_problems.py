@@ -92,8 +92,8 @@ def show(problem: click.ClickException) -> None:
         problem.show()
         return
     if problem.ctx is not None:
-        note(problem.ctx.get_usage())
-        note(f"Try '{problem.ctx.command_path} --help' for help.\n")
+        for line in (*problem.ctx.get_usage().splitlines(), f"Try '{problem.ctx.command_path} --help' for help.", ""):
+            note(line)
     note(f"Error: {problem.format_message()}")
 
 

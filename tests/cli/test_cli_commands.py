@@ -286,6 +286,16 @@ def test_an_error_of_the_gateway_is_json_of_the_same_shape(gateway: Emulator, ar
     assert (error["type"], error["code"]) == ("AccountBlocked", 105)
 
 
+@pytest.mark.usefixtures("gateway")
+def test_wrong_use_is_said_after_how_the_command_is_used() -> None:
+    assert run("send", ONE).stderr.splitlines() == [
+        "Usage: app send [OPTIONS] TO TEXT",
+        "Try 'app send --help' for help.",
+        "",
+        "Error: Missing argument 'TEXT'.",
+    ]
+
+
 def test_what_is_no_option_is_taken_for_none(gateway: Emulator) -> None:
     gateway.account.blocked = 105
     assert run("send", ONE, "--", "--json").stdout == ""
