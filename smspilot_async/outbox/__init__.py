@@ -1,0 +1,53 @@
+"""Durable sending: a ledger on SQLite or PostgreSQL that survives a kill, and never claims what it cannot know.
+
+Every packet's intent is durable before its first byte leaves. What was accepted, refused or not sent is recorded; what
+nobody can know stays ``unknown``. Where to start reading:
+
+- :mod:`._states`: what may become of a message, as a table.
+- :mod:`._schema`: the tables, for both databases.
+- :mod:`._ledger`: what a sender asks of a ledger, as a protocol with two implementations.
+- :mod:`._deliver`: claim, send, record.
+- :mod:`._outbox`: what an application holds in its hand.
+
+It comes with the extra ``outbox``, and with ``postgres`` for PostgreSQL; ``import smspilot_async`` does not import it.
+"""
+
+from smspilot_async.outbox._extras import require_outbox
+
+require_outbox()
+
+from smspilot_async.outbox._deliver import Sent  # noqa: E402 - after the extra is known to be there
+from smspilot_async.outbox._enqueue import OutboxMessage  # noqa: E402
+from smspilot_async.outbox._errors import (  # noqa: E402
+    KeyReused,
+    LedgerExists,
+    LedgerMissing,
+    LedgerMoved,
+    LedgerSchemaError,
+    LedgerUnavailable,
+    NetworkFileSystem,
+    OutboxError,
+    SenderBusy,
+    WrongClient,
+)
+from smspilot_async.outbox._ledger import AccountState  # noqa: E402
+from smspilot_async.outbox._outbox import Outbox, OutboxStatus, Worker  # noqa: E402
+
+__all__ = [
+    "AccountState",
+    "KeyReused",
+    "LedgerExists",
+    "LedgerMissing",
+    "LedgerMoved",
+    "LedgerSchemaError",
+    "LedgerUnavailable",
+    "NetworkFileSystem",
+    "Outbox",
+    "OutboxError",
+    "OutboxMessage",
+    "OutboxStatus",
+    "SenderBusy",
+    "Sent",
+    "Worker",
+    "WrongClient",
+]

@@ -1,0 +1,549 @@
+"""Claim, send, record: how a sender takes what is due from the ledger to the gateway, and never twice.
+
+One :class:`Sender` is one process's part in sending. It has places; each place claims a packet, sends it once and
+records what came of it, and then claims again. Two places more take codes and services only. What keeps a message from
+leaving twice is not here but in the ledger's claim; what is here keeps the order of things:
+
+1. The intent is durable before the first byte: :meth:`HotPath.claim` has returned. A claim of unknown fate is voided
+   before its place goes on.
+2. :func:`send_once` packs, splits and repeats nothing, and lets nothing leave once ``not_after`` has passed.
+3. What came of it is recorded until the ledger has it; while an answer waits for that, nothing more is claimed.
+
+:func:`judge` turns an answer into what it means for each message, and is pure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import logging
+import os
+import random
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from smspilot_async import Client, Retry
+from smspilot_async.errors import (
+    AccountBlocked,
+    AuthenticationError,
+    ClientClosed,
+    ConnectionFailed,
+    GatewayBusy,
+    GatewayError,
+    InsufficientFunds,
+    InvalidMessage,
+    Outcome,
+    OutcomeUnknown,
+    SmsPilotError,
+)
+from smspilot_async.models import Message, Packet, SentMessage
+from smspilot_async.outbox._errors import LedgerUnavailable
+from smspilot_async.outbox._home import host_name
+from smspilot_async.outbox._ledger import (
+    DUPLICATE,
+    MAX_UNKNOWNS,
+    SECOND,
+    Answer,
+    Claim,
+    ClaimRequest,
+    MessageAnswer,
+    Why,
+)
+from smspilot_async.outbox._schema import MARKETING, SERVICE
+from smspilot_async.outbox._states import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+
+    from smspilot_async.outbox._ledger import ClaimedMessage, HotPath
+
+__all__ = ["SendOptions", "Sender", "Sent", "judge", "send_once"]
+
+logger: Final = logging.getLogger("smspilot_async.outbox")
+
+START_WITHIN: Final = 10.0
+"""Seconds from before the claim was asked for; a request that has not begun by then does not begin."""
+LEASE_MARGIN: Final = 10.0
+"""Seconds that a lease lasts beyond everything that its request may take."""
+URGENT_PLACES: Final = 2
+POLL: Final = 0.1
+"""Seconds between two looks at what is due."""
+_MOST_FAILURES_OF_A_DRAIN: Final = 3
+_FIRST_BACK_OFF, _LONGEST_BACK_OFF = 5 * SECOND, 300 * SECOND
+_LONGEST_REST: Final = 30.0
+_RECORD_AGAIN: Final = 0.2
+_RECORD_AGAIN_AT_MOST: Final = 2.0
+_ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
+
+_boot_clock: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_time() -> float:
+    """Return seconds that also count while the machine sleeps, where the system has them."""
+    return time.clock_gettime(_boot_clock)
+
+
+@attrs.frozen(kw_only=True)
+class SendOptions:
+    """How a process sends.
+
+    Attributes:
+        packet_size: Messages in a packet, at most.
+        in_flight: Packets under way at once; two more serve codes and services alone.
+        give_up_after: Seconds for which a message is put back, from when it was first due.
+    """
+
+    packet_size: int = 100
+    in_flight: int = 4
+    give_up_after: float = 86_400.0
+
+
+@attrs.define
+class Sent:
+    """What a sender did, in messages; one that was put back and sent again counts once for each time.
+
+    Attributes:
+        put_back: Nothing left, or the gateway said "not now": they wait again.
+        settled: Decided against by the claim: expired, suppressed.
+    """
+
+    accepted: int = 0
+    refused: int = 0
+    unknown: int = 0
+    put_back: int = 0
+    settled: int = 0
+
+
+# --- one request ---------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class SendingView:
+    """A client as it sends for a ledger: the same settings and hooks, connections of its own, and nothing repeated.
+
+    Attributes:
+        client: It.
+        timeout: Seconds that one request may take.
+    """
+
+    client: Client
+    timeout: float
+
+    @classmethod
+    def of(cls, client: Client, places: int) -> SendingView:
+        """Make one, with connections for so many packets at once."""
+        view = copy.copy(client)
+        own = vars(view)
+        settings: Any = own["_settings"]
+        connections = max(settings.max_connections, places + 2)
+        own["_settings"] = attrs.evolve(settings, retry=Retry(attempts=1), max_connections=connections)
+        own["_sessions"] = {}
+        own["_is_closed"] = False
+        return cls(view, settings.timeout)
+
+
+async def send_once(view: SendingView, messages: Sequence[Message], *, not_after: float) -> Packet | SmsPilotError:
+    """Send one packet, once: nothing is packed, split or repeated.
+
+    Args:
+        view: What sends.
+        messages: With the ledger's numbers as their ids.
+        not_after: Nothing leaves later, in :func:`boot_time`.
+    """
+    left = not_after - boot_time()
+    if left <= 0:
+        return ConnectionFailed("send: the sender was held up for too long. Nothing was sent.", command="send")
+    try:
+        return await view.client.send_packet(messages, deadline=left + view.timeout)
+    except SmsPilotError as error:
+        return error
+
+
+def longest_request(view: SendingView) -> float:
+    """Return the seconds that may pass from the claim to the end of its request."""
+    return START_WITHIN + 2 * view.timeout
+
+
+# --- what an answer means ------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Judgement:
+    """What an answer means.
+
+    Attributes:
+        rows: For each message.
+        account_error: It holds for everything that the account sends.
+        is_answered: The gateway answered; ``False`` where nothing left, too.
+        is_unknown: There was no answer to rely on.
+    """
+
+    rows: list[MessageAnswer]
+    outcome: str
+    evidence: str | None = None
+    account_error: GatewayError | None = None
+    is_answered: bool = True
+    is_unknown: bool = False
+    server_packet_id: str | None = None
+    cost: Any = None
+
+
+def judge(messages: Sequence[Message], tries: Sequence[int], result: Packet | SmsPilotError) -> Judgement:
+    """Return what an answer means for the messages of a packet."""
+    pairs: list[tuple[SentMessage | None, SmsPilotError | None]]
+    if isinstance(result, Packet):
+        pairs = [(row, row.failure) for row in result.messages]
+    else:
+        pairs = [(None, result)] * len(messages)
+    size = len(messages)
+    is_whole = not isinstance(result, Packet)
+    rows = [
+        _judge_one(message.id or 0, row, failure, tried, size=size if is_whole else 1)
+        for message, tried, (row, failure) in zip(messages, tries, pairs, strict=True)
+    ]
+    failures = [failure for _, failure in pairs if failure is not None]
+    account_error = next((one for one in failures if isinstance(one, _ACCOUNT_ERRORS)), None)
+    if isinstance(result, Packet):
+        return Judgement(
+            rows=rows,
+            outcome="answered",
+            account_error=account_error,
+            server_packet_id=result.server_packet_id,
+            cost=result.cost,
+        )
+    return Judgement(
+        rows=rows,
+        outcome=result.outcome.value,
+        evidence=evidence(result),
+        account_error=account_error,
+        is_answered=isinstance(result, GatewayError),
+        is_unknown=result.outcome is Outcome.UNKNOWN,
+        server_packet_id=result.server_packet_id if isinstance(result, OutcomeUnknown) else None,
+    )
+
+
+def _judge_one(
+    id_: int, row: SentMessage | None, failure: SmsPilotError | None, tries: int, *, size: int
+) -> MessageAnswer:
+    if failure is None:
+        assert row is not None  # noqa: S101 - an error has a failure
+        return MessageAnswer(
+            id=id_,
+            event=Event.ACCEPTED,
+            server_id=row.server_id,
+            parts=row.parts,
+            price=row.price,
+            status=None if row.status is None else int(row.status),
+        )
+    code = getattr(failure, "code", None)
+    if failure.outcome is Outcome.UNKNOWN:
+        return MessageAnswer(id=id_, event=Event.UNANSWERED, reason=evidence(failure), code=code)
+    is_answered = isinstance(failure, GatewayError)
+    if failure.outcome is Outcome.REFUSED and (size == 1 or not is_answered):
+        return MessageAnswer(id=id_, event=Event.REFUSED, reason=_reason(failure), code=code, on_wire=is_answered)
+    return MessageAnswer(
+        id=id_,
+        event=Event.PUT_BACK,
+        reason=_reason(failure),
+        code=code,
+        on_wire=is_answered,
+        delay=_delay(failure, tries),
+        # The gateway refused all because of one, and does not say which: halves find it.
+        most=size // 2 if failure.outcome is Outcome.REFUSED else None,
+    )
+
+
+def _delay(failure: SmsPilotError, tries: int) -> int:
+    if failure.outcome is Outcome.REFUSED or isinstance(failure, (ClientClosed, *_ACCOUNT_ERRORS)):
+        return 0
+    asked = failure.retry_after if isinstance(failure, GatewayBusy) else None
+    delay = min(_FIRST_BACK_OFF * 2 ** min(tries - 1, 10), _LONGEST_BACK_OFF)
+    return max(int(delay * random.uniform(0.75, 1.25)), int((asked or 0) * SECOND))  # noqa: S311 - spreads in time
+
+
+def _reason(failure: SmsPilotError) -> str | None:
+    """Say why in a word, where the code does not."""
+    if isinstance(failure, GatewayError):
+        return None if failure.code is not None else f"http_{failure.http_status}"
+    if isinstance(failure, InvalidMessage):
+        return Why.INVALID
+    return type(failure).__name__
+
+
+def evidence(failure: SmsPilotError) -> str:
+    """Say what an error is, without words of the gateway."""
+    if isinstance(failure, OutcomeUnknown):
+        return failure.reason.value
+    code = getattr(failure, "code", None)
+    return type(failure).__name__ if code is None else f"{type(failure).__name__} {code}"
+
+
+# --- sending -------------------------------------------------------------------------------------
+
+
+class Sender:
+    """One process's part in sending from a ledger.
+
+    Args:
+        hot: The ledger.
+        client: What sends; its hooks and callbacks hear of everything.
+        options: How.
+    """
+
+    def __init__(self, hot: HotPath, client: Client, options: SendOptions) -> None:
+        self.sent = Sent()
+        self._hot = hot
+        self._options = options
+        self._view = SendingView.of(client, options.in_flight + URGENT_PLACES)
+        self._lease = int((longest_request(self._view) + LEASE_MARGIN) * SECOND)
+        self._name = f"{host_name()}:{os.getpid()}"
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._held: set[asyncio.Task[Any]] = set()
+        self._unrecorded = 0
+        self._failures = 0
+        self._saw_unknown = False
+
+    async def aclose(self) -> None:
+        """Close the connections; everything that was sent is recorded by then."""
+        await self._view.client.aclose()
+
+    def stop(self) -> None:
+        """Claim nothing more; what is on the wire is awaited and recorded."""
+        self._stopping.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Something may be due: let the places that wait look, and no others, which look by themselves."""
+        self._wake.set()
+        if not self._stopping.is_set():
+            self._wake.clear()
+
+    async def drain(self) -> Sent:
+        """Send what is due, and return once nothing of it can leave now."""
+        await self._hot.recover()
+        await self._outlast(self._drain())
+        return self.sent
+
+    async def run(self) -> None:
+        """Send what is due, and what becomes due, until :meth:`stop`."""
+        await self._outlast(self._run())
+
+    async def _outlast(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for work that must end in its own time: a cancellation stops it, and is raised after its end."""
+        task = asyncio.ensure_future(work)
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self.stop()
+        if cancelled is not None:
+            task.exception()
+            raise cancelled
+        task.result()
+
+    async def _drain(self) -> None:
+        await asyncio.gather(*(self._drain_place(lane) for lane in self._lanes()))
+
+    def _lanes(self) -> list[int]:
+        return [MARKETING] * self._options.in_flight + [SERVICE] * URGENT_PLACES
+
+    async def _drain_place(self, last_lane: int) -> None:
+        while not self._stopping.is_set() and self._failures < _MOST_FAILURES_OF_A_DRAIN:
+            if not await self._take_one(last_lane):
+                return
+
+    async def _run(self) -> None:
+        places = [asyncio.ensure_future(self._place(lane)) for lane in self._lanes()]
+        watch = asyncio.ensure_future(self._watch())
+        try:
+            await asyncio.gather(*places)
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+
+    async def _place(self, last_lane: int) -> None:
+        while not self._stopping.is_set():
+            try:
+                took = await self._take_one(last_lane)
+            except LedgerUnavailable:
+                await self._rest(1.0)
+                continue
+            if self._failures:
+                await self._rest(min(0.5 * 2.0 ** min(self._failures - 1, 10), _LONGEST_REST))
+            elif not took and not self._stopping.is_set():
+                await self._wake.wait()
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _watch(self) -> None:
+        """Look what is due, and what is held beyond its lease."""
+        next_recovery = 0.0
+        while True:
+            try:
+                if boot_time() >= next_recovery:
+                    await self._hot.recover()
+                    next_recovery = boot_time() + 1.0
+                account = await self._hot.account()
+            except LedgerUnavailable as error:
+                logger.warning("%s", error)
+                await asyncio.sleep(1.0)
+                continue
+            if account.next_due is not None and account.next_due <= account.now and account.paused is None:
+                if account.is_braked:
+                    await self._try_brake()
+                else:
+                    self.wake()
+            await asyncio.sleep(POLL)
+
+    async def _try_brake(self) -> None:
+        """Let one message through the brake, if it is time."""
+        with contextlib.suppress(LedgerUnavailable):
+            if await self._hot.release_brake():
+                await self._take_one(MARKETING, size=1, is_probe=True)
+
+    # --- one packet ------------------------------------------------------------------------------
+
+    async def _take_one(self, last_lane: int, *, size: int | None = None, is_probe: bool = False) -> bool:
+        """Claim a packet, send it and record it; return whether more may be due."""
+        if self._unrecorded:
+            await self._rest(_RECORD_AGAIN)
+            return True
+        asked_at = boot_time()
+        request = ClaimRequest(
+            token=secrets.token_hex(16),
+            sender=self._name,
+            size=size or self._options.packet_size,
+            lease=self._lease,
+            last_lane=last_lane,
+            is_probe=is_probe,
+        )
+        claim = await self._claim(request)
+        self.sent.settled += claim.settled
+        if claim.attempt_id is None:
+            return claim.settled > 0
+        await self._deliver(claim, claim.attempt_id, asked_at)
+        return True
+
+    async def _claim(self, request: ClaimRequest) -> Claim:
+        """Claim; one whose fate nobody knows is made void before anything else happens here."""
+        try:
+            return await self._hot.claim(request)
+        except LedgerUnavailable as error:
+            unsure = error
+        await self._until_done(lambda: self._hot.void(request.token))
+        raise unsure
+
+    async def _deliver(self, claim: Claim, attempt_id: int, asked_at: float) -> None:
+        messages, invalid = _messages(claim)
+        result: Packet | SmsPilotError | None = None
+        if messages:
+            result = await send_once(self._view, messages, not_after=asked_at + START_WITHIN)
+        tries = {one.id: one.tries for one in claim.messages}
+        judgement = (
+            Judgement(rows=[], outcome=Outcome.REFUSED.value, evidence=Why.INVALID, is_answered=False)
+            if result is None
+            else judge(messages, [tries[message.id or 0] for message in messages], result)
+        )
+        await self._until_done(lambda: self._record(attempt_id, judgement, invalid))
+        await self._until_done(lambda: self._tell_account(claim, judgement))
+        self._count([*judgement.rows, *invalid])
+        self._failures = 0 if judgement.is_answered or judgement.is_unknown else self._failures + 1
+        if isinstance(result, GatewayBusy):
+            self._failures += 1
+
+    async def _record(self, attempt_id: int, judgement: Judgement, invalid: list[MessageAnswer]) -> None:
+        rows = await self._doubt_duplicates(judgement.rows)
+        await self._hot.record(
+            Answer(
+                attempt_id=attempt_id,
+                outcome=judgement.outcome,
+                evidence=judgement.evidence,
+                rows=[*rows, *invalid],
+                give_up_after=int(self._options.give_up_after * SECOND),
+                server_packet_id=judgement.server_packet_id,
+                cost=judgement.cost,
+            )
+        )
+
+    async def _doubt_duplicates(self, rows: list[MessageAnswer]) -> list[MessageAnswer]:
+        """Make a 243 unknown where an earlier attempt with the same phone and text may have been accepted."""
+        duplicates = [row.id for row in rows if row.code == DUPLICATE and row.event is Event.REFUSED]
+        if not duplicates:
+            return rows
+        tried = await self._hot.tried_before(duplicates)
+        return [
+            attrs.evolve(row, event=Event.UNANSWERED, reason=Why.DUPLICATE) if row.id in tried else row for row in rows
+        ]
+
+    async def _tell_account(self, claim: Claim, judgement: Judgement) -> None:
+        if (error := judgement.account_error) is not None:
+            await self._hot.pause(f"{type(error).__name__} {error.code}")
+            logger.error("everything of this account is paused: %s", error)
+        if judgement.is_unknown:
+            self._saw_unknown = True
+            if await self._hot.count_unknown() == MAX_UNKNOWNS:
+                logger.error("%d packets in a row without an answer: the brake is on", MAX_UNKNOWNS)
+        elif judgement.is_answered and (claim.unknowns or self._saw_unknown):
+            self._saw_unknown = False
+            await self._hot.count_answer()
+
+    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what must be written down, until it is; meanwhile nothing more is claimed."""
+        delay = _RECORD_AGAIN
+        self._unrecorded += 1
+        try:
+            while True:
+                try:
+                    await work()
+                except LedgerUnavailable as error:
+                    logger.warning("%s", error)
+                else:
+                    return
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, _RECORD_AGAIN_AT_MOST)
+        finally:
+            self._unrecorded -= 1
+
+    def _count(self, rows: Iterable[MessageAnswer]) -> None:
+        sent = self.sent
+        for row in rows:
+            sent.accepted += row.event is Event.ACCEPTED
+            sent.refused += row.event is Event.REFUSED
+            sent.unknown += row.event is Event.UNANSWERED
+            sent.put_back += row.event is Event.PUT_BACK
+
+
+def _messages(claim: Claim) -> tuple[list[Message], list[MessageAnswer]]:
+    """Make the messages of a claim; what makes none, being written by another hand, is refused."""
+    messages: list[Message] = []
+    invalid: list[MessageAnswer] = []
+    for one in claim.messages:
+        try:
+            messages.append(_message(one, claim.intent_at))
+        except InvalidMessage as error:
+            invalid.append(
+                MessageAnswer(id=one.id, event=Event.REFUSED, reason=Why.INVALID, code=error.code, on_wire=False)
+            )
+    return messages, invalid
+
+
+def _message(one: ClaimedMessage, intent_at: int) -> Message:
+    ttl = one.ttl
+    if one.valid_until is not None:
+        minutes = -(-(one.valid_until - intent_at) // (60 * SECOND))
+        ttl = max(1, min(minutes, ttl or 1440, 1440))
+    method: Any = one.callback_method
+    return Message(
+        one.phone, one.text, sender=one.sender, id=one.id, callback=one.callback, callback_method=method, ttl=ttl
+    )

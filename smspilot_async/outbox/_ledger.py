@@ -1,0 +1,279 @@
+"""The hot path of a ledger: what a sender asks of it, the same for both databases.
+
+A sender claims, sends and records, and asks nothing else of the ledger while it runs:
+
+- :meth:`HotPath.claim` picks one packet of what is due and writes its intent, in one transaction. When it returns,
+  the intent is durable: only then may a byte leave. Only ``pending`` messages can be claimed.
+- :meth:`HotPath.record` writes what became of the messages of an attempt. It may be repeated without harm, and must be,
+  until it succeeds. It changes only what that attempt still holds; an acceptance that comes for anything else is
+  a proof, and wins from any state.
+- :meth:`HotPath.void` is for an owner that cannot know whether its claim was committed. Its token is written as a
+  tombstone: a claim that commits later fails on it; one that was committed is undone as not sent.
+- :meth:`HotPath.recover` turns what is held beyond its lease into ``unknown``. It asks nobody who lives.
+
+:mod:`._sqlite` is one thread that owns a connection and commits together what waits together; :mod:`._postgres` makes
+each of them one round trip. Both raise :class:`LedgerUnavailable` where the database cannot be used, and then it is
+open whether what was asked was done. Everything else of a ledger (enqueueing, reading, orders) is SQLAlchemy Core
+in :mod:`._outbox`. What to send *when* is decided in the claim alone, so that a job that is gone on with obeys too:
+streams that are closed, a campaign that is not running, an account that is paused or halted, suppressed phones,
+messages whose time is over. Nothing here knows what a campaign is beyond that its row can close its streams.
+
+Times are microseconds by the database's clock.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
+
+from smspilot_async.outbox._schema import MARKETING
+from smspilot_async.outbox._states import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "SECOND",
+    "AccountState",
+    "Answer",
+    "Claim",
+    "ClaimRequest",
+    "ClaimedMessage",
+    "HotPath",
+    "MessageAnswer",
+    "Why",
+    "content_hash",
+    "key_hash",
+    "now_us",
+    "packet_hash",
+]
+
+SECOND: Final = 1_000_000
+MAX_UNKNOWNS: Final = 3
+"""Packets in a row without an answer, after which the brake stops the account."""
+BRAKE_FIRST, BRAKE_LONGEST = 30 * SECOND, 300 * SECOND
+"""From one message to the next while the brake is on."""
+DUPLICATE: Final = 243
+
+
+class Why(enum.StrEnum):
+    """The reasons of outcomes that are the ledger's own; others are those of the library's errors."""
+
+    SUPPRESSED = "suppressed"
+    INVALID = "invalid"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    GAVE_UP = "gave_up"
+    ASSUMED_SENT = "assumed_sent"
+    PROVEN_DUPLICATE = "proven_duplicate"
+    LEASE_OVER = "lease_over"
+    """Its sender is gone, or was stopped, and nothing can be on the wire any more."""
+    DUPLICATE = "duplicate"
+    """243 after an earlier attempt with the same phone and text."""
+
+
+def now_us() -> int:
+    """Return this machine's time, which is a SQLite ledger's clock."""
+    return time.time_ns() // 1000
+
+
+def content_hash(salt: bytes, phone: str, text: str) -> bytes:
+    """Return by what a phone and a text are known after the text is gone; SQL can compute the same."""
+    return hashlib.sha256(b"".join((salt, phone.encode(), b"\n", text.encode()))).digest()[:16]
+
+
+def key_hash(salt: bytes, key: str) -> bytes:
+    """Return by what a key is known once its message was purged."""
+    return hashlib.sha256(b"".join((salt, b"key\n", key.encode()))).digest()[:16]
+
+
+def packet_hash(hashes: Iterable[bytes]) -> bytes:
+    """Return the hash of a packet's body, from those of its messages in their order."""
+    return hashlib.sha256(b"".join(hashes)).digest()
+
+
+@attrs.frozen(kw_only=True)
+class ClaimRequest:
+    """A packet that a sender wants.
+
+    Attributes:
+        token: Made by the sender, and written nowhere before.
+        sender: Who asks: host, process and place.
+        size: Messages at most.
+        lease: For how long its request may be on the wire.
+        last_lane: The least urgent lane it takes: places that are kept for codes and services leave marketing out.
+        is_probe: One message is let through the brake, by a grant of :meth:`HotPath.release_brake`.
+    """
+
+    token: str
+    sender: str
+    size: int
+    lease: int
+    last_lane: int = MARKETING
+    is_probe: bool = False
+
+
+@attrs.frozen
+class ClaimedMessage:
+    """A message that must leave now, or be recorded as not sent."""
+
+    id: int
+    phone: str = attrs.field(repr=False)
+    text: str = attrs.field(repr=False)
+    sender: str | None = attrs.field(repr=False)
+    ttl: int | None
+    valid_until: int | None
+    callback: str | None = attrs.field(repr=False)
+    callback_method: str | None
+    tries: int
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """What a claim brought.
+
+    Attributes:
+        attempt_id: ``None`` where nothing may leave now.
+        intent_at: When the intent was written.
+        lane: Of its stream.
+        messages: In the order in which they go.
+        settled: How many messages the claim decided against: expired, suppressed. More may be due then.
+        unknowns: Packets in a row without an answer, before this one.
+    """
+
+    attempt_id: int | None
+    intent_at: int
+    lane: int = 0
+    messages: tuple[ClaimedMessage, ...] = ()
+    settled: int = 0
+    unknowns: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class MessageAnswer:
+    """What one attempt brought for one message.
+
+    Attributes:
+        event: ``ACCEPTED``, ``REFUSED``, ``PUT_BACK`` or ``UNANSWERED``.
+        reason: Why, where it was not accepted.
+        code: The gateway's code.
+        on_wire: The gateway may have seen it.
+        delay: Until it is due again, where it is put back.
+        most: The largest packet it may leave in next.
+    """
+
+    id: int
+    event: Event
+    reason: str | None = None
+    code: int | None = None
+    on_wire: bool = True
+    delay: int = 0
+    most: int | None = None
+    server_id: str | None = None
+    parts: int | None = None
+    price: Decimal | None = None
+    status: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What one attempt brought.
+
+    Attributes:
+        outcome: Of the request: ``answered``, or the outcome of its error.
+        evidence: Why it is believed: the error's class and reason.
+        give_up_after: For how long a message is put back, from when it was first due.
+    """
+
+    attempt_id: int
+    outcome: str
+    evidence: str | None
+    rows: Sequence[MessageAnswer]
+    give_up_after: int
+    server_packet_id: str | None = None
+    cost: Decimal | None = None
+
+
+@attrs.frozen(kw_only=True)
+class AccountState:
+    """What holds for everything that the account sends.
+
+    Attributes:
+        paused: Why nothing leaves, by an error of the account.
+        halted: ``"all"`` or ``"marketing"``, by an order; ``halted_why`` says why.
+        unknowns: Packets in a row without an answer.
+        brake_until: When the next message is let through the brake.
+        now: The database's clock.
+        next_due: When the next pending message is due; ``None`` if none is.
+    """
+
+    paused: str | None
+    halted: str | None
+    halted_why: str | None
+    unknowns: int
+    brake_until: int
+    now: int
+    next_due: int | None
+
+    @property
+    def is_braked(self) -> bool:
+        """Too many packets in a row had no answer."""
+        return self.unknowns >= MAX_UNKNOWNS
+
+
+class HotPath(Protocol):
+    """What a sender asks of the ledger while it runs."""
+
+    async def open(self) -> None:
+        """Connect."""
+        ...
+
+    async def aclose(self) -> None:
+        """Disconnect; what was asked before is finished first."""
+        ...
+
+    async def claim(self, request: ClaimRequest) -> Claim:
+        """Take the most urgent packet that may leave now, and write its intent."""
+        ...
+
+    async def record(self, answer: Answer) -> None:
+        """Write down what an attempt brought."""
+        ...
+
+    async def void(self, token: str) -> None:
+        """Make sure that a claim that nobody answers for holds nothing."""
+        ...
+
+    async def recover(self) -> int:
+        """Turn what is held beyond its lease into unknown; return how many messages that were."""
+        ...
+
+    async def tried_before(self, ids: Sequence[int]) -> set[int]:
+        """Return those of the messages in flight whose phone and text the gateway may have seen before."""
+        ...
+
+    async def account(self) -> AccountState:
+        """Return what holds for the account."""
+        ...
+
+    async def pause(self, reason: str) -> None:
+        """Let nothing leave, because of an error of the account."""
+        ...
+
+    async def count_unknown(self) -> int:
+        """Count a packet without an answer, and return how many there are in a row."""
+        ...
+
+    async def count_answer(self) -> None:
+        """A packet was answered: none in a row is unknown."""
+        ...
+
+    async def release_brake(self) -> bool:
+        """Ask whether one message may be let through the brake now, and say when the next one may."""
+        ...

@@ -1,0 +1,70 @@
+"""Making and upgrading the ledger's tables: Alembic, with a version table and a lock of its own.
+
+The version of the tables and the oldest version that can still work with them stand in ``ledger``: an upgrade first
+expands, and contracts a release later, so that workers can be rolled over. Everything here is synchronous, and runs in
+a thread.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from smspilot_async.outbox._errors import LedgerMissing, LedgerSchemaError
+from smspilot_async.outbox._schema import SCHEMA, VERSION, tables_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+__all__ = ["VERSION_TABLE", "check_version", "has_ledger", "upgrade"]
+
+VERSION_TABLE: Final = "alembic_version"
+_LOCK: Final = 0x534D5350  # "SMSP": the key of the advisory lock
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the tables to this version, or make them, in the connection's transaction; others wait meanwhile."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    if not is_sqlite:  # on SQLite the transaction has begun with BEGIN IMMEDIATE
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def has_ledger(connection: Connection) -> bool:
+    """Return whether a ledger stands in this database."""
+    tables = tables_of(connection.dialect.name)
+    return sa.inspect(connection).has_table(tables.ledger.name, schema=tables.ledger.schema)
+
+
+def check_version(row: Any) -> None:
+    """Check that this code can work with a ledger's tables.
+
+    Args:
+        row: The row of ``ledger``; ``None`` where there is none.
+
+    Raises:
+        LedgerMissing: There is no ledger.
+        LedgerSchemaError: It is newer, or older, than this code can work with.
+    """
+    if row is None:
+        raise LedgerMissing(
+            "there is no ledger in this database. Nothing was sent. Make one on purpose: smspilot outbox init."
+        )
+    if row.oldest_compatible > VERSION:
+        raise LedgerSchemaError(
+            f"the ledger's tables (version {row.version}) are newer than this version of smspilot_async can work with "
+            f"(version {VERSION}). Nothing was sent. Install the version that upgraded them."
+        )
+    if row.version < VERSION:
+        raise LedgerSchemaError(
+            f"the ledger's tables (version {row.version}) are older than this version of smspilot_async needs "
+            f"(version {VERSION}). Nothing was sent. Upgrade them: smspilot outbox upgrade."
+        )

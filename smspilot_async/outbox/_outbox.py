@@ -1,0 +1,600 @@
+"""The outbox: what an application holds in its hand.
+
+It makes a ledger, enqueues into it inside the application's transactions, reads it, and lends it to a sender. What is
+written once here holds for both databases: SQLAlchemy Core over aiosqlite or psycopg. The hot path of sending is in
+:mod:`._sqlite` and :mod:`._postgres`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+
+from smspilot_async.outbox import _ledger
+from smspilot_async.outbox._deliver import Sender, SendOptions, Sent
+from smspilot_async.outbox._enqueue import Entry, OutboxMessage, enqueue_in, executor_of, record_of
+from smspilot_async.outbox._errors import (
+    LedgerExists,
+    LedgerMissing,
+    LedgerUnavailable,
+    OutboxError,
+    WrongClient,
+)
+from smspilot_async.outbox._extras import require_postgres
+from smspilot_async.outbox._home import (
+    POSTGRESQL_HOME,
+    check_home,
+    keep_private,
+    make_private,
+    refuse_network,
+    sqlite_home,
+)
+from smspilot_async.outbox._ledger import AccountState, Why
+from smspilot_async.outbox._migrations import check_version, has_ledger, upgrade
+from smspilot_async.outbox._schema import KINDS, OLDEST_COMPATIBLE, VERSION, tables_of
+from smspilot_async.outbox._sender_lock import SenderLock
+from smspilot_async.outbox._sqlite import PRAGMAS, SqliteHotPath
+from smspilot_async.outbox._states import Event, State, sources
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from sqlalchemy.engine import URL, Connection, Engine
+
+    from smspilot_async import Client, Message
+    from smspilot_async.outbox._ledger import HotPath
+
+__all__ = ["Kind", "Outbox", "OutboxStatus", "Worker"]
+
+Kind: TypeAlias = Literal["service", "code", "marketing"]
+
+_VARIABLE: Final = "SMSPILOT_LEDGER"
+_DRIVERS: Final = {"sqlite": ("sqlite+pysqlite", "sqlite+aiosqlite"), "postgresql": ("postgresql+psycopg",) * 2}
+_FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5  # seconds between two looks of wait()
+
+
+@attrs.frozen(kw_only=True)
+class OutboxStatus:
+    """How a ledger stands.
+
+    Attributes:
+        messages: How many there are in each state.
+        account: What holds for everything that leaves.
+    """
+
+    messages: dict[str, int]
+    account: AccountState
+
+
+class Outbox:
+    """A ledger of messages to send, on SQLite or PostgreSQL.
+
+    ::
+
+        async with Client() as client, Outbox("sqlite:///sms.db") as outbox:
+            await outbox.enqueue(Message("79087964781", "Ваш код 1234"), key="login-77", kind="code", valid_for=120)
+            await outbox.drain(client)
+
+    Args:
+        ledger: Its URL, ``sqlite:///…`` or ``postgresql://…``, or an ``AsyncEngine`` of the application's own, which
+            stays open; left out, ``SMSPILOT_LEDGER``.
+
+    Raises:
+        ValueError: There is no URL, or it names another database.
+        ImportError: An extra is missing.
+    """
+
+    def __init__(self, ledger: str | AsyncEngine | None = None) -> None:
+        self._own_engine = not isinstance(ledger, AsyncEngine)
+        self._engine: AsyncEngine | None = ledger if isinstance(ledger, AsyncEngine) else None
+        self._url = ledger.url if isinstance(ledger, AsyncEngine) else _url(ledger)
+        self._dialect = self._url.get_backend_name()
+        self._tables = tables_of(self._dialect)
+        self._path = Path(self._url.database or "") if self._dialect == "sqlite" else None
+        self._row: Any = None
+        self._senders: weakref.WeakSet[Sender] = weakref.WeakSet()
+
+    def __repr__(self) -> str:
+        return f"<Outbox on {self._dialect}, {'closed' if self._row is None else 'open'}>"
+
+    # --- life ------------------------------------------------------------------------------------
+
+    @classmethod
+    async def create(cls, ledger: str | AsyncEngine | None, client: Client) -> None:
+        """Make a ledger, on purpose, and bind it to the client's account, endpoint, and live or test.
+
+        Args:
+            ledger: As for the constructor. A SQLite file is made, or, where it is the application's database, extended.
+            client: Is asked who it is (``info``).
+
+        Raises:
+            LedgerExists: There is one already.
+            NetworkFileSystem: The folder is on one.
+            OutboxError: The gateway did not say whose account it is.
+        """
+        outbox = cls(ledger)
+        info = await client.info()
+        if info.id is None:
+            raise OutboxError("the gateway did not say which account this is (info without an id); no ledger was made")
+        row = {
+            "id": 1,
+            "uid": secrets.token_hex(16),
+            "version": VERSION,
+            "oldest_compatible": OLDEST_COMPATIBLE,
+            "account_id": info.id,
+            "endpoint": client.url,
+            "is_test": client.is_test,
+            "salt": secrets.token_bytes(16),
+        }
+        await asyncio.to_thread(outbox._make, row)
+
+    def _make(self, row: dict[str, Any]) -> None:
+        is_made = False
+        if self._path is not None:
+            refuse_network(self._path)
+            with contextlib.suppress(FileExistsError):
+                make_private(self._path)
+                is_made = True
+        engine = self._sync_engine()
+        try:
+            with engine.begin() as connection:
+                self._make_in(connection, row)
+        except BaseException:
+            if is_made and self._path is not None:
+                self._path.unlink()
+            raise
+        finally:
+            engine.dispose()
+
+    def _make_in(self, connection: Connection, row: dict[str, Any]) -> None:
+        if has_ledger(connection):
+            raise LedgerExists("there is a ledger in this database already; it was left as it is")
+        upgrade(connection)
+        tables = self._tables
+        now = connection.execute(sa.text(self._now_sql()), self._now_values()).scalar_one()
+        home = self._home(connection)
+        connection.execute(sa.insert(tables.ledger), {**row, "home": home, "created_at": now})
+        connection.execute(sa.insert(tables.account), {"id": 1})
+        connection.execute(sa.insert(tables.stream), [{"id": lane, "lane": lane} for lane in KINDS.values()])
+        if self._dialect == "postgresql":  # the next stream's number comes after those
+            sequence = "pg_get_serial_sequence('smspilot.stream', 'id')"
+            connection.execute(sa.text(f"SELECT setval({sequence}, {max(KINDS.values())})"))
+
+    def _sync_engine(self) -> Engine:
+        engine = sa.create_engine(self._url.set(drivername=_DRIVERS[self._dialect][0]), poolclass=sa.pool.NullPool)
+        if self._dialect == "sqlite":
+            _prepare_sqlite(engine, is_new=True)
+        return engine
+
+    def _home(self, connection: Connection) -> str:
+        if self._path is not None:
+            return sqlite_home(self._path)
+        home: str = connection.execute(sa.text(POSTGRESQL_HOME.replace("::", "\\:\\:"))).scalar_one()
+        return home
+
+    def _now_sql(self) -> str:
+        return "SELECT CAST(:now AS BIGINT)" if self._dialect == "sqlite" else "SELECT smspilot.now_us()"
+
+    def _now_values(self) -> dict[str, int]:
+        return {"now": _ledger.now_us()} if self._dialect == "sqlite" else {}
+
+    async def __aenter__(self) -> Self:
+        if self._path is not None:
+            await asyncio.to_thread(self._check_file, self._path)
+        if self._engine is None:
+            self._engine = await asyncio.to_thread(self._async_engine)
+        try:
+            async with self._reading() as connection:
+                exists = await connection.run_sync(has_ledger)
+                row = (await connection.execute(sa.select(self._tables.ledger))).one_or_none() if exists else None
+            check_version(row)
+        except BaseException:
+            await self.aclose()
+            raise
+        self._row = row
+        return self
+
+    def _async_engine(self) -> AsyncEngine:
+        engine = create_async_engine(self._url.set(drivername=_DRIVERS[self._dialect][1]))
+        if self._dialect == "sqlite":
+            _prepare_sqlite(engine.sync_engine)
+        return engine
+
+    @staticmethod
+    def _check_file(path: Path) -> None:
+        if not path.is_file():
+            raise LedgerMissing(
+                f"there is no ledger {path}. Nothing was sent. Make one on purpose: smspilot outbox init."
+            )
+        refuse_network(path)
+        keep_private(path)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; an engine of the application's stays open."""
+        self._row = None
+        if self._own_engine and self._engine is not None:
+            engine, self._engine = self._engine, None
+            await engine.dispose()
+
+    @property
+    def _opened(self) -> AsyncEngine:
+        if self._engine is None or self._row is None:
+            raise OutboxError("the outbox is not open: use it in `async with Outbox(…)`. Nothing was written.")
+        return self._engine
+
+    @contextlib.asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading, which holds nobody up."""
+        assert self._engine is not None  # noqa: S101 - its callers have looked
+        with _telling_what_is_wrong():
+            async with self._engine.connect() as connection:
+                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        with _telling_what_is_wrong():
+            async with self._opened.begin() as connection:
+                yield connection
+
+    # --- enqueueing ------------------------------------------------------------------------------
+
+    async def enqueue(
+        self,
+        message: Message,
+        *,
+        key: str,
+        kind: Kind = "service",
+        valid_for: float | None = None,
+        connection: AsyncConnection | AsyncSession | None = None,
+    ) -> OutboxMessage:
+        """Write a message down, to be sent once the transaction is committed.
+
+        Args:
+            message: Its ``send_at`` stays in the ledger: the message leaves then, and can be cancelled before. Its
+                ``id`` is the ledger's to give.
+            key: Yours for this message, unique in the ledger. The same key and message again changes nothing, and
+                returns the first record.
+            kind: ``"code"`` goes first and needs ``valid_for``; ``"marketing"`` obeys opt-outs.
+            valid_for: Seconds after which it must not leave any more, counted from now, or from ``send_at``.
+            connection: Of the application's transaction in the ledger's database. On SQLite it must have begun with
+                ``BEGIN IMMEDIATE``. Left out, it is written in a transaction of its own, and durable on return.
+
+        Returns:
+            The record; ``is_new`` says whether this call wrote it.
+
+        Raises:
+            KeyReused: The key stands for another phone or text; the transaction stays usable.
+            OutboxError: The connection commits by itself, or is to another database.
+            ValueError: ``kind``, ``key`` or ``valid_for`` makes no sense.
+        """
+        entry = Entry(message=message, key=key, kind=kind, valid_for=valid_for)
+        self._opened  # noqa: B018 - raises where it is not open
+        if connection is None:
+            async with self._writing() as own:
+                record = await own.run_sync(self._enqueue, entry)
+            for sender in self._senders:
+                sender.wake()
+            return record
+        if isinstance(connection, AsyncSession):
+            connection = await connection.connection()
+        return await connection.run_sync(self._enqueue, entry)
+
+    def enqueue_sync(
+        self,
+        message: Message,
+        *,
+        key: str,
+        connection: Any,
+        kind: Kind = "service",
+        valid_for: float | None = None,
+    ) -> OutboxMessage:
+        """Write a message down in the transaction of a synchronous connection.
+
+        Args:
+            message: As for :meth:`enqueue`, like the rest.
+            key: Yours.
+            connection: A ``Connection`` or ``Session`` of SQLAlchemy, a cursor or connection of psycopg, or Django's
+                connection.
+            kind: Its kind.
+            valid_for: Seconds.
+
+        Returns:
+            The record.
+
+        Raises:
+            KeyReused: As for :meth:`enqueue`, like the rest.
+            OutboxError: The connection cannot be used.
+            ValueError: An argument makes no sense.
+            TypeError: ``connection`` is none of these.
+        """
+        entry = Entry(message=message, key=key, kind=kind, valid_for=valid_for)
+        self._opened  # noqa: B018 - raises where it is not open
+        return self._enqueue(connection, entry)
+
+    def _enqueue(self, connection: Any, entry: Entry) -> OutboxMessage:
+        execute = executor_of(connection, self._dialect)
+        return enqueue_in(execute, entry, self._row.uid, self._row.salt)
+
+    # --- reading and taking back -----------------------------------------------------------------
+
+    async def get(self, key: str) -> OutboxMessage | None:
+        """Return what the ledger knows of a message; ``None`` if no message has this key."""
+        self._opened  # noqa: B018 - raises where it is not open
+        message, stream = self._tables.message, self._tables.stream
+        query = sa.select(message, stream.c.lane).join(stream, stream.c.id == message.c.stream_id)
+        async with self._reading() as connection:
+            row = (await connection.execute(query.where(message.c.key == key))).one_or_none()
+        return None if row is None else record_of(row)
+
+    async def wait(self, key: str, *, timeout: float = 60.0) -> OutboxMessage:  # noqa: ASYNC109 - the contract's word
+        """Wait until a message has an outcome, unknown included, and return it.
+
+        Args:
+            key: The message's.
+            timeout: Seconds.
+
+        Raises:
+            KeyError: No message has this key.
+            TimeoutError: It has no outcome yet; it stays in the ledger, and goes on.
+        """
+        look = _FIRST_LOOK
+        async with asyncio.timeout(timeout):
+            while True:
+                record = await self.get(key)
+                if record is None:
+                    raise KeyError(key)
+                if record.outcome is not None:
+                    return record
+                await asyncio.sleep(look)
+                look = min(look * 2, _LONGEST_LOOK)
+
+    async def cancel(self, key: str) -> OutboxMessage:
+        """Take a message back, if it has not left: then it is ``not_sent`` with the reason ``cancelled``.
+
+        Returns:
+            The record as it stands now: look whether its outcome is ``not_sent``.
+
+        Raises:
+            KeyError: No message has this key.
+        """
+        message = self._tables.message
+        async with self._writing() as connection:
+            now = (await connection.execute(sa.text(self._now_sql()), self._now_values())).scalar_one()
+            await connection.execute(
+                sa.update(message)
+                .where(message.c.key == key, message.c.state.in_([state.value for state in sources(Event.CANCEL)]))
+                .values(
+                    state=State.NOT_SENT.value,
+                    reason=Why.CANCELLED.value,
+                    settled_at=now,
+                    text=sa.case((message.c.stream_id == KINDS["code"], None), else_=message.c.text),
+                )
+            )
+        if (record := await self.get(key)) is None:
+            raise KeyError(key)
+        return record
+
+    async def status(self) -> OutboxStatus:
+        """Count the messages in each state, and say what holds for the account."""
+        self._opened  # noqa: B018 - raises where it is not open
+        message = self._tables.message
+        query = sa.select(message.c.state, sa.func.count()).group_by(message.c.state)
+        async with self._reading() as connection:
+            counts: dict[str, int] = dict((await connection.execute(query)).tuples().all())
+        hot = self._hot_path()
+        await hot.open()
+        try:
+            account = await hot.account()
+        finally:
+            await hot.aclose()
+        return OutboxStatus(messages={state.value: counts.get(state.value, 0) for state in State}, account=account)
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    async def drain(
+        self, client: Client, *, packet_size: int = 100, in_flight: int = 4, give_up_after: float = 86_400.0
+    ) -> Sent:
+        """Send what is due, and return: the door for cron, Celery and tests.
+
+        What could not be sent now stays in the ledger. Cancelled, it claims nothing more, and ends once what is on
+        the wire is recorded.
+
+        Args:
+            client: Of the account that the ledger is bound to.
+            packet_size: Messages in a packet.
+            in_flight: Packets under way at once.
+            give_up_after: Seconds for which a message is put back, counted from when it was first due.
+
+        Returns:
+            What was done.
+
+        Raises:
+            WrongClient: The client is another account's, or for another endpoint or mode. Nothing was sent.
+            SenderBusy: Another process sends from this SQLite ledger. Nothing was sent.
+            LedgerMoved: The ledger is a copy or a restore. Nothing was sent.
+            LedgerUnavailable: The database cannot be used.
+        """
+        options = SendOptions(packet_size=packet_size, in_flight=in_flight, give_up_after=give_up_after)
+        async with self._sender(client, options) as sender:
+            return await sender.drain()
+
+    def worker(
+        self, client: Client, *, packet_size: int = 100, in_flight: int = 4, give_up_after: float = 86_400.0
+    ) -> Worker:
+        """Send what is due, and what becomes due, in the background of an ``async with`` block.
+
+        Leaving the block claims nothing more, and waits until what is on the wire is recorded. The arguments are those
+        of :meth:`drain`, and so are the errors, which are raised on entering.
+        """
+        options = SendOptions(packet_size=packet_size, in_flight=in_flight, give_up_after=give_up_after)
+        return Worker(self._sender(client, options))
+
+    @contextlib.asynccontextmanager
+    async def _sender(self, client: Client, options: SendOptions) -> AsyncIterator[Sender]:
+        self._opened  # noqa: B018 - raises where it is not open
+        await self._check_home()
+        await self._check_client(client)
+        async with contextlib.AsyncExitStack() as stack:
+            if self._path is not None:
+                lock = await asyncio.to_thread(SenderLock, self._path)
+                stack.callback(lock.release)
+            hot = self._hot_path()
+            stack.push_async_callback(hot.aclose)
+            await hot.open()
+            sender = Sender(hot, client, options)
+            stack.push_async_callback(sender.aclose)
+            self._senders.add(sender)
+            stack.callback(self._senders.discard, sender)
+            yield sender
+
+    def _hot_path(self) -> HotPath:
+        if self._path is not None:
+            return SqliteHotPath(self._path)
+        from smspilot_async.outbox._postgres import PostgresHotPath  # noqa: PLC0415 - an extra
+
+        return PostgresHotPath(_conninfo(self._url))
+
+    async def _check_home(self) -> None:
+        if self._path is not None:
+            actual = await asyncio.to_thread(sqlite_home, self._path)
+        else:
+            async with self._reading() as connection:
+                actual = await connection.run_sync(self._home)
+        check_home(self._row.home, actual)
+
+    async def _check_client(self, client: Client) -> None:
+        row = self._row
+        differing = []
+        if client.url != row.endpoint:
+            differing.append(f"the endpoint is {client.url}, the ledger's is {row.endpoint}")
+        if client.is_test != row.is_test:
+            modes = {True: "test", False: "live"}
+            differing.append(f"the client is {modes[client.is_test]}, the ledger is {modes[bool(row.is_test)]}")
+        if not differing and (id_ := (await client.info()).id) != row.account_id:
+            differing.append(f"the account is {id_}, the ledger's is {row.account_id}")
+        if differing:
+            raise WrongClient(f"this client does not belong to this ledger: {'; '.join(differing)}. Nothing was sent.")
+
+
+class Worker:
+    """A sender in the background of a block (:meth:`Outbox.worker`)."""
+
+    def __init__(self, sender: contextlib.AbstractAsyncContextManager[Sender]) -> None:
+        self._context = sender
+        self._sender: Sender | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def sent(self) -> Sent:
+        """What it has done so far."""
+        return Sent() if self._sender is None else self._sender.sent
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        if self._sender is not None:
+            self._sender.stop()
+
+    async def wait(self) -> None:
+        """Wait until it was stopped and what was on the wire is recorded."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def __aenter__(self) -> Self:
+        self._sender = await self._context.__aenter__()
+        self._task = asyncio.create_task(self._sender.run(), name="smspilot outbox worker")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._task is not None  # noqa: S101 - it was entered
+        self.stop()
+        cancelled: asyncio.CancelledError | None = None
+        while not self._task.done():
+            try:
+                await asyncio.wait({self._task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        await self._context.__aexit__(None, None, None)
+        if cancelled is not None:
+            raise cancelled
+        self._task.result()
+
+
+def _url(ledger: str | None) -> URL:
+    written = ledger or os.environ.get(_VARIABLE, "")
+    if not written:
+        raise ValueError(f"no ledger: give its URL, or set {_VARIABLE}")
+    try:
+        url = sa.make_url(written)
+    except SQLAlchemyError:
+        url = None
+    if url is None or url.get_backend_name() not in _DRIVERS:
+        raise ValueError("a ledger's URL is sqlite:///PATH or postgresql://…")
+    if url.get_backend_name() == "postgresql":
+        require_postgres()
+    elif url.database in {None, "", ":memory:"}:
+        raise ValueError("a SQLite ledger is a file: sqlite:///PATH")
+    return url
+
+
+def _conninfo(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _prepare_sqlite(engine: Engine, *, is_new: bool = False) -> None:
+    """Let transactions of an engine of ours begin at once as writers, and be durable when they end."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # no BEGIN but ours
+        cursor = connection.cursor()
+        for pragma in ("PRAGMA journal_mode=WAL", *PRAGMAS) if is_new else PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextlib.contextmanager
+def _telling_what_is_wrong() -> Any:
+    """Turn what a database says into one error; its words may quote what was written."""
+    problem: LedgerUnavailable
+    try:
+        yield
+    except DBAPIError as error:
+        cause = error.orig
+        name = getattr(cause, "sqlstate", None) or (str(cause) if "sqlite3" in type(cause).__module__ else "")
+        detail = f"{type(cause).__name__}{f', {name}' if name else ''}"
+        problem = LedgerUnavailable(f"the ledger cannot be used ({detail}).")
+    except OSError as error:
+        problem = LedgerUnavailable(f"the ledger cannot be reached ({type(error).__name__}).")
+    else:
+        return
+    raise problem

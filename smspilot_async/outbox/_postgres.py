@@ -1,0 +1,424 @@
+"""The hot path on PostgreSQL: a claim and an outcome are one statement each, over connections of its own.
+
+One connection claims, one is kept for outcomes, so that an answer never waits behind a claim. Every statement has its
+time limits, and no statement holds message rows and a shared row, but for the campaign's ``FOR SHARE``: a pause waits
+for the claims that began before it. Writers of several rows lock them by ascending id; serialization failures and
+deadlocks are repeated. A connection that breaks is replaced at the next call; what the broken one had asked is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg import errors as pg
+
+from smspilot_async.outbox._errors import LedgerUnavailable
+from smspilot_async.outbox._ledger import (
+    BRAKE_FIRST,
+    BRAKE_LONGEST,
+    MAX_UNKNOWNS,
+    AccountState,
+    Claim,
+    ClaimedMessage,
+    Why,
+)
+from smspilot_async.outbox._schema import CODE, MARKETING
+from smspilot_async.outbox._states import Event, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smspilot_async.outbox._ledger import Answer, ClaimRequest
+
+__all__ = ["PostgresHotPath"]
+
+_CONNECT_TIMEOUT: Final = 5
+_ANSWER_TIMEOUT: Final = 15.0
+"""Seconds: longer than the server's own limits, for a server that does not answer at all."""
+_OPTIONS: Final = (
+    "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
+    " -c default_transaction_isolation=read\\ committed -c application_name=smspilot"
+)
+_MOST_REPEATS: Final = 5
+_HELD: Final = ", ".join(f"'{state}'" for state in sources(Event.ACCEPTED))
+
+# What is off may lose the last commits when the server fails, and a message would leave twice.
+_SYNCHRONOUS: Final = """
+SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
+  THEN 'on' ELSE current_setting('synchronous_commit') END, false)
+"""
+
+_CLAIM: Final = """
+WITH clock AS MATERIALIZED (SELECT smspilot.now_us() AS now),
+open_stream AS MATERIALIZED (
+  SELECT s.id, s.campaign_id, s.lane, s.floor_due, s.floor_id, a.unknowns, clock.now
+  FROM clock, smspilot.account a, smspilot.stream s LEFT JOIN smspilot.campaign c ON c.id = s.campaign_id
+  WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < %(most_unknowns)s OR %(is_probe)s)
+    AND (a.halted IS NULL OR (a.halted = 'marketing' AND s.lane < %(marketing)s))
+    AND s.lane <= %(last_lane)s AND s.open_from <= clock.now AND clock.now < s.open_until
+    AND (s.campaign_id IS NULL OR (c.state = 'running' AND c.starts_at <= clock.now AND clock.now < c.expires_at))
+    AND EXISTS (
+      SELECT 1 FROM smspilot.message m
+      WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= clock.now
+        AND (m.due, m.id) >= (s.floor_due, s.floor_id)
+    )
+  ORDER BY s.lane, s.open_until, s.id LIMIT 1
+),
+running AS MATERIALIZED (
+  SELECT c.id FROM smspilot.campaign c WHERE c.id = (SELECT campaign_id FROM open_stream) AND c.state = 'running'
+  FOR SHARE
+),
+due AS MATERIALIZED (
+  SELECT m.id, m.due, m.phone, m.hash, m.valid_until, m.most, s.now, s.lane
+  FROM smspilot.message m, open_stream s
+  WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= s.now AND (m.due, m.id) >= (s.floor_due, s.floor_id)
+    AND (s.campaign_id IS NULL OR EXISTS (SELECT 1 FROM running))
+  ORDER BY m.due, m.id LIMIT %(size)s FOR UPDATE OF m SKIP LOCKED
+),
+judged AS MATERIALIZED (
+  SELECT due.*, CASE WHEN due.valid_until <= due.now THEN 'expired'
+    WHEN EXISTS (
+      SELECT 1 FROM smspilot.suppression x
+      WHERE x.phone = due.phone AND (x.list = 'all' OR due.lane = %(marketing)s)
+    ) THEN 'suppressed' END AS against
+  FROM due
+),
+refused AS (
+  UPDATE smspilot.message m
+  SET state = 'refused', reason = j.against, settled_at = j.now,
+    text = CASE WHEN m.stream_id = %(code)s THEN NULL ELSE m.text END
+  FROM judged j WHERE m.id = j.id AND j.against IS NOT NULL AND m.state = 'pending' RETURNING m.id
+),
+leaving AS MATERIALIZED (
+  SELECT id, due, hash, now FROM (
+    SELECT j.*, row_number() OVER w AS n, min(j.most) OVER w AS largest
+    FROM judged j WHERE j.against IS NULL WINDOW w AS (ORDER BY j.due, j.id)
+  ) counted WHERE n <= coalesce(largest, n)
+),
+intent AS (
+  INSERT INTO smspilot.attempt (token, sender, stream_id, intent_at, lease, message_ids, hash)
+  SELECT %(token)s, %(sender)s, (SELECT id FROM open_stream), min(now), min(now) + %(lease)s,
+    array_agg(id ORDER BY due, id), sha256(string_agg(hash, ''::bytea ORDER BY due, id))
+  FROM leaving HAVING count(*) > 0 RETURNING id
+),
+taken AS (
+  UPDATE smspilot.message m SET state = 'in_flight', attempt_id = intent.id, tries = m.tries + 1
+  FROM leaving l, intent WHERE m.id = l.id AND m.state = 'pending'
+  RETURNING m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries, m.due
+)
+SELECT clock.now, s.lane, s.unknowns, (SELECT count(*) FROM refused), intent.id,
+  t.id, t.phone, t.text, t.sender, t.ttl, t.valid_until, t.callback, t.callback_method, t.tries
+FROM clock LEFT JOIN open_stream s ON true LEFT JOIN intent ON true LEFT JOIN taken t ON true
+ORDER BY t.due, t.id
+"""
+
+_RECORD: Final = f"""
+WITH clock AS MATERIALIZED (SELECT smspilot.now_us() AS now),
+answered AS MATERIALIZED (
+  SELECT * FROM unnest(
+    %(ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(codes)s::int[], %(on_wire)s::int[],
+    %(delays)s::bigint[], %(most)s::int[], %(server_ids)s::text[], %(parts)s::smallint[], %(prices)s::numeric[],
+    %(statuses)s::smallint[]
+  ) AS t (id, state, reason, code, on_wire, delay, most, server_id, parts, price, status)
+),
+held AS MATERIALIZED (
+  SELECT m.id, m.wanted_at FROM smspilot.message m JOIN answered USING (id)
+  WHERE m.attempt_id = %(attempt)s AND m.state IN ({_HELD}) ORDER BY m.id FOR UPDATE OF m
+),
+decided AS MATERIALIZED (
+  SELECT a.*, clock.now, a.state = 'pending' AND held.wanted_at + %(give_up_after)s <= clock.now AS gives_up
+  FROM answered a JOIN held USING (id), clock
+),
+settled AS (
+  UPDATE smspilot.message m
+  SET state = CASE WHEN d.gives_up THEN 'not_sent' ELSE d.state END,
+    reason = CASE WHEN d.gives_up THEN 'gave_up' ELSE d.reason END,
+    code = d.code, on_wire = m.on_wire + d.on_wire, most = d.most,
+    settled_at = CASE WHEN d.state = 'pending' AND NOT d.gives_up THEN NULL ELSE d.now END,
+    due = CASE WHEN d.state = 'pending' THEN d.now + d.delay ELSE m.due END,
+    server_id = d.server_id, parts = d.parts, price = d.price, status = d.status,
+    text = CASE WHEN m.stream_id = {CODE} AND (d.gives_up OR d.state IN ('accepted', 'refused', 'not_sent'))
+      THEN NULL ELSE m.text END
+  FROM decided d WHERE m.id = d.id RETURNING m.id
+),
+closed AS (
+  UPDATE smspilot.attempt SET outcome = %(outcome)s, evidence = %(evidence)s, recorded_at = clock.now,
+    server_packet_id = %(server_packet_id)s, cost = %(cost)s
+  FROM clock WHERE id = %(attempt)s RETURNING id
+)
+SELECT count(*) FROM settled
+"""
+_PROVE: Final = """
+WITH proof AS MATERIALIZED (
+  SELECT * FROM unnest(%(ids)s::bigint[], %(server_ids)s::text[], %(parts)s::smallint[], %(prices)s::numeric[])
+    AS t (id, server_id, parts, price)
+),
+held AS MATERIALIZED (SELECT m.id FROM smspilot.message m JOIN proof USING (id) ORDER BY m.id FOR UPDATE OF m)
+UPDATE smspilot.message m
+SET sent_twice = m.sent_twice OR (m.state = 'accepted' AND m.server_id IS DISTINCT FROM p.server_id),
+  server_id = CASE WHEN m.state = 'accepted' THEN m.server_id ELSE p.server_id END,
+  parts = coalesce(p.parts, m.parts), price = coalesce(p.price, m.price),
+  settled_at = CASE WHEN m.state = 'accepted' THEN m.settled_at ELSE smspilot.now_us() END,
+  text = CASE WHEN m.stream_id = 0 THEN NULL ELSE m.text END,
+  reason = NULL, code = NULL, state = 'accepted'
+FROM proof p, held WHERE m.id = p.id AND m.id = held.id
+"""
+_VOID: Final = """
+INSERT INTO smspilot.attempt (token, sender, intent_at, lease, message_ids, outcome, recorded_at)
+SELECT %(token)s, '', now, now, '{}', 'void', now FROM (SELECT smspilot.now_us() AS now) clock
+ON CONFLICT (token) DO NOTHING
+"""
+_RELEASE: Final = """
+WITH mine AS MATERIALIZED (SELECT id FROM smspilot.attempt WHERE token = %(token)s AND outcome IS DISTINCT FROM 'void'),
+held AS MATERIALIZED (
+  SELECT m.id FROM smspilot.message m JOIN smspilot.attempt a ON m.id = ANY (a.message_ids) JOIN mine ON a.id = mine.id
+  WHERE m.attempt_id = mine.id AND m.state IN ('in_flight', 'unknown') ORDER BY m.id FOR UPDATE OF m
+),
+released AS (UPDATE smspilot.message m SET state = 'pending' FROM held WHERE m.id = held.id)
+UPDATE smspilot.attempt a SET outcome = 'not_sent', evidence = 'void', recorded_at = smspilot.now_us()
+FROM mine WHERE a.id = mine.id
+"""
+_RECOVER: Final = f"""
+WITH clock AS MATERIALIZED (SELECT smspilot.now_us() AS now),
+over AS MATERIALIZED (
+  SELECT a.id, a.message_ids FROM smspilot.attempt a, clock
+  WHERE a.outcome IS NULL AND a.lease <= clock.now ORDER BY a.id LIMIT 100 FOR UPDATE OF a SKIP LOCKED
+),
+held AS MATERIALIZED (
+  SELECT m.id FROM smspilot.message m JOIN over ON m.attempt_id = over.id
+    AND m.id IN (SELECT unnest(o.message_ids) FROM over o)
+  WHERE m.state = 'in_flight' ORDER BY m.id FOR UPDATE OF m
+),
+lost AS (
+  UPDATE smspilot.message m SET state = 'unknown', reason = '{Why.LEASE_OVER}', on_wire = m.on_wire + 1,
+    settled_at = clock.now
+  FROM held, clock WHERE m.id = held.id RETURNING m.id
+),
+closed AS (
+  UPDATE smspilot.attempt a SET outcome = 'unknown', evidence = '{Why.LEASE_OVER}', recorded_at = clock.now
+  FROM over, clock WHERE a.id = over.id RETURNING a.id
+)
+SELECT (SELECT count(*) FROM lost), (SELECT count(*) FROM closed)
+"""
+_TRIED: Final = """
+SELECT m.id FROM smspilot.message m WHERE m.id = ANY (%s) AND (m.on_wire > 0 OR EXISTS (
+  SELECT 1 FROM smspilot.message o WHERE o.hash = m.hash AND o.id <> m.id AND (o.on_wire > 0 OR o.state = 'in_flight')
+))
+"""
+_ACCOUNT: Final = """
+SELECT a.paused, a.halted, a.halted_why, a.unknowns, a.brake_until, smspilot.now_us(), (
+  SELECT min(d.due) FROM smspilot.stream s CROSS JOIN LATERAL (
+    SELECT m.due FROM smspilot.message m WHERE m.stream_id = s.id AND m.state = 'pending' ORDER BY m.due LIMIT 1
+  ) d
+) FROM smspilot.account a
+"""
+_COUNT_UNKNOWN: Final = f"""
+UPDATE smspilot.account SET unknowns = unknowns + 1,
+  brake_until = CASE WHEN unknowns + 1 = {MAX_UNKNOWNS} THEN smspilot.now_us() + {BRAKE_FIRST} ELSE brake_until END,
+  brake_pause = CASE WHEN unknowns + 1 = {MAX_UNKNOWNS} THEN {BRAKE_FIRST} ELSE brake_pause END
+RETURNING unknowns
+"""
+_COUNT_ANSWER: Final = "UPDATE smspilot.account SET unknowns = 0, brake_until = 0, brake_pause = 0 WHERE unknowns > 0"
+_RELEASE_BRAKE: Final = f"""
+UPDATE smspilot.account SET brake_pause = least(brake_pause * 2, {BRAKE_LONGEST}),
+  brake_until = smspilot.now_us() + least(brake_pause * 2, {BRAKE_LONGEST})
+WHERE unknowns >= {MAX_UNKNOWNS} AND brake_until <= smspilot.now_us() RETURNING id
+"""
+_PAUSE: Final = """
+UPDATE smspilot.account SET paused = coalesce(paused, %s), paused_at = coalesce(paused_at, smspilot.now_us())
+"""
+_STATES: Final = {
+    Event.ACCEPTED: "accepted",
+    Event.REFUSED: "refused",
+    Event.PUT_BACK: "pending",
+    Event.UNANSWERED: "unknown",
+}
+
+
+class _Line:
+    """One connection, used by one caller at a time, and made anew after it broke."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._lock = asyncio.Lock()
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    async def fetch(self, statement: str, values: Any = None) -> list[Any]:
+        """Execute one statement in a transaction of its own, and return its rows.
+
+        Raises:
+            LedgerUnavailable: It may have been done, or not.
+        """
+        async with self._lock:
+            problem: LedgerUnavailable
+            try:
+                return await asyncio.wait_for(self._fetch(statement, values), _ANSWER_TIMEOUT)
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                problem = _unavailable(error)
+            except BaseException:  # cancelled in the middle: nobody knows what the connection is at
+                await self._drop()
+                raise
+            await self._drop()
+            raise problem
+
+    async def _fetch(self, statement: str, values: Any) -> list[Any]:
+        for attempt in range(1, _MOST_REPEATS + 1):
+            try:
+                connection = await self._connected()
+                cursor = await connection.execute(statement, values)
+                return await cursor.fetchall() if cursor.description is not None else []
+            except (pg.SerializationFailure, pg.DeadlockDetected):
+                if attempt == _MOST_REPEATS:
+                    raise
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    async def _connected(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._conninfo, autocommit=True, options=_OPTIONS, connect_timeout=_CONNECT_TIMEOUT
+            )
+            await self._connection.execute(_SYNCHRONOUS)
+        return self._connection
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await connection.close()
+
+    async def aclose(self) -> None:
+        async with self._lock:
+            await self._drop()
+
+
+class PostgresHotPath:
+    """A ledger on PostgreSQL, as a sender uses it.
+
+    Args:
+        conninfo: How to connect, as libpq writes it.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._claims = _Line(conninfo)
+        self._outcomes = _Line(conninfo)
+
+    async def open(self) -> None:
+        await self._claims.fetch("SELECT 1")
+
+    async def aclose(self) -> None:
+        await self._claims.aclose()
+        await self._outcomes.aclose()
+
+    async def claim(self, request: ClaimRequest) -> Claim:
+        rows = await self._claims.fetch(
+            _CLAIM,
+            {
+                "token": request.token,
+                "sender": request.sender,
+                "size": request.size,
+                "lease": request.lease,
+                "last_lane": request.last_lane,
+                "is_probe": request.is_probe,
+                "most_unknowns": MAX_UNKNOWNS,
+                "marketing": MARKETING,
+                "code": CODE,
+            },
+        )
+        now, lane, unknowns, settled, attempt_id = rows[0][:5]
+        return Claim(
+            attempt_id=attempt_id,
+            intent_at=now,
+            lane=lane or 0,
+            messages=tuple(ClaimedMessage(*row[5:]) for row in rows if row[5] is not None),
+            settled=settled,
+            unknowns=unknowns or 0,
+        )
+
+    async def record(self, answer: Answer) -> None:
+        rows = answer.rows
+        settled = await self._outcomes.fetch(
+            _RECORD,
+            {
+                "attempt": answer.attempt_id,
+                "ids": [row.id for row in rows],
+                "states": [_STATES[row.event] for row in rows],
+                "reasons": [row.reason for row in rows],
+                "codes": [row.code for row in rows],
+                "on_wire": [int(row.on_wire) for row in rows],
+                "delays": [row.delay for row in rows],
+                "most": [row.most for row in rows],
+                "server_ids": [row.server_id for row in rows],
+                "parts": [row.parts for row in rows],
+                "prices": [row.price for row in rows],
+                "statuses": [row.status for row in rows],
+                "give_up_after": answer.give_up_after,
+                "outcome": answer.outcome,
+                "evidence": answer.evidence,
+                "server_packet_id": answer.server_packet_id,
+                "cost": answer.cost,
+            },
+        )
+        if settled[0][0] < len(rows) and (accepted := [row for row in rows if row.event is Event.ACCEPTED]):
+            await self._outcomes.fetch(
+                _PROVE,
+                {
+                    "ids": [row.id for row in accepted],
+                    "server_ids": [row.server_id for row in accepted],
+                    "parts": [row.parts for row in accepted],
+                    "prices": [row.price for row in accepted],
+                },
+            )
+
+    async def void(self, token: str) -> None:
+        # A claim that is not decided yet makes this wait, at most for the lock's time; then it is asked again.
+        await self._outcomes.fetch(_VOID, {"token": token})
+        await self._outcomes.fetch(_RELEASE, {"token": token})
+
+    async def recover(self) -> int:
+        count: int = 0
+        while True:
+            lost, closed = (await self._outcomes.fetch(_RECOVER))[0]
+            count += lost
+            if not closed:
+                return count
+
+    async def tried_before(self, ids: Sequence[int]) -> set[int]:
+        return {row[0] for row in await self._outcomes.fetch(_TRIED, (list(ids),))}
+
+    async def account(self) -> AccountState:
+        paused, halted, halted_why, unknowns, brake_until, now, next_due = (await self._outcomes.fetch(_ACCOUNT))[0]
+        return AccountState(
+            paused=paused,
+            halted=halted,
+            halted_why=halted_why,
+            unknowns=unknowns,
+            brake_until=brake_until,
+            now=now,
+            next_due=next_due,
+        )
+
+    async def pause(self, reason: str) -> None:
+        await self._outcomes.fetch(_PAUSE, (reason,))
+
+    async def count_unknown(self) -> int:
+        count: int = (await self._outcomes.fetch(_COUNT_UNKNOWN))[0][0]
+        return count
+
+    async def count_answer(self) -> None:
+        await self._outcomes.fetch(_COUNT_ANSWER)
+
+    async def release_brake(self) -> bool:
+        return bool(await self._outcomes.fetch(_RELEASE_BRAKE))
+
+
+def _unavailable(error: BaseException) -> LedgerUnavailable:
+    """Say that the database cannot be used, by the class of what it said: its words may quote what was written."""
+    code = getattr(error, "sqlstate", None)
+    name = type(error).__name__ if code is None else f"{type(error).__name__}, {code}"
+    return LedgerUnavailable(
+        f"the ledger cannot be used ({name}). Nothing leaves meanwhile; what is on the wire is recorded once it is "
+        "back."
+    )

@@ -1,0 +1,501 @@
+"""The hot path on SQLite: one thread that owns a connection, and commits together what waits together.
+
+WAL and ``synchronous=FULL``: when a claim returns, its intent is on the disk. A group that cannot be committed fails as
+a whole, and its claims are then of unknown fate, like those of any database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+
+from smspilot_async.outbox import _ledger
+from smspilot_async.outbox._errors import LedgerUnavailable
+from smspilot_async.outbox._ledger import (
+    BRAKE_FIRST,
+    BRAKE_LONGEST,
+    MAX_UNKNOWNS,
+    AccountState,
+    Claim,
+    ClaimedMessage,
+    Why,
+)
+from smspilot_async.outbox._schema import CODE, MARKETING
+from smspilot_async.outbox._states import Event, State, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from smspilot_async.outbox._ledger import Answer, ClaimRequest, MessageAnswer
+
+__all__ = ["PRAGMAS", "SqliteHotPath"]
+
+Value = TypeVar("Value")
+
+PRAGMAS: Final = (
+    "PRAGMA busy_timeout=10000",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",  # the text of a code is gone once it is erased
+)
+_MOST_AT_ONCE: Final = 64
+
+_OPEN_STREAM: Final = """
+SELECT s.id, s.lane, s.floor_due, s.floor_id, a.unknowns
+FROM smspilot_account a, smspilot_stream s LEFT JOIN smspilot_campaign c ON c.id = s.campaign_id
+WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < :most_unknowns OR :is_probe)
+  AND (a.halted IS NULL OR (a.halted = 'marketing' AND s.lane < :marketing))
+  AND s.lane <= :last_lane AND s.open_from <= :now AND :now < s.open_until
+  AND (s.campaign_id IS NULL OR (c.state = 'running' AND c.starts_at <= :now AND :now < c.expires_at))
+  AND EXISTS (
+    SELECT 1 FROM smspilot_message m
+    WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= :now AND (m.due, m.id) >= (s.floor_due, s.floor_id)
+  )
+ORDER BY s.lane, s.open_until, s.id LIMIT 1
+"""
+_DUE: Final = """
+SELECT m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries + 1,
+  m.most, m.hash,
+  CASE WHEN m.valid_until <= :now THEN 'expired'
+       WHEN EXISTS (
+         SELECT 1 FROM smspilot_suppression x WHERE x.phone = m.phone AND (x.list = 'all' OR :lane = :marketing)
+       ) THEN 'suppressed' END
+FROM smspilot_message m
+WHERE m.stream_id = :stream AND m.state = 'pending' AND m.due <= :now AND (m.due, m.id) >= (:floor_due, :floor_id)
+ORDER BY m.due, m.id LIMIT :size
+"""
+_INTENT: Final = """
+INSERT INTO smspilot_attempt (token, sender, stream_id, intent_at, lease, message_ids, hash)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_TAKE: Final = """
+UPDATE smspilot_message SET state = 'in_flight', attempt_id = ?, tries = tries + 1
+WHERE id IN (SELECT value FROM json_each(?)) AND state = 'pending'
+"""
+_DECIDE_AGAINST: Final = """
+UPDATE smspilot_message
+SET state = 'refused', reason = :reason, settled_at = :now, text = CASE WHEN stream_id = :code THEN NULL ELSE text END
+WHERE id = :id AND state = 'pending'
+"""
+_HELD: Final = ", ".join(f"'{state}'" for state in sources(Event.ACCEPTED))
+_ACCEPT: Final = f"""
+UPDATE smspilot_message
+SET state = 'accepted', reason = NULL, code = NULL, on_wire = on_wire + 1, settled_at = ?, server_id = ?, parts = ?,
+  price = ?, status = ?, text = CASE WHEN stream_id = 0 THEN NULL ELSE text END
+WHERE id = ? AND attempt_id = ? AND state IN ({_HELD})
+"""
+_SETTLE: Final = f"""
+UPDATE smspilot_message
+SET state = :state, reason = :reason, code = :code, on_wire = on_wire + :on_wire, settled_at = :settled_at,
+  due = :due, most = :most, text = CASE WHEN :is_final AND stream_id = 0 THEN NULL ELSE text END
+WHERE id = :id AND attempt_id = :attempt AND state IN ({_HELD})
+"""
+_PROVE: Final = """
+UPDATE smspilot_message
+SET sent_twice = sent_twice OR (state = 'accepted' AND server_id IS NOT :server_id),
+  server_id = CASE WHEN state = 'accepted' THEN server_id ELSE :server_id END,
+  parts = coalesce(:parts, parts), price = coalesce(:price, price),
+  settled_at = CASE WHEN state = 'accepted' THEN settled_at ELSE :now END,
+  text = CASE WHEN stream_id = 0 THEN NULL ELSE text END,
+  reason = NULL, code = NULL, state = 'accepted'
+WHERE id = :id
+"""
+_LEASE_OVER: Final = """
+UPDATE smspilot_message SET state = 'unknown', reason = ?, on_wire = on_wire + 1, settled_at = ?
+WHERE attempt_id = ? AND state = 'in_flight' AND id IN (SELECT value FROM json_each(?))
+"""
+_TRIED: Final = """
+SELECT m.id FROM smspilot_message m
+WHERE m.id IN (SELECT value FROM json_each(?)) AND (m.on_wire > 0 OR EXISTS (
+  SELECT 1 FROM smspilot_message o
+  WHERE o.hash = m.hash AND o.id <> m.id AND (o.on_wire > 0 OR o.state = 'in_flight')
+))
+"""
+
+
+@attrs.define(eq=False)
+class _Job:
+    work: Callable[[sqlite3.Connection], Any]
+    done: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    result: Any = None
+    error: Exception | None = None
+
+
+class SqliteHotPath:
+    """A SQLite ledger, as a sender uses it.
+
+    Args:
+        path: Its file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._erased = False
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = loop.create_future()
+        self._thread = threading.Thread(target=self._serve, args=(loop, opened), name="smspilot ledger", daemon=True)
+        self._thread.start()
+        await opened
+
+    async def aclose(self) -> None:
+        if self._thread is not None:
+            self._jobs.put(None)
+            thread, self._thread = self._thread, None
+            await asyncio.to_thread(thread.join)
+
+    # --- the thread ------------------------------------------------------------------------------
+
+    def _serve(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
+        try:
+            connection = self._connect()
+        except sqlite3.Error as error:
+            loop.call_soon_threadsafe(_fail, opened, unavailable(error))
+            return
+        loop.call_soon_threadsafe(_settle, opened, None)
+        with contextlib.closing(connection):
+            while (jobs := self._waiting()) is not None:
+                self._commit(connection, jobs)
+                self._forget_erased(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        uri = f"{self._path.resolve().as_uri()}?mode=rw"  # never makes a file
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        for pragma in PRAGMAS:
+            connection.execute(pragma)
+        return connection
+
+    def _waiting(self) -> list[_Job] | None:
+        """Return what waits, at least one; ``None`` at the end."""
+        jobs = [self._jobs.get()]
+        with contextlib.suppress(queue.Empty):
+            while len(jobs) < _MOST_AT_ONCE and jobs[-1] is not None:
+                jobs.append(self._jobs.get_nowait())
+        if jobs[-1] is None:
+            jobs.pop()
+            self._jobs.put(None)
+            if not jobs:
+                return None
+        return [job for job in jobs if job is not None]
+
+    def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        failure: Exception | None = None
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                self._do(connection, job)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = unavailable(error)
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        for job in jobs:
+            problem = failure or job.error
+            with contextlib.suppress(RuntimeError):  # its loop is gone
+                if problem is None:
+                    job.loop.call_soon_threadsafe(_settle, job.done, job.result)
+                else:
+                    job.loop.call_soon_threadsafe(_fail, job.done, problem)
+
+    @staticmethod
+    def _do(connection: sqlite3.Connection, job: _Job) -> None:
+        """Do one job of a group; what fails alone is undone alone."""
+        connection.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(connection)
+        except sqlite3.IntegrityError as error:
+            job.error = unavailable(error)
+            connection.execute("ROLLBACK TO job")
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - its caller's to raise
+            job.error = error
+            connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
+
+    def _forget_erased(self, connection: sqlite3.Connection) -> None:
+        """Empty the log once texts were erased, for it still holds them; a reader may hold that up for a while."""
+        if self._erased and self._jobs.empty():
+            with contextlib.suppress(sqlite3.Error):
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._erased = bool(busy)
+
+    async def run(self, work: Callable[[sqlite3.Connection], Value]) -> Value:
+        """Do something in a transaction of the thread's, and return once it is durable.
+
+        Raises:
+            LedgerUnavailable: It may not have been done, or not durably.
+        """
+        if self._thread is None:
+            raise LedgerUnavailable("the ledger is closed. Nothing was sent.")
+        loop = asyncio.get_running_loop()
+        job = _Job(work, loop.create_future(), loop)
+        self._jobs.put(job)
+        result: Value = await job.done
+        return result
+
+    # --- what a sender asks ----------------------------------------------------------------------
+
+    async def claim(self, request: ClaimRequest) -> Claim:
+        return await self.run(lambda connection: self._claim(connection, request))
+
+    def _claim(self, connection: sqlite3.Connection, request: ClaimRequest) -> Claim:
+        now = _ledger.now_us()
+        stream = connection.execute(
+            _OPEN_STREAM,
+            {
+                "now": now,
+                "last_lane": request.last_lane,
+                "marketing": MARKETING,
+                "most_unknowns": MAX_UNKNOWNS,
+                "is_probe": request.is_probe,
+            },
+        ).fetchone()
+        if stream is None:
+            return Claim(attempt_id=None, intent_at=now)
+        stream_id, lane, floor_due, floor_id, unknowns = stream
+        due = connection.execute(
+            _DUE,
+            {
+                "now": now,
+                "stream": stream_id,
+                "lane": lane,
+                "marketing": MARKETING,
+                "floor_due": floor_due,
+                "floor_id": floor_id,
+                "size": request.size,
+            },
+        ).fetchall()
+        against = [{"id": row[0], "reason": row[-1], "now": now, "code": CODE} for row in due if row[-1] is not None]
+        if against:
+            connection.executemany(_DECIDE_AGAINST, against)
+            self._erased = self._erased or lane == CODE
+        leaving = together([row for row in due if row[-1] is None])
+        if not leaving:
+            return Claim(attempt_id=None, intent_at=now, settled=len(against), unknowns=unknowns)
+        ids = json.dumps([row[0] for row in leaving])
+        body = _ledger.packet_hash([row[-2] for row in leaving])
+        intent = (request.token, request.sender, stream_id, now, now + request.lease, ids, body)
+        attempt_id = connection.execute(_INTENT, intent).lastrowid
+        connection.execute(_TAKE, (attempt_id, ids))
+        return Claim(
+            attempt_id=attempt_id,
+            intent_at=now,
+            lane=lane,
+            messages=tuple(ClaimedMessage(*row[:9]) for row in leaving),
+            settled=len(against),
+            unknowns=unknowns,
+        )
+
+    async def record(self, answer: Answer) -> None:
+        await self.run(lambda connection: self._record(connection, answer))
+
+    def _record(self, connection: sqlite3.Connection, answer: Answer) -> None:
+        now = _ledger.now_us()
+        attempt = answer.attempt_id
+        accepted = [row for row in answer.rows if row.event is Event.ACCEPTED]
+        values = [
+            (now, row.server_id, row.parts, None if row.price is None else str(row.price), row.status, row.id, attempt)
+            for row in accepted
+        ]
+        changed = connection.executemany(_ACCEPT, values).rowcount
+        if changed < len(accepted):
+            self._prove(connection, accepted, now)
+        for row in answer.rows:
+            if row.event is not Event.ACCEPTED:
+                self._settle_one(connection, row, answer, now)
+        connection.execute(
+            "UPDATE smspilot_attempt SET outcome = ?, evidence = ?, recorded_at = ?, server_packet_id = ?, cost = ? "
+            "WHERE id = ?",
+            (
+                answer.outcome,
+                answer.evidence,
+                now,
+                answer.server_packet_id,
+                None if answer.cost is None else str(answer.cost),
+                attempt,
+            ),
+        )
+        self._erased = True  # whether one was a code is not worth asking: an empty log costs nothing
+
+    @staticmethod
+    def _prove(connection: sqlite3.Connection, rows: Sequence[MessageAnswer], now: int) -> None:
+        """Take acceptances for proof, of messages that the attempt does not hold any more."""
+        for row in rows:
+            connection.execute(
+                _PROVE,
+                {
+                    "id": row.id,
+                    "server_id": row.server_id,
+                    "parts": row.parts,
+                    "price": None if row.price is None else str(row.price),
+                    "now": now,
+                },
+            )
+
+    @staticmethod
+    def _settle_one(connection: sqlite3.Connection, row: MessageAnswer, answer: Answer, now: int) -> None:
+        state, reason = State(row.event.value) if row.event is Event.REFUSED else State.UNKNOWN, row.reason
+        if row.event is Event.PUT_BACK:
+            state = State.PENDING
+            wanted = connection.execute("SELECT wanted_at FROM smspilot_message WHERE id = ?", (row.id,)).fetchone()
+            if wanted is not None and wanted[0] + answer.give_up_after <= now:
+                state, reason = State.NOT_SENT, Why.GAVE_UP
+        connection.execute(
+            _SETTLE,
+            {
+                "id": row.id,
+                "attempt": answer.attempt_id,
+                "state": state.value,
+                "reason": reason,
+                "code": row.code,
+                "on_wire": row.on_wire,
+                "settled_at": None if state is State.PENDING else now,
+                "due": now + row.delay,
+                "most": row.most,
+                "is_final": state in {State.REFUSED, State.NOT_SENT},
+            },
+        )
+
+    async def void(self, token: str) -> None:
+        await self.run(lambda connection: _void(connection, token))
+
+    async def recover(self) -> int:
+        return await self.run(_recover)
+
+    async def tried_before(self, ids: Sequence[int]) -> set[int]:
+        listed = json.dumps(list(ids))
+        return await self.run(lambda connection: {row[0] for row in connection.execute(_TRIED, (listed,))})
+
+    async def account(self) -> AccountState:
+        return await self.run(_account)
+
+    async def pause(self, reason: str) -> None:
+        sql = "UPDATE smspilot_account SET paused = coalesce(paused, ?), paused_at = coalesce(paused_at, ?)"
+        await self.run(lambda connection: connection.execute(sql, (reason, _ledger.now_us())))
+
+    async def count_unknown(self) -> int:
+        def count(connection: sqlite3.Connection) -> int:
+            now = _ledger.now_us()
+            connection.execute(
+                "UPDATE smspilot_account SET unknowns = unknowns + 1, "
+                "brake_until = CASE WHEN unknowns + 1 = ? THEN ? ELSE brake_until END, "
+                "brake_pause = CASE WHEN unknowns + 1 = ? THEN ? ELSE brake_pause END",
+                (MAX_UNKNOWNS, now + BRAKE_FIRST, MAX_UNKNOWNS, BRAKE_FIRST),
+            )
+            row: tuple[int] = connection.execute("SELECT unknowns FROM smspilot_account").fetchone()
+            return row[0]
+
+        return await self.run(count)
+
+    async def count_answer(self) -> None:
+        sql = "UPDATE smspilot_account SET unknowns = 0, brake_until = 0, brake_pause = 0 WHERE unknowns > 0"
+        await self.run(lambda connection: connection.execute(sql))
+
+    async def release_brake(self) -> bool:
+        def release(connection: sqlite3.Connection) -> bool:
+            now = _ledger.now_us()
+            changed = connection.execute(
+                "UPDATE smspilot_account SET brake_pause = min(brake_pause * 2, ?), "
+                "brake_until = ? + min(brake_pause * 2, ?) WHERE unknowns >= ? AND brake_until <= ?",
+                (BRAKE_LONGEST, now, BRAKE_LONGEST, MAX_UNKNOWNS, now),
+            )
+            return changed.rowcount > 0
+
+        return await self.run(release)
+
+
+def together(rows: list[Any]) -> list[Any]:
+    """Cut what is due where a message may not leave in so large a packet; its ``most`` is the last column but two."""
+    largest = len(rows)
+    for number, row in enumerate(rows, start=1):
+        largest = min(largest, row[-3] or largest)
+        if number > largest:
+            return rows[: number - 1]
+    return rows
+
+
+def _void(connection: sqlite3.Connection, token: str) -> None:
+    now = _ledger.now_us()
+    inserted = connection.execute(
+        "INSERT INTO smspilot_attempt (token, sender, intent_at, lease, message_ids, outcome, recorded_at) "
+        "VALUES (?, '', ?, ?, '[]', 'void', ?) ON CONFLICT (token) DO NOTHING",
+        (token, now, now, now),
+    )
+    if inserted.rowcount > 0:
+        return
+    found = connection.execute("SELECT id, message_ids FROM smspilot_attempt WHERE token = ?", (token,)).fetchone()
+    connection.execute(
+        "UPDATE smspilot_message SET state = 'pending' WHERE attempt_id = ? AND state IN ('in_flight', 'unknown') "
+        "AND id IN (SELECT value FROM json_each(?))",
+        found,
+    )
+    connection.execute(
+        "UPDATE smspilot_attempt SET outcome = 'not_sent', evidence = 'void', recorded_at = ? WHERE id = ?",
+        (now, found[0]),
+    )
+
+
+def _recover(connection: sqlite3.Connection) -> int:
+    now, count = _ledger.now_us(), 0
+    over = connection.execute(
+        "SELECT id, message_ids FROM smspilot_attempt WHERE outcome IS NULL AND lease <= ? LIMIT 1000", (now,)
+    ).fetchall()
+    for id_, ids in over:
+        count += connection.execute(_LEASE_OVER, (Why.LEASE_OVER, now, id_, ids)).rowcount
+        connection.execute(
+            "UPDATE smspilot_attempt SET outcome = 'unknown', evidence = ?, recorded_at = ? WHERE id = ?",
+            (Why.LEASE_OVER, now, id_),
+        )
+    return count
+
+
+def _account(connection: sqlite3.Connection) -> AccountState:
+    row = connection.execute(
+        "SELECT paused, halted, halted_why, unknowns, brake_until FROM smspilot_account"
+    ).fetchone()
+    due = connection.execute(
+        "SELECT min(d) FROM (SELECT (SELECT m.due FROM smspilot_message m WHERE m.stream_id = s.id "
+        "AND m.state = 'pending' ORDER BY m.due LIMIT 1) AS d FROM smspilot_stream s)"
+    ).fetchone()
+    paused, halted, halted_why, unknowns, brake_until = row
+    return AccountState(
+        paused=paused,
+        halted=halted,
+        halted_why=halted_why,
+        unknowns=unknowns,
+        brake_until=brake_until,
+        now=_ledger.now_us(),
+        next_due=due[0],
+    )
+
+
+def unavailable(error: sqlite3.Error) -> LedgerUnavailable:
+    """Say that the file cannot be used, and why; SQLite's own words name no phone and no text."""
+    return LedgerUnavailable(
+        f"the ledger cannot be used: {error}. Nothing leaves meanwhile; what is on the wire is recorded once it is "
+        "back."
+    )
+
+
+def _settle(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
