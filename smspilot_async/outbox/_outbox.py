@@ -400,7 +400,7 @@ class Outbox:
         message = self._tables.message
         query = sa.select(message.c.state, sa.func.count()).group_by(message.c.state)
         async with self._reading() as connection:
-            counts: dict[str, int] = dict((await connection.execute(query)).tuples().all())
+            counts: dict[str, int] = {row[0]: row[1] for row in await connection.execute(query)}
         hot = self._hot_path()
         await hot.open()
         try:
