@@ -439,6 +439,18 @@ class Client:
             raise outcome
         return outcome
 
+    async def _send_once(self, messages: Sequence[Message], *, start_within: float) -> Packet | SmsPilotError:
+        """Send messages in one request, for a ledger: nothing is packed, split or repeated.
+
+        Args:
+            messages: With numbers of their own.
+            start_within: Seconds after which it must not begin.
+        """
+        session = self._session()
+        until = self._clock.monotonic() + start_within + self._settings.timeout
+        tickets = [Ticket(message, message.id or 0, until=until, sender=self._sender) for message in messages]
+        return await session.send_once(tickets, until)
+
     @overload
     def bulk(
         self,

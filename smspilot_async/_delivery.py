@@ -18,6 +18,7 @@ from smspilot_async._retry import may_repeat
 from smspilot_async._telling import veto_failed
 from smspilot_async._ticket import Ticket, about, failure_of, is_veto, number_apart
 from smspilot_async.errors import (
+    BadRequest,
     ConnectionFailed,
     GatewayBusy,
     GatewayError,
@@ -87,6 +88,7 @@ class Delivery:
         tickets: The messages.
         test: Let the gateway accept them without handing them to operators.
         may_split: Send messages again apart, if the gateway refuses the packet because of one of them.
+        once: Send nothing again, whatever comes of it: who asked keeps count of attempts.
         spare: It may not use the connections that are kept for sends.
         has_slot: A place for its first request was taken already.
         rate: A limit of its own, besides the client's.
@@ -105,6 +107,7 @@ class Delivery:
         *,
         test: bool = False,
         may_split: bool = True,
+        once: bool = False,
         spare: bool = False,
         has_slot: bool = False,
         rate: RateLimit | None = None,
@@ -135,7 +138,9 @@ class Delivery:
         self._is_declared = before is None and not session.telling.declares_packets
         self._told = told
         self._when_settled = when_settled
-        self._patience = patience if session.retry.attempts > 1 else 0.0
+        self._once = once
+        self._attempts = 1 if once else session.retry.attempts
+        self._patience = patience if self._attempts > 1 else 0.0
         self._patient_until: float | None = None
         self.busy: GatewayBusy | None = None
         self._groups = deque([_Group(tickets)])
@@ -275,6 +280,10 @@ class Delivery:
         if not isinstance(envelope, Envelope):
             self._release()
             self._take_error(command, group, envelope)
+        elif envelope.is_too_large and len(group.tickets) > 1 and self._once:
+            self._release()
+            detail = f"{command.name}: a packet of {command.size} messages is too large. It was not sent; halve it."
+            self._take_error(command, group, BadRequest(detail, **_evidence.about(command)))
         elif envelope.is_too_large and len(group.tickets) > 1:
             self._put_first(_halves(group, tried_before=group.tried_before, has_turn=True))
         elif self._is_declared or (
@@ -421,7 +430,7 @@ class Delivery:
 
     def _deserves_its_own_packet(self, group: _Group, row: SentMessage) -> bool:
         is_refused = row.error in _WORTH_A_PACKET_OF_ITS_OWN and isinstance(row.failure, GatewayError)
-        return not self._is_whole and self._session.retry.attempts > 1 and len(group.tickets) > 1 and is_refused
+        return not self._is_whole and self._attempts > 1 and len(group.tickets) > 1 and is_refused
 
     def _take_error(self, command: Send, group: _Group, error: SmsPilotError) -> None:
         if len(group.tickets) > 1:
@@ -459,7 +468,7 @@ class Delivery:
         for ticket in tickets:
             ticket.attempts += 1
             ticket.error = error
-            may_go = is_patient or (wanted and ticket.attempts < retry.attempts)
+            may_go = is_patient or (wanted and ticket.attempts < self._attempts)
             if may_go and not_before < ticket.until and not ticket.is_taken_back:
                 again.append(ticket)
             else:

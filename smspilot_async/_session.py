@@ -251,6 +251,11 @@ class Session:
         delivery = Delivery(self, tickets, test=test or self.test, may_split=False, may_be_vetoed=True)
         return await self.detached.run(delivery, until)
 
+    async def send_once(self, tickets: Sequence[Ticket], until: float) -> Packet | SmsPilotError:
+        """Send messages in one request, and nothing again: a ledger counts every attempt."""
+        delivery = Delivery(self, tickets, test=self.test, may_split=False, once=True, may_be_vetoed=True)
+        return await self.detached.run(delivery, until)
+
     def cleared_up(self, result: Accepted[Message], told: asyncio.Event) -> None:
         """Let the hooks hear, in a task of its own, that a message whose outcome was unknown was accepted.
 

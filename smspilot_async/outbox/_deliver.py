@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import logging
 import os
 import random
@@ -26,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from smspilot_async import Client, Retry
 from smspilot_async.errors import (
     AccountBlocked,
     AuthenticationError,
@@ -59,6 +57,7 @@ from smspilot_async.outbox._states import Event
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
+    from smspilot_async import Client
     from smspilot_async.outbox._ledger import ClaimedMessage, HotPath
 
 __all__ = ["SendOptions", "Sender", "Sent", "judge", "send_once"]
@@ -121,51 +120,26 @@ class Sent:
 # --- one request ---------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class SendingView:
-    """A client as it sends for a ledger: the same settings and hooks, connections of its own, and nothing repeated.
-
-    Attributes:
-        client: It.
-        timeout: Seconds that one request may take.
-    """
-
-    client: Client
-    timeout: float
-
-    @classmethod
-    def of(cls, client: Client, places: int) -> SendingView:
-        """Make one, with connections for so many packets at once."""
-        view = copy.copy(client)
-        own = vars(view)
-        settings: Any = own["_settings"]
-        connections = max(settings.max_connections, places + 2)
-        own["_settings"] = attrs.evolve(settings, retry=Retry(attempts=1), max_connections=connections)
-        own["_sessions"] = {}
-        own["_is_closed"] = False
-        return cls(view, settings.timeout)
-
-
-async def send_once(view: SendingView, messages: Sequence[Message], *, not_after: float) -> Packet | SmsPilotError:
+async def send_once(client: Client, messages: Sequence[Message], *, not_after: float) -> Packet | SmsPilotError:
     """Send one packet, once: nothing is packed, split or repeated.
 
     Args:
-        view: What sends.
+        client: What sends.
         messages: With the ledger's numbers as their ids.
-        not_after: Nothing leaves later, in :func:`boot_time`.
+        not_after: No request begins later, in :func:`boot_time`.
     """
     left = not_after - boot_time()
     if left <= 0:
         return ConnectionFailed("send: the sender was held up for too long. Nothing was sent.", command="send")
     try:
-        return await view.client.send_packet(messages, deadline=left + view.timeout)
+        return await client._send_once(messages, start_within=left)  # noqa: SLF001 - made for this call
     except SmsPilotError as error:
         return error
 
 
-def longest_request(view: SendingView) -> float:
+def longest_request(client: Client) -> float:
     """Return the seconds that may pass from the claim to the end of its request."""
-    return START_WITHIN + 2 * view.timeout
+    return START_WITHIN + 2 * client._settings.timeout  # noqa: SLF001 - it has no public word for it
 
 
 # --- what an answer means ------------------------------------------------------------------------
@@ -298,8 +272,8 @@ class Sender:
         self.sent = Sent()
         self._hot = hot
         self._options = options
-        self._view = SendingView.of(client, options.in_flight + URGENT_PLACES)
-        self._lease = int((longest_request(self._view) + LEASE_MARGIN) * SECOND)
+        self._client = client
+        self._lease = int((longest_request(client) + LEASE_MARGIN) * SECOND)
         self._name = f"{host_name()}:{os.getpid()}"
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -307,10 +281,6 @@ class Sender:
         self._unrecorded = 0
         self._failures = 0
         self._saw_unknown = False
-
-    async def aclose(self) -> None:
-        """Close the connections; everything that was sent is recorded by then."""
-        await self._view.client.aclose()
 
     def stop(self) -> None:
         """Claim nothing more; what is on the wire is awaited and recorded."""
@@ -448,7 +418,7 @@ class Sender:
         messages, invalid = _messages(claim)
         result: Packet | SmsPilotError | None = None
         if messages:
-            result = await send_once(self._view, messages, not_after=asked_at + START_WITHIN)
+            result = await send_once(self._client, messages, not_after=asked_at + START_WITHIN)
         tries = {one.id: one.tries for one in claim.messages}
         judgement = (
             Judgement(rows=[], outcome=Outcome.REFUSED.value, evidence=Why.INVALID, is_answered=False)

@@ -462,7 +462,6 @@ class Outbox:
             stack.push_async_callback(hot.aclose)
             await hot.open()
             sender = Sender(hot, client, options)
-            stack.push_async_callback(sender.aclose)
             self._senders.add(sender)
             stack.callback(self._senders.discard, sender)
             yield sender

@@ -64,13 +64,12 @@ async def test_a_worker_sends_what_is_enqueued_meanwhile(outbox: Outbox, client:
     assert worker.sent.accepted == 1
 
 
-async def test_codes_leave_before_services_and_marketing(outbox: Outbox, client: Client, emulator: Emulator) -> None:
-    await outbox.enqueue(Message(PHONE, "Sale"), key="1", kind="marketing")
-    await outbox.enqueue(Message(PHONE, "Ready"), key="2", kind="service")
-    await outbox.enqueue(Message(PHONE, "1234"), key="3", kind="code", valid_for=60)
-    for _ in range(3):
-        await outbox.drain(client, in_flight=1)
-    assert [message.text for message in emulator.messages] == ["1234", "Ready", "Sale"]
+async def test_codes_leave_before_services_and_marketing(desk: Desk) -> None:
+    await desk.pending("Sale", kind="marketing")
+    await desk.pending("Ready")
+    await desk.pending("1234", kind="code", valid_for=60)
+    claims = [await desk.claim() for _ in range(3)]
+    assert [[message.text for message in claim.messages] for claim in claims] == [["1234"], ["Ready"], ["Sale"]]
 
 
 async def test_a_code_needs_to_know_how_long_it_is_worth_sending(outbox: Outbox) -> None:
@@ -249,6 +248,18 @@ async def test_a_packet_that_is_refused_for_one_message_finds_it_in_halves(
     refused = [record.key for record in records if record is not None and record.outcome is Outcome.REFUSED]
     assert refused == ["5"]
     assert len(emulator.messages) == 15
+
+
+async def test_a_packet_that_is_too_large_leaves_in_halves(
+    outbox: Outbox, emulator: Emulator, recwarn: pytest.WarningsRecorder
+) -> None:
+    async with Client(emulator.api_key, url=emulator.url, request_style="query") as client:
+        for number in range(20):
+            await outbox.enqueue(Message(PHONE, f"{number} {'привет ' * 30}"), key=str(number))
+        for _ in range(3):
+            await outbox.drain(client, in_flight=1)
+    assert len(emulator.messages) == 20
+    assert "query" in str(recwarn.pop().message)
 
 
 # --- the ledger and its client -------------------------------------------------------------------
