@@ -54,8 +54,9 @@ class Codes(Hooks):
 
     def __init__(self) -> None:
         folder = Path(os.environ.get("STATE_DIRECTORY", "."))
-        url = os.environ["SERVICE_URL"] + CALLBACK_PATH
-        self.inbox = CallbackInbox(url, secret=os.environ["CALLBACK_SECRET"], sink=SQLiteSink(folder / "calls.db"))
+        url, secret = os.environ["SERVICE_URL"] + CALLBACK_PATH, os.environ["CALLBACK_SECRET"]
+        # One of the workers writes each status down, since they share the book.
+        self.inbox = CallbackInbox(url, secret=secret, sink=SQLiteSink(folder / "calls.db"), competing=True)
         # A third of the grace for the callers to get their answer, half of it for what is on the wire after them.
         grace = float(os.environ.get("GRACE", "25"))
         self._drain = grace / 2
@@ -113,7 +114,7 @@ class Codes(Hooks):
                 await self._book.settle(id_, "unknown")
 
     async def _hear(self) -> None:
-        """Write down the statuses that the gateway calls, at whichever worker."""
+        """Write down the statuses that the gateway calls, at whichever worker; each is handed to one of them."""
         async for event in self.inbox:
             try:
                 await self._book.note_called(event.id, event.status)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from smspilot_async.models import DeliveryStatus, MessageStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LOST: Final = DeliveryStatus.UNKNOWN
 _ORDER: Final = (DeliveryStatus.SCHEDULED, DeliveryStatus.ACCEPTED, DeliveryStatus.WITH_OPERATOR)
@@ -57,6 +60,15 @@ def _is_forward(new: int | None, known: int | None) -> bool:
     if new in _ORDER and known in _ORDER:
         return _ORDER.index(new) > _ORDER.index(known)
     return new != known  # final, or a status that nobody can put in order
+
+
+def is_news(new: MessageStatus, earlier: Iterable[MessageStatus]) -> bool:
+    """Return whether a call brings its message further than the calls before it did; a -2 is passed on, and no more."""
+    known: Known | None = None
+    for status in earlier:
+        if status.status != LOST and beats(called := Known(status, is_polled=False), known):
+            known = called
+    return beats(Known(new, is_polled=False), known)
 
 
 def is_change(new: MessageStatus, known: MessageStatus) -> bool:

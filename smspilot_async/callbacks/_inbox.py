@@ -23,7 +23,8 @@ from smspilot_async._server_ids import NO_ID, is_server_id
 from smspilot_async._status_rules import LOST, Known, beats
 from smspilot_async.callbacks import _calls
 from smspilot_async.callbacks._calls import LARGEST_FORM, StatusEvent
-from smspilot_async.callbacks._log import Bindings, EventLog, MemoryLog
+from smspilot_async.callbacks._in_hand import InHand
+from smspilot_async.callbacks._log import Bindings, Claimable, EventLog, MemoryLog
 from smspilot_async.callbacks._paths import LONGEST_SEGMENT, SignedSend, Signer, nonce_in
 from smspilot_async.errors import ClientClosed, OutcomeUnknown, SmsPilotError, named_send
 from smspilot_async.models import Accepted, Message, MessageStatus, SendResult, SentMessage, Unknown, is_web_address
@@ -117,6 +118,11 @@ class CallbackInbox:
     it has just accepted, each is given. An event counts as handed over once the next one is asked for. With
     :class:`SQLiteSink`, what was not handed over to any worker before a restart comes again after it.
 
+    Workers that share a :class:`SQLiteSink` each get every event. With ``competing=True`` one of them gets each, and
+    the next one of the same message goes to nobody before that is handed over. It comes again, at another worker, if
+    the task that reads is cancelled, the inbox is closed, or the process dies (after half a minute) before the next one
+    is asked for. :meth:`Client.track` hears of all calls at every worker in both cases.
+
     Args:
         url: Where the gateway reaches the face of this inbox: ``https://``, or ``http://`` for accounts that take no
             other. Messages get ``url`` and a path of 60 characters.
@@ -125,13 +131,20 @@ class CallbackInbox:
         sink: Keeps events before the gateway hears ``OK``: :class:`SQLiteSink`, which all workers of a machine
             share, or an object of your own with ``async def store(event)``. Left out, they are kept in memory, the
             last ten thousand of them; once a loop reads them, a call that finds no room gets 503.
+        competing: One of the workers that share the :class:`SQLiteSink` gets each event, in place of all of them.
 
     Raises:
-        ValueError: ``url`` is no absolute http(s) URL without query, or too long; ``secret`` is too short.
+        ValueError: ``url`` is no absolute http(s) URL without query, or too long; ``secret`` is too short; workers
+            compete, and share no :class:`SQLiteSink`.
     """
 
     def __init__(
-        self, url: str, *, secret: str | bytes | Sequence[str | bytes], sink: Sink | EventLog | None = None
+        self,
+        url: str,
+        *,
+        secret: str | bytes | Sequence[str | bytes],
+        sink: Sink | EventLog | None = None,
+        competing: bool = False,
     ) -> None:
         self._signer = Signer(secret)
         del secret  # an error below shows this frame, but not it
@@ -139,6 +152,7 @@ class CallbackInbox:
         self._log: EventLog = sink if isinstance(sink, EventLog) else MemoryLog()
         self._sink: Sink | None = None if isinstance(sink, EventLog) else sink
         self._clock = _clock.current()
+        self._in_hand = InHand(_claimable(self._log), self._clock) if competing else None
         self._bindings = Bindings()
         self._last: dict[int, bytes] = {}
         self._on_the_way: set[bytes] = set()
@@ -148,6 +162,7 @@ class CallbackInbox:
         self._watches: defaultdict[str, set[_Watch]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._is_following = asyncio.Event()
         self._readers: set[asyncio.Event] = set()
         self._fetched: deque[Stored] = deque()
@@ -193,6 +208,8 @@ class CallbackInbox:
         """End iterations and tasks, and close the sink. Calls get 503 from now on; entering it opens it again."""
         self._is_closed = True
         self._hand_over()
+        if self._in_hand is not None:
+            self._in_hand.give_up()
         self.wake()
         loop = asyncio.get_running_loop()
         tasks = {task for task in self._tasks if task.get_loop() is loop}  # those of a dead loop are dead
@@ -288,7 +305,7 @@ class CallbackInbox:
             raise RuntimeError("another loop is reading this inbox; let one loop read it and share what it gets")
         self._is_iterating = True
         try:
-            return await self._next()
+            return await (self._next() if self._in_hand is None else self._next_claimed(self._in_hand))
         except _Closed:
             raise StopAsyncIteration from None
         finally:
@@ -308,6 +325,28 @@ class CallbackInbox:
             self._fetched.extend(await self._more(self._position))
             self._position = self._fetched[-1].position if self._fetched else self._position
         raise StopAsyncIteration
+
+    async def _next_claimed(self, in_hand: InHand) -> StatusEvent:
+        in_hand.finish()
+        while not self._is_closed:
+            news = asyncio.Event()
+            self._readers.add(news)  # before it looks: what comes meanwhile wakes it, too
+            try:
+                stored = await self._persist(in_hand.claim)
+                if stored is None and not self._is_closed:
+                    await self._wait(news)
+            finally:
+                self._readers.discard(news)
+            if stored is not None:
+                in_hand.take(stored)
+                self._keep(in_hand)
+                return stored.event
+        raise StopAsyncIteration
+
+    def _keep(self, in_hand: InHand) -> None:
+        keeper, loop = self._keeper, asyncio.get_running_loop()
+        if keeper is None or keeper.done() or keeper.get_loop() is not loop:
+            self._keeper = self._own(in_hand.keep())
 
     def _hand_over(self) -> None:
         handed, self._handed = self._handed, None
@@ -654,6 +693,12 @@ class _Watch:
 
     async def aclose(self) -> None:
         self._inbox.end_watch(self)
+
+
+def _claimable(log: EventLog) -> Claimable:
+    if isinstance(log, Claimable):
+        return log
+    raise ValueError("competing: a SQLiteSink is needed, which the workers share")
 
 
 def _is_ending() -> bool:

@@ -12,6 +12,7 @@ from smspilot_async.callbacks._calls import StatusEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
 
 _ROOM: Final = 10_000
@@ -85,6 +86,28 @@ class EventLog(Protocol):
 
     async def aclose(self) -> None:
         """Let go of files and threads; used again, it opens them again."""
+
+
+@runtime_checkable
+class Claimable(Protocol):
+    """A log of which one worker takes each event.
+
+    An event is an owner's from its claim until the owner is done with it, gives it up, or is heard of no more; then it
+    is another's, if it was not done with. Events about one message are claimed in their order.
+    """
+
+    async def claim(self, owner: bytes, now: datetime) -> Stored | None:
+        """Return the first event that nobody has, if it brings its message forward; ``None`` if there is none."""
+        raise NotImplementedError
+
+    def keep(self, owner: bytes, now: datetime) -> None:
+        """Let an owner have what it has for longer, soon."""
+
+    def give_up(self, owner: bytes) -> None:
+        """Let others have what an owner has, soon."""
+
+    def finish(self, position: int) -> None:
+        """Note that an application is done with an event, with the next claim or whatever is written before it."""
 
 
 class LogFull(Exception):

@@ -7,6 +7,7 @@ at a time, so positions become visible in their order, and a reader misses none.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -16,12 +17,15 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
+from smspilot_async._status_rules import is_news
 from smspilot_async.callbacks._calls import StatusEvent
-from smspilot_async.callbacks._database_file import DatabaseFile
+from smspilot_async.callbacks._claims import Claims
+from smspilot_async.callbacks._database_file import DatabaseFile, transaction
 from smspilot_async.callbacks._log import Stored
 from smspilot_async.callbacks._paths import LIFETIME
 
@@ -65,6 +69,7 @@ _SELECT: Final = (
     "SELECT position, e.nonce, id, e.server_id, status, error, received, s.nonce IS NOT NULL FROM smspilot_events e"
     " LEFT JOIN smspilot_sends s ON s.nonce = e.nonce AND s.server_id = e.server_id"
 )
+_NONCE: Final = "SELECT nonce FROM smspilot_events WHERE position = ?"
 _IS_STORED: Final = (
     "SELECT received FROM smspilot_events"
     " WHERE nonce = :nonce AND server_id = :server_id AND status = :status AND error = :error"
@@ -120,6 +125,7 @@ class SQLiteSink:
         self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
         self._name: bytes | None = None
+        self._claims = Claims()
         self._tidied = 0.0
 
     # --- from the loop ---------------------------------------------------------------------------
@@ -180,6 +186,33 @@ class SQLiteSink:
         """Tell what came by the path of one send."""
         return await self._ask(f"{_SELECT} WHERE e.nonce = ? ORDER BY position", (nonce,))
 
+    async def claim(self, owner: bytes, now: datetime) -> Stored | None:
+        """Return the first event that nobody has in hand; it is the owner's for :data:`_claims.LEASE` seconds."""
+        claiming = self._submit(partial(self._claim, owner, _microseconds(now)))
+        try:
+            return await wrap_future(claiming)
+        except asyncio.CancelledError:
+            claiming.add_done_callback(partial(self._give_back, owner))
+            raise
+
+    def _give_back(self, owner: bytes, claiming: Future[Stored | None]) -> None:
+        """Give up what was claimed for whoever does not wait for it any more."""
+        is_claimed = not claiming.cancelled() and claiming.exception() is None and claiming.result() is not None
+        if is_claimed and self._thread is not None:  # who closes it gives up everything
+            self.give_up(owner)
+
+    def keep(self, owner: bytes, now: datetime) -> None:
+        """Let an owner have what it has for another while, soon."""
+        self._soon(partial(self._claims.keep, owner=owner, now=_microseconds(now)))
+
+    def give_up(self, owner: bytes) -> None:
+        """Let others have what an owner has, soon."""
+        self._soon(partial(self._claims.give_up, owner=owner))
+
+    def finish(self, position: int) -> None:
+        """Note that an application is done with an event, with whatever is written next."""
+        self._claims.finish(position)
+
     async def end(self) -> int:
         """Tell the last position."""
         return await self._number("SELECT coalesce(max(position), 0) FROM smspilot_events")
@@ -202,6 +235,18 @@ class SQLiteSink:
     async def _number(self, query: str) -> int:
         (number,) = await wrap_future(self._submit(lambda: self._opened().execute(query).fetchone()))
         return int(number)
+
+    def _soon(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Write what need not be waited for, and what is made up for later if it fails."""
+
+        def write() -> None:
+            try:
+                work(self._opened())
+            except Exception as error:  # noqa: BLE001 - nobody waits for it
+                logger.warning("statuses: the sink could not be written (%s)", type(error).__name__)
+
+        with suppress(RuntimeError):  # no thread can be started
+            self._submit(write)
 
     def _write_soon(self) -> None:
         if not self._is_write_due:
@@ -263,7 +308,7 @@ class SQLiteSink:
         self._is_write_due = False  # before anything is taken: what comes from now on asks for another turn
         stores = [store for store in _taken(self._stores) if store.done.set_running_or_notify_cancel()]
         binds, done = _taken(self._binds), self._done
-        if not stores and not binds and done == self._saved:
+        if not stores and not binds and done == self._saved and not self._claims.has_finished:
             return
         try:
             answers = self._commit([store.event for store in stores], binds)
@@ -303,17 +348,30 @@ class SQLiteSink:
     def _transact(
         self, database: sqlite3.Connection, events: list[StatusEvent], binds: list[tuple[bytes, str, int]]
     ) -> list[bool]:
-        database.execute("BEGIN IMMEDIATE")
-        try:
+        with self._claims.writing(database) if self._claims.has_finished else transaction(database):
             self._tidy(database)
             database.executemany(_BIND, binds)
             answers = [self._insert(database, event) for event in events]
             database.execute("UPDATE smspilot_handed_over SET position = max(position, ?)", (self._done,))
-            database.execute("COMMIT")
-        except BaseException:
-            database.execute("ROLLBACK")
-            raise
         return answers
+
+    def _claim(self, owner: bytes, now: int) -> Stored | None:
+        database = self._opened()
+        position = self._claims.claim(database, owner, now, self._is_news)
+        if position is None:
+            return None
+        return _stored(database.execute(f"{_SELECT} WHERE position = ?", (position,)).fetchone())
+
+    def _is_news(self, database: sqlite3.Connection, position: int) -> bool:
+        """Return whether an event brings its message forward, by all that came about it before, at any worker."""
+        nonce = database.execute(_NONCE, (position,)).fetchone()
+        rows = database.execute(f"{_SELECT} WHERE e.nonce = ? ORDER BY position", nonce).fetchall()
+        *earlier, new = [stored.event for row in rows if (stored := _stored(row)).position <= position]
+        is_credible = partial(self._is_credible, database)
+        return is_credible(new) and is_news(new, filter(is_credible, earlier))
+
+    def _is_credible(self, database: sqlite3.Connection, event: StatusEvent) -> bool:
+        return database.execute(_IS_CONTRADICTED, _row(event)).fetchone() is None
 
     def _insert(self, database: sqlite3.Connection, event: StatusEvent) -> bool:
         row = _row(event)

@@ -1,7 +1,8 @@
 """A worker process that shares a sink.
 
-``sink_worker.py FILE store COUNT [FIRST]``, ``sink_worker.py FILE read``, or ``sink_worker.py FILE obey``, which stores
-the numbers that it reads, a line each.
+``sink_worker.py FILE store COUNT [FIRST]``, ``sink_worker.py FILE read``, ``sink_worker.py FILE take SECONDS`` for one
+that competes, with claims that last so long, or ``sink_worker.py FILE obey``, which stores the numbers that it reads, a
+line each.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from calling import BASE, SECRET, call
 
 from smspilot_async import Message
-from smspilot_async.callbacks import CallbackInbox, SQLiteSink
+from smspilot_async.callbacks import CallbackInbox, SQLiteSink, _claims
 
 
 def say(*words: object) -> None:
@@ -49,8 +50,16 @@ async def obey(inbox: CallbackInbox) -> None:
 
 
 async def main(path: str, what: str) -> None:
-    async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox:
-        await (store(inbox, int(sys.argv[3])) if what == "store" else read(inbox) if what == "read" else obey(inbox))
+    competing = what == "take"
+    if competing:
+        vars(_claims)["LEASE"] = float(sys.argv[3])
+    async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path), competing=competing) as inbox:
+        if what == "store":
+            await store(inbox, int(sys.argv[3]))
+        elif what == "obey":
+            await obey(inbox)
+        else:
+            await read(inbox)
 
 
 if __name__ == "__main__":

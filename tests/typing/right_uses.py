@@ -300,6 +300,7 @@ class AsyncHook(Hooks):
 
 async def is_called_back(client: Client) -> None:
     sink = SQLiteSink("callbacks.db")
+    CallbackInbox("https://example.com/smspilot", secret="one", sink=SQLiteSink("statuses.db"), competing=True)
     async with CallbackInbox("https://example.com/smspilot", secret=["new", "old"], sink=sink) as inbox:
         assert_type(inbox, CallbackInbox)
         async for event in inbox:
