@@ -1,8 +1,8 @@
 """A worker process that shares a sink.
 
 ``sink_worker.py FILE store COUNT [FIRST]``, ``sink_worker.py FILE read``, ``sink_worker.py FILE take SECONDS`` for one
-that competes, with claims that last so long, or ``sink_worker.py FILE obey``, which stores the numbers that it reads, a
-line each.
+that competes, with claims that last so long, ``sink_worker.py FILE hold SECONDS`` for one that keeps the first event in
+hand, or ``sink_worker.py FILE obey``, which stores the numbers that it reads, a line each.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ async def store(inbox: CallbackInbox, count: int) -> None:
         await asyncio.gather(*(one(number) for number in range(start, min(start + 10, first + count))))
 
 
-async def read(inbox: CallbackInbox) -> None:
+async def read(inbox: CallbackInbox, *, holding: bool) -> None:
     """Print what an application gets."""
     say("ready")
     async for event in inbox:
         say(event.id, event.server_id, event.status)
+        if holding:
+            await asyncio.Event().wait()
 
 
 async def obey(inbox: CallbackInbox) -> None:
@@ -50,7 +52,7 @@ async def obey(inbox: CallbackInbox) -> None:
 
 
 async def main(path: str, what: str) -> None:
-    competing = what == "take"
+    competing = what in {"take", "hold"}
     if competing:
         vars(_claims)["LEASE"] = float(sys.argv[3])
     async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path), competing=competing) as inbox:
@@ -59,7 +61,7 @@ async def main(path: str, what: str) -> None:
         elif what == "obey":
             await obey(inbox)
         else:
-            await read(inbox)
+            await read(inbox, holding=what == "hold")
 
 
 if __name__ == "__main__":

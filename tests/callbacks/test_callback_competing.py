@@ -364,7 +364,7 @@ async def count(process: asyncio.subprocess.Process, got: Counter[str]) -> None:
 
 
 async def test_what_a_killed_process_had_in_hand_goes_to_another(path: Path) -> None:
-    async with worker(path, "take", "0.3") as killed:
+    async with worker(path, "hold", "0.3") as killed:
         assert await line_of(killed) == "ready"
         async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox:
             await called(inbox, 1)
