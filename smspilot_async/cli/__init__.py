@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import sys
 
+from smspilot_async.errors import Outcome
+
 __all__ = ["main"]
 
 
@@ -28,6 +30,6 @@ def _say_what_is_missing(arguments: list[str]) -> None:
     extras = "cli,emulator" if arguments[:1] in (["emulator"], ["demo"]) else "cli"
     line = f"smspilot's command line needs: pip install 'smspilot-async[{extras}]'"
     if "--json" in arguments:
-        error = {"type": None, "outcome": "not_sent", "code": None, "reason": None, "message": line}
+        error = {"type": None, "outcome": Outcome.NOT_SENT.value, "code": None, "reason": None, "message": line}
         sys.stdout.write(json.dumps({"error": error}) + "\n")
     sys.stderr.write(f"{line}\n")

@@ -13,6 +13,7 @@ from smspilot_async.cli._output import (
     count,
     lines_as_ranges,
     money,
+    outcome_words,
     print_facts,
     print_line,
     print_table,
@@ -103,10 +104,10 @@ class Bill:
         print_facts(
             {
                 "test": NOBODY_GETS_IT if self.test else None,
-                "accepted": f"{self.counts[Outcome.ACCEPTED]:,} of {count(self.read, 'row')}",
-                "refused": f"{self.counts[Outcome.REFUSED]:,}",
-                "unknown": self._unknown_line(),
-                "not sent": f"{self.counts[Outcome.NOT_SENT]:,}",
+                outcome_words(Outcome.ACCEPTED): f"{self.counts[Outcome.ACCEPTED]:,} of {count(self.read, 'row')}",
+                outcome_words(Outcome.REFUSED): f"{self.counts[Outcome.REFUSED]:,}",
+                outcome_words(Outcome.UNKNOWN): self._unknown_line(),
+                outcome_words(Outcome.NOT_SENT): f"{self.counts[Outcome.NOT_SENT]:,}",
                 "parts": f"{self.parts:,}",
                 "cost": money(self.cost) + unpriced,
                 "balance": money(self.balance),
@@ -122,8 +123,8 @@ class Bill:
     def show_reasons(self) -> None:
         """Print why messages were refused, left out, or are unknown, with their lines, for a person."""
         rows = [
-            (f"{len(lines):,}", name.replace("_", " "), reason, lines_as_ranges(sorted(lines), most=4))
-            for (name, reason), lines in sorted(self.reasons.items(), key=lambda item: (-len(item[1]), item[0]))
+            (f"{len(lines):,}", outcome_words(outcome), reason, lines_as_ranges(sorted(lines), most=4))
+            for (outcome, reason), lines in sorted(self.reasons.items(), key=lambda item: (-len(item[1]), item[0]))
         ]
         if rows:
             print_line()

@@ -27,6 +27,7 @@ from smspilot_async.cli._output import (
     money,
     note,
     on_terminal,
+    outcome_words,
     print_json,
     print_line,
     progress_bar,
@@ -408,7 +409,7 @@ class Run:
 
     def _standing(self) -> str:
         counts = self.bill.counts
-        words = ", ".join(f"{counts[outcome]:,} {outcome.replace('_', ' ')}" for outcome in Outcome)
+        words = ", ".join(f"{counts[outcome]:,} {outcome_words(outcome)}" for outcome in Outcome)
         busy = self._engine.waits_for
         now = f"{self._engine.rate:,.0f} messages/s" if busy is None else self._waiting(busy)
         return f"{words}\n{now}, {money(self.bill.cost)}"

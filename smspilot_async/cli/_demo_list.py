@@ -19,6 +19,7 @@ from smspilot_async.cli._output import count, print_line
 from smspilot_async.cli._plan import Plan
 from smspilot_async.cli._sending import BulkEngine
 from smspilot_async.emulator import Account, Emulator
+from smspilot_async.errors import Outcome
 from smspilot_async.models import status_word
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _refusals(bill: Bill) -> list[Mapping[str, Any]]:
     return [
         {"outcome": outcome, "reason": reason, "lines": lines}
         for (outcome, reason), lines in bill.reasons.items()
-        if outcome != "unknown"
+        if outcome is not Outcome.UNKNOWN
     ]
 
 

@@ -16,7 +16,7 @@ import httpx
 from smspilot_async import Client
 from smspilot_async.cli._output import print_line
 from smspilot_async.emulator import Emulator, Fault
-from smspilot_async.errors import OutcomeUnknown, SmsPilotError
+from smspilot_async.errors import Outcome, OutcomeUnknown, SmsPilotError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -74,7 +74,7 @@ class Tally:
             "not_reached": self.never,
             "believed_sent": self.believed,
             "believed_not_sent": self.failed,
-            "unknown": len(self.unknown),
+            Outcome.UNKNOWN.value: len(self.unknown),
             "unknown_ids": [person.number for person in self.unknown],
             "seconds": round(self.seconds, 2),
         }

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from smspilot_async.errors import Outcome
+
 # C0, DEL and C1 drive terminals; direction marks and line separators lie about what is written; surrogates can not be.
 _unsafe = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -77,6 +79,11 @@ def _stdout_is_utf8() -> bool:
 
 NOBODY_GETS_IT: Final = "nothing is handed to operators"
 """What a test is, for a person who may take it for the real thing."""
+
+
+def outcome_words(outcome: Outcome) -> str:
+    """Write an outcome for a person: its one word, without the underscore."""
+    return outcome.value.replace("_", " ")
 
 
 def money(value: Decimal | None) -> str:

@@ -86,10 +86,17 @@ def final_code(code: int) -> int:
     return code or Exit.OUTPUT_LOST
 
 
+_NO_ARGUMENTS: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())  # its message is the help; click 8.2
+
+
 def show(problem: click.ClickException) -> None:
     """Print on stderr what ended the command: a line, for wrong use after how it is used."""
     if not isinstance(problem, click.UsageError):
         problem.show()
+        return
+    if isinstance(problem, _NO_ARGUMENTS):
+        for line in problem.message.splitlines():
+            note(line)
         return
     if problem.ctx is not None:
         for line in (*problem.ctx.get_usage().splitlines(), f"Try '{problem.ctx.command_path} --help' for help.", ""):
@@ -102,10 +109,16 @@ def as_json(problem: click.ClickException) -> Mapping[str, Any]:
     ours = problem if isinstance(problem, Problem) else None
     if ours is not None and ours.error is not None:
         return {**ours.facts, "error": error_as_json(ours.error)}
-    outcome = "unknown" if problem.exit_code == Exit.UNKNOWN else "not_sent"
+    outcome = Outcome.UNKNOWN if problem.exit_code == Exit.UNKNOWN else Outcome.NOT_SENT
     return {
         **(ours.facts if ours is not None else {}),
-        "error": {"type": None, "outcome": outcome, "code": None, "reason": None, "message": problem.format_message()},
+        "error": {
+            "type": None,
+            "outcome": outcome.value,
+            "code": None,
+            "reason": None,
+            "message": problem.format_message(),
+        },
     }
 
 

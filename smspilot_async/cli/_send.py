@@ -92,7 +92,7 @@ def _give_up(client: Client) -> None:
 
 def _show(sent: SentMessage, *, is_test: bool, as_json: bool) -> None:
     if as_json:
-        print_json({"outcome": "accepted", "test": is_test, **sent_as_json(sent)})
+        print_json({"outcome": sent.outcome.value, "test": is_test, **sent_as_json(sent)})
         return
     print_facts(
         {

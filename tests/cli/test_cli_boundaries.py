@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from smspilot_async import cli
+from smspilot_async import Outcome, cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,3 +49,20 @@ def test_such_a_name_would_be_found(line: str) -> None:
 def test_such_a_module_would_be_found() -> None:
     for line in ("from smspilot_async._settings import Secret", "from smspilot_async import _session"):
         assert list(private_modules(ast.parse(line))) != []
+
+
+def outcome_literals(tree: ast.Module) -> Iterator[str]:
+    """Yield the words for an outcome that stand in the code instead of coming from `Outcome`."""
+    words = {*(outcome.value for outcome in Outcome), *(outcome.value.replace("_", " ") for outcome in Outcome)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value in words:
+            yield f"line {node.lineno}: {node.value!r}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+def test_the_words_for_an_outcome_come_from_outcome_alone(module: Path) -> None:
+    assert list(outcome_literals(ast.parse(module.read_text(encoding="utf-8")))) == []
+
+
+def test_such_a_word_would_be_found() -> None:
+    assert len(list(outcome_literals(ast.parse("x = {'outcome': 'not_sent'}; y = 'not sent'")))) == 2

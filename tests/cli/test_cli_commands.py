@@ -296,6 +296,13 @@ def test_wrong_use_is_said_after_how_the_command_is_used() -> None:
     ]
 
 
+def test_the_command_alone_shows_its_help_in_lines() -> None:
+    ran = run()
+    shown = (ran.stdout or ran.stderr).splitlines()  # before click 8.2 it was no error
+    assert shown[0].startswith("Usage: ")
+    assert "  send      Send TEXT to the phone TO." in shown
+
+
 def test_what_is_no_option_is_taken_for_none(gateway: Emulator) -> None:
     gateway.account.blocked = 105
     assert run("send", ONE, "--", "--json").stdout == ""
