@@ -515,7 +515,7 @@ def free_frames(error: BaseException | None) -> None:
 def _in_words(error: Exception, *, with_text: bool) -> str:
     """Name the failure, with its own text only while connecting: then it may tell a host, but nothing of a request."""
     text = " ".join(_number.sub("", str(error)).split()) if with_text else ""
-    return text or _WORDS.get(type(error).__name__, type(error).__name__)
+    return text or _WORDS.get(type(error).__name__) or f"the transport raised {type(error).__name__}"
 
 
 _number = re.compile(r"\[Errno -?\d+\] ")
@@ -523,5 +523,8 @@ _WORDS: Final = {
     "ConnectError": "could not connect",
     "ReadError": "the connection broke",
     "WriteError": "the connection broke",
+    "CloseError": "the connection broke",
+    "ProxyError": "the proxy does not let through",
+    "LocalProtocolError": "the request cannot be written as HTTP",
     "RemoteProtocolError": "the connection was closed in the middle of the answer",
 }

@@ -110,15 +110,10 @@ def as_json(problem: click.ClickException) -> Mapping[str, Any]:
     if ours is not None and ours.error is not None:
         return {**ours.facts, "error": error_as_json(ours.error)}
     outcome = Outcome.UNKNOWN if problem.exit_code == Exit.UNKNOWN else Outcome.NOT_SENT
+    message = problem.format_message()
     return {
         **(ours.facts if ours is not None else {}),
-        "error": {
-            "type": None,
-            "outcome": outcome.value,
-            "code": None,
-            "reason": None,
-            "message": problem.format_message(),
-        },
+        "error": {"type": None, "outcome": outcome.value, "code": None, "reason": None, "message": message},
     }
 
 
