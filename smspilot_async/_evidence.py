@@ -6,10 +6,12 @@ parser's or httpx's exception, and no bytes of a request, hang on to it.
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import unquote_plus
 
 import attrs
 
@@ -31,10 +33,20 @@ from smspilot_async.errors import (
     Unanswered,
 )
 from smspilot_async.models import Packet, SentMessage
-from smspilot_async.wire import Command, Cost, ErrorDocument, Send, UnreadableAnswer, decode
+from smspilot_async.wire import (
+    Balance,
+    Check,
+    CheckPacket,
+    Command,
+    Cost,
+    ErrorDocument,
+    Send,
+    UnreadableAnswer,
+    decode,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 Answer = TypeVar("Answer")
 
@@ -53,7 +65,12 @@ _NO_MONEY: Final = 112
 
 
 def interpret(
-    command: Command[Answer], result: Reply | Failure, *, now: datetime, tried_before: bool = False
+    command: Command[Answer],
+    result: Reply | Failure,
+    *,
+    now: datetime,
+    tried_before: bool = False,
+    secrets: Sequence[str] = (),
 ) -> Answer | SmsPilotError:
     """Turn the end of an HTTP exchange into an answer or an error.
 
@@ -62,14 +79,16 @@ def interpret(
         result: What came back.
         now: The time, for a ``Retry-After`` that names a date; aware.
         tried_before: Whether an earlier attempt of this very send reached the gateway.
+        secrets: The key, or login and password, of the request: no error repeats them.
     """
     if isinstance(result, Failure):
         return _failed(command, result)
     answer = _decoded(command, result.body)
     if isinstance(answer, UnreadableAnswer):
-        return _unreadable(command, result, answer, now)
+        return _with_excerpt(_unreadable(command, result, answer, now), command, result, secrets)
     if isinstance(answer, ErrorDocument):
-        return _refusal(command, result, answer, now, tried_before=tried_before)
+        error = _refusal(command, result, answer, now, tried_before=tried_before, secrets=secrets)
+        return _with_excerpt(error, command, result, secrets)
     if isinstance(answer, Packet):
         return _packet(command, answer, tried_before=tried_before)  # type: ignore[return-value]
     return answer
@@ -140,14 +159,34 @@ def unknown(command: Send, reason: Reason, detail: str, **more: Any) -> OutcomeU
     )
 
 
+_SAYS_NOTHING_OF_OTHERS: Final = (Send, Cost, Check, CheckPacket, Balance)
+_UNREAD: Final = frozenset({Reason.HTTP_STATUS, Reason.UNREADABLE})
+
+
+def _with_excerpt(error: SmsPilotError, command: Command[Any], reply: Reply, secrets: Sequence[str]) -> SmsPilotError:
+    """Keep in an error what an answer that could not be read says, but for whatever may be private in it.
+
+    Of inbound messages and accounts there is none: nobody knows what in it is private.
+    """
+    if isinstance(error, Unanswered) and error.reason in _UNREAD and isinstance(command, _SAYS_NOTHING_OF_OTHERS):
+        error.excerpt = excerpt(reply.body, [*_texts(command), *_senders(command), *secrets])
+    return error
+
+
 # --- error documents -----------------------------------------------------------------------------
 
 
 def _refusal(
-    command: Command[Any], reply: Reply, document: ErrorDocument, now: datetime, *, tried_before: bool
+    command: Command[Any],
+    reply: Reply,
+    document: ErrorDocument,
+    now: datetime,
+    *,
+    tried_before: bool,
+    secrets: Sequence[str],
 ) -> SmsPilotError:
     code, error = document.code, error_class(document.code)
-    description = redact(document.description, _texts(command))
+    description = redact(document.description, [*_texts(command), *secrets])
     is_believed = _is_believed(command, reply.status, code)
     if reply.status == _TOO_MANY_REQUESTS and (error is GatewayError or not is_believed):
         error = GatewayBusy
@@ -248,8 +287,58 @@ def redact(description: str, texts: Sequence[str]) -> str:
     return _control.sub(" ", words)[:_LONGEST_KEPT].strip()
 
 
+_not_text = re.compile(rb"[\x00-\x08\x0e-\x1f]").search  # such as UTF-16 is full of
+_may_be_an_answer = re.compile(
+    rb"[\"<](?:send|inbound|info|sms|text)\b"
+).search  # what others have written may be in it
+_markup = re.compile(r"<(?:script|style)\b[^>]*>[^<]*|<[^>]*>?", re.IGNORECASE)
+_json_escape = re.compile(r"\\u([0-9a-fA-F]{4})")
+_long_run = re.compile(r"[\w+/=-]{20,}")  # of base64, of a key
+_foreign = re.compile(r"[^\x00-\x7f\u0400-\u04ff\u2010-\u2026]+")  # what other encodings make of a text, among it
+_parts_of_word = re.compile(r"[^\W\d_]+|\d+")
+_LONGEST_LOOKED_AT: Final = 4096  # bytes
+_MOST_LAYERS: Final = 3  # of escapes
+
+
+def excerpt(body: bytes, texts: Sequence[str]) -> str:
+    """Return the first words of an answer that could not be read, redacted as the gateway's words are, and more.
+
+    There is none of half an answer of the gateway's: nobody knows whose texts are in it.
+
+    Args:
+        body: The answer.
+        texts: What was private in the request; a page may quote it, and in whatever way pages write it.
+    """
+    if _not_text(body) or _may_be_an_answer(body):
+        return ""
+    words = body[:_LONGEST_LOOKED_AT].decode(errors="replace")
+    if len(body) > _LONGEST_LOOKED_AT:
+        words = words.rpartition(" ")[0]
+    for _ in range(_MOST_LAYERS):
+        words = _unescaped(words)
+    words = _markup.sub(" ", words)
+    words = _long_run.sub("…", _foreign.sub("…", words))
+    private = {part.casefold() for text in texts for part in _parts_of_word.findall(text)}
+    words = _word.sub(lambda word: "…" if _has_any(private, word[0]) else word[0], words)
+    return " ".join(redact(" ".join(words.split()), texts).split())
+
+
+def _unescaped(text: str) -> str:
+    return unquote_plus(html.unescape(_json_escape.sub(lambda match: chr(int(match[1], 16)), text)), errors="replace")
+
+
+def _has_any(private: Collection[str], word: str) -> bool:
+    return any(part.casefold() in private for part in _parts_of_word.findall(word))
+
+
 def _texts(command: Command[Any]) -> Sequence[str]:
     return [message.text for message in command.messages] if isinstance(command, (Send, Cost)) else ()
+
+
+def _senders(command: Command[Any]) -> Sequence[str]:
+    if not isinstance(command, (Send, Cost)):
+        return ()
+    return [sender for sender in (command.sender, *(message.sender for message in command.messages)) if sender]
 
 
 def retry_after(reply: Reply, now: datetime) -> float | None:

@@ -70,7 +70,13 @@ class Exchange(Generic[Answer]):
     def answer(self, reply: Reply | Failure, *, tried_before: bool = False) -> Answer | SmsPilotError:
         """Tell what the reply means; ``tried_before``: an earlier attempt of this very send reached the gateway."""
         session = self._session
-        answer = _evidence.interpret(self._command, reply, now=session.clock.now(), tried_before=tried_before)
+        answer = _evidence.interpret(
+            self._command,
+            reply,
+            now=session.clock.now(),
+            tried_before=tried_before,
+            secrets=self._envelope.secrets,
+        )
         session.pulse.note(self._command, answer)
         self._tell_end(reply, answer)
         return answer

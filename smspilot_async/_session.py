@@ -216,6 +216,7 @@ class Session:
                 wire=settings.wire,
                 style=settings.request_style,
                 parameters=settings.parameters,
+                secrets=tuple(value for _, value in credentials.fields),
             )
         detail = f"{command.name}: api_key() gave no usable key ({reason}). Nothing was sent."
         return ConnectionFailed(detail, **_evidence.about(command))

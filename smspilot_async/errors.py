@@ -293,9 +293,13 @@ class Unanswered(SmsPilotError):
     Attributes:
         reason: What was wrong with the answer.
         http_status: The HTTP status, where one arrived.
+        excerpt: The first words of an answer that could not be read, such as a proxy's page, at most 200 characters:
+            without markup, and without what may be a key, a phone, an address or words of a text. Empty where nothing
+            came, or something that may hold what others have written. It is in no other text of the error.
     """
 
     outcome = Outcome.UNKNOWN
+    excerpt: str = ""
 
     def __init__(
         self,

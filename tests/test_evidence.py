@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import json
+import pickle
+from base64 import b64encode
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smspilot_async import (
     AuthenticationError,
@@ -25,10 +31,13 @@ from smspilot_async import (
     SmsPilotError,
     Unanswered,
 )
-from smspilot_async._evidence import interpret, redact
+from smspilot_async._evidence import excerpt, interpret, redact
 from smspilot_async._retry import may_repeat
 from smspilot_async._transport import Failure, Reply
-from smspilot_async.wire import Balance, Check, Command, Cost, Inbound, Send
+from smspilot_async.wire import Balance, Check, Command, Cost, Inbound, Info, Send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOW = datetime(2030, 1, 15, 12, 0, tzinfo=UTC)
 A, B, C = "79087964781", "79131437355", "79161234567"
@@ -496,3 +505,103 @@ def test_errors_are_values_without_a_past() -> None:
         assert outcome.__traceback__ is None
         assert outcome.__context__ is None
         assert outcome.__cause__ is None
+
+
+# --- an answer that could not be read ------------------------------------------------------------
+
+SECRET = "short-KEY.7"
+TOLD: dict[bytes, str] = {
+    b"": "",
+    b"Bad Gateway": "Bad Gateway",
+    b"<html><head><title>502 Bad Gateway</title><style>p {color: red}</style></head><body>nginx</body></html>": (
+        "502 Bad Gateway nginx"
+    ),
+    b'{"error":{"code":504}}': '{"error":{"code":504}}',
+    b'{"error":"\\u0421\\u0431\\u043e\\u0439"}': '{"error":"\u0421\u0431\u043e\u0439"}',
+    "Сервис временно недоступен".encode(): "Сервис временно недоступен",
+    "Сервис".encode("cp1251") + b" down": "… down",
+    "Сервис".encode("utf-16"): "",
+    b"error&#x20;&amp;quot;504&amp;quot; at%20+once": 'error "504" at once',
+    b"no route for short-KEY.7 to 79087964781 or +7 (908) 796-47-81": "no route for …-….… to … or … (…",
+    b"no route for KEY": "no route for …",
+    b"cGFja2V0IG9mIHRoZSByZXF1ZXN0 of 79087964781 by a@b.example": "… of … by …",
+    b"words " * 1000: ("words " * 34)[:200].strip(),
+}
+
+
+@pytest.mark.parametrize(("said", "kept"), TOLD.items(), ids=repr)
+def test_an_excerpt_holds_the_first_words_of_an_answer_without_markup_and_secrets(said: bytes, kept: str) -> None:
+    assert excerpt(said, ["first", SECRET]) == kept
+
+
+@pytest.mark.parametrize("command", [ONE, THREE, Cost([Message(A, "first")], [11]), Check(["1"]), Balance()])
+def test_an_unreadable_answer_comes_with_an_excerpt_that_no_other_text_of_the_error_holds(
+    command: Command[Any],
+) -> None:
+    error = interpret(command, Reply(502, b"<h1>Down for repair</h1> 79087964781"), now=NOW, secrets=[SECRET])
+
+    assert isinstance(error, Unanswered)
+    assert error.excerpt == "Down for repair …"
+    assert "repair" not in f"{error} {error!r} {error.args}"
+    assert pickle.loads(pickle.dumps(error)).excerpt == error.excerpt  # noqa: S301 - our own
+
+
+def test_an_error_document_that_is_not_believed_comes_with_an_excerpt() -> None:
+    error = interpret(ONE, Reply(502, b'{"error":{"code":504,"description":"timed out"}}'), now=NOW)
+
+    assert isinstance(error, OutcomeUnknown)
+    assert error.excerpt == '{"error":{"code":504,"description":"timed out"}}'
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"inbound":[{"text":"Hello', b"<sms>Hello", b'{"send":"Hello', b'{"info":{"name":"Hello']
+)
+@pytest.mark.parametrize("command", [Inbound(), Info(), Balance(), Check(["1"])])
+def test_there_is_no_excerpt_of_what_others_may_have_written(command: Command[Any], body: bytes) -> None:
+    error = interpret(command, Reply(200, body), now=NOW)
+
+    assert isinstance(error, Unanswered)
+    assert error.excerpt == ""
+
+
+@pytest.mark.parametrize("command", [Inbound(), Info()])
+def test_there_is_no_excerpt_of_whatever_answers_for_people(command: Command[Any]) -> None:
+    error = interpret(command, Reply(502, b"Hello"), now=NOW)
+
+    assert isinstance(error, Unanswered)
+    assert error.excerpt == ""
+
+
+def test_there_is_no_excerpt_where_nothing_came() -> None:
+    error = interpret(ONE, Failure(Reason.TIMEOUT, "no answer in time"), now=NOW)
+
+    assert isinstance(error, OutcomeUnknown)
+    assert error.excerpt == ""
+
+
+WRITTEN: dict[str, Callable[[str], bytes]] = {
+    "as it is": str.encode,
+    "in HTML": lambda text: html.escape(text).encode("ascii", "xmlcharrefreplace"),
+    "in HTML twice": lambda text: html.escape(html.escape(text).encode("ascii", "xmlcharrefreplace").decode()).encode(),
+    "in JSON": lambda text: json.dumps(text).encode(),
+    "in a form": lambda text: quote_plus(text).encode(),
+    "in a URL": lambda text: quote(text).encode(),
+    "in JSON in a form": lambda text: quote_plus(json.dumps(text)).encode(),
+    "in base64": lambda text: b64encode(text.encode()),
+    "in another encoding": lambda text: text.encode("cp1251", "replace"),
+    "in the wrong encoding": lambda text: text.encode().decode("latin-1").encode(),
+}
+WORDS = st.text(st.sampled_from("abcАбвгд0123"), min_size=3, max_size=9)
+
+
+@pytest.mark.parametrize("way", WRITTEN.values(), ids=WRITTEN)
+@given(words=st.lists(WORDS, min_size=3, max_size=8), before=st.integers(0, 2100))
+def test_no_word_of_a_text_is_in_an_excerpt_however_a_page_writes_it(
+    way: Callable[[str], bytes], words: list[str], before: int
+) -> None:
+    text = " ".join(words)
+    page = b"<pre>" + b"x " * before + way(text) + b"</pre>"
+
+    shown = excerpt(page, [text])
+
+    assert [word for word in words if word.casefold() in shown.casefold()] == []

@@ -28,6 +28,8 @@ class Envelope:
     url: str = attrs.field(repr=False)  # some tools show what attrs would
     content_type: str | None
     body: bytes = attrs.field(repr=False)
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """The key, or login and password, which no error may repeat."""
 
     @property
     def is_too_large(self) -> bool:
@@ -39,7 +41,13 @@ class Envelope:
 
 
 def wrap(
-    document: bytes, *, url: str, wire: WireFormat, style: RequestStyle, parameters: Mapping[str, str]
+    document: bytes,
+    *,
+    url: str,
+    wire: WireFormat,
+    style: RequestStyle,
+    parameters: Mapping[str, str],
+    secrets: tuple[str, ...] = (),
 ) -> Envelope:
     """Put a document into a request.
 
@@ -49,13 +57,14 @@ def wrap(
         wire: The document's language; the gateway sniffs it too, the content type is advice.
         style: ``"body"``, ``"form"`` (field ``json`` or ``xml`` of a POST) or ``"query"`` (the same of a GET).
         parameters: URL parameters that any request may carry: ``debug`` and ``r``.
+        secrets: What the document holds of credentials.
     """
     if style == "query":
-        return Envelope("GET", with_parameters(url, {**parameters, wire: document.decode()}), None, b"")
+        return Envelope("GET", with_parameters(url, {**parameters, wire: document.decode()}), None, b"", secrets)
     target = with_parameters(url, parameters)
     if style == "form":
-        return Envelope("POST", target, _FORM, urlencode([(wire, document)]).encode())
-    return Envelope("POST", target, _CONTENT_TYPE[wire], document)
+        return Envelope("POST", target, _FORM, urlencode([(wire, document)]).encode(), secrets)
+    return Envelope("POST", target, _CONTENT_TYPE[wire], document, secrets)
 
 
 def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
