@@ -28,8 +28,8 @@ from smspilot_async.outbox._deliver import URGENT_PLACES
 if TYPE_CHECKING:
     from ledgers import Desk
 
-ROWS = 400
-KILLS = 6
+ROWS = 300
+KILLS = 5
 PATIENCE = 60.0
 MOST_UNKNOWN_PER_KILL = (IN_FLIGHT + URGENT_PLACES) * PACKET_SIZE
 WORKER = Path(__file__).with_name("crash_worker.py")
@@ -108,13 +108,12 @@ async def killed(desk: Desk, ledger_url: str, emulator: Emulator) -> Killed:
 
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_sender_killed_at_a_point_sends_nobody_twice_and_loses_nobody(killed: Killed, point: str) -> None:
-    await asyncio.to_thread(killed.killed_by_itself, point, 1)
     await asyncio.to_thread(killed.killed_by_itself, point, 3)
     await asyncio.to_thread(killed.to_the_end)
-    await killed.check(kills=2)
+    await killed.check(kills=1)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 async def test_a_sender_killed_at_any_moment_under_faults_sends_nobody_twice(killed: Killed, seed: int) -> None:
     chance = random.Random(seed)
     killed.gateway.random_faults(FAULTS, command="send", seed=seed)

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 from smspilot_async.outbox._errors import LedgerMissing, LedgerSchemaError
 from smspilot_async.outbox._schema import SCHEMA, VERSION, tables_of
@@ -28,6 +26,9 @@ _LOCK: Final = 0x534D5350  # "SMSP": the key of the advisory lock
 
 def upgrade(connection: Connection) -> None:
     """Bring the tables to this version, or make them, in the connection's transaction; others wait meanwhile."""
+    from alembic import command  # noqa: PLC0415 - only upgrades need it, and it is slow to import
+    from alembic.config import Config  # noqa: PLC0415
+
     is_sqlite = connection.dialect.name == "sqlite"
     if not is_sqlite:  # on SQLite the transaction has begun with BEGIN IMMEDIATE
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
