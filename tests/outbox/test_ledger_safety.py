@@ -158,7 +158,7 @@ async def test_a_second_sender_of_a_file_is_told_who_is_the_first(on_sqlite: Out
     await on_sqlite.drain(client)
 
 
-HOLD = """
+HOLD = r"""
 import os, sys
 from pathlib import Path
 from smspilot_async.outbox._sender_lock import SenderLock

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import django
-import django.conf
+import django  # type: ignore[import-untyped]
+import django.conf  # type: ignore[import-untyped]
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -145,7 +145,7 @@ def django_connection(ledger_url: str) -> Iterator[Any]:
     if not django.conf.settings.configured:
         django.conf.settings.configure()
         django.setup()
-    from django.db.utils import ConnectionHandler  # noqa: PLC0415 - it wants settings first
+    from django.db.utils import ConnectionHandler  # type: ignore[import-untyped]  # noqa: PLC0415 - it wants settings first
 
     url = sa.make_url(ledger_url)
     name, options = url.database, dict(url.query)
