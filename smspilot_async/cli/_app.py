@@ -23,6 +23,7 @@ from smspilot_async.cli import _bulk, _doctor, _following, _queries, _send
 from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._extras import need_emulator
+from smspilot_async.cli._output import print_line
 from smspilot_async.cli._problems import Problem
 from smspilot_async.cli._sending import IN_FLIGHT, PATIENCE
 from smspilot_async.cli._times import parse_since, parse_time, parse_zone
@@ -96,7 +97,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # no
     if value and not ctx.resilient_parsing:
         by = "the standard library" if JSON_LIBRARY == "json" else JSON_LIBRARY
         versions = f"Python {platform.python_version()}, httpx {installed('httpx')}, JSON by {by}"
-        click.echo(f"smspilot {__version__} ({versions})")
+        print_line(f"smspilot {__version__} ({versions})")
         ctx.exit()
 
 

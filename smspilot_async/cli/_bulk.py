@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Iterable
 from datetime import tzinfo
 from decimal import Decimal
@@ -23,6 +24,7 @@ from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._journal import Fingerprint, Journal
 from smspilot_async.cli._output import (
     count,
+    for_reading,
     lines_as_ranges,
     money,
     note,
@@ -307,7 +309,8 @@ def _decide(plan: Plan, order: Order) -> None:
     if not on_terminal():
         raise Problem("nobody to ask at this terminal, and no --yes: nothing was sent.")
     as_a_test = ", as a test" if plan.test else ""
-    if not click.confirm(f"Send {count(plan.messages, 'message')} for {money(plan.price)}{as_a_test}?", err=True):
+    question = f"Send {count(plan.messages, 'message')} for {money(plan.price)}{as_a_test}? [y/N]"
+    if not click.confirm(for_reading(question, sys.stderr), show_default=False, err=True):
         raise Problem("nothing was sent.")
 
 
