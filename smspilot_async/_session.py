@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import math
+import sys
 import warnings
 import weakref
 from datetime import UTC
@@ -455,6 +456,8 @@ class Sessions:
             return []
         left = [remains for session in dead for remains in session.inheritance()]
         dead.clear()
+        if sys.is_finalizing():  # the modules that this needs may be gone
+            return left
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()  # a closed loop's sockets stand in cycles; here, and not later, nobody is warned of them

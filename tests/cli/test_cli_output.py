@@ -201,6 +201,7 @@ def test_in_a_pipe_a_line_stays_one(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_terminal_that_was_closed_ends_nothing() -> None:
+    went_on = False
     ours, theirs = pty.openpty()
     with (
         pytest.MonkeyPatch.context() as patch,
