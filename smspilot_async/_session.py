@@ -408,6 +408,16 @@ class Sessions:
         self._pulse = pulse
         self._clock = clock
         self._callbacks = callbacks
+        if callbacks is not None:
+            callbacks.attach(self.check_one)
+
+    async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
+        """Ask what became of a message, of another process as well, in the session of the running loop."""
+        try:
+            session = self.here()
+        except ClientClosed as closed:
+            return closed
+        return await session.check_one(server_id)
 
     def here(self) -> Session:
         """Return the session of the running loop.

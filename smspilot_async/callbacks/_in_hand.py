@@ -28,11 +28,13 @@ class InHand:
         self._log = log
         self._clock = clock
         self._owner = os.urandom(12)
+        self._has_claimed = False
         self._stored: Stored | None = None
         self._holder: asyncio.Task[Any] | None = None
 
     async def claim(self) -> Stored | None:
         """Return an event that is nobody else's now."""
+        self._has_claimed = True
         return await self._log.claim(self._owner, self._clock.now())
 
     def take(self, stored: Stored) -> None:
@@ -73,4 +75,11 @@ class InHand:
         """Let another worker have what is in hand."""
         stored, self._stored = self._stored, None
         if stored is not None:
+            self._log.give_up(self._owner)
+
+    def close(self) -> None:
+        """Let other workers have what is in hand, or was claimed for somebody who waits for it no more."""
+        self._stored = None
+        if self._has_claimed:
+            self._has_claimed = False
             self._log.give_up(self._owner)

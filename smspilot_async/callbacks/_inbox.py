@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections import OrderedDict, defaultdict, deque
 from contextlib import suppress
 from copy import copy
@@ -25,6 +26,7 @@ from smspilot_async.callbacks import _calls
 from smspilot_async.callbacks._calls import LARGEST_FORM, StatusEvent
 from smspilot_async.callbacks._in_hand import InHand
 from smspilot_async.callbacks._log import Bindings, Claimable, EventLog, MemoryLog
+from smspilot_async.callbacks._lost_answers import LostAnswers, MemoryLostAnswers
 from smspilot_async.callbacks._paths import LONGEST_SEGMENT, SignedSend, Signer, nonce_in
 from smspilot_async.errors import ClientClosed, OutcomeUnknown, SmsPilotError, named_send
 from smspilot_async.models import Accepted, Message, MessageStatus, SendResult, SentMessage, Unknown, is_web_address
@@ -34,11 +36,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from smspilot_async.callbacks._log import Sink, Stored
+    from smspilot_async.callbacks._lost_answers import LostAnswer
 
 __all__ = ["CallbackInbox"]
 
 Value = TypeVar("Value")
 _Outcome: TypeAlias = SentMessage | SmsPilotError
+_Check: TypeAlias = "Callable[[str], Coroutine[Any, Any, MessageStatus | SmsPilotError]]"
 logger: Final = logging.getLogger("smspilot_async")
 
 _LONGEST_URL: Final = 240
@@ -76,18 +80,41 @@ _NOT_FOUND: Final = Answer(404, b"Not Found")
 _UNAVAILABLE: Final = Answer(503, b"Service Unavailable")
 
 
+class _AnyClient:
+    """Asks by whichever client of the inbox knows a number; only a client's own hooks hear of anything."""
+
+    def __init__(self) -> None:
+        self._checks: list[weakref.WeakMethod[_Check]] = []
+
+    def attach(self, check: _Check) -> None:
+        self._checks = [*(known for known in self._checks if known() is not None), weakref.WeakMethod(check)]
+
+    async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
+        answer: MessageStatus | SmsPilotError = MessageStatus()
+        for known in self._checks:
+            if (check := known()) is not None:
+                answer = await check(server_id)
+                if isinstance(answer, MessageStatus) and answer.status not in {None, LOST}:
+                    break
+        return MessageStatus() if isinstance(answer, ClientClosed) else answer
+
+    def cleared_up(self, result: Accepted[Message], told: asyncio.Event) -> None:
+        raise NotImplementedError
+
+
 @attrs.define(eq=False)
 class _Lost:
     """A send whose answer was lost, or came later than its caller waited.
 
     Attributes:
+        message: It; ``None`` if another process sent it.
         told: Set once the hooks have heard that it is unknown.
         proving: The numbers that calls named for it, and that are being asked about, or are not its own.
         outcome: What it turned out to be.
     """
 
     id: int
-    message: Message
+    message: Message | None
     sending: Sending
     told: asyncio.Event
     proving: set[str] = attrs.field(factory=set)
@@ -156,7 +183,10 @@ class CallbackInbox:
         self._bindings = Bindings()
         self._last: dict[int, bytes] = {}
         self._on_the_way: set[bytes] = set()
+        self._answers: LostAnswers = self._log if isinstance(self._log, LostAnswers) else MemoryLostAnswers()
+        self._any_client = _AnyClient()
         self._lost: OrderedDict[bytes, _Lost] = OrderedDict()
+        self._proving_for_others: set[tuple[bytes, str]] = set()
         self._cleared_up: OrderedDict[bytes, _Lost] = OrderedDict()
         self._waiters: defaultdict[bytes, set[asyncio.Future[_Outcome]]] = defaultdict(set)
         self._watches: defaultdict[str, set[_Watch]] = defaultdict(set)
@@ -209,7 +239,7 @@ class CallbackInbox:
         self._is_closed = True
         self._hand_over()
         if self._in_hand is not None:
-            self._in_hand.give_up()
+            self._in_hand.close()
         self.wake()
         loop = asyncio.get_running_loop()
         tasks = {task for task in self._tasks if task.get_loop() is loop}  # those of a dead loop are dead
@@ -470,6 +500,10 @@ class CallbackInbox:
 
     # --- what the client tells -------------------------------------------------------------------
 
+    def attach(self, check: _Check) -> None:
+        """Learn how a client asks what became of a message, for as long as that client lives."""
+        self._any_client.attach(check)
+
     def urls_for(self, messages: Iterable[tuple[int, Message]]) -> dict[int, str]:
         """Sign a URL for each message that is about to go out, under its id, unless it brings its own."""
         now = self._clock.now()
@@ -510,6 +544,7 @@ class CallbackInbox:
         self._on_the_way.discard(nonce)
         if isinstance(result, Unknown):
             self._remember(nonce, _Lost(id_, result.item, sending, told))
+            self._tell_others(partial(self._answers.put_lost, nonce, id_, self._clock.now()))
             self._look_for_calls(nonce)
             return
         if is_late:
@@ -525,11 +560,14 @@ class CallbackInbox:
     def _accept(self, nonce: bytes, sent: SentMessage) -> None:
         if sent.server_id is not None and sent.server_id not in NO_ID and is_server_id(sent.server_id):
             self._bindings.bind(nonce, sent.server_id)
-            try:
-                self._log.bind(nonce, sent.server_id)
-            except Exception as error:  # noqa: BLE001 - the sink's own fault keeps the result from nobody
-                logger.warning("statuses: the sink was not told of a number (%s)", type(error).__name__)
+            self._tell_others(partial(self._log.bind, nonce, sent.server_id))
         self._answer_waiters(nonce, sent)
+
+    def _tell_others(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception as error:  # noqa: BLE001 - the sink's own fault keeps the result from nobody
+            logger.warning("statuses: the sink was not told of a number (%s)", type(error).__name__)
 
     def _answer_waiters(self, nonce: bytes, outcome: _Outcome) -> None:
         for waiter in self._waiters.pop(nonce, ()):
@@ -550,9 +588,12 @@ class CallbackInbox:
         The gateway calls the URL of that very send, the client asks about the number which the call names, and the
         gateway's answer echoes the message's id. ``Hooks.on_result`` hears of it as well.
 
+        Workers that share a :class:`SQLiteSink` prove it for each other, whichever is called: the hooks of the client
+        that sent it hear of it, and any of them may wait for the error, also one that was started later.
+
         Args:
             unknown: The error that :meth:`Client.send` raised, which stands for that very send; or the message's id,
-                of which the last send counts.
+                of which the last send of this worker counts.
             timeout: Seconds to wait; left out, for ever.
 
         Returns:
@@ -567,8 +608,10 @@ class CallbackInbox:
         """
         id_ = unknown.message_id if isinstance(unknown, OutcomeUnknown) else unknown
         nonce = named_send(unknown) if isinstance(unknown, OutcomeUnknown) else self._last.get(unknown)
+        if nonce is not None and not self._knows(nonce):
+            await self._ask_others(nonce)
         cleared_up = None if nonce is None else self._cleared_up.get(nonce)
-        if nonce is None or (cleared_up is None and nonce not in self._lost and nonce not in self._on_the_way):
+        if nonce is None or not self._knows(nonce):
             raise LookupError(f"no message {id_} of this inbox is waiting for its answer")
         outcome = None if cleared_up is None else cleared_up.outcome
         if outcome is None:
@@ -580,6 +623,24 @@ class CallbackInbox:
         if isinstance(unknown, OutcomeUnknown):
             raise unknown
         raise TimeoutError(f"it is still unknown what became of message {id_}")
+
+    def _knows(self, nonce: bytes) -> bool:
+        return nonce in self._cleared_up or nonce in self._lost or nonce in self._on_the_way
+
+    async def _ask_others(self, nonce: bytes) -> None:
+        """Take over from another process, which shares the sink, a send whose answer was lost."""
+        try:
+            found = await self._persist(partial(self._answers.find_lost, nonce))
+        except _Closed:
+            return
+        if found is not None and not self._knows(nonce):
+            lost = self._lost_of_another(found)
+            self._remember(nonce, lost)
+            if lost.outcome is None:
+                self._look_for_calls(nonce)
+
+    def _lost_of_another(self, found: LostAnswer) -> _Lost:
+        return _Lost(found.id, None, self._any_client, asyncio.Event(), outcome=found.sent)
 
     async def _outcome(self, nonce: bytes, seconds: float | None) -> _Outcome | None:
         """Wait until it is known; ``None`` once the time is up."""
@@ -624,44 +685,73 @@ class CallbackInbox:
     def _prove_soon(self, event: StatusEvent) -> None:
         lost, server_id = self._lost.get(event.nonce), event.server_id
         assert server_id is not None  # noqa: S101 - it was read from the call
-        if lost is None or server_id in lost.proving:
+        if lost is not None:
+            if server_id not in lost.proving:
+                self._own(self._prove(event.nonce, lost, server_id))
+        elif self._answers.has_unknown and not self._knows(event.nonce):
+            self._own(self._prove_for_another(event.nonce, server_id))
+
+    async def _prove_for_another(self, nonce: bytes, server_id: str) -> None:
+        """Prove it for whichever process lost the answer: it reads here, in the sink, that it was accepted."""
+        if (nonce, server_id) in self._proving_for_others:
             return
-        self._own(self._prove(event.nonce, lost, server_id))
+        self._proving_for_others.add((nonce, server_id))
+        try:
+            found = await self._persist(partial(self._answers.find_lost, nonce))
+            if found is not None and found.sent is None:
+                await self._prove(nonce, self._lost_of_another(found), server_id)
+        except _Closed:
+            pass
+        finally:
+            self._proving_for_others.discard((nonce, server_id))
 
     async def _prove(self, nonce: bytes, lost: _Lost, server_id: str) -> None:
         """Believe a call once the gateway itself has echoed our id for the number that the call named."""
         if server_id in lost.proving:
             return
         lost.proving.add(server_id)
-        status = None
+        sent = None
         try:
-            status = await self._echo(lost, server_id)
+            sent = await self._echo(nonce, lost, server_id)
         finally:
-            if status is None:
+            if sent is None:
                 lost.proving.discard(server_id)  # the next call is another try
-        if status is None:
+        if sent is None or sent.server_id is None:
             return
-        if status.id != lost.id or self._bindings.contradicts(nonce, server_id):
+        if sent.id != lost.id or self._bindings.contradicts(nonce, sent.server_id):
             logger.warning("a status callback named a number that is not its message's")
             return
-        lost.outcome = sent = SentMessage(id=lost.id, server_id=server_id, status=status.status, error=status.error)
+        lost.outcome = sent
         self._lost.pop(nonce, None)
         self._remember(nonce, lost)
         logger.info("a message whose answer was lost was accepted: a status callback proves it")
-        lost.sending.cleared_up(Accepted(lost.message, sent), lost.told)
+        self._tell_others(partial(self._answers.accept_lost, nonce, sent))
+        if lost.message is not None:
+            lost.sending.cleared_up(Accepted(lost.message, sent), lost.told)
         self._accept(nonce, sent)  # after it: hooks that do not wait have heard it when `wait_accepted` returns
 
-    async def _echo(self, lost: _Lost, server_id: str) -> MessageStatus | None:
+    async def _echo(self, nonce: bytes, lost: _Lost, server_id: str) -> SentMessage | None:
         """Ask what the gateway knows of a number; ``None`` if it says nothing, or nobody needs to know any more."""
         for pause in _PAUSES:
             if pause:
                 await self._clock.sleep(pause)
+            if (proof := await self._proof_of_another(nonce)) is not None:
+                return None if lost.outcome is not None else proof
             status = await lost.sending.check_one(server_id)
             if isinstance(status, ClientClosed) or lost.outcome is not None:
                 return None
             if not isinstance(status, SmsPilotError) and status.status not in {None, LOST}:
-                return status
+                return SentMessage(id=status.id, server_id=server_id, status=status.status, error=status.error)
         return None
+
+    async def _proof_of_another(self, nonce: bytes) -> SentMessage | None:
+        """Return what another process has proven meanwhile."""
+        try:
+            found = await self._answers.find_lost(nonce)
+        except Exception as error:  # noqa: BLE001 - the sink's own; the gateway can be asked all the same
+            logger.warning("stored statuses can not be read (%s)", type(error).__name__)
+            return None
+        return None if found is None else found.sent
 
 
 class _Watch:

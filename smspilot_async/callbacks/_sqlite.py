@@ -18,11 +18,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import attrs
 
 from smspilot_async._status_rules import is_news
+from smspilot_async.callbacks import _lost_answers
 from smspilot_async.callbacks._calls import StatusEvent
 from smspilot_async.callbacks._claims import Claims
 from smspilot_async.callbacks._database_file import DatabaseFile, transaction
@@ -32,11 +33,14 @@ from smspilot_async.callbacks._paths import LIFETIME
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from smspilot_async.callbacks._lost_answers import LostAnswer
+    from smspilot_async.models import SentMessage
+
 Value = TypeVar("Value")
+_Note: TypeAlias = "Callable[[sqlite3.Connection], object]"
 logger: Final = logging.getLogger("smspilot_async")
 
 _SCHEMA: Final = """
-BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS smspilot_events (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     nonce BLOB NOT NULL, id INTEGER NOT NULL, server_id TEXT NOT NULL, status INTEGER NOT NULL,
@@ -53,7 +57,6 @@ CREATE TABLE IF NOT EXISTS smspilot_handed_over (only_row INTEGER PRIMARY KEY CH
 INSERT OR IGNORE INTO smspilot_handed_over VALUES (1, 0);
 CREATE TABLE IF NOT EXISTS smspilot_file (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), name BLOB NOT NULL);
 INSERT OR IGNORE INTO smspilot_file VALUES (1, randomblob(16));
-COMMIT;
 """
 _IS_CONTRADICTED: Final = (
     "SELECT 1 FROM smspilot_sends WHERE nonce = :nonce AND server_id <> :server_id"
@@ -89,7 +92,7 @@ _ASK_AGAIN: Final = 0.01
 _PRIMARY: Final = 0xFF  # SQLite tells more of an error in the bits above: also that another mends a file after a kill
 _TIDY_EVERY: Final = 3600.0
 _IDS_AT_ONCE: Final = 500
-_BINDS_KEPT: Final = 100_000  # while the file can not be written
+_NOTES_KEPT: Final = 100_000  # while the file can not be written
 
 
 @attrs.frozen
@@ -114,11 +117,12 @@ class SQLiteSink:
     """
 
     is_shared = True
+    has_unknown = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = DatabaseFile(os.fspath(path))
         self._stores: deque[_Store] = deque()
-        self._binds: deque[tuple[bytes, str, int]] = deque(maxlen=_BINDS_KEPT)
+        self._notes: deque[_Note] = deque(maxlen=_NOTES_KEPT)
         self._done = 0
         self._saved = 0
         self._is_write_due = False
@@ -161,7 +165,24 @@ class SQLiteSink:
 
     def bind(self, nonce: bytes, server_id: str) -> None:
         """Learn which number the answer to a send named, soon; calls that name another one are refused."""
-        self._binds.append((nonce, server_id, _microseconds(datetime.now(UTC))))
+        values = nonce, server_id, _microseconds(datetime.now(UTC))
+        self._note(lambda database: database.execute(_BIND, values))
+
+    def put_lost(self, nonce: bytes, id: int, since: datetime) -> None:  # noqa: A002 - the protocol's name
+        """Remember, soon, that the answer to a send was lost: a callback that proves it may reach any worker."""
+        self._note(partial(_lost_answers.put, nonce=nonce, id_=id, since=_microseconds(since)))
+
+    async def find_lost(self, nonce: bytes) -> LostAnswer | None:
+        """Return what any worker knows of a send whose answer was lost."""
+        return await wrap_future(self._submit(lambda: _lost_answers.find(self._opened(), nonce)))
+
+    def accept_lost(self, nonce: bytes, sent: SentMessage) -> None:
+        """Record, soon, that a send was accepted after all."""
+        self._note(partial(_lost_answers.accept, nonce=nonce, sent=sent))
+
+    def _note(self, note: _Note) -> None:
+        """Write something soon, and again later if it fails."""
+        self._notes.append(note)
         self._write_soon()
 
     def hand_over(self, position: int) -> None:
@@ -198,7 +219,7 @@ class SQLiteSink:
     def _give_back(self, owner: bytes, claiming: Future[Stored | None]) -> None:
         """Give up what was claimed for whoever does not wait for it any more."""
         is_claimed = not claiming.cancelled() and claiming.exception() is None and claiming.result() is not None
-        if is_claimed and self._thread is not None:  # who closes it gives up everything
+        if is_claimed and self._thread is not None:  # whoever closes it gives up everything
             self.give_up(owner)
 
     def keep(self, owner: bytes, now: datetime) -> None:
@@ -307,13 +328,13 @@ class SQLiteSink:
         """Commit everything that waits, together."""
         self._is_write_due = False  # before anything is taken: what comes from now on asks for another turn
         stores = [store for store in _taken(self._stores) if store.done.set_running_or_notify_cancel()]
-        binds, done = _taken(self._binds), self._done
-        if not stores and not binds and done == self._saved and not self._claims.has_finished:
+        notes, done = _taken(self._notes), self._done
+        if not stores and not notes and done == self._saved and not self._claims.has_finished:
             return
         try:
-            answers = self._commit([store.event for store in stores], binds)
+            answers = self._commit([store.event for store in stores], notes)
         except Exception as error:  # noqa: BLE001 - each caller gets it
-            self._binds.extendleft(reversed(binds))
+            self._notes.extendleft(reversed(notes))
             for store in stores:
                 store.done.set_exception(error)
             if not stores:
@@ -323,11 +344,11 @@ class SQLiteSink:
         for store, answer in zip(stores, answers, strict=True):
             store.done.set_result(answer)
 
-    def _commit(self, events: list[StatusEvent], binds: list[tuple[bytes, str, int]]) -> list[bool]:
+    def _commit(self, events: list[StatusEvent], notes: list[_Note]) -> list[bool]:
         """Commit, and return once it is where whoever opens the file will find it."""
         for _ in range(_FILES_IN_A_ROW):
             database = self._opened()
-            answers = self._transact(database, events, binds)
+            answers = self._transact(database, events, notes)
             if self._file.is_in_place():
                 stored = [event for event, is_stored in zip(events, answers, strict=True) if is_stored]
                 self._look_for(stored)
@@ -345,14 +366,14 @@ class SQLiteSink:
         if not is_found:
             raise sqlite3.DatabaseError("the file was overwritten while it was in use: move it away")
 
-    def _transact(
-        self, database: sqlite3.Connection, events: list[StatusEvent], binds: list[tuple[bytes, str, int]]
-    ) -> list[bool]:
+    def _transact(self, database: sqlite3.Connection, events: list[StatusEvent], notes: list[_Note]) -> list[bool]:
         with self._claims.writing(database) if self._claims.has_finished else transaction(database):
             self._tidy(database)
-            database.executemany(_BIND, binds)
+            for note in notes:
+                note(database)
             answers = [self._insert(database, event) for event in events]
             database.execute("UPDATE smspilot_handed_over SET position = max(position, ?)", (self._done,))
+            self.has_unknown = _lost_answers.has_unknown(database)
         return answers
 
     def _claim(self, owner: bytes, now: int) -> Stored | None:
@@ -390,6 +411,7 @@ class SQLiteSink:
         oldest = _microseconds(datetime.now(UTC)) - LIFETIME * 1_000_000
         database.execute("DELETE FROM smspilot_events WHERE received < ?", (oldest,))
         database.execute("DELETE FROM smspilot_sends WHERE known < ?", (oldest,))
+        _lost_answers.expire(database, oldest)
 
 
 def _open(path: str) -> sqlite3.Connection:
@@ -397,7 +419,7 @@ def _open(path: str) -> sqlite3.Connection:
     try:
         _switch_to_wal(database)
         database.execute("PRAGMA synchronous=FULL")
-        database.executescript(_SCHEMA)
+        database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}{_lost_answers.SCHEMA}COMMIT;")
     except BaseException:
         database.close()
         raise

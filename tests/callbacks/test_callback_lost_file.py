@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SOME = range(1, 21)
-Binds: TypeAlias = list[tuple[bytes, str, int]]
+Notes: TypeAlias = "list[Callable[[sqlite3.Connection], object]]"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a file that is open keeps its name there")
 
 
@@ -167,11 +167,9 @@ async def test_a_file_that_is_lost_between_the_commit_and_the_answer_is_noticed(
     transact = SQLiteSink._transact
     times = 1
 
-    def losing(
-        sink: SQLiteSink, database: sqlite3.Connection, events: list[StatusEvent], binds: list[tuple[bytes, str, int]]
-    ) -> object:
+    def losing(sink: SQLiteSink, database: sqlite3.Connection, events: list[StatusEvent], notes: Notes) -> object:
         nonlocal times
-        answers = transact(sink, database, events, binds)
+        answers = transact(sink, database, events, notes)
         if events and times:
             times -= 1
             lose(path)
@@ -188,10 +186,8 @@ async def test_a_file_that_is_lost_again_and_again_is_answered_with_503(
 ) -> None:
     transact = SQLiteSink._transact
 
-    def losing(
-        sink: SQLiteSink, database: sqlite3.Connection, events: list[StatusEvent], binds: list[tuple[bytes, str, int]]
-    ) -> object:
-        answers = transact(sink, database, events, binds)
+    def losing(sink: SQLiteSink, database: sqlite3.Connection, events: list[StatusEvent], notes: Notes) -> object:
+        answers = transact(sink, database, events, notes)
         delete(path)
         return answers
 
