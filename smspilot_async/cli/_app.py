@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec
 import click
 
 from smspilot_async import __version__
-from smspilot_async.cli import _bulk, _doctor, _following, _queries, _send
+from smspilot_async.cli import _bulk, _doctor, _following, _outbox, _queries, _send
 from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._connection import Connection
 from smspilot_async.cli._extras import need_emulator
@@ -542,6 +542,93 @@ def _elsewhere(failure: OSError) -> str:
     if failure.errno == errno.EACCES:
         return "choose a port from 1024 up with --port, or 0 for any free one"
     return "check --host, or leave it out to listen at 127.0.0.1"
+
+
+_ledger = click.option(
+    "--ledger", metavar="URL", help="sqlite:///FILE or postgresql://..., instead of SMSPILOT_LEDGER."
+)
+_actor = click.option("--as", "actor", metavar="NAME", help="Who orders it, for the log; the user without.")
+_everything = click.option("--all", "everything", is_flag=True, help="Codes and services too.")
+
+
+@app.group(cls=Commands, short_help="Make, watch and halt a ledger of durable sending.")
+def outbox() -> None:
+    """Make, watch and halt the ledger of durable sending."""
+
+
+@outbox.command("init")
+@_ledger
+@_test
+@_as_json
+@_connected
+def outbox_init(*, ledger: str | None, test: bool, as_json: bool, connection: Connection) -> None:
+    """Make a ledger, bound to this account, this address, and live or test."""
+    _exit(_outbox.init(ledger, connection.client(test=test), as_json=as_json))
+
+
+@outbox.command("status")
+@_ledger
+@_as_json
+def outbox_status(*, ledger: str | None, as_json: bool) -> None:
+    """Count the messages in each state, and say what holds them up."""
+    _exit(_outbox.status(ledger, as_json=as_json))
+
+
+@outbox.command("halt")
+@click.argument("reason")
+@_everything
+@_actor
+@_ledger
+@_as_json
+def outbox_halt(*, reason: str, everything: bool, actor: str | None, ledger: str | None, as_json: bool) -> None:
+    """Let no marketing leave; answers once the wire is empty of it, and says how many still left."""
+    _exit(_outbox.halt(ledger, reason, everything=everything, actor=actor, as_json=as_json))
+
+
+@outbox.command("release")
+@click.argument("reason", required=False)
+@_actor
+@_ledger
+@_as_json
+def outbox_release(*, reason: str | None, actor: str | None, ledger: str | None, as_json: bool) -> None:
+    """Let messages leave again after a halt, a pause by an error of the account, or the brake."""
+    _exit(_outbox.release(ledger, reason, actor=actor, as_json=as_json))
+
+
+@outbox.command("suppress")
+@click.argument("phones", nargs=-1, required=True, metavar="PHONE...")
+@_everything
+@_actor
+@_ledger
+@_as_json
+def outbox_suppress(
+    *, phones: tuple[str, ...], everything: bool, actor: str | None, ledger: str | None, as_json: bool
+) -> None:
+    """Let no marketing reach these phones; with --all, nothing at all."""
+    _exit(_outbox.suppress(ledger, phones, everything=everything, actor=actor, as_json=as_json))
+
+
+@app.command(short_help="Send what is due in a ledger, until it is stopped.")
+@click.option(
+    "--in-flight", type=click.IntRange(1), metavar="N", default=IN_FLIGHT, show_default=True, help="Packets at once."
+)
+@click.option(
+    "--packet-size", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="Messages in a packet."
+)
+@_ledger
+@_test
+@_as_json
+@_connected
+def worker(
+    *, in_flight: int, packet_size: int, ledger: str | None, test: bool, as_json: bool, connection: Connection
+) -> None:
+    """Send what is due in a ledger, and what becomes due, until Ctrl-C or SIGTERM.
+
+    It then claims nothing more, and ends once what is on the wire is recorded. On SQLite one at a time may send: a
+    second one says who is the first, and exits with 2.
+    """
+    del as_json  # an error's, where it ends with one
+    _exit(_outbox.worker(ledger, connection.client(test=test), in_flight=in_flight, packet_size=packet_size))
 
 
 @app.command(short_help="Show, on an emulator, what this is good for.")

@@ -31,10 +31,12 @@ from smspilot_async.outbox._errors import (  # noqa: E402
     WrongClient,
 )
 from smspilot_async.outbox._ledger import AccountState  # noqa: E402
+from smspilot_async.outbox._orders import Halted  # noqa: E402
 from smspilot_async.outbox._outbox import Outbox, OutboxStatus, Worker  # noqa: E402
 
 __all__ = [
     "AccountState",
+    "Halted",
     "KeyReused",
     "LedgerExists",
     "LedgerMissing",

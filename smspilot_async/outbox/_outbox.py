@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from smspilot_async.outbox import _ledger
+from smspilot_async.outbox import _ledger, _orders
 from smspilot_async.outbox._deliver import Sender, SendOptions, Sent
 from smspilot_async.outbox._enqueue import Entry, OutboxMessage, enqueue_in, executor_of, record_of
 from smspilot_async.outbox._errors import (
@@ -42,13 +42,14 @@ from smspilot_async.outbox._home import (
 )
 from smspilot_async.outbox._ledger import AccountState, Why
 from smspilot_async.outbox._migrations import check_version, has_ledger, upgrade
+from smspilot_async.outbox._orders import Halted
 from smspilot_async.outbox._schema import KINDS, OLDEST_COMPATIBLE, VERSION, tables_of
 from smspilot_async.outbox._sender_lock import SenderLock
 from smspilot_async.outbox._sqlite import PRAGMAS, SqliteHotPath
 from smspilot_async.outbox._states import Event, State, sources
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from types import TracebackType
 
     from sqlalchemy.engine import URL, Connection, Engine
@@ -62,6 +63,8 @@ Kind: TypeAlias = Literal["service", "code", "marketing"]
 
 _VARIABLE: Final = "SMSPILOT_LEDGER"
 _DRIVERS: Final = {"sqlite": ("sqlite+pysqlite", "sqlite+aiosqlite"), "postgresql": ("postgresql+psycopg",) * 2}
+_APPLICATION: Final = "the application"
+_QUIET_LOOKS: Final = 5
 _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5  # seconds between two looks of wait()
 
 
@@ -379,7 +382,7 @@ class Outbox:
         """
         message = self._tables.message
         async with self._writing() as connection:
-            now = (await connection.execute(sa.text(self._now_sql()), self._now_values())).scalar_one()
+            now = await self._now(connection)
             await connection.execute(
                 sa.update(message)
                 .where(message.c.key == key, message.c.state.in_([state.value for state in sources(Event.CANCEL)]))
@@ -408,6 +411,73 @@ class Outbox:
         finally:
             await hot.aclose()
         return OutboxStatus(messages={state.value: counts.get(state.value, 0) for state in State}, account=account)
+
+    # --- orders ----------------------------------------------------------------------------------
+
+    async def halt(self, reason: str, *, everything: bool = False, actor: str = _APPLICATION) -> Halted:
+        """Let no marketing leave, or nothing at all, and return once the wire is empty of it.
+
+        It holds for every sender of this ledger, until :meth:`release`. What is on the wire cannot be called back.
+
+        Args:
+            reason: Why, for the log and for who finds it halted.
+            everything: Codes and services too.
+            actor: Who orders it.
+
+        Returns:
+            How many messages still left after the order.
+        """
+        async with self._writing() as connection:
+            now = await self._now(connection)
+            order_id = await _orders.halt(
+                connection, self._tables, now, reason=reason, everything=everything, actor=actor
+            )
+        quiet = 0
+        while quiet < _QUIET_LOOKS:  # a claim that began before the order may be committed after it
+            await asyncio.sleep(_orders.LOOK)
+            async with self._reading() as connection:
+                count = await _orders.on_the_wire(connection, self._tables, everything=everything)
+            quiet = 0 if count else quiet + 1
+        async with self._reading() as connection:
+            left = await _orders.left_since(connection, self._tables, now, everything=everything)
+        return Halted(left_after=left, order_id=order_id)
+
+    async def release(self, reason: str | None = None, *, actor: str = _APPLICATION) -> None:
+        """Let messages leave again: takes back a halt, a pause by an error of the account, and the brake."""
+        async with self._writing() as connection:
+            now = await self._now(connection)
+            await _orders.release(connection, self._tables, now, reason=reason, actor=actor)
+
+    async def suppress(self, phones: Iterable[str], *, everything: bool = False, source: str = _APPLICATION) -> int:
+        """Write down whom no marketing, or nothing at all, must reach; claims obey from now on.
+
+        Args:
+            phones: Theirs, however they are written.
+            everything: Codes and services too: for numbers that must get nothing.
+            source: Where it comes from, for the log.
+
+        Returns:
+            How many were not on the list before.
+
+        Raises:
+            InvalidMessage: One is no phone; none was written.
+        """
+        async with self._writing() as connection:
+            now = await self._now(connection)
+            return await _orders.change_suppressions(
+                connection, self._tables, now, phones, everything=everything, source=source
+            )
+
+    async def unsuppress(self, phones: Iterable[str], *, everything: bool = False) -> int:
+        """Strike phones off a list of :meth:`suppress`; return how many were on it."""
+        async with self._writing() as connection:
+            return await _orders.change_suppressions(
+                connection, self._tables, 0, phones, everything=everything, source="", remove=True
+            )
+
+    async def _now(self, connection: AsyncConnection) -> int:
+        now: int = (await connection.execute(sa.text(self._now_sql()), self._now_values())).scalar_one()
+        return now
 
     # --- sending ---------------------------------------------------------------------------------
 

@@ -1,0 +1,193 @@
+"""``smspilot outbox …`` and ``smspilot worker``: a ledger made, looked at, halted and worked from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from smspilot_async.cli._interrupts import Interrupts
+from smspilot_async.cli._output import count, note, print_facts, print_json, print_line
+from smspilot_async.cli._problems import Exit, Problem, exit_code, explain, explain_end
+from smspilot_async.errors import GatewayBusy, InvalidMessage, SmsPilotError, Unanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from smspilot_async import Client
+    from smspilot_async.outbox import Outbox, OutboxStatus, Worker
+
+Answer = TypeVar("Answer")
+
+_TRY_AGAIN: Final = 5.0  # seconds before a worker that could not begin begins again
+
+
+def init(ledger: str | None, client: Client, *, as_json: bool) -> int:
+    """Make a ledger."""
+    from smspilot_async.outbox import Outbox  # noqa: PLC0415 - an extra
+
+    async def make() -> None:
+        async with client:
+            await Outbox.create(ledger, client)
+
+    _run(make)
+    mode = "test" if client.is_test else "live"
+    if as_json:
+        print_json({"created": True, "endpoint": client.url, "mode": mode})
+    else:
+        print_line(f"The ledger was made, for this account, {client.url}, {mode}.")
+    return Exit.FINE
+
+
+def status(ledger: str | None, *, as_json: bool) -> int:
+    """Show how a ledger stands."""
+    found = _with_outbox(ledger, lambda outbox: outbox.status())
+    if as_json:
+        print_json(_as_json(found))
+        return Exit.FINE
+    account = found.account
+    facts: dict[str, object] = {state.replace("_", " "): number for state, number in found.messages.items()}
+    if account.paused:
+        facts["paused"] = f"{account.paused}; once that is mended: smspilot outbox release"
+    if account.halted:
+        facts["halted"] = f"{account.halted}: {account.halted_why}; smspilot outbox release lets it go on"
+    if account.is_braked:
+        facts["brake"] = f"on, after {count(account.unknowns, 'packet')} in a row without an answer"
+    print_facts(facts)
+    return Exit.FINE
+
+
+def _as_json(found: OutboxStatus) -> dict[str, Any]:
+    account = found.account
+    return {
+        "messages": found.messages,
+        "paused": account.paused,
+        "halted": account.halted,
+        "halted_why": account.halted_why,
+        "unknown_packets_in_a_row": account.unknowns,
+        "braked": account.is_braked,
+    }
+
+
+def halt(ledger: str | None, reason: str, *, everything: bool, actor: str | None, as_json: bool) -> int:
+    """Let nothing leave any more, and say how many still left."""
+    order = _with_outbox(ledger, lambda outbox: outbox.halt(reason, everything=everything, actor=_actor(actor)))
+    if as_json:
+        print_json({"halted": "all" if everything else "marketing", "left_after": order.left_after})
+    else:
+        what = "Nothing" if everything else "No marketing"
+        print_line(f"{what} leaves any more; {count(order.left_after, 'message')} left after the order.")
+    return Exit.FINE
+
+
+def release(ledger: str | None, reason: str | None, *, actor: str | None, as_json: bool) -> int:
+    """Let messages leave again."""
+    _with_outbox(ledger, lambda outbox: outbox.release(reason, actor=_actor(actor)))
+    if as_json:
+        print_json({"halted": None})
+    else:
+        print_line("Messages leave again.")
+    return Exit.FINE
+
+
+def suppress(ledger: str | None, phones: Sequence[str], *, everything: bool, actor: str | None, as_json: bool) -> int:
+    """Write phones on a suppression list."""
+    added = _with_outbox(
+        ledger, lambda outbox: outbox.suppress(phones, everything=everything, source=f"command, {_actor(actor)}")
+    )
+    if as_json:
+        print_json({"added": added, "list": "all" if everything else "marketing"})
+    else:
+        print_line(f"{count(added, 'phone')} added to the list of those who get no {_what(everything=everything)}.")
+    return Exit.FINE
+
+
+def _what(*, everything: bool) -> str:
+    return "messages at all" if everything else "marketing"
+
+
+def _actor(given: str | None) -> str:
+    return given or getpass.getuser()
+
+
+def worker(ledger: str | None, client: Client, *, in_flight: int, packet_size: int) -> int:
+    """Send what is due, until a signal says stop."""
+
+    async def work() -> int:
+        stopping = asyncio.Event()
+        with Interrupts(stopping.set, stopping.set) as interrupts:
+            async with client:
+                await _work(ledger, client, stopping, in_flight=in_flight, packet_size=packet_size)
+        return Exit.INTERRUPTED if interrupts.exit_code == Exit.INTERRUPTED else Exit.FINE
+
+    return _run(work)
+
+
+async def _work(
+    ledger: str | None, client: Client, stopping: asyncio.Event, *, in_flight: int, packet_size: int
+) -> None:
+    """Begin, again and again where the database or the gateway is away; then work until the end."""
+    from smspilot_async.outbox import LedgerUnavailable, Outbox  # noqa: PLC0415 - an extra
+
+    while not stopping.is_set():
+        try:
+            async with Outbox(ledger) as outbox:
+                async with outbox.worker(client, in_flight=in_flight, packet_size=packet_size) as running:
+                    note(f"sending from the ledger to {client.url}; Ctrl-C or SIGTERM ends it well")
+                    await _until(stopping, running)
+                sent = running.sent
+                note(f"ended: {sent.accepted} accepted, {sent.refused} refused, {sent.unknown} unknown")
+        except (LedgerUnavailable, Unanswered, GatewayBusy) as error:
+            note(f"{explain(error)} It is tried again in {_TRY_AGAIN:g} s.")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TRY_AGAIN):
+                    await stopping.wait()
+
+
+async def _until(stopping: asyncio.Event, running: Worker) -> None:
+    """Wait for a signal, or for the worker's own end, which only an error can be."""
+    told = asyncio.ensure_future(stopping.wait())
+    ended = asyncio.ensure_future(running.wait())
+    await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    ended.cancel()
+
+
+def _with_outbox(ledger: str | None, work: Callable[[Outbox], Coroutine[Any, Any, Answer]]) -> Answer:
+    async def opened() -> Answer:
+        from smspilot_async.outbox import Outbox  # noqa: PLC0415 - an extra
+
+        async with Outbox(ledger) as outbox:
+            return await work(outbox)
+
+    return _run(opened)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+    """Run it, and turn what ends it into one line and an exit code.
+
+    Raises:
+        Problem: It was ended by an error.
+    """
+    try:
+        return asyncio.run(work())
+    except (ImportError, ValueError) as error:
+        if isinstance(error, InvalidMessage):
+            raise Problem(explain(error), error=error) from None
+        raise Problem(_sentence(str(error))) from None
+    except SmsPilotError as error:
+        raise Problem(explain_end(error), _code(error), error=error) from None
+
+
+def _sentence(line: str) -> str:
+    return line if line.endswith(".") else f"{line}."
+
+
+def _code(error: SmsPilotError) -> int:
+    """Wrong use, unless the gateway, the network or the database failed."""
+    from smspilot_async.outbox import LedgerUnavailable, OutboxError  # noqa: PLC0415 - an extra
+
+    if isinstance(error, OutboxError):
+        return Exit.FAILED if isinstance(error, LedgerUnavailable) else Exit.USAGE
+    return exit_code(error)
