@@ -556,7 +556,7 @@ def outbox() -> None:
     """Make, watch and halt the ledger of durable sending."""
 
 
-@outbox.command("init")
+@outbox.command("init", short_help="Make a ledger.")
 @_ledger
 @_test
 @_as_json
@@ -566,7 +566,7 @@ def outbox_init(*, ledger: str | None, test: bool, as_json: bool, connection: Co
     _exit(_outbox.init(ledger, connection.client(test=test), as_json=as_json))
 
 
-@outbox.command("status")
+@outbox.command("status", short_help="Count messages; say what holds them up.")
 @_ledger
 @_as_json
 def outbox_status(*, ledger: str | None, as_json: bool) -> None:
@@ -574,7 +574,7 @@ def outbox_status(*, ledger: str | None, as_json: bool) -> None:
     _exit(_outbox.status(ledger, as_json=as_json))
 
 
-@outbox.command("halt")
+@outbox.command("halt", short_help="Let no marketing, or nothing, leave.")
 @click.argument("reason")
 @_everything
 @_actor
@@ -585,7 +585,7 @@ def outbox_halt(*, reason: str, everything: bool, actor: str | None, ledger: str
     _exit(_outbox.halt(ledger, reason, everything=everything, actor=actor, as_json=as_json))
 
 
-@outbox.command("release")
+@outbox.command("release", short_help="Let messages leave again.")
 @click.argument("reason", required=False)
 @_actor
 @_ledger
@@ -595,7 +595,7 @@ def outbox_release(*, reason: str | None, actor: str | None, ledger: str | None,
     _exit(_outbox.release(ledger, reason, actor=actor, as_json=as_json))
 
 
-@outbox.command("suppress")
+@outbox.command("suppress", short_help="Let no marketing reach phones.")
 @click.argument("phones", nargs=-1, required=True, metavar="PHONE...")
 @_everything
 @_actor

@@ -104,7 +104,7 @@ async def change_suppressions(
         return 0
     if remove:
         statement: Any = sa.delete(table).where(table.c.phone == sa.bindparam("one"), table.c.list == name)
-        rows = [{"one": phone} for phone in numbers]
+        rows: list[dict[str, Any]] = [{"one": phone} for phone in numbers]
     else:
         insert = _INSERTS[connection.dialect.name]
         statement = insert(table).on_conflict_do_nothing()

@@ -1,0 +1,121 @@
+"""``smspilot outbox`` and ``smspilot worker`` as a person runs them, in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ledgers import PHONE
+
+from smspilot_async import Message, Outcome
+from smspilot_async.emulator import Emulator, Fault
+from smspilot_async.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMMAND = [sys.executable, "-m", "smspilot_async"]
+
+
+@pytest.fixture
+def environment(emulator: Emulator, ledger_url: str) -> dict[str, str]:
+    settings = {"SMSPILOT_URL": emulator.url, "SMSPILOT_API_KEY": emulator.api_key, "SMSPILOT_LEDGER": ledger_url}
+    return {**os.environ, **settings, "PYTHONWARNINGS": "error", "COLUMNS": "120"}
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Callable[..., Any]:
+    async def run_(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(
+            subprocess.run,
+            [*COMMAND, *arguments],
+            env={**environment, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return run_
+
+
+async def test_a_ledger_is_made_looked_at_and_halted(run: Callable[..., Any], ledger_url: str) -> None:
+    missing = await run("outbox", "status")
+    assert (missing.returncode, "outbox init" in missing.stderr) == (2, True)
+    assert (await run("outbox", "init")).returncode == 0
+    assert (await run("outbox", "init")).returncode == 2
+    async with Outbox(ledger_url) as outbox:
+        await outbox.enqueue(Message(PHONE, "Sale"), key="1", kind="marketing")
+    halted = await run("outbox", "halt", "wrong text", "--as", "anna")
+    assert (halted.returncode, halted.stdout) == (0, "No marketing leaves any more; 0 messages left after the order.\n")
+    assert (await run("outbox", "suppress", PHONE, "--json")).stdout == '{"added": 1, "list": "marketing"}\n'
+    told = await run("outbox", "status", "--json")
+    assert json.loads(told.stdout)["messages"]["pending"] == 1
+    assert json.loads(told.stdout)["halted_why"] == "wrong text"
+    assert "wrong text" in (await run("outbox", "status")).stdout
+    assert (await run("outbox", "release", "mended")).returncode == 0
+
+
+async def worker(environment: dict[str, str]) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(*COMMAND, "worker", env=environment, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    assert b"sending from the ledger" in await process.stderr.readline()
+    return process
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
+async def test_a_deploy_makes_no_unknown(
+    outbox: Outbox, emulator: Emulator, environment: dict[str, str], signal_: signal.Signals
+) -> None:
+    process = await worker(environment)
+    emulator.fail_next("send", Fault.SLOW)
+    await outbox.enqueue(Message(PHONE, "Ready"), key="1")
+    await emulator.wait_for(to=PHONE)
+    process.send_signal(signal_)
+    assert process.stderr is not None
+    assert b"stopping" in await process.stderr.readline()
+    await outbox.enqueue(Message(PHONE, "Later"), key="2")
+    emulator.release()
+    assert await asyncio.wait_for(process.wait(), 60) == {signal.SIGTERM: 0, signal.SIGINT: 130}[signal_]
+    records = [await outbox.get(key) for key in ("1", "2")]
+    assert [record.state for record in records if record is not None] == ["accepted", "pending"]
+
+
+async def test_a_worker_of_a_wrong_client_sends_nothing(
+    outbox: Outbox, emulator: Emulator, run: Callable[..., Any]
+) -> None:
+    await outbox.enqueue(Message(PHONE, "Ready"), key="1")
+    ended = await run("worker", SMSPILOT_TEST="1")
+    assert (ended.returncode, "the client is test, the ledger is live" in ended.stderr) == (2, True)
+    assert not emulator.messages
+
+
+async def test_a_second_worker_on_a_file_exits_and_names_the_first(
+    tmp_path: Any, client: Any, environment: dict[str, str], run: Callable[..., Any]
+) -> None:
+    url = f"sqlite:///{tmp_path}/one.db"
+    await Outbox.create(url, client)
+    first = await worker({**environment, "SMSPILOT_LEDGER": url})
+    second = await run("worker", SMSPILOT_LEDGER=url)
+    assert (second.returncode, f"process {first.pid} on" in second.stderr) == (2, True)
+    first.send_signal(signal.SIGTERM)
+    assert await first.wait() == 0
+
+
+async def test_a_worker_goes_on_once_the_gateway_is_back(
+    outbox: Outbox, emulator: Emulator, environment: dict[str, str]
+) -> None:
+    process = await worker(environment)
+    emulator.fail_next("send", Fault.RESET_BEFORE_READ)
+    await outbox.enqueue(Message(PHONE, "First"), key="1")
+    assert (await outbox.wait("1", timeout=30)).outcome is Outcome.UNKNOWN
+    await outbox.enqueue(Message(PHONE, "Second"), key="2")
+    assert (await outbox.wait("2", timeout=30)).outcome is Outcome.ACCEPTED
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
