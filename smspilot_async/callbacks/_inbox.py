@@ -367,7 +367,7 @@ class CallbackInbox:
                     await self._wait(news)
             finally:
                 self._readers.discard(news)
-            if stored is not None:
+            if stored is not None and not self._is_closed:
                 in_hand.take(stored)
                 self._keep(in_hand)
                 return stored.event

@@ -57,7 +57,7 @@ class LostAnswers(Protocol):
 class MemoryLostAnswers:
     """The last ten thousand, of this process alone, which knows its own besides."""
 
-    has_unknown = False
+    has_unknown: bool = False
 
     def __init__(self) -> None:
         self._lost: OrderedDict[bytes, LostAnswer] = OrderedDict()

@@ -117,7 +117,7 @@ class SQLiteSink:
     """
 
     is_shared = True
-    has_unknown = False
+    has_unknown: bool = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = DatabaseFile(os.fspath(path))

@@ -261,27 +261,63 @@ async def test_a_reader_with_a_time_limit_keeps_what_it_got(one: CallbackInbox, 
     assert await rest(one) == []
 
 
-async def test_a_reader_that_is_cancelled_while_the_sink_claims_for_it_gives_that_up(
-    one: CallbackInbox, other: CallbackInbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claimed, go_on = threading.Event(), threading.Event()
-    claim = SQLiteSink._claim
+class SlowClaim:
+    """A claim that the sink has made, and that has not come back to the loop yet."""
 
-    def slowly(sink: SQLiteSink, owner: bytes, now: int) -> object:
-        stored = claim(sink, owner, now)
-        claimed.set()
-        assert go_on.wait(20)
+    def __init__(self) -> None:
+        self._claimed, self._go_on = threading.Event(), threading.Event()
+        self._claim = SQLiteSink._claim
+
+    def claim(self, sink: SQLiteSink, owner: bytes, now: int) -> object:
+        stored = self._claim(sink, owner, now)
+        self._claimed.set()
+        assert self._go_on.wait(20)
         return stored
 
+    async def made(self) -> None:
+        assert await asyncio.to_thread(self._claimed.wait, 20)
+
+    def let_go_on(self) -> None:
+        self._go_on.set()
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> SlowClaim:
+    slow = SlowClaim()
+
+    def claim(sink: SQLiteSink, owner: bytes, now: int) -> object:
+        return slow.claim(sink, owner, now)
+
+    monkeypatch.setattr(SQLiteSink, "_claim", claim)
+    return slow
+
+
+async def test_a_reader_that_is_cancelled_while_the_sink_claims_for_it_gives_that_up(
+    one: CallbackInbox, other: CallbackInbox, slow: SlowClaim
+) -> None:
     await called(one, 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(SQLiteSink, "_claim", slowly)
+    asking = asyncio.ensure_future(anext(one))
+    await slow.made()
+    asking.cancel()
+    await asyncio.wait([asking])
+    slow.let_go_on()
+    await settled(one)
+    assert await taken(other) == 1
+
+
+async def test_an_inbox_that_is_closed_while_the_sink_claims_gives_that_up(
+    path: Path, other: CallbackInbox, slow: SlowClaim
+) -> None:
+    async with competing(path) as one:
+        await called(one, 1)
         asking = asyncio.ensure_future(anext(one))
-        assert await asyncio.to_thread(claimed.wait, 20)
-        asking.cancel()
-        await asyncio.wait([asking])
-        go_on.set()
-        await settled(one)
+        await slow.made()
+        closing = asyncio.ensure_future(one.aclose())
+        await idle()
+        slow.let_go_on()
+        await closing
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(asking, 5)
     assert await taken(other) == 1
 
 
