@@ -5,17 +5,18 @@ Everything a user needs is imported from here; modules with a leading underscore
 
 import logging
 
-from smspilot_async._bulk import BulkRun, BulkStats
-from smspilot_async._checks import PacketCheck, PacketChecks
 from smspilot_async._client import Client
-from smspilot_async._cursor import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor
+from smspilot_async._display.rows import to_dicts
 from smspilot_async._health import Health
-from smspilot_async._inbound import InboundListener
-from smspilot_async._public import name_after
-from smspilot_async._retry import Retry
-from smspilot_async._rows import to_dicts
+from smspilot_async._inbound.cursor import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor
+from smspilot_async._inbound.listener import InboundListener
+from smspilot_async._requests.retry import Retry
+from smspilot_async._sending.bulk import BulkRun, BulkStats
 from smspilot_async._settings import ExposureWarning
-from smspilot_async._tracking import Tracking
+from smspilot_async._statuses.checks import PacketCheck, PacketChecks
+from smspilot_async._statuses.not_final import NotFinal
+from smspilot_async._statuses.tracking import Tracking
+from smspilot_async._tools.public import name_after
 from smspilot_async._version import __version__
 from smspilot_async.errors import (
     ERROR_CODES,
@@ -32,7 +33,6 @@ from smspilot_async.errors import (
     InvalidMessage,
     MessageRefused,
     MessageVetoed,
-    NotFinal,
     NotFound,
     Outcome,
     OutcomeUnknown,

@@ -14,22 +14,28 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 import attrs
 
-from smspilot_async import _checks, _clock, _settings, _tracking
-from smspilot_async._bulk import BulkRun, as_message
-from smspilot_async._checks import PacketChecks
-from smspilot_async._cursor import cursor_of
-from smspilot_async._deprecation import renamed
-from smspilot_async._health import Health, Pulse
-from smspilot_async._inbound import InboundListener
-from smspilot_async._retry import Retry
-from smspilot_async._server_ids import flat, server_id
+from smspilot_async import _settings
+from smspilot_async._health import Health, HealthRecorder
+from smspilot_async._inbound.cursor import cursor_of
+from smspilot_async._inbound.listener import InboundListener
+from smspilot_async._network.proxies import check_network, check_url
+from smspilot_async._requests.hook_runner import HOOKS_GRACE, HookRunner
+from smspilot_async._requests.retry import Retry
+from smspilot_async._requests.slots import background_places
+from smspilot_async._sending.bulk import BulkRun
+from smspilot_async._sending.items import as_message
+from smspilot_async._sending.pending import PendingMessage
 from smspilot_async._session import Sessions, client_closed
-from smspilot_async._settings import Secret, Settings
-from smspilot_async._slots import spare_places
-from smspilot_async._telling import HOOKS_GRACE, Telling
-from smspilot_async._ticket import Ticket
-from smspilot_async._tracking import Tracking
-from smspilot_async._transport import check_network, check_url
+from smspilot_async._settings import Settings
+from smspilot_async._statuses import checks as _checks
+from smspilot_async._statuses import tracking as _tracking
+from smspilot_async._statuses.checks import PacketChecks
+from smspilot_async._statuses.server_ids import flat, server_id
+from smspilot_async._statuses.tracking import Tracking
+from smspilot_async._tools import clock as _clock
+from smspilot_async._tools import validate
+from smspilot_async._tools.deprecation import renamed
+from smspilot_async._tools.secret import Secret
 from smspilot_async.errors import InvalidMessage, SmsPilotError
 from smspilot_async.models import (
     AccountInfo,
@@ -61,11 +67,11 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from smspilot_async._cursor import InboundCursor
-    from smspilot_async._server_ids import Trackable
+    from smspilot_async._inbound.cursor import InboundCursor
+    from smspilot_async._sending.status_callbacks import StatusCallbacks
     from smspilot_async._session import Session
-    from smspilot_async._tracking import Watchable
-    from smspilot_async.callbacks import CallbackInbox
+    from smspilot_async._statuses.server_ids import Trackable
+    from smspilot_async._statuses.tracking import Watchable
     from smspilot_async.hooks import Hooks
     from smspilot_async.text import Country
 
@@ -160,21 +166,21 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         hooks: Iterable[Hooks] = (),
-        callbacks: CallbackInbox | None = None,
+        callbacks: StatusCallbacks | None = None,
         allow_http: bool = False,
     ) -> None:
         key, user, secret = Secret(api_key), Secret(login), Secret(password)
         endpoint, way, mail_to = Secret(url), Secret(proxy), Secret(debug_email)
         del api_key, login, password, url, proxy, debug_email  # an error below shows this frame, but not them
-        _settings.one_of("wire", wire, ("json", "xml"))
-        _settings.one_of("request_style", request_style, ("body", "form", "query"))
-        _settings.whole(max_connections=max_connections, packet_size=packet_size, max_pending=max_pending)
-        _settings.required(timeout=timeout, deadline=deadline)
-        _settings.positive(timeout=timeout, deadline=deadline, rate_limit=rate_limit)
-        _settings.not_negative(linger=linger)
+        validate.one_of("wire", wire, ("json", "xml"))
+        validate.one_of("request_style", request_style, ("body", "form", "query"))
+        validate.whole(max_connections=max_connections, packet_size=packet_size, max_pending=max_pending)
+        validate.required(timeout=timeout, deadline=deadline)
+        validate.positive(timeout=timeout, deadline=deadline, rate_limit=rate_limit)
+        validate.not_negative(linger=linger)
         _settings.check_sender(sender)
         check_country(country)
-        _settings.of_type(Retry, retry=retry)
+        validate.of_type(Retry, retry=retry)
         _settings.check_callbacks(callbacks)
         check_network(way, ssl_context, transport)
         self._settings = Settings(
@@ -202,13 +208,13 @@ class Client:
         check_url(self._settings.url)
         self._callbacks = callbacks
         self._clock = _clock.current()
-        self._telling = Telling(hooks, self._clock)
-        self._pulse = Pulse(self._clock)
+        self._hooks = HookRunner(hooks, self._clock)
+        self._recorder = HealthRecorder(self._clock)
         self._ids = itertools.count(random.randint(*_FIRST_IDS))  # noqa: S311 - unique within a packet is enough
-        self._sessions = Sessions(self._settings, self._telling, self._pulse, self._clock, callbacks)
+        self._sessions = Sessions(self._settings, self._hooks, self._recorder, self._clock, callbacks)
         self._sender: str | None = None  # a view's own, for each of its messages: they share packets with others
         self._is_view = False
-        self._telling.client_made(self)
+        self._hooks.client_made(self)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_sessions"):
@@ -231,7 +237,7 @@ class Client:
     @property
     def gateway_time(self) -> datetime | None:
         """The gateway's own time, as its last answer told it; aware, UTC; ``None`` before the first answer."""
-        return self._pulse.gateway_time
+        return self._recorder.gateway_time
 
     def with_options(self, *, deadline: float | None = None, sender: str | None = None, test: bool = False) -> Self:
         """Return a view of this client that has other defaults, and shares everything else with it.
@@ -249,7 +255,7 @@ class Client:
             ValueError: ``deadline`` is not above zero.
             InvalidMessage: ``sender`` is no sender name.
         """
-        _settings.positive(deadline=deadline)
+        validate.positive(deadline=deadline)
         _settings.check_sender(sender)
         own = self._settings
         view = copy(self)
@@ -292,7 +298,7 @@ class Client:
             return
         await self._sessions.aclose(timeout)
         until = math.inf if timeout is None else self._clock.monotonic() + HOOKS_GRACE
-        await self._telling.client_closed(lambda: until)
+        await self._hooks.client_closed(lambda: until)
 
     async def flush(self) -> None:
         """Let every message go that waits for company, and wait for the answers to all sends of this event loop."""
@@ -300,18 +306,18 @@ class Client:
 
     def health(self) -> Health:
         """Tell how this client is doing, without asking the gateway: for a health endpoint, from any thread."""
-        pulse = self._pulse
+        health = self._recorder
         sessions = self._sessions.living()
         return Health(
             is_open=not self._sessions.is_closed,
-            last_success=pulse.last_success,
-            failures_in_a_row=pulse.failures_in_a_row,
+            last_success=health.last_success,
+            failures_in_a_row=health.failures_in_a_row,
             queued=sum(session.queued() for session in sessions),
-            in_flight=sum(session.detached.in_flight() for session in sessions),
-            open_unknowns=max(0, pulse.open_unknowns),  # a call may clear one up before its packet is counted
-            listen_lag=pulse.listen_lag(),
-            balance=pulse.balance,
-            balance_at=pulse.balance_at,
+            in_flight=sum(session.submissions.in_flight() for session in sessions),
+            open_unknowns=max(0, health.open_unknowns),  # a call may clear one up before its packet is counted
+            listen_lag=health.listen_lag(),
+            balance=health.balance,
+            balance_at=health.balance_at,
         )
 
     def _session(self) -> Session:
@@ -385,7 +391,7 @@ class Client:
     def _send(self, message: Message, deadline: float | None) -> Awaitable[SentMessage | SmsPilotError]:
         until = self._clock.monotonic() + self._deadline(deadline)
         session, id_ = self._session(), message.id or next(self._ids)
-        if session.telling.has_veto:
+        if session.requester.hooks.has_veto:
             return self._send_unless_vetoed(session, message, id_, until)
         return session.batcher_for(test=self._settings.test).send(message, id_, until, self._sender)
 
@@ -430,11 +436,11 @@ class Client:
             del messages  # what looks into an error shows this frame
         session = self._session()
         until = self._clock.monotonic() + self._deadline(deadline)
-        tickets = [
-            Ticket(message, id_, until=until, sender=self._sender)
+        entries = [
+            PendingMessage(message, id_, until=until, sender=self._sender)
             for message, id_ in zip(batch, self._ids_for(batch), strict=True)
         ]
-        outcome = await session.send_packet(tickets, test=test or self._settings.test, until=until)
+        outcome = await session.send_packet(entries, test=test or self._settings.test, until=until)
         if isinstance(outcome, SmsPilotError):
             raise outcome
         return outcome
@@ -448,8 +454,8 @@ class Client:
         """
         session = self._session()
         until = self._clock.monotonic() + start_within + self._settings.timeout
-        tickets = [Ticket(message, message.id or 0, until=until, sender=self._sender) for message in messages]
-        return await session.send_once(tickets, until)
+        entries = [PendingMessage(message, message.id or 0, until=until, sender=self._sender) for message in messages]
+        return await session.send_once(entries, until)
 
     @overload
     def bulk(
@@ -546,12 +552,12 @@ class Client:
         source = Secret(items)
         del items  # what looks into an error shows this frame
         packet_size = self._settings.packet_size if packet_size is None else packet_size
-        _settings.whole(packet_size=packet_size, in_flight=in_flight, max_unknown=max_unknown)
-        _settings.positive(rate_limit=rate_limit)
+        validate.whole(packet_size=packet_size, in_flight=in_flight, max_unknown=max_unknown)
+        validate.positive(rate_limit=rate_limit)
         check_country(country)
-        _settings.not_negative(patience=patience)
+        validate.not_negative(patience=patience)
         return BulkRun(
-            self._session,
+            lambda: self._session().submissions,
             source.reveal(),
             ids=self._ids,
             packet_size=packet_size,
@@ -749,7 +755,7 @@ class Client:
             InvalidMessage: something is neither a message, a packet, a result nor an id.
             ValueError: ``poll_interval`` or ``timeout`` is not above zero.
         """
-        _settings.positive(poll_interval=poll_interval, timeout=timeout)
+        validate.positive(poll_interval=poll_interval, timeout=timeout)
         return Tracking(
             _tracking.tracked_in(sent_or_ids, self._clock),
             self._ask_aside,
@@ -797,10 +803,10 @@ class Client:
         return status
 
     def _checks_at_once(self, wanted: int | None = None) -> int:
-        most = spare_places(self._settings.max_connections)
+        most = background_places(self._settings.max_connections)
         if wanted is None:
             return most
-        _settings.whole(in_flight=wanted)
+        validate.whole(in_flight=wanted)
         return min(wanted, most)
 
     # --- account ---------------------------------------------------------------------------------
@@ -879,17 +885,20 @@ class Client:
             CursorError: likewise: the cursor's file is damaged, is none, or can not be read or written.
             AuthenticationError, AccountBlocked, ClientClosed: while iterating.
         """
-        _settings.positive(poll_interval=poll_interval)
+        validate.positive(poll_interval=poll_interval)
         listener = InboundListener(
-            self._session, cursor_of(cursor), poll_interval=poll_interval, deadline=self._settings.deadline
+            lambda: self._session().requester,
+            cursor_of(cursor),
+            poll_interval=poll_interval,
+            deadline=self._settings.deadline,
         )
-        self._pulse.watch(listener)
+        self._recorder.watch(listener)
         return listener
 
     # --- asking ----------------------------------------------------------------------------------
 
     async def _ask(self, command: Command[Answer], deadline: float | None) -> Answer:
-        answer = await self._session().ask(command, self._deadline(deadline))
+        answer = await self._session().requester.ask(command, self._deadline(deadline))
         if isinstance(answer, SmsPilotError):
             raise answer
         return answer
@@ -904,12 +913,12 @@ class Client:
             deadline = max(0.0, until - self._clock.monotonic())
         elif deadline is None:
             deadline = self._settings.deadline
-        return await self._session().ask(command, deadline, spare=True)
+        return await self._session().requester.ask(command, deadline, background=True)
 
     def _deadline(self, deadline: float | None) -> float:
         if deadline is None:
             return self._settings.deadline
-        _settings.positive(deadline=deadline)
+        validate.positive(deadline=deadline)
         return deadline
 
 

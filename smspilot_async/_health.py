@@ -5,21 +5,27 @@ from __future__ import annotations
 import weakref
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from smspilot_async._bulk import is_account_error
-from smspilot_async.errors import ConnectionFailed, GatewayBusy, SmsPilotError, Unanswered
+from smspilot_async.errors import ConnectionFailed, GatewayBusy, SmsPilotError, Unanswered, is_account_error
 from smspilot_async.models import AccountInfo, Packet
 from smspilot_async.wire import Balance
 
 if TYPE_CHECKING:
-    from smspilot_async._clock import Clock
-    from smspilot_async._inbound import InboundListener
+    from smspilot_async._tools.clock import Clock
     from smspilot_async.wire import Command
 
-__all__ = ["Health", "Pulse"]
+__all__ = ["Health", "HealthRecorder"]
+
+
+class Polling(Protocol):
+    """What polls the gateway for inbound messages."""
+
+    @property
+    def fresh_at(self) -> float | None:
+        """When it last had everything, in the clock's monotonic seconds; ``None`` while it is not listening."""
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +72,7 @@ class Health:
         }
 
 
-class Pulse:
+class HealthRecorder:
     """What a client notes of its requests, for :class:`Health`; all its event loops share one.
 
     Attributes:
@@ -82,7 +88,7 @@ class Pulse:
         self.balance: Decimal | None = None
         self.balance_at: datetime | None = None
         self._clock = clock
-        self._listeners: list[weakref.ref[InboundListener]] = []
+        self._listeners: list[weakref.ref[Polling]] = []
 
     def note(self, command: Command[Any], answer: object) -> None:
         """Note how a request ended."""
@@ -96,7 +102,7 @@ class Pulse:
         if balance is not None:
             self.balance, self.balance_at = balance, now
 
-    def watch(self, listener: InboundListener) -> None:
+    def watch(self, listener: Polling) -> None:
         """Note a listener; whoever drops it need not say so."""
         self._listeners = [known for known in self._listeners if known() is not None]
         self._listeners.append(weakref.ref(listener))

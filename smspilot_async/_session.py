@@ -9,38 +9,33 @@ import math
 import sys
 import warnings
 import weakref
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from smspilot_async import _evidence
-from smspilot_async._batching import Batcher
-from smspilot_async._delivery import Delivery, Remains
-from smspilot_async._detached import Detached
-from smspilot_async._exchange import Exchange
-from smspilot_async._rate import RateLimit
-from smspilot_async._retry import may_repeat
-from smspilot_async._slots import Slots
-from smspilot_async._telling import HOOKS_GRACE, veto_failed
-from smspilot_async._ticket import Ticket
-from smspilot_async._transport import Reply, Transport, free_frames
-from smspilot_async._turns import Turns
-from smspilot_async.errors import ClientClosed, ConnectionFailed, MessageVetoed, SmsPilotError
+from smspilot_async._network.transport import Transport
+from smspilot_async._requests.fairness import Fairness
+from smspilot_async._requests.hook_runner import HOOKS_GRACE, veto_failed
+from smspilot_async._requests.rate_limit import RateLimit
+from smspilot_async._requests.requester import Requester, RequestFormat
+from smspilot_async._requests.slots import Slots
+from smspilot_async._sending.background import BackgroundSubmissions
+from smspilot_async._sending.batcher import Batcher
+from smspilot_async._sending.context import SendingContext
+from smspilot_async._sending.pending import PendingMessage
+from smspilot_async._sending.reports import Announcement, Remains
+from smspilot_async._sending.submission import Submission
+from smspilot_async.errors import ClientClosed, MessageVetoed, SmsPilotError
 from smspilot_async.models import MessageStatus, Unknown
-from smspilot_async.wire import Check, Envelope, encode, wrap
+from smspilot_async.wire import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Sequence
 
-    from smspilot_async._clock import Clock
-    from smspilot_async._health import Pulse
+    from smspilot_async._health import HealthRecorder
+    from smspilot_async._requests.hook_runner import HookRunner
+    from smspilot_async._sending.status_callbacks import StatusCallbacks
     from smspilot_async._settings import Settings
-    from smspilot_async._telling import Telling
-    from smspilot_async._transport import Failure, Progress
-    from smspilot_async.callbacks import CallbackInbox
+    from smspilot_async._tools.clock import Clock
     from smspilot_async.models import Accepted, Message, Packet
-    from smspilot_async.wire import Command, WireFormat
 
 Answer = TypeVar("Answer")
 logger: Final = logging.getLogger("smspilot_async")
@@ -51,8 +46,8 @@ class Session:
 
     Args:
         settings: The client's.
-        telling: Its hooks.
-        pulse: Its health.
+        hooks: Its hooks.
+        health: Its health.
         clock: Its clock.
         callbacks: Its inbox.
         owner: The client's sessions.
@@ -61,120 +56,88 @@ class Session:
     def __init__(
         self,
         settings: Settings,
-        telling: Telling,
-        pulse: Pulse,
+        hooks: HookRunner,
+        health: HealthRecorder,
         clock: Clock,
         *,
-        callbacks: CallbackInbox | None,
+        callbacks: StatusCallbacks | None,
         owner: Sessions,
     ) -> None:
-        self.clock = clock
-        self.telling = telling
-        self.pulse = pulse
-        self.callbacks = callbacks
-        self.retry = settings.retry
-        self.trusts_refusals = settings.split_packets
-        self.may_split = settings.split_packets and settings.retry.attempts > 1
-        self.deadline = settings.deadline
-        self.sender = settings.sender
-        self.test = settings.test
         self._loop = asyncio.get_running_loop()
-        self.slots = Slots(settings.max_connections, self._loop)
-        self.rate = RateLimit(settings.rate_limit, clock)
-        self.turns = Turns(self.slots)
         self._owner = weakref.ref(owner)  # a client that is dropped does not wait for the garbage collector
-        self.detached = Detached(clock, owner=self._owner, when_closed=self.abandon)
-        self.batcher = self._new_batcher(settings, test=settings.test)
-        """The queue of the client's own messages."""
-        self._batchers = {settings.test: self.batcher}
-        self.when_closing: set[Callable[[], None]] = set()
-        """Called when the client begins to close: whoever feeds messages in stops."""
-        self.gateway_date: datetime | None = None
-        """The gateway's own time, as its last answer told it; aware, UTC."""
-        self._date = ""
+        self._clock = clock
+        self._settings = settings
         self._vetoes = asyncio.Semaphore(settings.max_pending)
         self._hooks_until = math.inf
         self._left: list[Remains] = []
-        self._settings = settings
-        self.wire: WireFormat = settings.wire
-        self.shown_url = settings.shown_url
-        self.is_closed = False
-        """Nothing can be asked or sent any more; connections may still be closing."""
-        self._transport = Transport(
-            url=settings.url,
-            max_connections=settings.max_connections,
-            timeout=settings.timeout,
-            proxy=settings.proxy,
-            ssl_context=settings.ssl_context,
-            foreign=settings.transport,
-            clock=clock,
+        self._transport = _transport(settings, clock)
+        self.requester = self._new_requester(hooks, health)
+        self.submissions = BackgroundSubmissions(
+            self._sending_context(callbacks), owner=self._owner, when_closed=self.abandon
         )
-
-    def _new_batcher(self, settings: Settings, *, test: bool) -> Batcher:
-        size, linger, room = settings.packet_size, settings.linger, settings.max_pending
-        return Batcher(self, test=test, packet_size=size, linger=linger, max_pending=room)
+        self._batchers: dict[bool, Batcher] = {}
+        self.batcher = self.batcher_for(test=settings.test)
 
     def batcher_for(self, *, test: bool) -> Batcher:
         """Return the queue of test messages or of live ones: they never share a packet."""
         batcher = self._batchers.get(test)
         if batcher is None:
-            batcher = self._batchers[test] = self._new_batcher(self._settings, test=test)
+            settings = self._settings
+            batcher = self._batchers[test] = Batcher(
+                self.submissions,
+                test=test,
+                packet_size=settings.packet_size,
+                linger=settings.linger,
+                max_pending=settings.max_pending,
+            )
         return batcher
 
-    # --- asking, for nothing ---------------------------------------------------------------------
+    def _new_requester(self, hooks: HookRunner, health: HealthRecorder) -> Requester:
+        settings = self._settings
+        slots = Slots(settings.max_connections, self._loop)
+        return Requester(
+            RequestFormat(
+                credentials=settings.credentials,
+                url=settings.url,
+                shown_url=settings.shown_url,
+                wire=settings.wire,
+                style=settings.request_style,
+                parameters=settings.parameters,
+            ),
+            self._transport,
+            slots=slots,
+            fairness=Fairness(slots),
+            hooks=hooks,
+            health=health,
+            retry=settings.retry,
+            clock=self._clock,
+        )
 
-    async def ask(self, command: Command[Answer], deadline: float, *, spare: bool = False) -> Answer | SmsPilotError:
-        """Ask something that costs nothing, in the caller's task, with retries, for ``deadline`` seconds at most.
+    def _sending_context(self, callbacks: StatusCallbacks | None) -> SendingContext:
+        settings, requester = self._settings, self.requester
+        return SendingContext(
+            requester=requester,
+            clock=self._clock,
+            slots=requester.slots,
+            fairness=requester.fairness,
+            hooks=requester.hooks,
+            health=requester.health,
+            retry=settings.retry,
+            rate=RateLimit(settings.rate_limit, self._clock),
+            callbacks=callbacks,
+            follow_up=self,
+            sender=settings.sender,
+            test=settings.test,
+            deadline=settings.deadline,
+            split_packets=settings.split_packets,
+            hooks_until=lambda: self._hooks_until,
+            keep_client=self.keep_client,
+        )
 
-        Args:
-            command: What to ask.
-            deadline: Seconds.
-            spare: It may not use the connections that are kept for sends.
-        """
-        until = self.clock.monotonic() + deadline
-        attempt = 0
-        while True:
-            attempt += 1
-            answer = await self._ask_once(command, until, spare=spare, attempt=attempt)
-            if not isinstance(answer, SmsPilotError) or not may_repeat(command, answer):
-                return answer
-            delay = self.retry.delay(attempt, answer)
-            if attempt >= self.retry.attempts or self.clock.monotonic() + delay >= until or self.is_closed:
-                return answer
-            await self.clock.sleep(delay)
-
-    async def _ask_once(
-        self, command: Command[Answer], until: float, *, spare: bool, attempt: int
-    ) -> Answer | SmsPilotError:
-        envelope = self.write(command)
-        if not isinstance(envelope, Envelope):
-            return envelope
-        if not await self._slot_before(until, spare=spare):
-            detail = f"{command.name}: no connection was free in time. Nothing was sent; it can be tried again."
-            return ConnectionFailed(detail, **_evidence.about(command))
-        try:
-            if self.is_closed:
-                return ClientClosed(f"{command.name}: the client was closed meanwhile.", **_evidence.about(command))
-            exchange = Exchange(self, command, envelope, attempt=attempt)
-            reply = await exchange.reply(until)
-            try:
-                if spare:
-                    await self.turns.take()
-            finally:  # cancelled in its last moment, it still tells the hooks what the gateway answered
-                answer = exchange.answer(reply)
-        finally:
-            self.slots.release(spare=spare)
-        return answer
-
-    async def _slot_before(self, until: float, *, spare: bool) -> bool:
-        if self.slots.take(spare=spare):
-            return True
-        try:
-            async with self.clock.timeout_at(until):
-                await self.slots.acquire(spare=spare)
-        except TimeoutError:
-            return False
-        return True
+    @property
+    def is_closed(self) -> bool:
+        """Nothing can be asked or sent any more; connections may still be closing."""
+        return self.requester.is_closed
 
     async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
         """Ask what became of one message, also when this session is over and the client goes on in another."""
@@ -182,7 +145,7 @@ class Session:
             session = self._session_here()
         except ClientClosed as closed:
             return closed
-        answer = await session.ask(Check([server_id]), self._settings.deadline, spare=True)
+        answer = await session.requester.ask(Check([server_id]), self._settings.deadline, background=True)
         return answer if isinstance(answer, SmsPilotError) else next(iter(answer), MessageStatus())
 
     def _session_here(self) -> Session:
@@ -201,82 +164,42 @@ class Session:
         """Let the client live as long as this session: whoever holds it has questions yet."""
         self._kept = self._owner()
 
-    # --- one request -----------------------------------------------------------------------------
-
-    def write(self, command: Command[Any]) -> Envelope | ConnectionFailed:
-        """Write a command down as an HTTP request, with the key of this moment."""
-        settings = self._settings
-        try:
-            credentials = settings.credentials()
-        except Exception as error:  # noqa: BLE001 - a caller's own function may raise anything
-            reason = type(error).__name__
-        else:
-            return wrap(
-                encode(command, credentials, settings.wire),
-                url=settings.url,
-                wire=settings.wire,
-                style=settings.request_style,
-                parameters=settings.parameters,
-                secrets=tuple(value for _, value in credentials.fields),
-            )
-        detail = f"{command.name}: api_key() gave no usable key ({reason}). Nothing was sent."
-        return ConnectionFailed(detail, **_evidence.about(command))
-
-    async def exchange(
-        self, command: Command[Any], envelope: Envelope, progress: Progress, answer_until: float | None = None
-    ) -> Reply | Failure:
-        """Make one HTTP exchange; the caller holds a place in ``slots``.
-
-        Args:
-            command: What is asked, for the size of its answer.
-            envelope: The same, written down.
-            progress: Tells a caller that cancels how far it came.
-            answer_until: How long to wait for the answer, in the clock's monotonic seconds; the time-out holds besides.
-        """
-        try:
-            reply = await self._transport.exchange(
-                envelope, largest=command.largest_answer, progress=progress, answer_until=answer_until
-            )
-        except BaseException as error:
-            free_frames(error)  # cancelled or interrupted: those of httpcore, and ours below, hold the request
-            raise
-        if isinstance(reply, Reply) and reply.date and reply.date != self._date:
-            self._date = reply.date  # read once in a second, not with every answer
-            if (date := _http_date(reply.date)) is not None:
-                self.gateway_date = self.pulse.gateway_time = date
-        return reply
-
     # --- sending ---------------------------------------------------------------------------------
 
-    async def send_packet(self, tickets: Sequence[Ticket], *, test: bool, until: float) -> Packet | SmsPilotError:
+    async def send_packet(
+        self, entries: Sequence[PendingMessage], *, test: bool, until: float
+    ) -> Packet | SmsPilotError:
         """Send messages in one request, which goes on when the caller does not."""
-        delivery = Delivery(self, tickets, test=test or self.test, may_split=False, may_be_vetoed=True)
-        return await self.detached.run(delivery, until)
+        context = self.submissions.context
+        submission = Submission(context, entries, test=test or context.test, may_split=False, may_be_vetoed=True)
+        return await self.submissions.run(submission, until)
 
-    async def send_once(self, tickets: Sequence[Ticket], until: float) -> Packet | SmsPilotError:
+    async def send_once(self, entries: Sequence[PendingMessage], until: float) -> Packet | SmsPilotError:
         """Send messages in one request, and nothing again: a ledger counts every attempt."""
-        delivery = Delivery(self, tickets, test=self.test, may_split=False, once=True, may_be_vetoed=True)
-        return await self.detached.run(delivery, until)
+        context = self.submissions.context
+        submission = Submission(context, entries, test=context.test, may_split=False, once=True, may_be_vetoed=True)
+        return await self.submissions.run(submission, until)
 
-    def cleared_up(self, result: Accepted[Message], told: asyncio.Event) -> None:
+    def cleared_up(self, result: Accepted[Message], hooks_done: asyncio.Event) -> None:
         """Let the hooks hear, in a task of its own, that a message whose outcome was unknown was accepted.
 
         Closing waits for them as for those that hear of any other result.
 
         Args:
             result: What is known now.
-            told: Set once they have heard that it is unknown.
+            hooks_done: Set once they have heard that it is unknown.
         """
-        self.pulse.open_unknowns -= 1
+        self.requester.health.open_unknowns -= 1
         try:
             session = self._session_here()
         except ClientClosed:
             session = self
-        ticket = Ticket(result.item, result.sent.id or 0)
-        ticket.settle(result.sent)
-        is_told_here = asyncio.get_running_loop() is self._loop
-        # Another loop's telling is over, or died with it; nobody may wait for it here.
-        session.detached.start(Delivery(session, [ticket], told=told if is_told_here else None))
+        entry = PendingMessage(result.item, result.sent.id or 0)
+        entry.settle(result.sent)
+        runs_here = asyncio.get_running_loop() is self._loop
+        # Another loop's hooks are done, or died with it: they must not be waited for here.
+        hooks_done_here = hooks_done if runs_here else None
+        session.submissions.start(Announcement(session.submissions.context, [entry], hooks_done=hooks_done_here))
 
     async def ask_for_veto(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
         """Ask the hooks whether a message may queue; they hear of one that may not as they hear of any other.
@@ -285,59 +208,55 @@ class Session:
         """
         veto: MessageVetoed | None = veto_failed("no hook had allowed it when it was taken back", id_)  # if cancelled
         try:
-            async with self.clock.timeout_at(until):
+            async with self._clock.timeout_at(until):
                 await self._vetoes.acquire()
             try:
-                veto = await self.telling.verdict(message, id_, until)
+                veto = await self.requester.hooks.verdict(message, id_, until)
             finally:
                 self._vetoes.release()
         except TimeoutError:
             veto = veto_failed("no hook could be asked in time", id_)
         finally:
             if veto is not None:
-                ticket = Ticket(message, id_)
-                ticket.settle(veto)
-                self.detached.start(Delivery(self, [ticket]))
+                entry = PendingMessage(message, id_)
+                entry.settle(veto)
+                self.submissions.start(Announcement(self.submissions.context, [entry]))
         return veto
-
-    def hooks_until(self) -> float:
-        """Tell when hooks must have heard of results, in the clock's monotonic seconds."""
-        return self._hooks_until
 
     def queued(self) -> int:
         """Count the messages that wait to leave."""
-        return sum(batcher.waiting for batcher in list(self._batchers.values())) + self.detached.queued()
+        return sum(batcher.waiting for batcher in list(self._batchers.values())) + self.submissions.queued()
 
     async def flush(self) -> None:
         """Let everything go that waits, and wait for the answers to all of it."""
         going = [(batcher, batcher.flush()) for batcher in self._batchers.values()]
         for batcher, last in going:
             await batcher.gone(last)
-        if tasks := self.detached.tasks:
+        if tasks := self.submissions.tasks:
             await asyncio.wait(tasks)
 
     # --- the end ---------------------------------------------------------------------------------
 
     async def aclose(self, timeout: float | None) -> None:  # noqa: ASYNC109 - a public promise of Client.aclose
         """Send what waits, wait for the answers, at most ``timeout`` seconds, and close all connections."""
-        for stop in list(self.when_closing):
+        for stop in list(self.submissions.when_closing):
             stop()
         if timeout is None:
             await self._drain()
         else:
             try:
-                async with self.clock.timeout_at(self.clock.monotonic() + timeout):
+                async with self._clock.timeout_at(self._clock.monotonic() + timeout):
                     await self._drain()
             except TimeoutError:
                 await self._cut_short()
-        self.is_closed = True  # a read that is still under way must not open new connections
+        self.requester.is_closed = True  # a read that is still under way must not open new connections
         for batcher in self._batchers.values():
             batcher.stop()
         await self._transport.aclose()
 
     async def _drain(self) -> None:
         await self.flush()
-        while tasks := self.detached.tasks:  # what the last answers have cleared up
+        while tasks := self.submissions.tasks:  # what the last answers have cleared up
             await asyncio.wait(tasks)
 
     async def _cut_short(self) -> None:
@@ -345,23 +264,23 @@ class Session:
         for batcher in self._batchers.values():
             batcher.give_up()
         try:
-            async with self.clock.timeout_at(self.clock.monotonic() + HOOKS_GRACE):
-                await self._end_deliveries()
+            async with self._clock.timeout_at(self._clock.monotonic() + HOOKS_GRACE):
+                await self._end_submissions()
         except TimeoutError:
-            self._hooks_until = self.clock.monotonic()  # each is still called, and has no time to wait for anything
-            self.detached.interrupt_hooks()
-            await self._end_deliveries()
+            self._hooks_until = self._clock.monotonic()  # each is still called, and has no time to wait for anything
+            self.submissions.interrupt_hooks()
+            await self._end_submissions()
 
-    async def _end_deliveries(self) -> None:
-        while tasks := self.detached.tasks:
-            self.detached.cut_short()
+    async def _end_submissions(self) -> None:
+        while tasks := self.submissions.tasks:
+            self.submissions.cut_short()
             await asyncio.wait(tasks)
 
     def abandon(self) -> None:
         """Settle and let go of what its event loop leaves, now that this is closed."""
-        self.is_closed = True
+        self.requester.is_closed = True
         self._left += [Remains(batcher.abandon()) for batcher in self._batchers.values()]
-        self._left += self.detached.abandon()
+        self._left += self.submissions.abandon()
         self._transport.abandon()
 
     def inheritance(self) -> list[Remains]:
@@ -373,8 +292,9 @@ class Session:
     def hand_down(self, left: Iterable[Remains]) -> None:
         """Let hooks and the inbox hear what became of the messages of an event loop that was closed."""
         for remains in left:
-            if remains.tickets:
-                self.detached.start(Delivery(self, remains.tickets, callbacks=remains.callbacks))
+            if remains.entries:
+                context = self.submissions.context
+                self.submissions.start(Announcement(context, remains.entries, callbacks=remains.callbacks))
 
     def drop(self) -> None:
         """Have the loop close all connections, from any thread: nobody will use them again, or close them."""
@@ -389,8 +309,8 @@ class Sessions:
 
     Args:
         settings: The client's.
-        telling: Its hooks.
-        pulse: Its health.
+        hooks: Its hooks.
+        health: Its health.
         clock: Its clock.
         callbacks: Its inbox.
 
@@ -399,13 +319,18 @@ class Sessions:
     """
 
     def __init__(
-        self, settings: Settings, telling: Telling, pulse: Pulse, clock: Clock, callbacks: CallbackInbox | None
+        self,
+        settings: Settings,
+        hooks: HookRunner,
+        health: HealthRecorder,
+        clock: Clock,
+        callbacks: StatusCallbacks | None,
     ) -> None:
         self.is_closed = False
         self._of_loop: dict[asyncio.AbstractEventLoop, Session] = {}
         self._settings = settings
-        self._telling = telling
-        self._pulse = pulse
+        self._hooks = hooks
+        self._recorder = health
         self._clock = clock
         self._callbacks = callbacks
         if callbacks is not None:
@@ -457,7 +382,7 @@ class Sessions:
             raise
 
     def _new(self) -> Session:
-        return Session(self._settings, self._telling, self._pulse, self._clock, callbacks=self._callbacks, owner=self)
+        return Session(self._settings, self._hooks, self._recorder, self._clock, callbacks=self._callbacks, owner=self)
 
     def _left(self) -> list[Remains]:
         """Let go of event loops that were closed, and return of what no one has heard."""
@@ -476,9 +401,9 @@ class Sessions:
     def __del__(self) -> None:
         for session in self.living():
             session.drop()
-        results = [ticket.result() for remains in self._left() for ticket in remains.tickets]
+        results = [entry.result() for remains in self._left() for entry in remains.entries]
         for result in results:
-            self._telling.result_without_a_loop(result)
+            self._hooks.result_without_a_loop(result)
         if results:
             logger.warning(
                 "a client was dropped with %d messages of an event loop that was closed (%d may have been sent)",
@@ -492,9 +417,13 @@ def client_closed() -> ClientClosed:
     return ClientClosed("the client is closed. Nothing was sent; enter it again to open it again.")
 
 
-def _http_date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return moment.replace(tzinfo=moment.tzinfo or UTC)
+def _transport(settings: Settings, clock: Clock) -> Transport:
+    return Transport(
+        url=settings.url,
+        max_connections=settings.max_connections,
+        timeout=settings.timeout,
+        proxy=settings.proxy,
+        ssl_context=settings.ssl_context,
+        user_transport=settings.transport,
+        clock=clock,
+    )

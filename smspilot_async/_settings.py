@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 
 from smspilot_async import text
+from smspilot_async._network.proxies import is_loopback
+from smspilot_async._sending.status_callbacks import StatusCallbacks
+from smspilot_async._tools.secret import Secret
+from smspilot_async._tools.validate import of_type
 from smspilot_async.wire import Credentials, RequestStyle, WireFormat
 
 if TYPE_CHECKING:
     import httpx  # noqa: TC004 - only a type
 
-    from smspilot_async._retry import Retry  # noqa: TC004 - only a type
+    from smspilot_async._requests.retry import Retry  # noqa: TC004 - only a type
 
-Value_co = TypeVar("Value_co", covariant=True)
 DEFAULT_URL: Final = "https://smspilot.ru/api2.php"
 
 
@@ -58,32 +60,6 @@ class Settings:
     def shown_url(self) -> str:
         """The endpoint, without a query, which may hold anything; one with credentials is refused."""
         return urlsplit(self.url)._replace(query="").geturl()
-
-
-class Secret(Generic[Value_co]):
-    """A value that shows itself to nobody who only looks: its ``repr``, and so a frame in a traceback, hides it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: Value_co) -> None:
-        self._value = value
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    def reveal(self) -> Value_co:
-        """Return the value."""
-        return self._value
-
-    @property
-    def is_callable(self) -> bool:
-        """The value is a function that returns the secret of the moment."""
-        return callable(self._value)
-
-    def call(self) -> Secret[object]:
-        """Ask that function."""
-        assert callable(self._value)  # noqa: S101 - whoever calls this asked before
-        return Secret(self._value())
 
 
 def credentials_from(
@@ -172,16 +148,6 @@ def _with_path(url: str) -> str:
     return url if parts.path else parts._replace(path="/").geturl()
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine, by its name or address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def test_from(*, test: bool) -> bool:
     """``SMSPILOT_TEST`` switches test mode on for a whole machine, so that a staging system can not send.
 
@@ -222,87 +188,14 @@ def style_from(style: RequestStyle) -> RequestStyle:
     return style
 
 
-def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse anything but the allowed words.
-
-    Raises:
-        ValueError: naming the setting and what it takes.
-    """
-    if value not in allowed:
-        raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def of_type(kind: type, **values: object) -> None:
-    """Refuse what is of another type: used later, in the middle of a send, it could not tell whether something left.
-
-    Raises:
-        TypeError: naming the setting.
-    """
-    for name, value in values.items():
-        if value is not None and not isinstance(value, kind):
-            given = type(value).__name__
-            del value, values  # the right ones among them may be private
-            raise TypeError(f"{name} must be {kind.__name__}, not {given}")
-
-
 def check_callbacks(callbacks: object) -> None:
     """Refuse what is no inbox.
 
     Raises:
         TypeError: naming the setting.
     """
-    if callbacks is not None:
-        from smspilot_async.callbacks import CallbackInbox  # noqa: PLC0415 - nobody else needs SQLite loaded
-
-        of_type(CallbackInbox, callbacks=callbacks)
-
-
-def positive(**values: float | None) -> None:
-    """Refuse numbers that are not above zero.
-
-    Raises:
-        ValueError: naming the setting.
-    """
-    for name, value in values.items():
-        if value is not None and (not _is_number(value) or not value > 0):
-            raise ValueError(f"{name} must be a number above 0, not {value!r}")
-
-
-def required(**values: float | None) -> None:
-    """Refuse ``None`` where others take it for "for ever": an unanswered request must end some time.
-
-    Raises:
-        ValueError: naming the setting.
-    """
-    for name, value in values.items():
-        if value is None:
-            raise ValueError(f"{name} must be a number of seconds")
-
-
-def whole(**values: int) -> None:
-    """Refuse numbers that are not whole, or not above zero.
-
-    Raises:
-        ValueError: naming the setting.
-    """
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:  # type: ignore[redundant-expr] # unchecked
-            raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
-
-
-def not_negative(**values: float) -> None:
-    """Refuse numbers below zero.
-
-    Raises:
-        ValueError: naming the setting.
-    """
-    for name, value in values.items():
-        if not _is_number(value) or not value >= 0:
-            raise ValueError(f"{name} must be a number, 0 or above, not {value!r}")
+    if callbacks is not None and not isinstance(callbacks, StatusCallbacks):
+        raise TypeError(f"callbacks must be a CallbackInbox, not {type(callbacks).__name__}")
 
 
 def check_sender(sender: str | None) -> None:

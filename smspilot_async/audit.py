@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from smspilot_async import _clock
-from smspilot_async._durable import in_thread, json_line
+from smspilot_async._tools import clock as _clock
+from smspilot_async._tools.files import in_thread, json_line
 from smspilot_async.errors import OutcomeUnknown
 from smspilot_async.hooks import Hooks
 from smspilot_async.models import Accepted

@@ -17,8 +17,8 @@
     │   └── BadRequest                refused: the request itself is wrong
     ├── Unanswered                    unknown: no readable answer; of a read: ask again
     │   └── OutcomeUnknown            unknown: the same of a send, after its first byte; it may have been sent
-    ├── NotFinal (TimeoutError)       unknown: no final status yet (accepted, where a status was reported)
-    └── CursorError                   not_sent; of listen: its cursor cannot be used (made in _cursor.py)
+    ├── NotFinal (TimeoutError)       unknown: no final status yet; accepted, where one was reported (in _statuses)
+    └── CursorError                   not_sent; of listen: its cursor cannot be used (in _inbound)
         └── CursorInUse               not_sent; of listen: another listener holds the cursor
 
 ``refused`` is a decision against the message as it is; ``not_sent`` says that it may be handed in again unchanged. The
@@ -37,8 +37,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smspilot_async.models import MessageStatus
-
 __all__ = [
     "ERROR_CODES",
     "AccountBlocked",
@@ -54,7 +52,6 @@ __all__ = [
     "InvalidMessage",
     "MessageRefused",
     "MessageVetoed",
-    "NotFinal",
     "NotFound",
     "Outcome",
     "OutcomeUnknown",
@@ -63,9 +60,6 @@ __all__ = [
     "Unanswered",
     "VetoFailed",
 ]
-
-
-_REFUSED: Final = -2  # the status of a message that the gateway refused, or does not know
 
 
 class Outcome(enum.StrEnum):
@@ -154,12 +148,12 @@ def _revive(cls: type[SmsPilotError], args: tuple[Any, ...], attributes: dict[st
     return error
 
 
-def name_send(error: SmsPilotError, nonce: bytes) -> None:
+def set_send_nonce(error: SmsPilotError, nonce: bytes) -> None:
     """Keep in an error, out of sight, which send it is about: a message's ``id`` may be used again."""
     vars(error)["_nonce"] = nonce
 
 
-def named_send(error: SmsPilotError) -> bytes | None:
+def send_nonce_of(error: SmsPilotError) -> bytes | None:
     """Tell which send an error is about; ``None`` of one that no inbox follows."""
     return vars(error).get("_nonce")
 
@@ -356,25 +350,6 @@ class OutcomeUnknown(Unanswered):
         self.server_packet_id = server_packet_id
 
 
-class NotFinal(SmsPilotError, TimeoutError):
-    """Time is up, and the gateway has not told a final status yet: wait again, for its status may still change.
-
-    A message for which the gateway has reported a status *was* accepted, and only its delivery is open: then its
-    ``outcome`` is ``accepted``. Without one it is ``unknown``. Never send the message again because of this error.
-
-    Attributes:
-        status: The last status that is known; ``None`` if none is.
-    """
-
-    outcome: Outcome = Outcome.UNKNOWN
-
-    def __init__(self, message: str, *, status: MessageStatus | None = None, message_id: int | None = None) -> None:
-        super().__init__(message, command="check", message_id=message_id)
-        self.status = status
-        if status is not None and status.status is not None and status.status > _REFUSED:
-            self.outcome = Outcome.ACCEPTED
-
-
 @attrs.frozen
 class ErrorCode:
     """One row of the gateway's list of error codes.
@@ -543,3 +518,13 @@ ERROR_CODES: Final[Mapping[int, ErrorCode]] = {
     for code, text in sorted(texts.items())
 }
 """What is known of each code: the vendor's document 2.4.16, and what was seen live since."""
+
+_ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
+
+
+_ACCOUNT_CODES: Final = frozenset({112, 241})
+
+
+def is_account_error(error: SmsPilotError) -> bool:
+    """Tell whether every other message of this account would fail the same way."""
+    return isinstance(error, _ACCOUNT_ERRORS) or getattr(error, "code", None) in _ACCOUNT_CODES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextvars import Context
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 
@@ -14,7 +14,7 @@ from smspilot_async.wire import WireFormat
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from smspilot_async._client import Client
+    from smspilot_async._health import Health
     from smspilot_async.models import Message, SendResult
 
 __all__ = ["Hooks", "RequestInfo", "RequestOutcome"]
@@ -69,6 +69,13 @@ class RequestOutcome:
         return "answered" if self.error is None else self.error.outcome.value
 
 
+class Observed(Protocol):
+    """What a hook may ask of its client, from any thread."""
+
+    def health(self) -> Health:
+        """Return how the client is doing."""
+
+
 class Hooks:
     """Does nothing; override what you want to hear of, and nothing else is called.
 
@@ -79,7 +86,7 @@ class Hooks:
     of its own.
     """
 
-    def on_client(self, client: Client) -> None:
+    def on_client(self, client: Observed) -> None:
         """Hear of a client that was made with this hook; ``client.health()`` may be asked from any thread."""
 
     def veto(self, message: Message) -> str | Awaitable[str | None] | None:

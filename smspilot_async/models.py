@@ -7,7 +7,7 @@ the gateway's answers are kept in ``extra``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import IntEnum
@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from smspilot_async import _clock
 from smspilot_async import text as _text
+from smspilot_async._tools import clock as _clock
 from smspilot_async.errors import InvalidMessage, Outcome, OutcomeUnknown, SmsPilotError
 
 if TYPE_CHECKING:
@@ -240,15 +240,21 @@ def status_word(status: int | None) -> str:
     return "" if status is None else _STATUS_WORDS.get(status, f"status {status}")
 
 
+_display: dict[str, Callable[[Any], Any]] = {}
+
+
+def display_with(*, page: Callable[[Any], str], rows: Callable[[Any], list[dict[str, Any]]]) -> None:
+    """Set how answers show themselves: the display knows all models, and they do not know the display."""
+    _display.update(page=page, rows=rows)
+
+
 class Displayed:
     """Shows itself as a table where a notebook's cell ends with it: people's data masked, everything escaped."""
 
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        from smspilot_async import _html  # noqa: PLC0415 - only notebooks ask
-
-        return _html.page(self)
+        return str(_display["page"](self))
 
 
 def _extra() -> Any:
@@ -365,9 +371,7 @@ class Packet(Displayed):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Turn its messages into rows for pandas and polars, phones and texts included (:func:`to_dicts`)."""
-        from smspilot_async._rows import to_dicts  # noqa: PLC0415 - it knows all models
-
-        return to_dicts(self)
+        return list(_display["rows"](self))
 
 
 @attrs.frozen(kw_only=True, slots=False)  # the same: a hundred come with each packet that is asked about

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 
-from smspilot_async import _clock, _html
+from smspilot_async._display import html as _html
+from smspilot_async._tools import clock as _clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from smspilot_async._bulk import BulkRun, BulkStats
-    from smspilot_async._clock import Timer
-    from smspilot_async._rows import Answer
+    from smspilot_async._display.rows import Answer
+    from smspilot_async._sending.bulk import BulkRun, BulkStats
+    from smspilot_async._tools.clock import Timer
     from smspilot_async.models import AccountInfo
 
 __all__ = ["Shown", "progress", "show"]

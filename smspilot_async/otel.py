@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
     from opentelemetry.util.types import AttributeValue
 
-    from smspilot_async._client import Client
     from smspilot_async._health import Health
-    from smspilot_async.hooks import RequestInfo, RequestOutcome
+    from smspilot_async.hooks import Observed, RequestInfo, RequestOutcome
     from smspilot_async.models import Message, SendResult
 
 __all__ = ["OpenTelemetryHooks"]
@@ -67,7 +66,7 @@ class OpenTelemetryHooks(Hooks):
     ) -> None:
         self._tracer = trace.get_tracer("smspilot_async", __version__, tracer_provider)
         self._spans: dict[RequestInfo, Span] = {}
-        self._clients: list[weakref.ref[Client]] = []
+        self._clients: list[weakref.ref[Observed]] = []
         meter = metrics.get_meter("smspilot_async", __version__, meter_provider)
         self._duration = meter.create_histogram(
             "http.client.request.duration",
@@ -82,7 +81,7 @@ class OpenTelemetryHooks(Hooks):
         for name, unit, description, value, together in _OBSERVED:
             meter.create_observable_gauge(name, [self._observer(value, together)], unit, description)
 
-    def on_client(self, client: Client) -> None:
+    def on_client(self, client: Observed) -> None:
         """Observe a client for as long as it is in use."""
         self._clients = [known for known in self._clients if known() is not None]
         self._clients.append(weakref.ref(client))

@@ -14,7 +14,8 @@ from listeners import Listener
 from manual_clock import ManualClock
 from tls import Tls
 
-from smspilot_async import Client, _clock
+from smspilot_async import Client
+from smspilot_async._tools import clock as _clock
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:

@@ -41,9 +41,9 @@ from smspilot_async import (
     VetoFailed,
     errors,
 )
-from smspilot_async._evidence import interpret
-from smspilot_async._retry import may_repeat
-from smspilot_async._transport import Reply
+from smspilot_async._network.base import Reply
+from smspilot_async._requests.interpret import interpret
+from smspilot_async._requests.retry import may_repeat
 from smspilot_async.wire import Balance, Check, CheckPacket, Command, Cost, Inbound, Info, Send
 
 NOW = datetime(2030, 1, 15, 12, 0, tzinfo=UTC)
@@ -170,7 +170,7 @@ def test_the_public_face_is_exactly_the_documented_one() -> None:
     models |= {"DeliveryStatus", "PhoneKind", "describe_phone"}
     streams = {"BulkRun", "BulkStats", "PacketCheck", "PacketChecks", "Tracking"}
     cursors = {"CursorError", "CursorInUse", "CursorState", "FileCursor", "InboundCursor", "InboundListener"}
-    catalogue = {"ERROR_CODES", "ErrorCode", "Outcome", "Reason"}
+    catalogue = {"NotFinal", "ERROR_CODES", "ErrorCode", "Outcome", "Reason"}
     assert set(smspilot_async.__all__) == client | models | streams | cursors | catalogue | ERRORS
     assert len(smspilot_async.__all__) == len(set(smspilot_async.__all__))
     assert all(hasattr(smspilot_async, name) for name in smspilot_async.__all__)

@@ -31,10 +31,11 @@ from smspilot_async import (
     SmsPilotError,
     Unanswered,
 )
-from smspilot_async._evidence import excerpt, interpret, redact
-from smspilot_async._retry import may_repeat
-from smspilot_async._transport import Failure, Reply
+from smspilot_async._network.base import Failure, Reply
+from smspilot_async._requests.interpret import interpret
+from smspilot_async._requests.retry import may_repeat
 from smspilot_async.wire import Balance, Check, Command, Cost, Inbound, Info, Send
+from smspilot_async.wire._redact import excerpt, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -324,7 +325,7 @@ PAGE = b"<html>502</html>"
     "command", [ONE, THREE, COST, Balance(), Check(["1"]), Inbound("new")], ids=lambda each: each.name
 )
 def test_nothing_left_is_certain_for_every_command(command: Command[Any]) -> None:
-    failure = Failure(Reason.DISCONNECTED, "could not connect", nothing_left=True)
+    failure = Failure(Reason.DISCONNECTED, "could not connect", request_started=False)
     outcome = interpret(command, failure, now=NOW)
     assert type(outcome) is ConnectionFailed
     assert may_repeat(command, outcome)

@@ -30,10 +30,10 @@ from smspilot_async import (
     SentMessage,
     TextSize,
     Unknown,
-    _clock,
     errors,
     models,
 )
+from smspilot_async._tools import clock as _clock
 from smspilot_async.models import status_word
 
 if TYPE_CHECKING:

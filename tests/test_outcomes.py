@@ -13,11 +13,11 @@ from outcome_table import OF_OTHERS, OF_SENDS, in_markdown
 
 import smspilot_async
 from smspilot_async import Accepted, Message, Outcome, Packet, RequestOutcome, SentMessage, SmsPilotError, to_dicts
-from smspilot_async._ticket import result_of
+from smspilot_async._sending.pending import result_of
 from smspilot_async.audit import AuditLog
-from smspilot_async.cli._problems import error_as_json
-from smspilot_async.cli._recipients import Recipient
-from smspilot_async.cli._results import Outcome as Line
+from smspilot_async.cli._errors import error_as_json
+from smspilot_async.cli.bulk._recipients import Recipient
+from smspilot_async.cli.bulk._results import RowOutcome as Line
 from smspilot_async.otel import OpenTelemetryHooks
 
 if TYPE_CHECKING:

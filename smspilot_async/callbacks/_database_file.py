@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from smspilot_async._durable import create_private
+from smspilot_async._tools.files import create_private
 
 if sys.platform != "win32":
     import fcntl

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from smspilot_async.callbacks import _claims
 
 if TYPE_CHECKING:
-    from smspilot_async._clock import Clock
-    from smspilot_async.callbacks._log import Claimable, Stored
+    from smspilot_async._tools.clock import Clock
+    from smspilot_async.callbacks._event_log import Claimable, Stored
 
 _KEPT_EVERY: Final = 1 / 3
 """Of a lease."""

@@ -15,27 +15,28 @@ from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar
 
 import attrs
 
-from smspilot_async import _clock
-from smspilot_async._server_ids import NO_ID, is_server_id
-from smspilot_async._status_rules import LOST, Known, beats
-from smspilot_async.callbacks import _calls
-from smspilot_async.callbacks._calls import LARGEST_FORM, StatusEvent
+from smspilot_async._sending.status_callbacks import Sending
+from smspilot_async._statuses.rules import LOST, Known, beats
+from smspilot_async._statuses.server_ids import NO_ID, is_server_id
+from smspilot_async._tools import clock as _clock
+from smspilot_async.callbacks import _form as _calls
+from smspilot_async.callbacks._event_log import Bindings, Claimable, EventLog, MemoryLog
+from smspilot_async.callbacks._form import LARGEST_FORM, StatusEvent
 from smspilot_async.callbacks._in_hand import InHand
-from smspilot_async.callbacks._log import Bindings, Claimable, EventLog, MemoryLog
 from smspilot_async.callbacks._lost_answers import LostAnswers, MemoryLostAnswers
-from smspilot_async.callbacks._paths import LONGEST_SEGMENT, SignedSend, Signer, nonce_in
-from smspilot_async.errors import ClientClosed, OutcomeUnknown, SmsPilotError, named_send
+from smspilot_async.callbacks._signing import LONGEST_SEGMENT, SignedSend, Signer, nonce_in
+from smspilot_async.errors import ClientClosed, OutcomeUnknown, SmsPilotError, send_nonce_of
 from smspilot_async.models import Accepted, Message, MessageStatus, SendResult, SentMessage, Unknown, is_web_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
     from types import TracebackType
 
-    from smspilot_async.callbacks._log import Sink, Stored
+    from smspilot_async.callbacks._event_log import Sink, Stored
     from smspilot_async.callbacks._lost_answers import LostAnswer
 
 __all__ = ["CallbackInbox"]
@@ -54,17 +55,6 @@ _LOST_REMEMBERED: Final = 10_000
 _TOLD_REMEMBERED: Final = 100_000
 _WAITING_FOR_A_WATCHER: Final = 10_000
 _PAUSES: Final = (0.0, 5.0, 30.0, 120.0, 600.0)  # seconds before each attempt to prove what a call says
-
-
-class Sending(Protocol):
-    """What the inbox needs of the client by which a message went out."""
-
-    async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
-        """Ask what became of a message."""
-        raise NotImplementedError
-
-    def cleared_up(self, result: Accepted[Message], told: asyncio.Event) -> None:
-        """Let the application's hooks hear, after ``told``, what became of a message of which nobody knew."""
 
 
 @attrs.frozen
@@ -607,7 +597,7 @@ class CallbackInbox:
                 the error is about a packet of several.
         """
         id_ = unknown.message_id if isinstance(unknown, OutcomeUnknown) else unknown
-        nonce = named_send(unknown) if isinstance(unknown, OutcomeUnknown) else self._last.get(unknown)
+        nonce = send_nonce_of(unknown) if isinstance(unknown, OutcomeUnknown) else self._last.get(unknown)
         if nonce is not None and not self._knows(nonce):
             await self._ask_others(nonce)
         cleared_up = None if nonce is None else self._cleared_up.get(nonce)

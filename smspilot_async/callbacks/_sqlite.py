@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import attrs
 
-from smspilot_async._status_rules import is_news
+from smspilot_async._statuses.rules import is_news
 from smspilot_async.callbacks import _lost_answers
-from smspilot_async.callbacks._calls import StatusEvent
 from smspilot_async.callbacks._claims import Claims
 from smspilot_async.callbacks._database_file import DatabaseFile, transaction
-from smspilot_async.callbacks._log import Stored
-from smspilot_async.callbacks._paths import LIFETIME
+from smspilot_async.callbacks._event_log import Stored
+from smspilot_async.callbacks._form import StatusEvent
+from smspilot_async.callbacks._signing import LIFETIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

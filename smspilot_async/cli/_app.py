@@ -19,21 +19,24 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec
 import click
 
 from smspilot_async import __version__
-from smspilot_async.cli import _bulk, _doctor, _following, _outbox, _queries, _send
+from smspilot_async.cli import _outbox, _queries, _send
+from smspilot_async.cli import _streaming as _following
 from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._connection import Connection
+from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._extras import need_emulator
 from smspilot_async.cli._output import print_line
-from smspilot_async.cli._problems import Problem
-from smspilot_async.cli._sending import IN_FLIGHT, PATIENCE
 from smspilot_async.cli._times import parse_since, parse_time, parse_zone
+from smspilot_async.cli.bulk import _bulk
+from smspilot_async.cli.bulk._sending import IN_FLIGHT, PATIENCE
+from smspilot_async.cli.doctor import _doctor
 from smspilot_async.wire import JSON_LIBRARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, tzinfo
 
-    from smspilot_async.emulator._wire import Profile
+    from smspilot_async.emulator import Profile
     from smspilot_async.text import Country
 
 P = ParamSpec("P")
@@ -645,7 +648,7 @@ def worker(
 def demo(*, seed: int, people: int, as_json: bool) -> None:
     """Show what this is good for, on an emulated gateway. Nothing leaves this machine; it takes less than a minute."""
     need_emulator("demo")
-    from smspilot_async.cli import _demo  # noqa: PLC0415 - it needs an extra
+    from smspilot_async.cli.demo import _demo  # noqa: PLC0415 - it needs an extra
 
     _exit(_demo.demo(seed=seed, people=people, as_json=as_json))
 

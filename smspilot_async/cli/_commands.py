@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from smspilot_async.cli._errors import Exit, Problem, as_json, final_code, show, unexpected
 from smspilot_async.cli._output import begin_output, give_up_stdout, print_json
-from smspilot_async.cli._problems import Exit, Problem, as_json, final_code, show, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

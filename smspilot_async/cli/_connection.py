@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import attrs
 
 from smspilot_async import Client
+from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._output import NOBODY_GETS_IT
-from smspilot_async.cli._problems import Problem
 
 if TYPE_CHECKING:
     WireName: TypeAlias = Literal["json", "xml"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Final
 
-from smspilot_async.cli._problems import Problem
+from smspilot_async.cli._errors import Problem
 
 _SERVER: Final = ("starlette", "uvicorn")
 

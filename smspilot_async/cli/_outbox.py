@@ -7,9 +7,9 @@ import contextlib
 import getpass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from smspilot_async.cli._errors import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import count, note, print_facts, print_json, print_line
-from smspilot_async.cli._problems import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.errors import GatewayBusy, InvalidMessage, SmsPilotError, Unanswered
 
 if TYPE_CHECKING:

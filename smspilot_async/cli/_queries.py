@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import attrs
 
+from smspilot_async.cli._errors import Exit, Problem, error_as_json, exit_code, explain, explain_end
 from smspilot_async.cli._output import (
     NOBODY_GETS_IT,
     count,
@@ -18,7 +19,6 @@ from smspilot_async.cli._output import (
     print_line,
     print_table,
 )
-from smspilot_async.cli._problems import Exit, Problem, error_as_json, exit_code, explain, explain_end
 from smspilot_async.errors import ERROR_CODES, SmsPilotError, Unanswered
 from smspilot_async.models import status_word
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from smspilot_async.cli._errors import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import NOBODY_GETS_IT, lost_output, money, note, print_facts, print_json
-from smspilot_async.cli._problems import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.errors import InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
 from smspilot_async.models import Message, status_word
 from smspilot_async.text import dialled

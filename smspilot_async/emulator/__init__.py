@@ -8,17 +8,18 @@ It reads and writes the wire with code of its own and shares nothing with the cl
 over HTTP, under ``/_emulator``.
 """
 
-from smspilot_async._public import name_after
-from smspilot_async.emulator._accounts import TEST_KEY, Account
+from smspilot_async._tools.public import name_after
 from smspilot_async.emulator._callbacks import CallbackCall
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._emulator import Emulator
-from smspilot_async.emulator._faults import Fault
-from smspilot_async.emulator._messages import AcceptedMessage, InboundSms, StatusChange
-from smspilot_async.emulator._refusals import Refusal
 from smspilot_async.emulator._run import run
-from smspilot_async.emulator._settings import Settings
-from smspilot_async.emulator._unknowns import Unknowns
+from smspilot_async.emulator.gateway._accounts import TEST_KEY, Account
+from smspilot_async.emulator.gateway._faults import Fault
+from smspilot_async.emulator.gateway._messages import AcceptedMessage, InboundSms, StatusChange
+from smspilot_async.emulator.gateway._refusals import Refusal
+from smspilot_async.emulator.gateway._settings import Settings
+from smspilot_async.emulator.gateway._unknowns import Unknowns
+from smspilot_async.emulator.gateway._wire import Profile
 
 __all__ = [
     "TEST_KEY",
@@ -29,6 +30,7 @@ __all__ = [
     "Emulator",
     "Fault",
     "InboundSms",
+    "Profile",
     "Refusal",
     "Settings",
     "StatusChange",

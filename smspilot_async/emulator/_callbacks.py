@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 import attrs
 import httpx
 
-from smspilot_async.emulator._asgi_client import ask
+from smspilot_async.emulator.server._asgi_client import ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from smspilot_async.emulator._asgi_client import Application
-    from smspilot_async.emulator._messages import AcceptedMessage
+    from smspilot_async.emulator.gateway._messages import AcceptedMessage
+    from smspilot_async.emulator.server._asgi_client import Application
 
     _Clients = asyncio.LifoQueue[httpx.AsyncClient]
 

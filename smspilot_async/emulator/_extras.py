@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smspilot_async.emulator._server import Served
+    from smspilot_async.emulator.server._server import Served
 
 
-def require_server() -> type[Served]:
+def require_server() -> type[Served[Any]]:
     """The class that serves an emulator on a socket.
 
     Raises:
         ModuleNotFoundError: Something that the extra brings is not installed.
     """
     try:
-        from smspilot_async.emulator._server import Served  # noqa: PLC0415 - an extra
+        from smspilot_async.emulator.server._server import Served  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as missing:
         package = (missing.name or "").partition(".")[0]
         raise ModuleNotFoundError(

@@ -11,17 +11,17 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
-from smspilot_async.emulator._accounts import Account
 from smspilot_async.emulator._callbacks import is_loopback
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._emulator import Emulator
-from smspilot_async.emulator._messages import AcceptedMessage, as_json
+from smspilot_async.emulator.gateway._accounts import Account
+from smspilot_async.emulator.gateway._messages import AcceptedMessage, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from decimal import Decimal
 
-    from smspilot_async.emulator._wire import Profile
+    from smspilot_async.emulator.gateway._wire import Profile
 
 
 def run(

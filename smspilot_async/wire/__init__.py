@@ -5,12 +5,13 @@ into an HTTP request of the chosen style. Reading is the opposite of exact: what
 language, is read as leniently as it can be understood, and anything else becomes :class:`UnreadableAnswer`.
 """
 
-from smspilot_async._public import name_after
+from smspilot_async._tools.public import name_after
 from smspilot_async.wire._decode import ErrorDocument, decode
 from smspilot_async.wire._encode import encode
 from smspilot_async.wire._envelope import Envelope, RequestStyle, wrap
 from smspilot_async.wire._json import JSON_LIBRARY
 from smspilot_async.wire._read import UnreadableAnswer
+from smspilot_async.wire._redact import excerpt, redact
 from smspilot_async.wire.commands import (
     Balance,
     Check,
@@ -42,6 +43,8 @@ __all__ = [
     "WireFormat",
     "decode",
     "encode",
+    "excerpt",
+    "redact",
     "wrap",
 ]
 

@@ -9,8 +9,8 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from smspilot_async.models import AccountInfo, InboundMessage, MessageStatus, Packet, SentMessage
 from smspilot_async.wire import _values
+from smspilot_async.wire._fast_path import read_fast
 from smspilot_async.wire._read import UnreadableAnswer, read
-from smspilot_async.wire._usual import read_usual
 from smspilot_async.wire.commands import Balance, Check, CheckPacket, Command, Cost, Inbound, Info, Send
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def decode(command: Command[Answer], body: bytes) -> Answer:
         ErrorDocument: if it is an error document.
         UnreadableAnswer: if it can not be understood as an answer to this command.
     """
-    if isinstance(command, Send) and (packet := read_usual(body)) is not None:
+    if isinstance(command, Send) and (packet := read_fast(body)) is not None:
         return packet  # type: ignore[return-value] # it is what a Send is answered with
     document = read(body, mend_surrogates=isinstance(command, Inbound))
     key = _answer_key(command, document)

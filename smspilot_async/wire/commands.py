@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -140,3 +140,8 @@ class Inbound(Command[list[InboundMessage]]):
     def is_destructive(self) -> bool:
         """Reading ``"new"`` marks messages as read: a lost answer loses them."""
         return self.since == "new"
+
+
+def is_repeatable(command: Command[Any]) -> bool:
+    """Tell whether asking twice is the same as asking once."""
+    return not isinstance(command, Send) and not (isinstance(command, Inbound) and command.is_destructive)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smspilot_async.callbacks import _calls
-from smspilot_async.callbacks._calls import LARGEST_FORM, Form
+from smspilot_async.callbacks import _form as _calls
+from smspilot_async.callbacks._form import LARGEST_FORM, Form
 
 
 def test_the_gateways_own_example_is_read() -> None:

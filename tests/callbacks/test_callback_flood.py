@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from calling import SECRET
 
-from smspilot_async.callbacks._paths import LIFETIME, Signer
+from smspilot_async.callbacks._signing import LIFETIME, Signer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

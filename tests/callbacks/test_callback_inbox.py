@@ -14,7 +14,7 @@ from outcomes import OTHER_PHONE, PHONE, TEXT
 
 from smspilot_async import Client, Message, MessageStatus
 from smspilot_async.callbacks import CallbackInbox, StatusEvent
-from smspilot_async.callbacks._log import MemoryLog
+from smspilot_async.callbacks._event_log import MemoryLog
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from serving import free_socket, on_uvicorn
 from smspilot_async.callbacks import CallbackInbox, RedactCallbackPaths, redact_access_logs
 from smspilot_async.callbacks import aiohttp as aiohttp_face
 from smspilot_async.callbacks import asgi as asgi_face
-from smspilot_async.callbacks._paths import Signer, redact
+from smspilot_async.callbacks._signing import Signer, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

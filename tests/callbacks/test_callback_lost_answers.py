@@ -33,7 +33,7 @@ from smspilot_async import (
 )
 from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.emulator import Emulator, Fault
-from smspilot_async.errors import named_send
+from smspilot_async.errors import send_nonce_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -546,7 +546,7 @@ async def test_an_error_about_no_send_of_the_inbox_hears_nothing_of_one_with_the
 
 async def test_what_an_error_is_about_shows_in_no_text_of_it(desk: Desk) -> None:
     error = await lost_send(desk)
-    nonce = named_send(error)
+    nonce = send_nonce_of(error)
     assert nonce is not None
     assert not any(str(nonce)[2:-1] in shown for shown in (str(error), repr(error), str(error.args)))
 

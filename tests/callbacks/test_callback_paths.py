@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smspilot_async.callbacks._paths import LIFETIME, LONGEST_SEGMENT, Signer, nonce_in, redact
+from smspilot_async.callbacks._signing import LIFETIME, LONGEST_SEGMENT, Signer, nonce_in, redact
 
 NOW = 1_800_000_000.0
 SECRET = "a secret for the tests alone"

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_running import PHONES, Ran, numbered, run, write_list
 
-from smspilot_async import Client, GatewayError, Reason, Retry, Unanswered, _clock
-from smspilot_async._clock import Clock
-from smspilot_async.cli import _bulk
-from smspilot_async.cli._results import COLUMNS, Results
+from smspilot_async import Client, GatewayError, Reason, Retry, Unanswered
+from smspilot_async._tools import clock as _clock
+from smspilot_async._tools.clock import Clock
+from smspilot_async.cli.bulk import _bulk
+from smspilot_async.cli.bulk._results import COLUMNS, Results
 from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 from cli_running import run
 
 from smspilot_async import Client, Retry
-from smspilot_async.cli import _demo_race
-from smspilot_async.cli._bulk import Order, RecipientList
+from smspilot_async.cli.bulk._bulk import Order, RecipientList
+from smspilot_async.cli.demo import _race as _demo_race
 from smspilot_async.emulator import Fault
 
 

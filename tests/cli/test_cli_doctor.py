@@ -25,8 +25,9 @@ from raw_servers import (
 from socks_servers import socks
 
 from smspilot_async import ConnectionFailed
-from smspilot_async.cli import _doctor_account, _doctor_route
 from smspilot_async.cli._connection import Mode
+from smspilot_async.cli.doctor import _account as _doctor_account
+from smspilot_async.cli.doctor import _route as _doctor_route
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from smspilot_async.cli._problems import Problem
-from smspilot_async.cli._recipients import Composer, Recipient
-from smspilot_async.cli._source import Source
+from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._times import parse_zone
+from smspilot_async.cli.bulk._recipients import Composer, Recipient
+from smspilot_async.cli.bulk._source import Source
 
 if TYPE_CHECKING:
     from smspilot_async.text import Country

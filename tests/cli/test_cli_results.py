@@ -25,10 +25,10 @@ from smspilot_async import (
     SmsPilotError,
     Unknown,
 )
-from smspilot_async.cli._bill import Bill
-from smspilot_async.cli._problems import Problem, reason
-from smspilot_async.cli._recipients import Recipient
-from smspilot_async.cli._results import COLUMNS, Results, RowOutcome, no_formula
+from smspilot_async.cli._errors import Problem, reason
+from smspilot_async.cli.bulk._recipients import Recipient
+from smspilot_async.cli.bulk._results import COLUMNS, Results, RowOutcome, no_formula
+from smspilot_async.cli.bulk._summary import Bill
 
 ROW = Recipient(0, 2, "79087964781", Message("79087964781", "Привет"))
 
@@ -147,7 +147,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused(monkeypatch: pytest.Monk
 
 def test_a_file_that_appears_in_between_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("results.csv").write_text("precious", encoding="utf-8")
-    monkeypatch.setattr("smspilot_async.cli._results.check_free", lambda _: None)
+    monkeypatch.setattr("smspilot_async.cli.bulk._results.check_free", lambda _: None)
     with pytest.raises(Problem, match="File exists"):
         Results.create("results.csv")
 

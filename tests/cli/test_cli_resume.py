@@ -16,15 +16,15 @@ import pytest
 from cli_running import KEY, PHONES, Ran, numbered, run, write_list
 
 from smspilot_async import Client, Message
-from smspilot_async._durable import json_line
-from smspilot_async.cli import _journal
-from smspilot_async.cli._bulk import Order, RecipientList
+from smspilot_async._tools.files import json_line
 from smspilot_async.cli._connection import Connection
-from smspilot_async.cli._journal import LOST, Fingerprint, Journal, JournalError, body_hash, digests_of
-from smspilot_async.cli._problems import Problem
-from smspilot_async.cli._recipients import Recipient
-from smspilot_async.cli._results import Results, RowOutcome, lines_sent
-from smspilot_async.cli._sending import BulkEngine
+from smspilot_async.cli._errors import Problem
+from smspilot_async.cli.bulk import _journal
+from smspilot_async.cli.bulk._bulk import Order, RecipientList
+from smspilot_async.cli.bulk._journal import LOST, Fingerprint, Journal, JournalError, body_hash, digests_of
+from smspilot_async.cli.bulk._recipients import Recipient
+from smspilot_async.cli.bulk._results import Results, RowOutcome, lines_sent
+from smspilot_async.cli.bulk._sending import BulkEngine
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:

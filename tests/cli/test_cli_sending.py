@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from smspilot_async import Accepted, Client, ConnectionFailed, InsufficientFunds, Message, OutcomeUnknown, Retry
-from smspilot_async.cli._journal import JournalError
-from smspilot_async.cli._recipients import Recipient
-from smspilot_async.cli._sending import BulkEngine
+from smspilot_async.cli.bulk._journal import JournalError
+from smspilot_async.cli.bulk._recipients import Recipient
+from smspilot_async.cli.bulk._sending import BulkEngine
 from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:

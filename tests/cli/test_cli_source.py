@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from smspilot_async.cli._problems import Problem
-from smspilot_async.cli._source import RawRow, Source
+from smspilot_async.cli._errors import Problem
+from smspilot_async.cli.bulk._source import RawRow, Source
 
 ROWS = "to,text\n79087964781,Привет\n"
 

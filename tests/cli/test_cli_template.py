@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smspilot_async.cli._template import Template, TemplateError
+from smspilot_async.cli.bulk._template import Template, TemplateError
 
 COLUMNS = ("to", "name", "город")
 VALUES = {"to": "79087964781", "name": "Иван", "город": "Томск"}

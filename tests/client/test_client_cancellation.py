@@ -26,7 +26,7 @@ from smspilot_async import (
     Reason,
     Unknown,
 )
-from smspilot_async._transport import Progress
+from smspilot_async._network.base import Progress
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:

@@ -17,8 +17,10 @@ import uvloop
 from manual_clock import idle
 from raw_servers import Peer, RawServer, answering, forwarding, hang_at_once, http, raw_server
 
-from smspilot_async import Client, ConnectionFailed, Retry, SmsPilotError, _connection
-from smspilot_async._connection import Connection, Network, NotBegun, Stream, keeps_more
+from smspilot_async import Client, ConnectionFailed, Retry, SmsPilotError
+from smspilot_async._network import connection as _connection
+from smspilot_async._network.base import NotBegun
+from smspilot_async._network.connection import Connection, Network, Stream, keeps_more
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:

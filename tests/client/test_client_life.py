@@ -376,7 +376,7 @@ async def test_a_fault_of_the_librarys_own_is_no_claim_that_nothing_was_sent(
     def fail(*_: object, **__: object) -> None:
         raise RecursionError(TEXT)
 
-    monkeypatch.setattr("smspilot_async._evidence.interpret", fail)
+    monkeypatch.setattr("smspilot_async._requests.interpret.interpret", fail)
     one = await failure_of(client.send(PHONE, TEXT))
     packet = await failure_of(client.send_packet([Message(PHONE, TEXT)]))
     await idle()

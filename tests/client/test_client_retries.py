@@ -25,9 +25,9 @@ from smspilot_async import (
     Reason,
     Retry,
     Unanswered,
-    _retry,
 )
-from smspilot_async._rate import RateLimit
+from smspilot_async._requests import retry as _retry
+from smspilot_async._requests.rate_limit import RateLimit
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:

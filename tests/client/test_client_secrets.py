@@ -29,7 +29,7 @@ from raw_servers import (
 
 import smspilot_async
 from smspilot_async import Client, Message, Packet, Retry
-from smspilot_async._settings import Secret
+from smspilot_async._tools.secret import Secret
 from smspilot_async.emulator import Account, Emulator, Fault
 from smspilot_async.wire import Envelope
 

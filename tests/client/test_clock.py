@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from manual_clock import ManualClock, idle
 
-from smspilot_async import Client, InvalidMessage, Message, _clock
+from smspilot_async import Client, InvalidMessage, Message
+from smspilot_async._tools import clock as _clock
 
 
 def test_the_systems_clock_tells_the_systems_time() -> None:

@@ -13,7 +13,7 @@ from page_blocks import DOCS, blocks, pages
 
 import smspilot_async
 from smspilot_async import ERROR_CODES, Client, Reason, audit, callbacks, emulator, notebook, otel
-from smspilot_async.emulator import _control
+from smspilot_async.emulator.server import _control
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from manual_clock import START
 from page_blocks import DOCS, blocks, pages
 from page_session import PageClock, Session
 
-from smspilot_async import _clock
+from smspilot_async._tools import clock as _clock
 from smspilot_async.emulator import Clock, Emulator
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from page_blocks import blocks
 from page_session import PageClock, Session
 
-from smspilot_async import _clock
+from smspilot_async._tools import clock as _clock
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:

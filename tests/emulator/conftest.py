@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from smspilot_async.emulator import Emulator
-from smspilot_async.emulator._http import HttpRequest
+from smspilot_async.emulator.server._http import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

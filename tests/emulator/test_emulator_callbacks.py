@@ -20,7 +20,7 @@ from raw_servers import Peer, raw_server
 from smspilot_async.emulator import Emulator, Unknowns
 from smspilot_async.emulator import _callbacks as callbacks
 from smspilot_async.emulator._callbacks import CallbackCall
-from smspilot_async.emulator._mishaps import Mishaps
+from smspilot_async.emulator.gateway._callback_faults import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,19 +16,12 @@ import pytest
 from raw_servers import answering, raw_server
 from raw_servers import http as http_answer
 
-from smspilot_async.emulator import (
-    TEST_KEY,
-    Account,
-    Emulator,
-    Fault,
-    Settings,
-    Unknowns,
-    _control,
-    _ledger,
-    _refusals,
-)
-from smspilot_async.emulator._control import control_routes
-from smspilot_async.emulator._fields import as_plain, plain, read_fields
+from smspilot_async.emulator import TEST_KEY, Account, Emulator, Fault, Settings, Unknowns
+from smspilot_async.emulator.gateway import _refusals
+from smspilot_async.emulator.gateway import _store as _ledger
+from smspilot_async.emulator.server import _control
+from smspilot_async.emulator.server._control import control_routes
+from smspilot_async.emulator.server._fields import as_plain, plain, read_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable

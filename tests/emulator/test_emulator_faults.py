@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from smspilot_async.emulator import Emulator, Fault
-from smspilot_async.emulator._faults import COMMANDS
-from smspilot_async.emulator._http import HttpRequest
+from smspilot_async.emulator.gateway._faults import COMMANDS
+from smspilot_async.emulator.server._http import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

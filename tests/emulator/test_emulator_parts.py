@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from smspilot_async import measure
 from smspilot_async.emulator import TEST_KEY, Account, Clock, Emulator
-from smspilot_async.emulator._errors import Refused
-from smspilot_async.emulator._http import HttpRequest, find_document, path_of
-from smspilot_async.emulator._phones import read_phone
-from smspilot_async.emulator._text import count_parts
+from smspilot_async.emulator.gateway._errors import Refused
+from smspilot_async.emulator.gateway._phones import read_phone
+from smspilot_async.emulator.gateway._text import count_parts
+from smspilot_async.emulator.server._http import HttpRequest, find_document, path_of
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from smspilot_async.emulator import TEST_KEY, Emulator, _desk, _ledger, _xml
-from smspilot_async.emulator._xml import _MOST_ATTRIBUTES
+from smspilot_async.emulator import TEST_KEY, Emulator
+from smspilot_async.emulator.gateway import _pipeline as _desk
+from smspilot_async.emulator.gateway import _store as _ledger
+from smspilot_async.emulator.gateway import _xml
+from smspilot_async.emulator.gateway._xml import _MOST_ATTRIBUTES
 
 if TYPE_CHECKING:
     import httpx

@@ -25,8 +25,8 @@ from manual_clock import idle
 
 from smspilot_async import Client
 from smspilot_async.emulator import Clock, Emulator, run
-from smspilot_async.emulator._http import LARGEST_BODY
-from smspilot_async.emulator._server import _Server
+from smspilot_async.emulator.server._http import LARGEST_BODY
+from smspilot_async.emulator.server._server import _Server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -533,7 +533,7 @@ class TestExtras:
 
     def test_serving_needs_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "uvicorn", None)
-        monkeypatch.delitem(sys.modules, "smspilot_async.emulator._server", raising=False)
+        monkeypatch.delitem(sys.modules, "smspilot_async.emulator.server._server", raising=False)
         with pytest.raises(ImportError, match=r"needs uvicorn.*pip install 'smspilot-async\[emulator\]'"):
             Emulator.serve()
 
@@ -553,7 +553,7 @@ class TestExtras:
 
     def test_one_that_is_there_and_broken_is_not_called_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.h11_impl", ModuleType("h11_impl"))
-        monkeypatch.delitem(sys.modules, "smspilot_async.emulator._server", raising=False)
+        monkeypatch.delitem(sys.modules, "smspilot_async.emulator.server._server", raising=False)
         with pytest.raises(ImportError, match="cannot import name 'H11Protocol'"):
             Emulator.serve()
 

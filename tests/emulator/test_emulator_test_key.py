@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from smspilot_async import Client, Message
-from smspilot_async.emulator import TEST_KEY, Account, Clock, Emulator, _ledger
+from smspilot_async.emulator import TEST_KEY, Account, Clock, Emulator
+from smspilot_async.emulator.gateway import _store as _ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

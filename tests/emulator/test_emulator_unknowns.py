@@ -14,7 +14,7 @@ import pytest
 
 from smspilot_async import Client, MessageRefused
 from smspilot_async.emulator import Clock, Emulator, Unknowns
-from smspilot_async.emulator._http import HttpRequest
+from smspilot_async.emulator.server._http import HttpRequest
 
 GOOD = [{"to": f"7908796478{digit}", "text": "x", "id": digit + 1} for digit in range(5)]
 BAD = {"to": "x", "text": "x"}

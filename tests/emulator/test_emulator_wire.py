@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smspilot_async.emulator import TEST_KEY, Clock, Emulator
-from smspilot_async.emulator._http import HttpRequest
+from smspilot_async.emulator.server._http import HttpRequest
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 # What XML can carry, which is also what a message can: no control characters but white space, no surrogates.

@@ -20,15 +20,15 @@ from smspilot_async import (
     SendResult,
     SmsPilotError,
     Unknown,
-    _clock,
 )
+from smspilot_async._tools import clock as _clock
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from smspilot_async.emulator import Fault
-    from smspilot_async.emulator._emulator import Options
+    from smspilot_async.emulator._core import Options
 
 IMPATIENT = Retry(attempts=4, first_delay=0.0001, longest_delay=0.0002)
 

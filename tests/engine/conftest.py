@@ -11,7 +11,8 @@ from listeners import Listener
 from manual_clock import ManualClock
 from watched import Gateway
 
-from smspilot_async import _clock, _retry
+from smspilot_async._requests import retry as _retry
+from smspilot_async._tools import clock as _clock
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:

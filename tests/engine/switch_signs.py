@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pytest
 
     from smspilot_async.emulator import Emulator
-    from smspilot_async.emulator._http import HttpRequest, Reply
+    from smspilot_async.emulator.server._http import HttpRequest, Reply
 
 REFUSALS: Final = {7: 204, 11: 111, 13: 242, 17: 223}
 """Why a campaign's bad messages are refused, by the last two digits of their numbers."""

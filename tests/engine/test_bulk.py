@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from watched import Gateway
 
     from smspilot_async import SendResult
-    from smspilot_async._bulk import BulkRun
+    from smspilot_async._sending.bulk import BulkRun
 
 ONCE = Retry(attempts=1)
 
@@ -184,7 +184,7 @@ async def test_a_break_stops_the_reading_and_accounts_for_the_wire(
         assert source.read <= 5 * 4 + 1
         assert run.stats.accepted == len(gateway.accepted)
         assert len(source.closed_in) == 1
-        assert client._session().when_closing == set()
+        assert client._session().submissions.when_closing == set()
 
 
 async def test_a_break_with_packets_on_the_wire_waits_for_their_answers(gateway: Gateway) -> None:

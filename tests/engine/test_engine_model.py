@@ -14,17 +14,8 @@ from listeners import Listener
 from manual_clock import ManualClock, idle
 from watched import Gateway, assert_once, assert_true, phone
 
-from smspilot_async import (
-    Accepted,
-    Client,
-    ConnectionFailed,
-    Message,
-    Outcome,
-    Refused,
-    SendResult,
-    SmsPilotError,
-    _clock,
-)
+from smspilot_async import Accepted, Client, ConnectionFailed, Message, Outcome, Refused, SendResult, SmsPilotError
+from smspilot_async._tools import clock as _clock
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from smspilot_async import (
     Unknown,
 )
 from smspilot_async.emulator import Fault
-from smspilot_async.emulator import _gateway as emulated
+from smspilot_async.emulator.gateway import _gateway as emulated
 
 if TYPE_CHECKING:
     from watched import Gateway
@@ -442,7 +442,7 @@ async def test_a_packet_of_nothing_but_cancelled_messages_is_not_sent(gateway: G
         await client.flush()
         await asyncio.wait(calls)
         await asyncio.gather(*first)
-        assert client._session().slots.take()  # its place was given back
+        assert client._session().requester.slots.take()  # its place was given back
 
     assert gateway.packets == [["first"]]
 
@@ -876,10 +876,10 @@ async def test_a_fault_of_the_library_never_claims_that_nothing_was_sent(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("smspilot_async._evidence.interpret", broken)
+    monkeypatch.setattr("smspilot_async._requests.interpret.interpret", broken)
     async with gateway.client() as client:
         errors = await errors_of(start(client, *numbered(2)))
-        assert client._session().slots.take()
+        assert client._session().requester.slots.take()
 
     assert [type(error) for error in errors] == [OutcomeUnknown] * 2
     assert gateway.heard() == {"t0": "Unknown", "t1": "Unknown"}
@@ -891,7 +891,7 @@ async def test_a_fault_before_the_request_claims_that_nothing_was_sent(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("smspilot_async._session.encode", broken)
+    monkeypatch.setattr("smspilot_async._requests.requester.encode", broken)
     async with gateway.client() as client:
         errors = await errors_of(start(client, *numbered(2)))
 
@@ -1013,7 +1013,7 @@ async def test_without_a_key_nothing_is_sent(gateway: Gateway) -> None:
         calls = start(client, *numbered(2))
         await gateway.clock.advance(60)
         errors = await errors_of(calls)
-        assert client._session().slots.take()
+        assert client._session().requester.slots.take()
 
     assert [type(error) for error in errors] == [ConnectionFailed] * 2
     assert gateway.heard() == dict.fromkeys(numbered(2), "NotSent")

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from smspilot_async._clock import Clock
-from smspilot_async._rate import RateLimit
+from smspilot_async._requests.rate_limit import RateLimit
+from smspilot_async._tools.clock import Clock
 
 
 class LateClock(Clock):
@@ -23,12 +23,12 @@ class LateClock(Clock):
         self.seconds += seconds * 1.1
 
 
-@pytest.mark.parametrize("spare", [False, True])
-async def test_waking_late_does_not_slow_the_rate_down(*, spare: bool) -> None:
+@pytest.mark.parametrize("background", [False, True])
+async def test_waking_late_does_not_slow_the_rate_down(*, background: bool) -> None:
     clock = LateClock()
     limit = RateLimit(10.0, clock)
 
-    await asyncio.gather(*(limit.wait(5, float("inf"), spare=spare) for _ in range(100)))
+    await asyncio.gather(*(limit.wait(5, float("inf"), background=background) for _ in range(100)))
 
     assert clock.seconds - 1000 == pytest.approx(99 * 0.5, rel=0.005)
 

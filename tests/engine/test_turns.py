@@ -8,9 +8,10 @@ import pytest
 from manual_clock import idle
 from watched import Gateway, message
 
-from smspilot_async import Accepted, _turns
-from smspilot_async._slots import Slots
-from smspilot_async._turns import Turns
+from smspilot_async import Accepted
+from smspilot_async._requests import fairness as _turns
+from smspilot_async._requests.fairness import Fairness
+from smspilot_async._requests.slots import Slots
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ async def turns_of_the_loop(count: int) -> None:
 
 
 async def test_one_goes_in_a_turn_of_the_loop(slots: Slots) -> None:
-    turns, loop_turn, went = Turns(slots), 0, []
+    turns, loop_turn, went = Fairness(slots), 0, []
 
     async def work() -> None:
         await turns.take()
@@ -45,16 +46,16 @@ async def test_one_goes_in_a_turn_of_the_loop(slots: Slots) -> None:
 
 
 async def test_nobody_waits_where_nobody_is_before(slots: Slots) -> None:
-    taking = Turns(slots).take()
+    taking = Fairness(slots).take()
     with pytest.raises(StopIteration):
         taking.send(None)
 
 
 async def test_a_campaign_waits_while_a_send_is_under_way(slots: Slots) -> None:
-    turns = Turns(slots)
+    turns = Fairness(slots)
     slots.take()
     slots.take()
-    slots.take(spare=True)
+    slots.take(background=True)
     campaign = asyncio.create_task(turns.take())
     await turns_of_the_loop(10)
     slots.release()
@@ -66,7 +67,7 @@ async def test_a_campaign_waits_while_a_send_is_under_way(slots: Slots) -> None:
 
 
 async def test_it_waits_from_the_moment_a_send_is_called(slots: Slots) -> None:
-    turns = Turns(slots)
+    turns = Fairness(slots)
     turns.announce_send()
     campaign = asyncio.create_task(turns.take())
     await turns_of_the_loop(10)
@@ -87,7 +88,7 @@ async def test_a_send_that_is_called_lets_no_packet_go_before_it(gateway: Gatewa
 
 async def test_but_not_for_ever(slots: Slots, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_turns, "_LONGEST_HOLD", 0)
-    turns = Turns(slots)
+    turns = Fairness(slots)
     slots.take()
     async with asyncio.timeout(30):
         for _ in range(3):
@@ -95,14 +96,14 @@ async def test_but_not_for_ever(slots: Slots, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_packets_under_way_do_not_hold_each_other_back(slots: Slots) -> None:
-    turns = Turns(slots)
-    assert slots.take(spare=True)
-    assert slots.take(spare=True)
+    turns = Fairness(slots)
+    assert slots.take(background=True)
+    assert slots.take(background=True)
     await asyncio.wait_for(turns.take(), 30)
 
 
 async def test_one_that_is_cancelled_costs_nobody_a_turn(slots: Slots) -> None:
-    turns = Turns(slots)
+    turns = Fairness(slots)
     slots.take()
     cancelled, patient = (asyncio.create_task(turns.take()) for _ in range(2))
     await turns_of_the_loop(2)
@@ -118,7 +119,7 @@ async def test_an_answer_that_waits_for_its_turn_is_not_lost_when_its_packet_is_
     async with client.bulk([message("one")]) as run:
         collecting = asyncio.create_task(anext(run))
         await idle()
-        slots = client._session().slots
+        slots = client._session().requester.slots
         assert slots.take()  # a send begins while the packet is on the wire
         await gateway.let_go()
         assert not collecting.done()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from noted import Noted
 
-from smspilot_async import _retry
+from smspilot_async._requests import retry as _retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -248,7 +248,7 @@ async def test_a_hook_is_called_for_what_it_overrides_only(emulator: Emulator, m
     def must_not_be_made(**_: object) -> RequestInfo:
         raise AssertionError
 
-    monkeypatch.setattr("smspilot_async._exchange.RequestInfo", must_not_be_made)
+    monkeypatch.setattr("smspilot_async._requests.requester.RequestInfo", must_not_be_made)
     async with client_of(emulator, OnResult()) as client:
         await client.send(PHONE, TEXT)
 

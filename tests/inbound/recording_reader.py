@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 
-from smspilot_async import Client, Retry, _clock
+from smspilot_async import Client, Retry
+from smspilot_async._tools import clock as _clock
 
 SPEED = 100.0  # at most as fast as the gateway's clock, whose dates are not believed beyond the time that has passed
 EVERY = 0.01  # seconds of everybody else's clock

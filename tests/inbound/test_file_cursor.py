@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from manual_clock import idle
 
-from smspilot_async import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor, SmsPilotError, _cursor
+from smspilot_async import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor, SmsPilotError
+from smspilot_async._inbound.listener import cursor as _cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,8 +13,9 @@ import pytest
 from page_events import Told, reading
 
 from smspilot_async import Client, Message
-from smspilot_async.emulator import Emulator, Fault, _feed, _page
-from smspilot_async.emulator._feed import Feed
+from smspilot_async.emulator import Emulator, Fault
+from smspilot_async.emulator.server import _feed, _page
+from smspilot_async.emulator.server._feed import Feed
 
 PHONE, OTHER = "79087964781", "79087964782"
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from smspilot_async import Client, Message
 from smspilot_async.emulator import Emulator
-from smspilot_async.emulator._visitors import has_our_name
+from smspilot_async.emulator.server._origin_guard import has_our_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -26,11 +26,11 @@ ALLOWED: Final = [
     # Likewise the file of an audit log.
     ("smspilot_async/audit.py", {"_check"}),
     # The emulator's plain face, for tests that have no loop, waits for its own thread; in a loop there is `async with`.
-    ("smspilot_async/emulator/_server.py", {"wait_until_ready", "stop", "drop_connections"}),
+    ("smspilot_async/emulator/server/_server.py", {"wait_until_ready", "stop", "drop_connections"}),
     # The command's loop serves nobody else: a journal is made before anything is sent, and results go to the system's
     # cache, never to the disk, while others are on the wire.
-    ("smspilot_async/cli/_journal.py", {"create", "resume"}),
-    ("smspilot_async/cli/_results.py", {"flush"}),
+    ("smspilot_async/cli/bulk/_journal.py", {"create", "resume"}),
+    ("smspilot_async/cli/bulk/_results.py", {"flush"}),
     # Where logs go is the application's choice; pytest's own handlers write to files.
     ("logging/__init__.py", {"emit"}),
     # Who counts what the tests run takes a lock of its own, for a moment.

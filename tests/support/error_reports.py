@@ -28,7 +28,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from raw_servers import Peer, answering, hang_after_request, http, raw_server, reset_after_request
 from rich.traceback import Traceback
 
-from smspilot_async import Client, Hooks, Message, Retry, SendResult, SentMessage, _clock
+from smspilot_async import Client, Hooks, Message, Retry, SendResult, SentMessage
+from smspilot_async._tools import clock as _clock
 from smspilot_async.callbacks import CallbackInbox, StatusEvent
 from smspilot_async.otel import OpenTelemetryHooks
 from smspilot_async.text import normalize_phone

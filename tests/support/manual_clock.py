@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from smspilot_async._clock import Clock
+from smspilot_async._tools.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
 
-    from smspilot_async._clock import Timer
+    from smspilot_async._tools.clock import Timer
 
 Value = TypeVar("Value")
 

@@ -19,7 +19,7 @@ from smspilot_async import (
     SmsPilotError,
     Unanswered,
 )
-from smspilot_async._checks import check, check_ids
+from smspilot_async._statuses.checks import check, check_ids
 from smspilot_async.emulator import Fault
 from smspilot_async.errors import Reason
 from smspilot_async.wire import Check, Command

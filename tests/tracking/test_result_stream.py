@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from manual_clock import idle
 
-from smspilot_async._stream import Results, Stream, reading
+from smspilot_async._tools.stream import Results, Stream, reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from smspilot_async import MessageStatus, NotFinal, Outcome, SmsPilotError
-from smspilot_async._status_rules import Known, beats, is_lost, pause_before
-from smspilot_async._tracking import not_final
+from smspilot_async._statuses.rules import Known, beats, is_lost, pause_before
+from smspilot_async._statuses.tracking import not_final
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -359,7 +359,7 @@ async def test_messages_that_a_packets_answer_leaves_out_are_asked_about_by_ids(
 async def test_a_failed_check_is_made_again_next_time(
     desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smspilot_async._retry._spread", lambda _low, _high: 1.0)
+    monkeypatch.setattr("smspilot_async._requests.retry._spread", lambda _low, _high: 1.0)
     packet = await desk.packet(2)
     desk.emulator.fail_next("check", Fault.SERVER_ERROR, times=4)  # all attempts of one check
     told = await desk.clock.drive(told_by(desk.client.track(packet)))

@@ -13,7 +13,8 @@ import httpx
 import pytest
 import respx
 
-from smspilot_async import Client, ExposureWarning, Message, _clock
+from smspilot_async import Client, ExposureWarning, Message
+from smspilot_async._tools import clock as _clock
 from smspilot_async.wire import Command, Credentials, Inbound, Send, encode, wrap
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from smspilot_async import Client, Message, Packet, SentMessage
 from smspilot_async.emulator import Emulator
-from smspilot_async.wire import ErrorDocument, Send, UnreadableAnswer, _decode, _usual, decode
+from smspilot_async.wire import ErrorDocument, Send, UnreadableAnswer, _decode, decode
+from smspilot_async.wire import _fast_path as _usual
 from smspilot_async.wire._json import JSON_LIBRARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from smspilot_async.emulator._wire import Profile
+    from smspilot_async.emulator.gateway._wire import Profile
 
 ROW: dict[str, Any] = {
     "id": 7,
@@ -41,13 +42,13 @@ ROW: dict[str, Any] = {
 ANSWER: dict[str, Any] = {"send": [ROW], "server_packet_id": "10003", "balance": 20006.97, "cost": 1.69}
 SEND = Send([Message("79087964781", "text")], [7])
 
-read_usual = _usual._with_msgspec()
+read_fast = _usual._with_msgspec()
 
 
 @pytest.fixture
 def lenient(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Packet | str]:
     """Read without the short cut: a packet, or what is wrong with it."""
-    monkeypatch.setattr(_decode, "read_usual", lambda _: None)
+    monkeypatch.setattr(_decode, "read_fast", lambda _: None)
     return plainly
 
 
@@ -85,7 +86,7 @@ async def test_what_the_gateway_says_of_a_packet_that_it_took_is_usual(
     async with Client(emulator.api_key, url=emulator.url, transport=recording) as client:
         await client.send_packet([Message("79087964781", "Привет 😀"), Message("79087964782", "x", send_at=later)])
     (body,) = recording.bodies
-    usual = read_usual(body)
+    usual = read_fast(body)
     assert (usual is not None) is is_usual
     if usual is not None:
         assert usual == lenient(body)
@@ -93,7 +94,7 @@ async def test_what_the_gateway_says_of_a_packet_that_it_took_is_usual(
 
 
 def test_a_message_made_in_the_short_way_is_whole() -> None:
-    (made,) = read_usual(written(ANSWER)).messages  # type: ignore[union-attr]
+    (made,) = read_fast(written(ANSWER)).messages  # type: ignore[union-attr]
     fields = {attribute.name: getattr(made, attribute.name) for attribute in attrs.fields(SentMessage)}
     assert list(vars(made)) == list(fields)
     assert made == SentMessage(**fields)
@@ -126,7 +127,7 @@ def test_a_message_made_in_the_short_way_is_whole() -> None:
     ],
 )
 def test_what_is_not_usual_is_left_to_the_lenient_reader(body: bytes) -> None:
-    assert read_usual(body) is None
+    assert read_fast(body) is None
 
 
 pieces = st.sampled_from(
@@ -173,21 +174,21 @@ def test_the_short_cut_never_reads_anything_in_another_way(
     text = text[: place[0]] + put + text[place[1] :]
     row = text[text.index("[") + 1 : text.rindex("]")]
     body = text.replace(row, ",".join([row] * rows), 1).encode("utf-8", "surrogatepass")
-    if (usual := read_usual(body)) is not None:
+    if (usual := read_fast(body)) is not None:
         assert repr_of(usual) == repr_of(lenient(body))
 
 
 @pytest.mark.parametrize("money", ["12345678901234567.89", "1.50", "0.10", "7", "-0.5", "1e2", "9" * 31])
 def test_money_is_read_as_ever(money: str, lenient: Callable[[bytes], Any]) -> None:
     body = written(ANSWER).replace(b"20006.97", money.encode())
-    usual = read_usual(body)
+    usual = read_fast(body)
     assert usual is not None
     assert str(usual.balance) == str(lenient(body).balance)
 
 
 @pytest.mark.parametrize("money", ["1E+400", "1e-40", "0." + "9" * 40])
 def test_an_amount_that_nobody_pays_is_left_to_the_lenient_reader(money: str) -> None:
-    assert read_usual(written(ANSWER).replace(b"20006.97", money.encode())) is None
+    assert read_fast(written(ANSWER).replace(b"20006.97", money.encode())) is None
 
 
 def repr_of(packet: Packet | str) -> Any:
@@ -197,4 +198,4 @@ def repr_of(packet: Packet | str) -> Any:
 
 def test_it_is_taken_where_msgspec_is() -> None:
     body = written(ANSWER)
-    assert (_usual.read_usual(body) is None) is (JSON_LIBRARY == "json")
+    assert (_usual.read_fast(body) is None) is (JSON_LIBRARY == "json")

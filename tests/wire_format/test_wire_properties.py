@@ -31,8 +31,8 @@ from smspilot_async import (
     SmsPilotError,
     measure,
 )
-from smspilot_async._evidence import interpret
-from smspilot_async._transport import Reply
+from smspilot_async._network.base import Reply
+from smspilot_async._requests.interpret import interpret
 from smspilot_async.emulator import AcceptedMessage, Emulator
 from smspilot_async.wire import (
     Balance,

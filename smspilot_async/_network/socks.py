@@ -1,0 +1,157 @@
+"""The way to the gateway through a SOCKS5 proxy: RFC 1928, and RFC 1929 for a user and a password.
+
+httpcore knows the way, too, with a package more to install. But it takes each answer of the proxy for one read, and
+writes the password into its log. The proxy looks the gateway's name up itself, with ``socks5:`` as with ``socks5h:``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+import httpcore
+
+from smspilot_async._network.base import NotBegun
+from smspilot_async._network.connection import Network
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from smspilot_async._network.connection import Stream
+
+_PORT: Final = 1080
+_VERSION: Final = 5
+_NO_LOGIN, _LOGIN, _NO_METHOD = 0, 2, 0xFF
+_LOGIN_VERSION: Final = 1
+_CONNECT: Final = b"\x05\x01\x00"
+_IPV4, _NAME, _IPV6 = 1, 3, 4
+_LONGEST: Final = 255  # bytes of a user, and of a password
+_REFUSALS: Final = {
+    1: "it failed",
+    2: "its rules do not allow that",
+    3: "the network can not be reached",
+    4: "the host can not be reached, or its name is unknown",
+    5: "the connection was refused",
+    6: "the connection timed out",
+    7: "it makes no connections",
+    8: "it does not know this kind of address",
+}
+ADVICE: Final = "Ask whoever runs it, or exempt the gateway in NO_PROXY"
+
+
+class LoginRefused(httpcore.ProxyError):
+    """The proxy wants a user and a password, or others than these."""
+
+
+class Socks(Network):
+    """Sockets that a SOCKS5 proxy has connected.
+
+    Args:
+        host: The proxy's.
+        port: The proxy's.
+        user: For a proxy that wants one; empty for none.
+        password: The same.
+    """
+
+    def __init__(self, host: str, port: int, *, user: str = "", password: str = "") -> None:
+        self._host = host
+        self._port = port
+        self._login = (user.encode(), password.encode()) if user or password else None
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Take the proxy that a URL names."""
+        proxy = urlsplit(url)
+        user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
+        return cls(proxy.hostname or "", proxy.port or _PORT, user=user, password=password)
+
+    async def connect(self, host: str, port: int) -> Stream:
+        """Connect to a host by way of the proxy.
+
+        Raises:
+            httpcore.ConnectError: The proxy can not be reached.
+            httpcore.ProxyError: It does not let through; the text tells what to do.
+        """
+        try:
+            stream = await super().connect(self._host, self._port)
+        except httpcore.ConnectError as error:
+            raise httpcore.ConnectError(f"the SOCKS proxy can not be reached: {error}") from error
+        try:
+            await self._introduce(stream)
+            await _ask_for(stream, host, port)
+        except (httpcore.ReadError, httpcore.WriteError, NotBegun, EOFError) as error:
+            await stream.aclose()
+            raise httpcore.ProxyError("the SOCKS proxy hung up before it had connected to the gateway") from error
+        except BaseException:
+            await stream.aclose()
+            raise
+        return stream
+
+    async def _introduce(self, stream: Stream) -> None:
+        methods = bytes([_NO_LOGIN] if self._login is None else [_NO_LOGIN, _LOGIN])
+        await stream.write(bytes([_VERSION, len(methods)]) + methods)
+        version, method = await _exactly(2, stream)
+        if version != _VERSION:
+            raise httpcore.ProxyError("the proxy does not speak SOCKS5: an http proxy's URL begins with http:")
+        if method == _NO_METHOD and self._login is None:
+            raise LoginRefused("the SOCKS proxy wants a user and a password: put them into its URL")
+        if method not in methods:
+            raise httpcore.ProxyError("the SOCKS proxy wants to know who we are in a way other than by a password")
+        if method == _LOGIN and self._login is not None:
+            await _log_in(stream, *self._login)
+
+
+async def _log_in(stream: Stream, user: bytes, password: bytes) -> None:
+    if max(len(user), len(password)) > _LONGEST:
+        raise LoginRefused("a SOCKS proxy takes a user and a password of 255 bytes at most")
+    await stream.write(bytes([_LOGIN_VERSION, len(user)]) + user + bytes([len(password)]) + password)
+    _, status = await _exactly(2, stream)
+    if status != 0:
+        raise LoginRefused("the SOCKS proxy refused the user or the password: correct them in its URL")
+
+
+async def _ask_for(stream: Stream, host: str, port: int) -> None:
+    await stream.write(_CONNECT + _address(host) + port.to_bytes(2))
+    version, reply, _, kind = await _exactly(4, stream)
+    if version != _VERSION:
+        raise httpcore.ProxyError("the proxy does not speak SOCKS5")
+    if reply != 0:
+        why = _REFUSALS.get(reply, "it does not say why")
+        raise httpcore.ProxyError(
+            f"the SOCKS proxy did not connect to {host}, port {port}: {why} (SOCKS reply {reply}). {ADVICE}"
+        )
+    await _skip_address(stream, kind)
+
+
+def _address(host: str) -> bytes:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host.encode("ascii")
+        return bytes([_NAME, len(name)]) + name
+    return bytes([_IPV4 if address.version == 4 else _IPV6]) + address.packed  # noqa: PLR2004 - IPv4
+
+
+async def _skip_address(stream: Stream, kind: int) -> None:
+    """Read where the proxy connects from, whole: what follows is the gateway's."""
+    lengths = {_IPV4: 4, _IPV6: 16}
+    length = (await _exactly(1, stream))[0] if kind == _NAME else lengths.get(kind)
+    if length is None:
+        raise httpcore.ProxyError("the proxy does not speak SOCKS5")
+    await _exactly(length + 2, stream)
+
+
+async def _exactly(count: int, stream: Stream) -> bytes:
+    """Read so many bytes, in however many pieces they come.
+
+    Raises:
+        EOFError: The connection ended before.
+    """
+    data = b""
+    while len(data) < count:
+        some = await stream.read(count - len(data))
+        if not some:
+            raise EOFError
+        data += some
+    return data

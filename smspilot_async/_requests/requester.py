@@ -1,0 +1,297 @@
+"""One question to the gateway, from the command to the interpreted answer; hooks and health hear of each request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import attrs
+
+from smspilot_async._network.base import Failure, Progress, Reply, free_frames
+from smspilot_async._requests import interpret as _evidence
+from smspilot_async._requests.retry import Retry, may_repeat
+from smspilot_async.errors import ClientClosed, ConnectionFailed, Reason, SmsPilotError
+from smspilot_async.hooks import RequestInfo, RequestOutcome
+from smspilot_async.wire import Credentials, Envelope, RequestStyle, WireFormat, encode, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextvars import Context
+
+    from smspilot_async._health import HealthRecorder
+    from smspilot_async._network.transport import Transport
+    from smspilot_async._requests.fairness import Fairness
+    from smspilot_async._requests.hook_runner import HookRunner
+    from smspilot_async._requests.slots import Slots
+    from smspilot_async._tools.clock import Clock
+    from smspilot_async.wire import Command
+
+Answer = TypeVar("Answer")
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class RequestFormat:
+    """How commands are written down as HTTP requests.
+
+    Attributes:
+        credentials: Returns the key, or login and password, to use now.
+        url: The endpoint.
+        shown_url: The same without a query, which may hold anything.
+        wire: The language of documents.
+        style: How the document travels.
+        parameters: URL parameters that go with every request.
+    """
+
+    credentials: Callable[[], Credentials]
+    url: str
+    shown_url: str
+    wire: WireFormat
+    style: RequestStyle
+    parameters: Mapping[str, str]
+
+    def write(self, command: Command[Any]) -> Envelope | ConnectionFailed:
+        """Write a command down as an HTTP request, with the key of this moment."""
+        try:
+            credentials = self.credentials()
+        except Exception as error:  # noqa: BLE001 - a caller's own function may raise anything
+            reason = type(error).__name__
+        else:
+            return wrap(
+                encode(command, credentials, self.wire),
+                url=self.url,
+                wire=self.wire,
+                style=self.style,
+                parameters=self.parameters,
+                secrets=tuple(value for _, value in credentials.fields),
+            )
+        detail = f"{command.name}: api_key() gave no usable key ({reason}). Nothing was sent."
+        return ConnectionFailed(detail, **_evidence.about(command))
+
+
+class Requester:
+    """Asks the gateway, in one event loop.
+
+    Args:
+        format: How commands are written down.
+        transport: The connections.
+        slots: Places for requests under way.
+        fairness: Lets sends go before what runs in the background.
+        hooks: Hear of each request.
+        health: Notes how each ended.
+        retry: How what may be repeated is repeated.
+        clock: The client's.
+
+    Attributes:
+        gateway_date: The gateway's own time, as its last answer reported it; aware, UTC.
+        is_closed: Nothing is asked any more; connections may still be closing.
+    """
+
+    def __init__(
+        self,
+        format: RequestFormat,  # noqa: A002 - of requests
+        transport: Transport,
+        *,
+        slots: Slots,
+        fairness: Fairness,
+        hooks: HookRunner,
+        health: HealthRecorder,
+        retry: Retry,
+        clock: Clock,
+    ) -> None:
+        self.format = format
+        self.slots = slots
+        self.fairness = fairness
+        self.hooks = hooks
+        self.health = health
+        self.retry = retry
+        self.clock = clock
+        self.gateway_date: datetime | None = None
+        self.is_closed = False
+        self._transport = transport
+        self._date = ""
+
+    async def ask(
+        self, command: Command[Answer], deadline: float, *, background: bool = False
+    ) -> Answer | SmsPilotError:
+        """Ask something that costs nothing, in the caller's task, with retries, for ``deadline`` seconds at most.
+
+        Args:
+            command: What to ask.
+            deadline: Seconds.
+            background: It may not use the connections that are kept for sends.
+        """
+        until = self.clock.monotonic() + deadline
+        attempt = 0
+        while True:
+            attempt += 1
+            answer = await self._ask_once(command, until, background=background, attempt=attempt)
+            if not isinstance(answer, SmsPilotError) or not may_repeat(command, answer):
+                return answer
+            delay = self.retry.delay(attempt, answer)
+            if attempt >= self.retry.attempts or self.clock.monotonic() + delay >= until or self.is_closed:
+                return answer
+            await self.clock.sleep(delay)
+
+    async def _ask_once(
+        self, command: Command[Answer], until: float, *, background: bool, attempt: int
+    ) -> Answer | SmsPilotError:
+        envelope = self.format.write(command)
+        if not isinstance(envelope, Envelope):
+            return envelope
+        if not await self._slot_before(until, background=background):
+            detail = f"{command.name}: no connection was free in time. Nothing was sent; it can be tried again."
+            return ConnectionFailed(detail, **_evidence.about(command))
+        try:
+            if self.is_closed:
+                return ClientClosed(f"{command.name}: the client was closed meanwhile.", **_evidence.about(command))
+            exchange = self.begin(command, envelope, attempt=attempt)
+            reply = await exchange.reply(until)
+            try:
+                if background:
+                    await self.fairness.take()
+            finally:  # cancelled in its last moment, it still tells the hooks what the gateway answered
+                answer = exchange.answer(reply)
+        finally:
+            self.slots.release(background=background)
+        return answer
+
+    async def _slot_before(self, until: float, *, background: bool) -> bool:
+        if self.slots.take(background=background):
+            return True
+        try:
+            async with self.clock.timeout_at(until):
+                await self.slots.acquire(background=background)
+        except TimeoutError:
+            return False
+        return True
+
+    def begin(
+        self, command: Command[Answer], envelope: Envelope, *, attempt: int, contexts: Sequence[Context] = ()
+    ) -> Exchange[Answer]:
+        """Return one request of a command, to be made by a caller that holds a place in ``slots``.
+
+        Args:
+            command: What is asked.
+            envelope: The same, written down.
+            attempt: 1 for the first.
+            contexts: Of the callers it serves; the running one, if there are none.
+        """
+        return Exchange(self, command, envelope, attempt=attempt, contexts=contexts)
+
+    async def exchange(
+        self, command: Command[Any], envelope: Envelope, progress: Progress, answer_until: float | None = None
+    ) -> Reply | Failure:
+        """Make one HTTP exchange; the caller holds a place in ``slots``.
+
+        Args:
+            command: What is asked, for the size of its answer.
+            envelope: The same, written down.
+            progress: Tells a caller that cancels how far it came.
+            answer_until: How long to wait for the answer, in the clock's monotonic seconds; the timeout holds besides.
+        """
+        try:
+            reply = await self._transport.exchange(
+                envelope, largest=command.largest_answer, progress=progress, answer_until=answer_until
+            )
+        except BaseException as error:
+            free_frames(error)  # cancelled or interrupted: those of httpcore, and ours below, hold the request
+            raise
+        if isinstance(reply, Reply) and reply.date and reply.date != self._date:
+            self._date = reply.date  # read once in a second, not with every answer
+            if (date := _http_date(reply.date)) is not None:
+                self.gateway_date = self.health.gateway_time = date
+        return reply
+
+
+class Exchange(Generic[Answer]):
+    """One request of a command. The caller holds a place in the requester's ``slots``.
+
+    Args:
+        requester: Who asks.
+        command: What is asked.
+        envelope: The same, written down.
+        attempt: 1 for the first.
+        contexts: Of the callers it serves; the running one, if there are none.
+
+    Attributes:
+        progress: Tells a caller that cancels how far it came.
+    """
+
+    def __init__(
+        self,
+        requester: Requester,
+        command: Command[Answer],
+        envelope: Envelope,
+        *,
+        attempt: int,
+        contexts: Sequence[Context] = (),
+    ) -> None:
+        self.progress = Progress()
+        self._requester = requester
+        self._command = command
+        self._envelope = envelope
+        self._seconds = 0.0
+        self._info = self._described(attempt, contexts) if requester.hooks.hears_requests else None
+
+    async def reply(self, answer_until: float | None = None) -> Reply | Failure:
+        """Make the request; ``answer_until`` is in the clock's monotonic seconds, the time-out holds besides."""
+        requester = self._requester
+        if self._info is not None:
+            requester.hooks.request_begins(self._info)
+        started = requester.clock.monotonic()
+        try:
+            return await requester.exchange(self._command, self._envelope, self.progress, answer_until)
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where its event loop was closed
+            cut = Failure(Reason.CANCELLED, "it was cancelled", request_started=self.progress.request_started)
+            self._seconds = requester.clock.monotonic() - started
+            self._tell_end(cut, _evidence.interpret(self._command, cut, now=requester.clock.now()))
+            raise
+        finally:
+            self._seconds = requester.clock.monotonic() - started
+
+    def answer(self, reply: Reply | Failure, *, tried_before: bool = False) -> Answer | SmsPilotError:
+        """Tell what the reply means; ``tried_before``: an earlier attempt of this very send reached the gateway."""
+        requester = self._requester
+        answer = _evidence.interpret(
+            self._command,
+            reply,
+            now=requester.clock.now(),
+            tried_before=tried_before,
+            secrets=self._envelope.secrets,
+        )
+        requester.health.note(self._command, answer)
+        self._tell_end(reply, answer)
+        return answer
+
+    def _described(self, attempt: int, contexts: Sequence[Context]) -> RequestInfo:
+        envelope = self._envelope
+        return RequestInfo(
+            command=self._command.name,
+            wire=self._requester.format.wire,
+            messages=self._command.size,
+            attempt=attempt,
+            size=len(envelope.body) or len(envelope.url),
+            method=envelope.method,
+            url=self._requester.format.shown_url,
+            contexts=tuple(contexts) or (copy_context(),),
+        )
+
+    def _tell_end(self, reply: Reply | Failure, answer: object) -> None:
+        if self._info is None:
+            return
+        error = answer if isinstance(answer, SmsPilotError) else None
+        status = reply.status if isinstance(reply, Reply) else reply.http_status
+        outcome = RequestOutcome(error=error, http_status=status, seconds=self._seconds)
+        self._requester.hooks.request_ended(self._info, outcome)
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC)

@@ -1,0 +1,100 @@
+"""How many requests may be under way at once, and who goes first.
+
+A queue of our own stands in front of httpx's pool, because a request that waits *in* the pool makes every other one
+slower. Two connections are kept free of campaigns and status checks, so that a one-time code never waits behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_KEPT_FOR_SENDS: Final = 2
+
+
+def background_places(total: int) -> int:
+    """Tell how many of so many connections campaigns and status checks may use at once."""
+    return max(1, total - _KEPT_FOR_SENDS)
+
+
+class Slots:
+    """Places for requests: first come, first served; those that may use every place before those that may not.
+
+    Args:
+        total: Connections.
+        loop: The event loop of those who wait; once that is closed, nothing is granted any more: they died with it.
+    """
+
+    def __init__(self, total: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop
+        self._free = total
+        self._background_free = background_places(total)
+        self._kept = total - self._background_free
+        self.when_calm: Callable[[], None] | None = None
+        """Called when the last of what can not wait is over."""
+        self._waiting: deque[Callable[[], bool]] = deque()
+        self._background_waiting: deque[Callable[[], bool]] = deque()
+
+    @property
+    def has_urgent(self) -> bool:
+        """Something is under way that can not wait: a send, or a question that somebody waits for."""
+        return self._free < self._background_free + self._kept
+
+    def take(self, *, background: bool = False) -> bool:
+        """Take a place if one is free and nobody waits for it.
+
+        Args:
+            background: The work can wait: it may not use the places kept for sends.
+        """
+        if (
+            self._free <= 0
+            or self._waiting
+            or (background and (self._background_free <= 0 or self._background_waiting))
+        ):
+            return False
+        self._free -= 1
+        self._background_free -= background
+        return True
+
+    def when_free(self, grant: Callable[[], bool], *, background: bool = False) -> None:
+        """Call ``grant`` when a place is free; it is taken if that returns true."""
+        (self._background_waiting if background else self._waiting).append(grant)
+
+    async def acquire(self, *, background: bool = False) -> None:
+        """Wait for a place, and take it. A waiter that is cancelled takes none."""
+        if self.take(background=background):
+            return
+        turn = asyncio.get_running_loop().create_future()
+
+        def grant() -> bool:
+            if turn.done():
+                return False  # cancelled: nobody waits any more
+            turn.set_result(None)
+            return True
+
+        self.when_free(grant, background=background)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(background=background)
+            raise
+
+    def release(self, *, background: bool = False) -> None:
+        """Give a place back, to whoever waits longest."""
+        self._free += 1
+        self._background_free += background
+        if self._loop is not None and self._loop.is_closed():
+            return
+        while self._free > 0 and self._waiting:
+            self._free -= self._waiting.popleft()()
+        while self._free > 0 and self._background_free > 0 and self._background_waiting:
+            granted = self._background_waiting.popleft()()
+            self._free -= granted
+            self._background_free -= granted
+        if not background and self.when_calm is not None and not self.has_urgent:
+            self.when_calm()

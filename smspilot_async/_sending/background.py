@@ -1,0 +1,149 @@
+"""Paid requests in tasks of their own.
+
+A request on the wire may already have been accepted, so its answer, with the ids to ask about later, is awaited
+whatever happens to the caller: a cancelled task, a ``wait_for``, a web client that went away. Measured: no shield
+survives a native ``task.cancel()``, a task of its own does, if somebody holds on to it.
+
+A loop holds its tasks weakly. So a timer that never rings holds them, and the client with them, as long as there are
+any. A loop that is closed drops its timers: that tells of one that was closed by hand, with requests under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smspilot_async._sending.context import SendingContext
+    from smspilot_async._sending.reports import Announcement, Remains
+    from smspilot_async._sending.submission import Submission
+    from smspilot_async.errors import SmsPilotError
+    from smspilot_async.models import Packet
+
+_NEVER: Final = 10 * 365 * 24 * 3600.0
+
+
+class BackgroundSubmissions:
+    """The submissions of one event loop.
+
+    Args:
+        context: What packets are sent with.
+        owner: Returns what must live as long as they do, if it still does.
+        when_closed: Called when the loop is closed while some are under way.
+
+    Attributes:
+        when_closing: Called when the client begins to close: whoever feeds messages in stops.
+    """
+
+    def __init__(
+        self, context: SendingContext, *, owner: Callable[[], object], when_closed: Callable[[], object]
+    ) -> None:
+        self.context = context
+        self.when_closing: set[Callable[[], None]] = set()
+        self._owner = owner
+        self._when_closed = when_closed
+        self._submissions: dict[asyncio.Task[None], Submission | Announcement] = {}
+        self._hold: weakref.ref[asyncio.TimerHandle] | None = None
+
+    def start(self, submission: Submission | Announcement) -> None:
+        """Let a submission run until it is done, whatever becomes of its caller."""
+        task = asyncio.create_task(submission.run(), name=f"smspilot packet of {len(submission.entries)}")
+        submission.task = task
+        self._submissions[task] = submission
+        if self._hold is None:
+            loop = asyncio.get_running_loop()
+            self._hold = weakref.ref(loop.call_later(_NEVER, _Held(loop, self._owner(), self._when_closed)))
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._submissions.pop(task).end()
+        if not self._submissions and self._hold is not None:
+            hold, self._hold = self._hold(), None
+            if hold is not None:
+                hold.cancel()
+
+    async def run(self, submission: Submission, until: float) -> Packet | SmsPilotError:
+        """Start it, and wait for its outcome until a deadline.
+
+        A caller that is cancelled, or out of time, takes back what still queues; what is on the wire goes on alone.
+        """
+        self.start(submission)
+        try:
+            async with self.context.clock.timeout_at(until):
+                await asyncio.wait({submission.done})
+        except TimeoutError:
+            self.take_back(submission)
+            if submission.is_on_the_wire:
+                return submission.past_deadline()
+        except asyncio.CancelledError:
+            self.take_back(submission)
+            raise
+        return submission.outcome()
+
+    def take_back(self, submission: Submission) -> None:
+        """Send nothing of it again, and, unless it is on the wire, end it now."""
+        submission.withdraw()
+        if submission.is_on_the_wire or submission.done.done():
+            return
+        for entry in submission.entries:
+            if entry.outcome is None:
+                entry.give_up()
+        if submission.has_begun and not submission.is_running_hooks and submission.task is not None:
+            submission.task.cancel()  # a hook would be cancelled in the middle; what it belongs to ends after it
+
+    def cut_short(self) -> None:
+        """End everything: what has not begun is not sent, what is on the wire is unknown."""
+        for task, submission in list(self._submissions.items()):
+            submission.withdraw()
+            if (
+                submission.has_begun and not submission.is_running_hooks
+            ):  # else it ends by itself, and the hooks hear of it
+                task.cancel()
+
+    def abandon(self) -> list[Remains]:
+        """Settle what an event loop that was closed has left, and return of what no one has heard."""
+        left, self._submissions, self._hold = list(self._submissions.values()), {}, None
+        return [submission.abandon() for submission in left]
+
+    def interrupt_hooks(self) -> None:
+        """Wait for no hook any longer, but for the one that asks."""
+        mine = asyncio.current_task()
+        for task, submission in list(self._submissions.items()):
+            if submission.has_begun and submission.is_running_hooks and task is not mine:
+                task.cancel()
+
+    def queued(self) -> int:
+        """Count the messages that wait to leave, in packets; from any thread."""
+        return sum(submission.queued() for submission in list(self._submissions.values()))
+
+    def in_flight(self) -> int:
+        """Count the messages on the wire; from any thread."""
+        return sum(submission.in_flight() for submission in list(self._submissions.values()))
+
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """Those that are under way, but for the one that asks: a hook may flush."""
+        mine = self._submissions.get(asyncio.current_task())  # type: ignore[arg-type]
+        if mine is None:
+            return set(self._submissions)
+        # Two hooks that wait for each other's packets would wait for ever.
+        return {task for task, submission in self._submissions.items() if not submission.is_running_hooks}
+
+
+class _Held:
+    """What a timer of a loop holds, and nothing else does: it goes with the timer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: object, when_closed: Callable[[], object]) -> None:
+        self._loop = loop
+        self._owner = owner
+        self._when_closed = when_closed
+
+    def __call__(self) -> None:
+        """Be something that a timer can call."""
+
+    def __del__(self) -> None:
+        if self._loop.is_closed():
+            self._when_closed()

@@ -1,0 +1,220 @@
+"""Concurrent ``send()`` calls packed into packets.
+
+A call waits for nobody: all calls made in the same turn of the loop share a packet, and so do those made while no
+connection is free. With ``linger`` above zero a message waits that long for company, counted from the first. There is
+one queue, in the order of arrival; nothing but a future stands for a caller, so that ten thousand of them are cheap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from smspilot_async._sending.pending import PendingMessage
+from smspilot_async._sending.submission import Submission
+
+if TYPE_CHECKING:
+    from smspilot_async._sending.background import BackgroundSubmissions
+    from smspilot_async._tools.clock import Timer
+    from smspilot_async.errors import SmsPilotError
+    from smspilot_async.models import Message, SentMessage
+
+_FINEST_DEADLINE: Final = 0.01  # seconds between two looks at the whole queue
+
+
+class Batcher:
+    """The queue of messages that wait for a packet, in one event loop.
+
+    Args:
+        submissions: Where packets go.
+        test: Its messages are tests.
+        packet_size: Messages in a packet, at most.
+        linger: Seconds that a message may wait for company, but half of the time to its deadline at most: it would
+            else run out of time for nothing.
+        max_pending: Messages that may queue; beyond it callers wait outside, in order.
+    """
+
+    def __init__(
+        self, submissions: BackgroundSubmissions, *, test: bool, packet_size: int, linger: float, max_pending: int
+    ) -> None:
+        self._submissions = submissions
+        self._context = submissions.context
+        self._test = test
+        self._packet_size = packet_size
+        self._linger = linger
+        self._max_pending = max_pending
+        self._queue: deque[PendingMessage] = deque()
+        self._outside: deque[PendingMessage] = deque()
+        self._is_pumping = False
+        self._waits_for_slot = False
+        self._goes_at_once = linger == 0
+        self._left = 0
+        self._someone_left = asyncio.Event()
+        self._linger_timer: Timer | None = None
+        self._linger_ends = math.inf
+        self._deadline_timer: Timer | None = None
+        self._earliest_deadline = math.inf
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the queue, and those that wait for a place in it; from any thread."""
+        entries = [*self._queue, *self._outside]  # a copy: the loop goes on meanwhile
+        return sum(entry.outcome is None and not entry.is_taken_back for entry in entries)
+
+    def send(
+        self, message: Message, id_: int, until: float, sender: str | None = None
+    ) -> asyncio.Future[SentMessage | SmsPilotError]:
+        """Send a message in the next packet that goes; ``until`` is in the clock's monotonic seconds.
+
+        It gives the bare future to wait for: a coroutine more for each of ten thousand callers is what the garbage
+        collector then walks.
+        """
+        waiter: asyncio.Future[SentMessage | SmsPilotError] = asyncio.get_running_loop().create_future()
+        entry = PendingMessage(message, id_, until=until, sender=sender, waiter=waiter)
+        entry.context = self._context.hooks.context()
+        if until < self._earliest_deadline:
+            self._watch_deadline(until)
+        if self._linger:
+            now = self._context.clock.monotonic()
+            entry.lingers_until = now + min(self._linger, (until - now) / 2)
+        if self._outside or len(self._queue) >= self._max_pending:
+            self._outside.append(entry)
+        else:
+            self._queue.append(entry)
+            if self._linger:
+                self._watch_linger(entry)
+        self._pump_soon()
+        return waiter
+
+    def _let_in(self) -> None:
+        """Fill the queue with those that wait outside, in their order."""
+        queue, outside = self._queue, self._outside
+        while outside and len(queue) < self._max_pending:
+            queue.append(outside.popleft())
+
+    # --- leaving ---------------------------------------------------------------------------------
+
+    def _pump_soon(self) -> None:
+        """Look at the queue once every call of this turn of the loop is in it."""
+        if not self._is_pumping and not self._waits_for_slot:
+            self._is_pumping = True
+            self._context.fairness.announce_send()
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._is_pumping = False
+        while self._is_due() and not self._waits_for_slot:
+            if self._context.slots.take():
+                self._start_packet()
+            else:
+                self._waits_for_slot = True
+                self._context.slots.when_free(self._take_slot)
+        self._context.fairness.send_begins()
+
+    def _is_due(self) -> bool:
+        is_full = len(self._queue) >= min(self._packet_size, self._max_pending)
+        return bool(self._queue) and (self._goes_at_once or is_full)
+
+    def _take_slot(self) -> bool:
+        self._waits_for_slot = False
+        self._start_packet()  # it was due when it began to wait, and nothing has left since
+        self._pump_soon()
+        return True
+
+    def _start_packet(self) -> None:
+        entries = [self._queue.popleft() for _ in range(min(len(self._queue), self._packet_size))]
+        self._let_in()
+        if not self._queue:
+            self._goes_at_once = self._linger == 0
+        if self._linger:
+            self._call_off_linger()
+            self._watch_linger(*itertools.islice(self._queue, self._packet_size))  # with more than that one is full
+        self._submissions.start(Submission(self._context, entries, test=self._test, has_slot=True))
+        self._left += len(entries)
+        self._someone_left.set()
+
+    def flush(self) -> int:
+        """Let everything that waits for company go now, and return the number of the last that waits."""
+        if self._queue:
+            self._goes_at_once = True
+            self._pump_soon()
+        return self._left + len(self._queue) + len(self._outside)
+
+    # --- waiting for company ---------------------------------------------------------------------
+
+    def _watch_linger(self, *entries: PendingMessage) -> None:
+        """Keep a timer for whoever of the queue may wait the shortest."""
+        when = min((entry.lingers_until for entry in entries), default=math.inf)
+        if when < self._linger_ends and not self._goes_at_once:
+            self._call_off_linger()
+            self._linger_ends = when
+            self._linger_timer = self._context.clock.call_at(when, self._linger_is_over)
+
+    def _call_off_linger(self) -> None:
+        self._linger_ends = math.inf
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
+
+    def _linger_is_over(self) -> None:
+        self._call_off_linger()
+        self.flush()
+
+    # --- deadlines -------------------------------------------------------------------------------
+
+    def _watch_deadline(self, when: float) -> None:
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        self._earliest_deadline = when
+        self._deadline_timer = self._context.clock.call_at(when, self._expire)
+
+    def _expire(self) -> None:
+        """Answer the callers whose time is up while their message still queues."""
+        now = self._context.clock.monotonic()
+        self._deadline_timer = None
+        self._earliest_deadline = math.inf
+        waiting = [entry for entry in itertools.chain(self._queue, self._outside) if entry.outcome is None]
+        for entry in waiting:
+            if entry.until <= now:
+                entry.give_up()
+        earliest = min((entry.until for entry in waiting if entry.outcome is None), default=None)
+        if earliest is not None:
+            self._watch_deadline(max(earliest, now + _FINEST_DEADLINE))
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    async def gone(self, last: int) -> None:
+        """Wait until all have left up to a number that :meth:`flush` returned; what comes later is not waited for."""
+        while self._left < last:
+            self.flush()
+            self._someone_left.clear()
+            await self._someone_left.wait()
+
+    def give_up(self) -> None:
+        """Settle everything that still queues as not sent."""
+        for entry in itertools.chain(self._queue, self._outside):
+            if entry.outcome is None:
+                entry.give_up()
+        self.flush()
+
+    def abandon(self) -> list[PendingMessage]:
+        """Settle what queued in an event loop that was closed, with its callers, as not sent."""
+        left = [entry for entry in itertools.chain(self._queue, self._outside) if entry.outcome is None]
+        self._queue.clear()
+        self._outside.clear()
+        for entry in left:
+            entry.waiter = None
+            entry.give_up()
+        return left
+
+    def stop(self) -> None:
+        """Call off all timers."""
+        self._call_off_linger()
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()

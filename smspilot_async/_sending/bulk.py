@@ -1,0 +1,466 @@
+"""A stream of messages in, a stream of results out, in packets, several of them in flight, with memory that stays flat.
+
+One task, the run's own, advances the source, sends packets and closes the source at the end. It shares no task group
+with the caller, whose own awaits it therefore never cancels; what is on the wire belongs to tasks that outlive even
+the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, Generator, Iterable, Sized
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+
+import attrs
+
+from smspilot_async._requests.rate_limit import RateLimit
+from smspilot_async._sending.items import as_message
+from smspilot_async._sending.pending import PendingMessage, is_veto, result_of
+from smspilot_async._sending.submission import Submission
+from smspilot_async._tools.secret import Secret
+from smspilot_async.errors import (
+    ClientClosed,
+    ConnectionFailed,
+    GatewayBusy,
+    InvalidMessage,
+    OutcomeUnknown,
+    SmsPilotError,
+    VetoFailed,
+    is_account_error,
+)
+from smspilot_async.models import Accepted, Displayed, Message, NotSent, Refused, SendResult, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from smspilot_async._sending.background import BackgroundSubmissions
+    from smspilot_async._tools.clock import Clock, Timer
+    from smspilot_async.models import Sendable
+    from smspilot_async.text import Country
+
+Item = TypeVar("Item")
+
+_UNANSWERED: Final = (OutcomeUnknown, ConnectionFailed, GatewayBusy, VetoFailed)
+_LONGEST_SILENCE: Final = 1.0  # seconds that a source may leave a packet unfilled
+
+
+@attrs.define
+class BulkStats(Displayed):
+    """How far a bulk run has come. Always ``accepted + refused + unknown + not_sent + waiting == read``.
+
+    Attributes:
+        read: Items taken from the source.
+        accepted: Taken by the gateway.
+        refused: Refused by the gateway, vetoed by a hook, or invalid.
+        unknown: Left, and nobody can know.
+        not_sent: Never left.
+        parts: SMS that the accepted ones were cut into.
+        cost: Roubles for them.
+        balance: Roubles left, as the gateway told last.
+        total: Items in the source, where it knows its length.
+        seconds: Since the first item was read, until the last result.
+    """
+
+    read: int = 0
+    accepted: int = 0
+    refused: int = 0
+    unknown: int = 0
+    not_sent: int = 0
+    parts: int = 0
+    cost: Decimal = Decimal(0)
+    balance: Decimal | None = None
+    total: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Items that have a result."""
+        return self.accepted + self.refused + self.unknown + self.not_sent
+
+    @property
+    def waiting(self) -> int:
+        """Items that were read, and have no result yet."""
+        return self.read - self.done
+
+    @property
+    def rate(self) -> float:
+        """Results per second, so far."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the end at this rate, where the source knows its length."""
+        if self.total is None or not self.rate:
+            return None
+        return max(0, self.total - self.done) / self.rate
+
+
+class BulkRun(Displayed, Generic[Item]):
+    """A bulk run: enter it, iterate over its results, and leave it whenever you like.
+
+    Attributes:
+        stats: How far it has come, up to date at any moment.
+    """
+
+    def __init__(
+        self,
+        submissions: Callable[[], BackgroundSubmissions],
+        source: Iterable[Item] | AsyncIterable[Item],
+        *,
+        ids: Iterator[int],
+        packet_size: int,
+        in_flight: int,
+        rate_limit: float | None,
+        max_unknown: int,
+        patience: float,
+        test: bool,
+        sender: str | None,
+        country: Country | None,
+        message: Callable[[Item], Sendable] | None,
+        before_packet: Callable[[Sequence[Item]], Awaitable[None]] | None,
+    ) -> None:
+        self.stats: BulkStats = BulkStats(total=len(source) if isinstance(source, Sized) else None)
+        self._submissions_here = submissions
+        self._source = source
+        self._ids = ids
+        self._packet_size = packet_size
+        self._in_flight = in_flight
+        self._rate_limit = rate_limit
+        self._max_unknown = max_unknown
+        self._patience = patience
+        self._test = test
+        self._sender = sender
+        self._as_message = _maker(message, country)
+        self._before_packet = before_packet
+        self._items: list[Item] = []
+        self._entries: list[PendingMessage] = []
+        self._under_way: dict[Submission, list[Item]] = {}
+        self._results: deque[SendResult[Item]] = deque()
+        self._was_answered = False
+        self._unanswered_in_a_row = 0
+        self._error: Exception | None = None
+        self._is_stopping = False
+        self._is_reading = True
+        self._reader: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._news = asyncio.Event()
+        self._handed_out = 0
+        self._room_until = 0  # so many items there is room for, without another look
+        self._silence: Timer | None = None
+        self._is_due = False  # what was read is to leave as soon as there is room for one packet more
+
+    def __repr__(self) -> str:
+        stats = self.stats
+        counts = (
+            f"{stats.accepted} accepted, {stats.refused} refused, {stats.unknown} unknown, {stats.not_sent} not sent"
+        )
+        return f"<BulkRun, {self._state}: {stats.read} read, {counts}, {stats.waiting} waiting>"
+
+    @property
+    def _state(self) -> str:
+        if self._reader is None:
+            return "not entered"
+        if self._is_over:
+            return "over"
+        return "stopping" if self._is_stopping else "running"
+
+    # --- the caller's side -----------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._reader is not None:
+            raise RuntimeError("a bulk run runs once: call client.bulk(...) again")
+        self._submissions = self._submissions_here()
+        self._context = self._submissions.context
+        self._clock: Clock = self._context.clock
+        self._rate = RateLimit(self._rate_limit, self._clock)
+        self._submissions.when_closing.add(self._client_is_closing)
+        self._reader = asyncio.create_task(self._read(), name="smspilot bulk run")
+        self._reader.add_done_callback(lambda _: self._news.set())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Read nothing more, and wait until what is on the wire is accounted for."""
+        if self._reader is not None and self._reader.get_loop().is_closed():
+            return  # everything has died with the event loop, and is settled
+        self._stop(None)
+        try:
+            while not self._is_over and exc_type is not GeneratorExit:  # a task that was dropped can wait for nothing
+                await self._wait_for_news()
+        finally:
+            self._submissions.when_closing.discard(self._client_is_closing)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SendResult[Item]:
+        if self._reader is None:
+            raise RuntimeError("enter the run first: async with client.bulk(...) as run:")
+        while not self._results:
+            if self._is_over:
+                error, self._error = self._error, None
+                raise error if error is not None else StopAsyncIteration
+            await self._wait_for_news()
+        result = self._results.popleft()
+        self._handed_out += 1
+        if self._room is not None and self._may_read():
+            _wake(self._room)
+        return result
+
+    @property
+    def busy(self) -> GatewayBusy | None:
+        """Why the run waits: the gateway's "not now" (110, HTTP 429) to a packet; ``None`` while it does not wait."""
+        return next((submission.busy for submission in self._under_way if submission.busy is not None), None)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._reader is not None and self._reader.done() and not self._under_way
+
+    async def _wait_for_news(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            await self._advance()
+        except asyncio.CancelledError:
+            if not self._is_stopping:  # taken for the end of the source, it would lose the rest silently
+                self._error = RuntimeError("the source was cancelled, or the run from outside")
+                self._is_stopping = _is_cancelled_from_outside()
+        except Exception as error:  # noqa: BLE001 - the source's own, raised once the results before it are out
+            self._error = self._error or error
+        if self._is_stopping:
+            self._give_up_unsent()
+        else:
+            self._dispatch()
+
+    async def _advance(self) -> None:
+        # One loop for both would need an asynchronous generator around a list, and so one turn more for each message.
+        if isinstance(self._source, AsyncIterable):
+            iterator: Any = aiter(self._source)
+            try:
+                async for item in iterator:
+                    self._take(item)
+                    if self.stats.read >= self._room_until and not await self._is_wanted_further():
+                        break
+            finally:
+                item = None  # what looks into an error shows this frame
+                self._is_reading = False
+                if (aclose := getattr(iterator, "aclose", None)) is not None:
+                    await aclose()
+        else:
+            iterator = iter(self._source)
+            try:
+                for item in iterator:
+                    self._take(item)
+                    if self.stats.read >= self._room_until and not await self._is_wanted_further():
+                        break
+            finally:
+                item = None  # the same
+                self._is_reading = False
+                if isinstance(iterator, Generator):  # a file is its own iterator, too, but its owner's to close
+                    iterator.close()
+
+    def _may_read(self) -> bool:
+        """Hold no more than so many packets, in flight or as results that the caller has not taken yet."""
+        held = self.stats.read - self._handed_out
+        limit = self._packet_size * self._in_flight
+        if self._is_stopping or self._is_due:
+            return False
+        if self._entries:  # a packet that was begun may be filled, but not for ever, if all that comes is invalid
+            return held < limit
+        return len(self._under_way) < self._width() and held + self._packet_size <= limit
+
+    def _width(self) -> int:
+        """Tell how many packets may be in flight: few until the gateway answers, lest many be lost if it does not."""
+        if self._was_answered and not self._unanswered_in_a_row:
+            return self._in_flight
+        return max(1, min(self._in_flight, self._max_unknown - self._unanswered_in_a_row))
+
+    async def _is_wanted_further(self) -> bool:
+        """Wait for room; ``False`` once nothing more is to be read, even if the source swallows its cancellation."""
+        await self._context.fairness.take()
+        while not self._is_stopping and not self._may_read():
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+            self._room = None
+        self._room_until = self.stats.read + (1 if self._entries else self._packet_size)
+        return not self._is_stopping
+
+    def _take(self, item: Item) -> None:
+        if not self.stats.read:
+            self._started = self._clock.monotonic()
+        try:
+            message = self._as_message(item)
+        except InvalidMessage as error:
+            self.stats.read += 1
+            self._report(Refused(item, error.with_traceback(None)))
+            self._news.set()
+            return
+        except BaseException:
+            del item  # the application's own error shows this frame
+            raise
+        self.stats.read += 1
+        self._items.append(item)
+        self._entries.append(PendingMessage(message, message.id or next(self._ids), sender=self._sender))
+        if len(self._entries) >= self._packet_size:
+            self._dispatch()
+        elif self._silence is None:
+            self._silence = self._clock.call_at(self._clock.monotonic() + _LONGEST_SILENCE, self._dispatch)
+
+    def _dispatch(self) -> None:
+        """Send what was read, once there is room: a whole packet, or what there is at a silence and at the end."""
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        if not self._entries or self._is_stopping:
+            return
+        self._is_due = len(self._under_way) >= self._width()
+        if self._is_due:
+            return
+        submission = Submission(
+            self._context,
+            self._entries,
+            test=self._test,
+            background=True,
+            rate=self._rate,
+            may_be_vetoed=True,
+            patience=self._patience,
+            before=None if self._before_packet is None else self._intent(self._items, self._entries),
+            when_settled=self._judge,
+        )
+        self._under_way[submission] = self._items
+        self._items, self._entries = [], []
+        submission.done.add_done_callback(lambda _: self._account_for(submission))
+        self._submissions.start(submission)
+
+    def _intent(self, items: Sequence[Item], entries: Sequence[PendingMessage]) -> Callable[[], Awaitable[None]]:
+        return lambda: self._declare(items, entries)  # which shows nothing, where a partial shows its arguments
+
+    async def _declare(self, items: Sequence[Item], entries: Sequence[PendingMessage]) -> None:
+        """Tell the application what is about to leave, which a vetoed message is not."""
+        assert self._before_packet is not None  # noqa: S101 - it is called for nothing else
+        leaving = Secret([item for item, entry in zip(items, entries, strict=True) if entry.outcome is None])
+        del items  # the application's own error shows this frame
+        await self._before_packet(leaving.reveal())
+
+    # --- results ---------------------------------------------------------------------------------
+
+    def _account_for(self, submission: Submission) -> None:
+        items = self._under_way.pop(submission)
+        outcomes = [entry.outcome for entry in submission.entries]
+        self._report(*map(result_of, items, outcomes))
+        if submission.packet is not None and submission.packet.balance is not None:
+            self.stats.balance = submission.packet.balance
+        if self._is_due:
+            self._dispatch()
+        if self._room is not None and self._may_read():
+            _wake(self._room)
+        self._news.set()
+
+    def _report(self, *results: SendResult[Item]) -> None:
+        stats = self.stats
+        stats.seconds = self._clock.monotonic() - self._started
+        for result in results:
+            if isinstance(result, Accepted):
+                sent = result.sent
+                stats.accepted += 1
+                stats.parts += sent.parts or 0
+                stats.cost += sent.price or 0
+            elif isinstance(result, Refused):
+                stats.refused += 1
+            elif isinstance(result, Unknown):
+                stats.unknown += 1
+            else:
+                stats.not_sent += 1
+        self._results.extend(results)
+
+    def _judge(self, submission: Submission) -> None:
+        """Pull the brake: for the account's sake at once, for want of answers after some packets in a row."""
+        if submission.declined is not None:
+            self._stop(submission.declined)
+            return
+        failures = submission.failures()
+        for failure in failures:
+            if is_account_error(failure):
+                self._stop(failure)
+                return
+        asked = len(submission.entries) - sum(map(is_veto, failures))
+        if not asked:
+            return  # the gateway was told of nothing
+        if submission.has_lost_patience and len(failures) == asked and isinstance(failures[0], GatewayBusy):
+            self._stop(failures[0])
+            return
+        unanswered = [failure for failure in failures if isinstance(failure, _UNANSWERED)]
+        if len(unanswered) == asked:
+            self._unanswered_in_a_row += 1
+            if self._unanswered_in_a_row >= self._max_unknown:
+                self._stop(unanswered[0])
+        else:
+            self._was_answered = True
+            self._unanswered_in_a_row = 0
+
+    # --- stopping --------------------------------------------------------------------------------
+
+    def _stop(self, error: Exception | None) -> None:
+        """Read nothing more, and take back what has not left."""
+        if self._is_stopping or self._reader is None:
+            return
+        self._is_stopping = True
+        self._room_until = 0
+        self._error = error
+        for submission in list(self._under_way):
+            self._submissions.take_back(submission)
+        if self._reader.done():
+            self._give_up_unsent()
+        elif self._is_reading:  # and not closing the source, which is left in peace
+            self._reader.cancel()
+
+    def _client_is_closing(self) -> None:
+        self._stop(
+            ClientClosed(
+                "the client was closed while a bulk run was going on. What was read and had not left was not sent."
+            )
+        )
+
+    def _give_up_unsent(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        items, self._items, self._entries = self._items, [], []
+        error = self._error if isinstance(self._error, SmsPilotError) else None
+        for item in items:
+            self._report(NotSent(item, error))
+
+
+def _maker(message: Callable[[Item], Sendable] | None, country: Country | None) -> Callable[[Item], Message]:
+    if message is None:
+        return as_message if country is None else partial(as_message, country=country)
+
+    def make(item: Item) -> Message:
+        try:
+            return as_message(message(item), country)
+        finally:
+            del item  # the application's own error shows this frame
+
+    return make
+
+
+def _is_cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _wake(sleeper: asyncio.Future[None] | None) -> None:
+    if sleeper is not None and not sleeper.done():
+        sleeper.set_result(None)

@@ -1,0 +1,97 @@
+"""The deadlines of a packet's callers: whose time is up is answered, and what is on the wire goes on."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+
+from smspilot_async._requests import interpret
+from smspilot_async._sending.pending import about
+from smspilot_async.errors import OutcomeUnknown, Reason
+from smspilot_async.models import Packet, SentMessage
+from smspilot_async.wire import Send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from smspilot_async._sending.pending import PendingMessage
+    from smspilot_async._tools.clock import Clock, Timer
+
+
+class Deadlines:
+    """Answers the callers of a packet whose time is up; what is on the wire goes on without them.
+
+    Args:
+        entries: The messages of the packet.
+        clock: The client's.
+        on_the_wire: Returns the messages whose request is under way.
+        stop_connecting: Ends a request that has not left yet, if no message of it is wanted any more, and returns
+            whether it did.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[PendingMessage],
+        clock: Clock,
+        *,
+        on_the_wire: Callable[[], Collection[PendingMessage]],
+        stop_connecting: Callable[[float], bool],
+    ) -> None:
+        self._entries = entries
+        self._clock = clock
+        self._on_the_wire = on_the_wire
+        self._stop_connecting = stop_connecting
+        self._timer: Timer | None = None
+
+    def watch(self) -> None:
+        """Set a timer for the earliest deadline of a caller that still waits."""
+        waiting = [entry.until for entry in self._entries if entry.waiter is not None and not entry.waiter.done()]
+        earliest = min(waiting, default=math.inf)
+        if earliest < math.inf:
+            self._timer = self._clock.call_at(earliest, self._expire)
+
+    def cancel(self) -> None:
+        """Call the timer off."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        now = self._clock.monotonic()
+        if self._stop_connecting(now):
+            return
+        leaving = set(self._on_the_wire())
+        for entry in self._entries:
+            if entry.outcome is not None or entry.until > now:
+                continue
+            if entry in leaving:
+                entry.tell(about(past_deadline([entry]), entry))
+            else:
+                entry.give_up()
+        self.watch()
+
+
+def past_deadline(entries: Sequence[PendingMessage]) -> OutcomeUnknown:
+    """Return the error of messages whose callers' time is up while they are on the wire."""
+    command = Send([entry.message for entry in entries], [entry.id for entry in entries])
+    return interpret.unknown(command, Reason.DEADLINE, "no answer before the deadline; hooks will hear the result")
+
+
+def packet_past_deadline(entries: Sequence[PendingMessage], packet: Packet | None) -> Packet | OutcomeUnknown:
+    """Return what is known of a packet whose caller's time is up while it is on the wire.
+
+    Args:
+        entries: Its messages.
+        packet: The last answer about it, if there was one.
+    """
+    lost = past_deadline(entries)
+    if packet is None:
+        return lost if len(entries) > 1 else about(lost, entries[0])
+    rows = [
+        entry.as_row()
+        if entry.outcome is not None
+        else attrs.evolve(entry.row or SentMessage(id=entry.id), failure=about(lost, entry))
+        for entry in entries
+    ]
+    return attrs.evolve(packet, messages=tuple(rows))

@@ -1,0 +1,541 @@
+"""A packet on its way: its requests, its repeats and splits, and what comes of each of its messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeGuard
+
+import attrs
+
+from smspilot_async._requests import interpret as _evidence
+from smspilot_async._requests.hook_runner import veto_failed
+from smspilot_async._requests.retry import may_repeat
+from smspilot_async._sending.deadlines import Deadlines, packet_past_deadline
+from smspilot_async._sending.pending import PendingMessage, about, failure_of, number_apart
+from smspilot_async._sending.reports import Remains, Report, end_at_once
+from smspilot_async.errors import (
+    BadRequest,
+    ConnectionFailed,
+    GatewayBusy,
+    GatewayError,
+    InsufficientFunds,
+    MessageRefused,
+    OutcomeUnknown,
+    Reason,
+    SmsPilotError,
+)
+from smspilot_async.models import Packet, SentMessage
+from smspilot_async.wire import Envelope, Send
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from smspilot_async._network.base import Progress
+    from smspilot_async._requests.rate_limit import RateLimit
+    from smspilot_async._sending.context import SendingContext
+    from smspilot_async._sending.status_callbacks import StatusCallbacks
+
+logger: Final = logging.getLogger("smspilot_async")
+
+# Refusals that a message may owe to its company in the packet: the same phone twice, a trial account's two at a time.
+_WORTH_A_PACKET_OF_ITS_OWN: Final = frozenset({214, 242})
+_LONGEST_PAUSE: Final = 60.0  # seconds between two requests to a gateway that says "not now"
+_MOST_DOUBLINGS: Final = 20  # of the pause; more would be the same
+
+
+@attrs.define
+class _Group:
+    """Messages that go in one request.
+
+    Attributes:
+        tried_before: The gateway may have seen them in an earlier request.
+        not_before: When to send them, in the clock's monotonic seconds.
+        has_turn: The rate limits have let them through already.
+    """
+
+    entries: Sequence[PendingMessage]
+    tried_before: bool = False
+    not_before: float = 0.0
+    has_turn: bool = False
+
+
+class Submission:
+    """A packet on its way, with everything that comes of it: it ends when each of its messages is settled.
+
+    Args:
+        context: What packets are sent with.
+        entries: The messages.
+        test: Let the gateway accept them without handing them to operators.
+        may_split: Send messages again apart, if the gateway refuses the packet because of one of them.
+        once: Send nothing again, whatever comes of it: who asked keeps count of attempts.
+        background: It may not use the connections that are kept for sends.
+        has_slot: A place for its first request was taken already.
+        rate: A limit of its own, besides the client's.
+        may_be_vetoed: Nobody has asked the hooks yet whether its messages may be sent.
+        before: Awaited before the first request; if it raises, nothing is sent.
+        patience: Seconds for which a gateway that says "not now" (110, HTTP 429) to all of it is asked again.
+        when_settled: Called once, when every message is settled, before anybody else gets its connection.
+    """
+
+    def __init__(
+        self,
+        context: SendingContext,
+        entries: Sequence[PendingMessage],
+        *,
+        test: bool = False,
+        may_split: bool = True,
+        once: bool = False,
+        background: bool = False,
+        has_slot: bool = False,
+        rate: RateLimit | None = None,
+        may_be_vetoed: bool = False,
+        before: Callable[[], Awaitable[None]] | None = None,
+        patience: float = 0.0,
+        when_settled: Callable[[Submission], None] | None = None,
+    ) -> None:
+        self.entries = entries
+        self.packet: Packet | None = None
+        self.last_error: SmsPilotError | None = None
+        self.has_begun = False
+        self.task: asyncio.Task[None] | None = None
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._context = context
+        self._test = test
+        self._may_split = may_split and context.may_split
+        self._is_whole = not may_split
+        self._background = background
+        self._has_slot = has_slot
+        self._rate = rate
+        self._may_be_vetoed = may_be_vetoed and context.hooks.has_veto
+        self.declined: Exception | None = None
+        self._before = before
+        self._is_declared = before is None and not context.hooks.declares_packets
+        self._when_settled = when_settled
+        self._once = once
+        self._attempts = 1 if once else context.retry.attempts
+        self._patience = patience if self._attempts > 1 else 0.0
+        self._patient_until: float | None = None
+        self.busy: GatewayBusy | None = None
+        self._groups = deque([_Group(entries)])
+        self._progress: Progress | None = None
+        self._on_the_wire: Sequence[PendingMessage] = ()
+        self._report = Report(context, entries)
+        self._deadlines = Deadlines(
+            entries, context.clock, on_the_wire=lambda: self._on_the_wire, stop_connecting=self._stop_connecting
+        )
+        number_apart(entries)
+
+    @property
+    def is_running_hooks(self) -> bool:
+        """A hook hears what became of its messages."""
+        return self._report.is_running_hooks
+
+    @property
+    def is_on_the_wire(self) -> bool:
+        """A request left, or may have left, and waits for its answer."""
+        return self._progress is not None and self._progress.request_started
+
+    def queued(self) -> int:
+        """Count the messages that wait to leave."""
+        leaving = set(self._on_the_wire)
+        waiting = (entry for entry in self.entries if entry not in leaving)
+        return sum(entry.outcome is None and not entry.is_taken_back for entry in waiting)
+
+    def in_flight(self) -> int:
+        """Count the messages whose request is under way."""
+        return len(self._on_the_wire)
+
+    def past_deadline(self) -> Packet | OutcomeUnknown:
+        """Return what is known for a caller whose time is up while the packet is on the wire."""
+        return packet_past_deadline(self.entries, self.packet)
+
+    def withdraw(self) -> None:
+        """Take back whatever has not left, and send nothing again."""
+        for entry in self.entries:
+            entry.is_withdrawn = True
+
+    async def run(self) -> None:
+        """Send it, as often and in as many pieces as it takes; never raises."""
+        self.has_begun = True
+        self._deadlines.watch()
+        try:
+            if self._may_be_vetoed:
+                await self._ask_for_vetoes()
+            while self._groups:
+                await self._send(self._groups.popleft())
+                await self._report.send()
+        except asyncio.CancelledError:
+            self._cut_short("cancelled while it was on the wire")
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not turn into a claim that nothing was sent
+            self._cut_short(f"a fault of this library, {type(error).__name__}")
+        except BaseException:
+            self._cut_short("the program was interrupted")
+            raise
+        self.end()
+        self._report.sum_up(self.failures())
+        await self._report.send()
+
+    def abandon(self) -> Remains:
+        """Settle it after its event loop was closed: its callers died with that, and its task never goes on."""
+        self.withdraw()
+        for entry in self.entries:
+            entry.waiter = None
+        if self.has_begun:
+            self._cut_short("its event loop was closed while it was on the wire")
+        for entry in self.entries:
+            if entry.outcome is None:
+                entry.give_up()
+        task, self.task = self.task, None
+        if task is not None:
+            end_at_once(task)
+        return self._report.remains()
+
+    def end(self) -> None:
+        """Make sure that nobody waits for ever; a task may be cancelled before its first step."""
+        if self.done.done():
+            return
+        self._deadlines.cancel()
+        for entry in self.entries:
+            if entry.outcome is None:
+                entry.give_up()
+        self.done.set_result(None)
+        self._say_settled()
+        self._release()
+
+    def _say_settled(self) -> None:
+        call, self._when_settled = self._when_settled, None
+        if call is not None:
+            call(self)
+
+    def outcome(self) -> Packet | SmsPilotError:
+        """Put together what became of a whole packet: an answer, or, if there was none about any message, an error."""
+        if self.packet is None:
+            return self.last_error or next(entry.outcome for entry in self.entries if _is_error(entry.outcome))
+        return attrs.evolve(self.packet, messages=tuple(entry.as_row() for entry in self.entries))
+
+    def failures(self) -> list[SmsPilotError]:
+        """Tell why messages were not accepted, once they are settled."""
+        # Almost all are accepted, as their rows tell at a glance.
+        rest = [entry.outcome for entry in self.entries if entry.row is None or entry.row.failure is not None]
+        return [failure for failure in map(failure_of, rest) if failure is not None]
+
+    # --- before it queues ------------------------------------------------------------------------
+
+    async def _ask_for_vetoes(self) -> None:
+        """Settle what a hook vetoes, and what no hook has allowed by the deadline."""
+        latest = self._context.clock.monotonic() + self._context.deadline  # of those that have no deadline of their own
+        untils = (latest if entry.until == math.inf else entry.until for entry in self.entries)
+        await asyncio.gather(*map(self._ask_for_veto, self.entries, untils))
+
+    async def _ask_for_veto(self, entry: PendingMessage, until: float) -> None:
+        entry.error = veto_failed("no hook had allowed it when it was taken back", entry.id)  # should that happen
+        verdict = await self._context.hooks.verdict(entry.message, entry.id, until)
+        entry.error = None
+        if verdict is not None and entry.outcome is None:
+            entry.settle(verdict)
+
+    # --- one request -----------------------------------------------------------------------------
+
+    async def _send(self, group: _Group) -> None:
+        if not self._has_wanted(group) or not await self._wait_for_turn(group) or not self._has_wanted(group):
+            self._release()
+            return
+        context = self._context
+        messages = [entry.message for entry in group.entries]
+        ids = [entry.id for entry in group.entries]
+        senders = {entry.id: entry.sender for entry in group.entries if entry.sender is not None}
+        urls = self._callback_urls()
+        command = Send(messages, ids, context.sender, self._test, callbacks=urls, senders=senders)
+        envelope = context.requester.format.write(command)
+        if not isinstance(envelope, Envelope):
+            self._release()
+            self._take_error(command, group, envelope)
+        elif envelope.is_too_large and len(group.entries) > 1 and self._once:
+            self._release()
+            detail = f"{command.name}: a packet of {command.size} messages is too large. It was not sent; halve it."
+            self._take_error(command, group, BadRequest(detail, **_evidence.about(command)))
+        elif envelope.is_too_large and len(group.entries) > 1:
+            self._put_first(_halves(group, tried_before=group.tried_before, has_turn=True))
+        elif self._is_declared or (
+            await self._declare() and self._has_wanted(group) and len(group.entries) == command.size
+        ):
+            await self._exchange(command, group, envelope)
+        else:  # something was taken back while the intent was written down, or it could not be
+            self._release()
+            group.has_turn = True
+            self._put_first([group])
+
+    def _callback_urls(self) -> dict[int, str]:
+        """Give each message a URL of its own, which it keeps in every attempt: all of them are one send."""
+        if self._report.callbacks is None:
+            inbox = self._context.callbacks
+            self._report.callbacks = {} if inbox is None else self._urls_of(inbox)
+        return self._report.callbacks
+
+    def _urls_of(self, inbox: StatusCallbacks) -> dict[int, str]:
+        urls = inbox.urls_for((entry.id, entry.message) for entry in self.entries if entry.outcome is None)
+        for entry in self.entries:
+            if (url := urls.get(entry.id)) is not None:
+                entry.nonce = inbox.nonce_of(url)
+        return urls
+
+    async def _declare(self) -> bool:
+        """Let whoever keeps a journal write down, once, before the first byte, that this packet is about to leave."""
+        self._is_declared = True
+        context = self._context
+        leaving = [entry for entry in self.entries if entry.outcome is None]
+        until = max(entry.until for entry in leaving)
+        if until == math.inf:
+            until = context.clock.monotonic() + context.deadline
+        if (why := await context.hooks.before_packet([entry.message for entry in leaving], until)) is not None:
+            for entry in leaving:
+                if entry.outcome is None:
+                    entry.settle(veto_failed(why, entry.id))
+            return False
+        try:
+            if self._before is not None:
+                await self._before()
+        except Exception as error:  # noqa: BLE001 - the application's own, raised to it
+            self.declined = error
+            self.withdraw()
+        return self.declined is None
+
+    async def _exchange(self, command: Send, group: _Group, envelope: Envelope) -> None:
+        context = self._context
+        hears = self._context.hooks.hears_requests
+        contexts = [entry.context for entry in group.entries if entry.context is not None] if hears else ()
+        attempt = group.entries[0].attempts + 1
+        exchange = context.requester.begin(command, envelope, attempt=attempt, contexts=contexts)
+        self._on_the_wire, self._progress = group.entries, exchange.progress
+        reply = await exchange.reply()
+        try:
+            if self._background:
+                await self._context.fairness.take()
+        finally:  # cancelled in its last moment, it still knows what the gateway answered
+            self._take_answer(command, group, exchange.answer(reply, tried_before=group.tried_before))
+
+    def _take_answer(self, command: Send, group: _Group, answer: Packet | SmsPilotError) -> None:
+        self.busy = None
+        if isinstance(answer, Packet):
+            self._take_rows(command, group, answer)
+        else:
+            self._take_error(command, group, answer)
+        if not self._groups:
+            self._say_settled()
+        self._release()
+        self._on_the_wire, self._progress = (), None
+
+    async def _wait_for_turn(self, group: _Group) -> bool:
+        context = self._context
+        delay = group.not_before - context.clock.monotonic()
+        if delay > 0:
+            self._release()
+            await context.clock.sleep(delay)
+        if not group.has_turn and not await self._pass_limits(group):
+            return False
+        if not self._has_slot:
+            await context.slots.acquire(background=self._background)
+            self._has_slot = True
+        if self._background:
+            await context.fairness.take()
+        return True
+
+    async def _pass_limits(self, group: _Group) -> bool:
+        """Wait until the rate limits let it through, without keeping a connection from others meanwhile."""
+        limits = [limit for limit in (self._rate, self._context.rate) if limit is not None and limit.is_set]
+        if not limits:
+            return True
+        messages, until = len(group.entries), max(entry.until for entry in group.entries)
+        for limit in limits:
+            if not limit.is_open:
+                self._release()
+            is_wanted = partial(self._has_wanted, group)
+            if not await limit.wait(messages, until, background=self._background, is_wanted=is_wanted):
+                return False
+        return True
+
+    def _release(self) -> None:
+        if self._has_slot:
+            self._has_slot = False
+            self._context.slots.release(background=self._background)
+
+    def _has_wanted(self, group: _Group) -> bool:
+        """Drop what was settled or taken back meanwhile, or is out of time."""
+        now = self._context.clock.monotonic()
+        late = [
+            entry
+            for entry in group.entries
+            if entry.is_withdrawn
+            or entry.until <= now
+            or entry.outcome is not None
+            or (entry.waiter is not None and entry.waiter.cancelled())
+        ]
+        if late:
+            for entry in late:
+                if entry.outcome is None:
+                    entry.give_up()
+            group.entries = [entry for entry in group.entries if entry.outcome is None]
+        return bool(group.entries)
+
+    def _put_first(self, groups: Sequence[_Group]) -> None:
+        self._groups.extendleft(reversed(groups))
+
+    # --- what an answer means for each message ---------------------------------------------------
+
+    def _take_rows(self, command: Send, group: _Group, packet: Packet) -> None:
+        self.packet = packet if self.packet is None else _joined(self.packet, packet)
+        busy: list[PendingMessage] = []
+        for entry, row in zip(group.entries, packet.messages, strict=True):
+            entry.row = row
+            if row.failure is None:
+                entry.settle(row)
+            elif isinstance(row.failure, GatewayBusy):
+                busy.append(entry)
+            elif self._deserves_its_own_packet(group, row):
+                self._put_first([_Group([entry], tried_before=group.tried_before)])
+            else:
+                entry.settle(row)
+        if busy:
+            failure = busy[0].row.failure if busy[0].row else None
+            assert failure is not None  # noqa: S101 - it is a GatewayBusy
+            self._repeat(command, busy, failure, tried_before=True)
+
+    def _deserves_its_own_packet(self, group: _Group, row: SentMessage) -> bool:
+        is_refused = row.error in _WORTH_A_PACKET_OF_ITS_OWN and isinstance(row.failure, GatewayError)
+        return not self._is_whole and self._attempts > 1 and len(group.entries) > 1 and is_refused
+
+    def _take_error(self, command: Send, group: _Group, error: SmsPilotError) -> None:
+        if len(group.entries) > 1:
+            if _names_a_message(error) and self._may_split:
+                # The gateway refused all because of one, and does not say which.
+                self._put_first(_halves(group, tried_before=True))
+                return
+            error = self._doubted(command, error)
+        self.last_error = error
+        tried_before = group.tried_before or not isinstance(error, ConnectionFailed)
+        self._repeat(command, group.entries, error, tried_before=tried_before)
+
+    def _doubted(self, command: Send, error: SmsPilotError) -> SmsPilotError:
+        """Return what an error for several messages is worth, if a refused packet may have been taken in part.
+
+        Where a packet could be split but must not, no one knows which of its messages is at fault: none is refused.
+        """
+        is_split = _names_a_message(error) and not self._is_whole
+        if isinstance(error, GatewayError) and (
+            is_split or (not self._context.split_packets and isinstance(error, (MessageRefused, InsufficientFunds)))
+        ):
+            return _evidence.partly_taken(command, error.code, error.http_status, error.description)
+        return error
+
+    def _repeat(
+        self, command: Send, entries: Sequence[PendingMessage], error: SmsPilotError, *, tried_before: bool
+    ) -> None:
+        """Send messages again later, if that can do no harm and there is time; else settle them with this error."""
+        clock, retry = self._context.clock, self._context.retry
+        again: list[PendingMessage] = []
+        wanted = may_repeat(command, error)
+        not_before = clock.monotonic() + retry.delay(entries[0].attempts + 1, error) if wanted else math.inf
+        is_patient = False
+        if wanted and self._waits_out(error):
+            is_patient = True
+            not_before = self._patiently(not_before, entries[0].attempts, error)
+        for entry in entries:
+            entry.attempts += 1
+            entry.error = error
+            may_go = is_patient or (wanted and entry.attempts < self._attempts)
+            if may_go and not_before < entry.until and not entry.is_taken_back:
+                again.append(entry)
+            else:
+                self._settle(entry, error, alone=len(entries) == 1)
+        if again:
+            self._groups.append(_Group(again, tried_before=tried_before, not_before=not_before))
+
+    def _waits_out(self, error: SmsPilotError) -> TypeGuard[GatewayBusy]:
+        """Whether the gateway is waited for: it said "not now" to all messages, and so nothing about any of them."""
+        is_answered = any(entry.row is not None and not _are_busy(entry.row.failure) for entry in self.entries)
+        if not isinstance(error, GatewayBusy) or is_answered or not self._patience:
+            return False
+        now = self._context.clock.monotonic()
+        if self._patient_until is None:
+            self._patient_until = now + self._patience
+            logger.warning(
+                "packet of %d: %s; asked again for up to %.0f s", len(self.entries), _not_now(error), self._patience
+            )
+        self.busy = error
+        return now < self._patient_until
+
+    def _patiently(self, not_before: float, attempts: int, error: GatewayBusy) -> float:
+        """Return when to ask again: ever more rarely, and once more at the very end."""
+        assert self._patient_until is not None  # noqa: S101 - it waits
+        retry, now = self._context.retry, self._context.clock.monotonic()
+        if error.retry_after is None:
+            not_before = now + min(retry.first_delay * 2.0 ** min(attempts, _MOST_DOUBLINGS), _LONGEST_PAUSE)
+        return min(not_before, self._patient_until)
+
+    @property
+    def has_lost_patience(self) -> bool:
+        """The gateway said "not now" for as long as it was to be waited for."""
+        return self._patient_until is not None and self._context.clock.monotonic() >= self._patient_until
+
+    def _settle(self, entry: PendingMessage, error: SmsPilotError, *, alone: bool) -> None:
+        """Settle with an error; a message that was refused before, and then did not leave again, stays refused."""
+        if entry.row is None:
+            entry.settle(error if alone or entry.waiter is None else about(error, entry))
+        elif isinstance(error, ConnectionFailed) or _are_busy(error, entry.row.failure):
+            entry.settle(entry.row)
+        else:
+            entry.settle(attrs.evolve(entry.row, failure=about(error, entry)))
+
+    def _cut_short(self, detail: str) -> None:
+        """End it before its time, as when the loop ends: what is on the wire may have been sent."""
+        if self._progress is None or not self._progress.request_started:
+            return
+        entries = [entry for entry in self._on_the_wire if entry.outcome is None]
+        command = Send([entry.message for entry in entries], [entry.id for entry in entries])
+        self.last_error = lost = _evidence.unknown(command, Reason.CANCELLED, detail)
+        for entry in entries:
+            self._settle(entry, lost, alone=len(entries) == 1)
+
+    def _stop_connecting(self, now: float) -> bool:
+        """End a request that has not left yet, if nobody wants it: then it is certain that nothing was sent."""
+        if self.task is None or self._progress is None or self._progress.request_started:
+            return False
+        unsettled = [entry for entry in self.entries if entry.outcome is None]
+        if any(entry.until > now and not entry.is_taken_back for entry in unsettled):
+            return False
+        self.task.cancel()
+        return True
+
+
+def _is_error(outcome: SentMessage | SmsPilotError | None) -> TypeGuard[SmsPilotError]:
+    return isinstance(outcome, SmsPilotError)
+
+
+def _names_a_message(error: SmsPilotError) -> bool:
+    """Tell whether an error for a packet is about one of its messages, and says that none was taken this time."""
+    is_duplicate = isinstance(error, OutcomeUnknown) and error.reason is Reason.DUPLICATE
+    return is_duplicate or isinstance(error, MessageRefused)
+
+
+def _are_busy(*errors: SmsPilotError | None) -> bool:
+    return all(isinstance(error, GatewayBusy) for error in errors)
+
+
+def _not_now(error: GatewayBusy) -> str:
+    return f'the gateway says "not now" ({error.code or "no code"}, HTTP {error.http_status or "200"})'
+
+
+def _halves(group: _Group, *, tried_before: bool, has_turn: bool = False) -> list[_Group]:
+    middle = len(group.entries) // 2
+    halves = (group.entries[:middle], group.entries[middle:])
+    return [_Group(half, tried_before, has_turn=has_turn) for half in halves]
+
+
+def _joined(first: Packet, then: Packet) -> Packet:
+    cost = None if first.cost is None or then.cost is None else first.cost + then.cost
+    return attrs.evolve(first, balance=then.balance, cost=cost)

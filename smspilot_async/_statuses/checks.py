@@ -1,0 +1,174 @@
+"""Questions about many messages at once, split over requests: by packet, and by id.
+
+How a request is made is the client's business: it comes in as ``Ask``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
+
+import attrs
+
+from smspilot_async._statuses.rules import LOST
+from smspilot_async._statuses.server_ids import packet_id
+from smspilot_async._tools.stream import Stream
+from smspilot_async.errors import (
+    AccountBlocked,
+    AuthenticationError,
+    ClientClosed,
+    InvalidMessage,
+    NotFound,
+    SmsPilotError,
+)
+from smspilot_async.models import Displayed, MessageStatus, Packet
+from smspilot_async.wire import Check, CheckPacket
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterable, Sequence
+
+    from smspilot_async.wire import Command
+
+__all__ = ["PacketCheck", "PacketChecks"]
+
+Answer = TypeVar("Answer")
+_CHUNK: Final = 100
+# Asking again will not help, and asking for 40 days would hide it.
+_HOPELESS: Final = (AuthenticationError, AccountBlocked, ClientClosed)
+
+
+class Ask(Protocol):
+    """Asks the gateway, on connections that are not kept for sends."""
+
+    async def __call__(self, command: Command[Answer], until: float | None = None) -> Answer | SmsPilotError:
+        """Ask, until a moment in the clock's monotonic seconds, or for as long as the client's deadline says."""
+        raise NotImplementedError
+
+
+# --- by packet -----------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class PacketCheck(Displayed):
+    """What became of the messages of one packet, or why it is not known.
+
+    Attributes:
+        server_packet_id: The gateway's number for the packet; ``None`` where what was given holds none.
+        statuses: One entry per message; empty where the check failed.
+        error: Why it failed: :class:`~smspilot_async.NotFound` where the gateway does not know the packet,
+            :class:`~smspilot_async.Unanswered` where it can be asked again.
+    """
+
+    server_packet_id: str | None
+    statuses: tuple[MessageStatus, ...] = attrs.field(default=(), repr=lambda statuses: f"({len(statuses)})")
+    error: SmsPilotError | None = attrs.field(default=None, eq=False)
+
+
+class PacketChecks(Stream["str | int | Packet", PacketCheck]):
+    """Checks of packets, in order of arrival; made by :meth:`Client.check_packets`."""
+
+    def __init__(
+        self,
+        source: Iterable[str | int | Packet] | AsyncIterable[str | int | Packet],
+        ask: Ask,
+        *,
+        in_flight: int,
+    ) -> None:
+        super().__init__(source, partial(_check_packet, ask), in_flight=in_flight)
+
+
+async def _check_packet(ask: Ask, given: str | int | Packet) -> PacketCheck:
+    number = packet_id(given)
+    if isinstance(number, InvalidMessage):
+        return PacketCheck(str(given) if isinstance(given, (str, int)) else None, error=number)
+    answer = await ask(CheckPacket(number))
+    if isinstance(answer, SmsPilotError):
+        return PacketCheck(number, error=answer)
+    return PacketCheck(number, tuple(answer))
+
+
+# --- by id ---------------------------------------------------------------------------------------
+
+_Chunk: TypeAlias = "Sequence[str]"
+
+
+async def check_ids(
+    ids: Sequence[str],
+    ask: Ask,
+    *,
+    in_flight: int,
+    until: float | None = None,
+    failures: list[SmsPilotError] | None = None,
+) -> dict[str, MessageStatus]:
+    """Ask about many messages, in requests of a hundred ids.
+
+    A request that the gateway refuses because it does not know an id (301, 302) is asked again in halves, until the id
+    stands alone: it gets the status -2, the gateway's own word for it.
+
+    Args:
+        ids: Each one once.
+        ask: Asks.
+        in_flight: Requests at once, at most.
+        until: When to give up, in the clock's monotonic seconds.
+        failures: Takes the errors of requests that failed, whose ids then are not in the answer.
+
+    Raises:
+        SmsPilotError: A request failed, and there is no ``failures`` to take its error; :class:`NotFound` only of an
+            id that was asked about alone.
+    """
+    found: dict[str, MessageStatus] = {}
+    chunks: list[_Chunk] = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
+    while chunks:
+        halves: list[_Chunk] = []
+        async with Stream(chunks, partial(_check_chunk, ask, until), in_flight=in_flight) as answers:
+            async for chunk, answer in answers:
+                if not isinstance(answer, SmsPilotError):
+                    found |= _by_id(chunk, answer)
+                elif not isinstance(answer, NotFound):
+                    note_failure(answer, failures)
+                elif len(ids) == 1 and failures is None:
+                    raise answer
+                elif len(chunk) == 1:
+                    found[chunk[0]] = MessageStatus(server_id=chunk[0], status=LOST, error=answer.code)
+                else:
+                    middle = len(chunk) // 2
+                    halves += [chunk[:middle], chunk[middle:]]
+        chunks = halves
+    return found
+
+
+async def check(ids: Sequence[str], ask: Ask, *, in_flight: int, until: float) -> list[MessageStatus]:
+    """Ask about messages as :func:`check_ids` does, and bring the answers into the order of the ids.
+
+    An id that no answer tells of has a status of ``None``.
+    """
+    found = await check_ids(list(dict.fromkeys(ids)), ask, in_flight=in_flight, until=until)
+    return [found.get(id_) or MessageStatus(server_id=id_) for id_ in ids]
+
+
+async def _check_chunk(
+    ask: Ask, until: float | None, chunk: _Chunk
+) -> tuple[_Chunk, list[MessageStatus] | SmsPilotError]:
+    return chunk, await ask(Check(chunk), until)
+
+
+def note_failure(error: SmsPilotError, failures: list[SmsPilotError] | None) -> None:
+    """Keep the error of a request that may be made again.
+
+    Raises:
+        SmsPilotError: There is nowhere to keep it, or asking again will not help.
+    """
+    if failures is None or isinstance(error, _HOPELESS):
+        raise error
+    failures.append(error)
+
+
+def _by_id(asked: _Chunk, rows: Sequence[MessageStatus]) -> dict[str, MessageStatus]:
+    """Match rows to ids; a row that names none belongs to the id in its place, if every id has its row."""
+    if len(rows) == len(asked):
+        rows = [
+            row if row.server_id is not None else attrs.evolve(row, server_id=id_)
+            for id_, row in zip(asked, rows, strict=True)
+        ]
+    found = {row.server_id: row for row in rows if row.server_id is not None}
+    return {id_: found[id_] for id_ in asked if id_ in found}

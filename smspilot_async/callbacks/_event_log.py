@@ -1,0 +1,210 @@
+"""Where events are kept between the gateway's call and the application: what a sink is, and the one in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+import attrs
+
+from smspilot_async.callbacks._form import StatusEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+
+_ROOM: Final = 10_000
+_SENDS_REMEMBERED: Final = 100_000
+
+
+class Sink(Protocol):
+    """Keeps events safe before the gateway is told ``OK``: what an application may bring itself."""
+
+    async def store(self, event: StatusEvent) -> bool | None:
+        """Return once the event is safe; ``False`` if the call it came by is not to be believed (404).
+
+        Anything raised, and anything that takes longer than five seconds, is answered with 503. The gateway may call
+        again with the same event.
+        """
+        raise NotImplementedError
+
+
+@attrs.frozen
+class Stored:
+    """An event in a log.
+
+    Attributes:
+        position: Grows from event to event.
+        is_bound: The answer to this very send named this very ``server_id``.
+    """
+
+    position: int
+    event: StatusEvent
+    is_bound: bool = False
+
+
+@runtime_checkable
+class EventLog(Protocol):
+    """A sink that also tells what it keeps, in the order in which it came: of this worker, and of all others."""
+
+    is_shared: bool
+
+    async def open(self) -> None:
+        """Be ready; raise what keeps it from that, with what to do."""
+
+    async def store(self, event: StatusEvent) -> bool:
+        """Return once the event is safe."""
+        raise NotImplementedError
+
+    def bind(self, nonce: bytes, server_id: str) -> None:
+        """Learn which number the answer to a send named, soon."""
+
+    async def read(self, after: int, limit: int) -> list[Stored]:
+        """Tell what came after a position."""
+        raise NotImplementedError
+
+    async def find(self, server_ids: Iterable[str]) -> list[Stored]:
+        """Tell what came about these numbers."""
+        raise NotImplementedError
+
+    async def of_send(self, nonce: bytes) -> list[Stored]:
+        """Tell what came by the path of one send."""
+        raise NotImplementedError
+
+    async def end(self) -> int:
+        """Tell the last position."""
+        raise NotImplementedError
+
+    async def handed_over(self) -> int:
+        """Tell the position up to which an application is done; it is asked once one begins to read."""
+        raise NotImplementedError
+
+    def hand_over(self, position: int) -> None:
+        """Note that an application is done with everything up to a position, soon."""
+
+    async def aclose(self) -> None:
+        """Let go of files and threads; used again, it opens them again."""
+
+
+@runtime_checkable
+class Claimable(Protocol):
+    """A log of which one worker takes each event.
+
+    An event is an owner's from its claim until the owner is done with it, gives it up, or is heard of no more; then it
+    is another's, if it was not done with. Events about one message are claimed in their order.
+    """
+
+    async def claim(self, owner: bytes, now: datetime) -> Stored | None:
+        """Return the first event that nobody has, if it brings its message forward; ``None`` if there is none."""
+        raise NotImplementedError
+
+    def keep(self, owner: bytes, now: datetime) -> None:
+        """Let an owner have what it has for longer, soon."""
+
+    def give_up(self, owner: bytes) -> None:
+        """Let others have what an owner has, soon."""
+
+    def finish(self, position: int) -> None:
+        """Note that an application is done with an event, with the next claim or whatever is written before it."""
+
+
+class LogFull(Exception):
+    """There is no room for an event, since the application does not take those that came before it."""
+
+
+class MemoryLog:
+    """The last ten thousand events, of this process alone.
+
+    As long as nobody reads them, the oldest ones make room. Once an application does, none goes before it was read.
+    """
+
+    is_shared = False
+
+    def __init__(self, room: int = _ROOM) -> None:
+        self._room = room
+        self._stored: OrderedDict[tuple[object, ...], Stored] = OrderedDict()
+        self._by_id: defaultdict[str | None, list[Stored]] = defaultdict(list)
+        self._last = 0
+        self._done = 0
+        self._is_read = False
+
+    async def open(self) -> None:
+        """Nothing is to be opened."""
+
+    async def store(self, event: StatusEvent) -> bool:
+        key = _key(event)
+        if key not in self._stored:
+            if len(self._stored) >= self._room:
+                self._make_room()
+            self._last += 1
+            self._stored[key] = stored = Stored(self._last, event)
+            self._by_id[event.server_id].append(stored)
+        return True
+
+    def _make_room(self) -> None:
+        key, oldest = next(iter(self._stored.items()))
+        if self._is_read and oldest.position > self._done:
+            raise LogFull
+        del self._stored[key]
+        siblings = self._by_id[oldest.event.server_id]
+        siblings.remove(oldest)
+        if not siblings:
+            del self._by_id[oldest.event.server_id]
+
+    def bind(self, nonce: bytes, server_id: str) -> None:
+        """The inbox itself knows, and nobody else is here."""
+
+    async def read(self, after: int, limit: int) -> list[Stored]:
+        new = list(islice(reversed(self._stored.values()), max(0, self._last - after)))
+        return new[: -limit - 1 : -1]
+
+    async def find(self, server_ids: Iterable[str]) -> list[Stored]:
+        return [stored for server_id in server_ids for stored in self._by_id.get(server_id, ())]
+
+    async def of_send(self, nonce: bytes) -> list[Stored]:
+        return [stored for stored in self._stored.values() if stored.event.nonce == nonce]
+
+    async def end(self) -> int:
+        return self._last
+
+    async def handed_over(self) -> int:
+        self._is_read = True
+        return self._done
+
+    def hand_over(self, position: int) -> None:
+        self._done = max(self._done, position)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def _key(event: StatusEvent) -> tuple[object, ...]:
+    return event.nonce, event.server_id, event.status, event.error
+
+
+class Bindings:
+    """Which number of the gateway's belongs to which send, of the last hundred thousand: one to one."""
+
+    def __init__(self, room: int = _SENDS_REMEMBERED) -> None:
+        self._room = room
+        self._numbers: OrderedDict[bytes, str] = OrderedDict()
+        self._sends: dict[str, bytes] = {}
+
+    def bind(self, nonce: bytes, server_id: str) -> None:
+        """Learn what the answer to a send named."""
+        self._numbers[nonce] = server_id
+        self._sends[server_id] = nonce
+        if len(self._numbers) > self._room:
+            oldest, number = self._numbers.popitem(last=False)
+            if self._sends.get(number) == oldest:
+                del self._sends[number]
+
+    def holds(self, nonce: bytes, server_id: str) -> bool:
+        """Tell whether they belong together, for sure."""
+        return self._numbers.get(nonce) == server_id
+
+    def contradicts(self, nonce: bytes, server_id: str) -> bool:
+        """Tell whether either belongs to another, for sure."""
+        return self._numbers.get(nonce, server_id) != server_id or self._sends.get(server_id, nonce) != nonce

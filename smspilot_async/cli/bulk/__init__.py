@@ -1,0 +1,1 @@
+"""smspilot bulk: a list in, results and a journal out."""

@@ -1,0 +1,339 @@
+"""What a run over a list would do: rows, faults, repeats, parts, price. Made before anything is sent.
+
+The list is gone through once for the count and the price; nothing of it is kept but line numbers and three samples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from smspilot_async._numbering import PhoneKind, kind_of
+from smspilot_async.cli._connection import Mode
+from smspilot_async.cli._output import (
+    count,
+    lines_as_ranges,
+    money,
+    one_line,
+    print_facts,
+    print_line,
+    print_table,
+)
+from smspilot_async.cli.bulk._sending import PACKET_SIZE
+from smspilot_async.cli.bulk._template import column_list
+from smspilot_async.errors import MessageRefused, SmsPilotError
+from smspilot_async.models import AccountInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+
+    from smspilot_async import Client
+    from smspilot_async.cli.bulk._recipients import Recipient
+    from smspilot_async.models import Message
+
+_SAMPLES: Final = 3
+_SHOWN_FAULTS: Final = 20
+_SHOWN_COUNTRIES: Final = 8
+_SHOWN_SENDERS: Final = 5
+_PRICED_AT_ONCE: Final = 4
+
+
+@attrs.frozen
+class Fault:
+    """A bad row."""
+
+    line: int
+    code: int
+    reason: str
+
+
+@attrs.frozen
+class Sample:
+    """A message as it would go out."""
+
+    line: int
+    to: str = attrs.field(repr=False)
+    text: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Target:
+    """Where a run would send to, and from whose account.
+
+    Attributes:
+        url: The gateway's address.
+        mode: What becomes of messages there.
+        account: What the gateway tells of the account; ``None`` where it tells nothing.
+    """
+
+    url: str
+    mode: Mode
+    account: AccountInfo | None = None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Write it for a program."""
+        account = self.account and {"contract": self.account.id, "email": masked(self.account.email)}
+        return {"gateway": self.url, "mode": self.mode, "account": account}
+
+    def facts(self, senders: Counter[str]) -> Mapping[str, object]:
+        """Name everything that a person looks at before a yes."""
+        return {
+            "gateway": self.url,
+            "account": self._account_line(),
+            "test" if self.mode in {Mode.TEST, Mode.TEST_KEY} else "live": self.mode.words,
+            "sender": self._sender_line(senders),
+        }
+
+    def _account_line(self) -> str:
+        if self.account is None:
+            return "the gateway does not tell"
+        contract = "" if self.account.id is None else f"contract {self.account.id}"
+        return ", ".join(filter(None, (contract, masked(self.account.email)))) or "the gateway does not tell"
+
+    def _sender_line(self, senders: Counter[str]) -> str:
+        names = [(self._sender_name(name), number) for name, number in senders.most_common()]
+        if len(names) == 1:
+            return names[0][0]
+        shown = ", ".join(f"{name}: {count(number, 'message')}" for name, number in names[:_SHOWN_SENDERS])
+        return f"{shown}{_and_more(len(names) - _SHOWN_SENDERS, 'sender')}"
+
+    def _sender_name(self, name: str) -> str:
+        default = self.account and self.account.default_sender
+        return name or (f"{default} (the account's default)" if default else "the account's default")
+
+
+def masked(email: str | None) -> str:
+    """Write as much of an address as its owner needs to know it by."""
+    name, at, domain = (email or "").partition("@")
+    return f"{name[:1]}…{at}{domain}" if at else ""
+
+
+@attrs.define
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        target: Where it would send to; ``None`` for a run that is no one's decision.
+        test: Nothing of it will be handed to operators.
+        rows: Rows of the list, without those that
+        settled: an earlier run has sent, or may have sent.
+        sendable: Rows that make a message, repeats among them.
+        messages: Messages that would be sent.
+        faults: The bad rows.
+        duplicates: Line of a repeated message, and the line it repeats.
+        gaps: Lines where a column of the template is empty.
+        foreign: Lines of messages to other countries, by country.
+        landlines: Lines of messages to Russian landlines.
+        senders: How many messages would bear each sender's name; ``""`` for the account's default.
+        parts: SMS that would be paid for.
+        price: Roubles, as the gateway prices it; ``None`` while it is not known.
+        unpriced: Messages that the gateway would not price, and
+        price_error: why.
+        balance: Roubles there are.
+        samples: The first messages, rendered.
+    """
+
+    keep_duplicates: bool = False
+    target: Target | None = None
+    test: bool = False
+    rows: int = 0
+    settled: int = 0
+    messages: int = 0
+    faults: list[Fault] = attrs.Factory(list)
+    duplicates: list[tuple[int, int]] = attrs.Factory(list)
+    gaps: list[int] = attrs.Factory(list)
+    foreign: dict[PhoneKind, list[int]] = attrs.Factory(dict)
+    landlines: list[int] = attrs.Factory(list)
+    senders: Counter[str] = attrs.Factory(Counter)
+    parts: int = 0
+    price: Decimal | None = None
+    unpriced: int = 0
+    price_error: SmsPilotError | None = None
+    balance: Decimal | None = None
+    samples: list[Sample] = attrs.Factory(list)
+
+    def sendable(self, rows: Iterable[Recipient]) -> Iterator[Message]:
+        """Count the rows, and answer the messages of those that would be sent."""
+        for row in rows:
+            self.rows += 1
+            if row.message is None:
+                self._add_fault(row)
+            elif self._is_wanted(row):
+                self._add(row, row.message)
+                yield row.message
+
+    def _add_fault(self, row: Recipient) -> None:
+        if row.error is not None:
+            self.faults.append(Fault(row.line, row.error.code, str(row.error)))
+
+    def _is_wanted(self, row: Recipient) -> bool:
+        if row.duplicate_of is not None:
+            self.duplicates.append((row.line, row.duplicate_of))
+        return row.duplicate_of is None or self.keep_duplicates
+
+    def _add(self, row: Recipient, message: Message) -> None:
+        self.messages += 1
+        self.parts += message.size.parts
+        self.senders[message.sender or ""] += 1
+        if row.gaps:
+            self.gaps.append(row.line)
+        kind = kind_of(message.to)
+        if kind.country != "RU":
+            self.foreign.setdefault(kind, []).append(row.line)
+        elif kind.line == "landline":
+            self.landlines.append(row.line)
+        if len(self.samples) < _SAMPLES:
+            self.samples.append(Sample(row.line, message.to, message.text))
+
+    async def price_by(self, client: Client, rows: Iterable[Recipient]) -> None:
+        """Go through the rows, and ask the gateway what they would cost and what there is to pay it with.
+
+        Raises:
+            SmsPilotError: The gateway can not be asked, or does not let us in.
+        """
+        packets = _packets(self.sendable(rows))
+        self.balance = await client.balance()
+        prices = await _together(*(self._prices(client, packets) for _ in range(_PRICED_AT_ONCE)))
+        self.price = sum(prices, Decimal(0))
+
+    async def _prices(self, client: Client, packets: Iterator[list[Message]]) -> Decimal:
+        total = Decimal(0)
+        for packet in packets:
+            try:
+                total += await client.cost(packet)
+            except MessageRefused as refused:
+                # One bad message may keep the gateway from pricing its packet; the others are still to be sent.
+                self.unpriced += len(packet)
+                self.price_error = refused
+        return total
+
+    @property
+    def is_covered(self) -> bool:
+        """The balance is enough, as far as is known."""
+        return self.price is None or self.balance is None or self.price <= self.balance
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Write it for a program."""
+        return {
+            **(self.target.as_json() if self.target is not None else {}),
+            "test": self.test,
+            "rows": self.rows,
+            "settled_before": self.settled,
+            "messages": self.messages,
+            "bad_rows": [attrs.asdict(fault) for fault in self.faults],
+            "duplicates": [{"line": line, "of": first} for line, first in self.duplicates],
+            "empty_placeholders": self.gaps,
+            "foreign": [
+                {"country": kind.country, "name": kind.name, "messages": len(lines), "lines": lines}
+                for kind, lines in self._by_country()
+            ],
+            "landlines": self.landlines,
+            "senders": [{"sender": name or None, "messages": number} for name, number in self.senders.most_common()],
+            "parts": self.parts,
+            "price": self.price,
+            "unpriced": self.unpriced,
+            "balance": self.balance,
+            "covered": self.is_covered,
+            "samples": [attrs.asdict(sample) for sample in self.samples],
+        }
+
+    def show(self, *, unused: Sequence[str] = ()) -> None:
+        """Print it for a person."""
+        self.show_facts(unused=unused)
+        self._show_faults()
+        self.show_samples()
+
+    def show_facts(self, *, unused: Sequence[str] = ()) -> None:
+        """Print the figures."""
+        print_facts(
+            {
+                **(self.target.facts(self.senders) if self.target is not None else {}),
+                "rows": f"{self.rows:,}",
+                "sent before": f"{count(self.settled, 'more row')}, not again" if self.settled else None,
+                "to be sent": f"{count(self.messages, 'message')} in {count(self.parts, 'part')}",
+                "bad rows": f"{len(self.faults):,}" if self.faults else "none",
+                "duplicates": self._duplicates_line(),
+                "abroad": self._abroad_line() if self.foreign else None,
+                "landlines": self._landlines_line() if self.landlines else None,
+                "empty gaps": f"lines {lines_as_ranges(self.gaps)}" if self.gaps else None,
+                "not used": column_list(unused) if unused else None,
+                "price": self._price_line(),
+                "balance": money(self.balance),
+            }
+        )
+
+    def _duplicates_line(self) -> str:
+        if not self.duplicates:
+            return "none"
+        lines = lines_as_ranges(line for line, _ in self.duplicates)
+        fate = "sent all the same" if self.keep_duplicates else "not sent; --keep-duplicates sends them"
+        return f"{len(self.duplicates):,} with the phone and text of an earlier row, {fate}: lines {lines}"
+
+    def _by_country(self) -> list[tuple[PhoneKind, list[int]]]:
+        return sorted(self.foreign.items(), key=lambda item: (-len(item[1]), item[0].name))
+
+    def _abroad_line(self) -> str:
+        countries = self._by_country()
+        shown = ", ".join(
+            f"{kind.name} {len(lines):,} (lines {lines_as_ranges(lines)})"
+            for kind, lines in countries[:_SHOWN_COUNTRIES]
+        )
+        more = len(countries) - _SHOWN_COUNTRIES
+        others = _and_more(more, "country", "countries")
+        total = count(sum(len(lines) for _, lines in countries), "message")
+        return f"{total}: {shown}{others}; --only RU leaves them out"
+
+    def _landlines_line(self) -> str:
+        total = count(len(self.landlines), "message")
+        return f"{total} to Russian landlines, which the gateway may refuse: lines {lines_as_ranges(self.landlines)}"
+
+    def _price_line(self) -> str:
+        if not self.unpriced:
+            return money(self.price)
+        missing = count(self.unpriced, "message")
+        return f"{money(self.price)} without {missing} that could not be priced: {self.price_error}"
+
+    def _show_faults(self) -> None:
+        if not self.faults:
+            return
+        print_line()
+        print_table(
+            ("line", "bad row, refused"),
+            [(fault.line, one_line(fault.reason)) for fault in self.faults[:_SHOWN_FAULTS]],
+            right=("line",),
+        )
+        more = len(self.faults) - _SHOWN_FAULTS
+        if more > 0:
+            print_line(f"... and {count(more, 'more bad row')}")
+
+    def show_samples(self) -> None:
+        """Print the first messages."""
+        if self.samples:
+            print_line()
+            print_table(
+                ("line", "to", "text"), [(each.line, each.to, each.text) for each in self.samples], right=("line",)
+            )
+
+
+def _and_more(number: int, one: str, many: str | None = None) -> str:
+    return f" and {count(number, f'more {one}', many and f'more {many}')}" if number > 0 else ""
+
+
+def _packets(messages: Iterator[Message]) -> Iterator[list[Message]]:
+    while packet := list(itertools.islice(messages, PACKET_SIZE)):
+        yield packet
+
+
+async def _together(*coroutines: Coroutine[Any, Any, Decimal]) -> list[Decimal]:
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,281 @@
+"""What became of every row, and the file that keeps it: one line per row of the list, in the list's order.
+
+The file is made before anything is sent, never over another, and every line is in the system's hands as soon as it is
+known, so that a killed run leaves what it knew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import os
+import re
+import unicodedata
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from smspilot_async._tools.files import create_private
+from smspilot_async.cli._errors import Problem, reason
+from smspilot_async.cli._output import one_line
+from smspilot_async.errors import GatewayError, InvalidMessage, Outcome, OutcomeUnknown, SmsPilotError
+from smspilot_async.models import Accepted, NotSent, Refused, SendResult, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self, TextIO
+
+    from smspilot_async.cli.bulk._recipients import Recipient
+
+COLUMNS: Final = ("line", "to", "outcome", "server_id", "packet", "parts", "price", "error_code", "error")
+
+_phone_like = re.compile(r"[+\d\s().-]*").fullmatch
+_FORMULA_STARTS: Final = frozenset("=+-@\N{MINUS SIGN}")
+_NOT_SEEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Me", "Mn", "Zl", "Zp", "Zs"})
+_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol by category, blanks to the eye
+_MOST_UNWRITTEN: Final = 1000
+
+
+def _outcome(word: str) -> Outcome:
+    return Outcome(word)
+
+
+@attrs.frozen(kw_only=True)
+class RowOutcome:
+    """What became of one row; the fields are the columns of the results."""
+
+    line: int
+    to: str = attrs.field(repr=False)
+    outcome: Outcome = attrs.field(converter=_outcome)
+    server_id: str | None = None
+    packet: str | None = None
+    parts: int | None = None
+    price: Decimal | None = None
+    error_code: int | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, result: SendResult[Recipient]) -> RowOutcome:
+        """Write down a result."""
+        row = result.item
+        match result:
+            case Accepted(sent=sent):
+                return cls(
+                    line=row.line,
+                    to=row.to,
+                    outcome=result.outcome,
+                    server_id=sent.server_id,
+                    packet=sent.server_packet_id,
+                    parts=sent.parts if sent.parts is not None or row.message is None else row.message.size.parts,
+                    price=sent.price,
+                )
+            case Unknown(error=error, sent=None):
+                return cls._failed(row, result.outcome, error, error.server_packet_id)
+            case NotSent(error=error):
+                return cls._failed(row, result.outcome, error)
+            case Refused(error=error, sent=sent) | Unknown(error=error, sent=sent):
+                return cls._failed(row, result.outcome, error, None if sent is None else sent.server_packet_id)
+
+    @classmethod
+    def invalid(cls, row: Recipient) -> RowOutcome:
+        """Write down a row that makes no message."""
+        return cls._failed(row, Outcome.REFUSED, row.error)
+
+    @classmethod
+    def duplicate(cls, row: Recipient) -> RowOutcome:
+        """Write down a row that was left out because it repeats another."""
+        return cls.repeat(row.line, row.duplicate_of, row.to)
+
+    @classmethod
+    def repeat(cls, line: int, first: int | None, to: str = "") -> RowOutcome:
+        """Write down a line that was left out because it repeats another."""
+        return cls(line=line, to=to, outcome=Outcome.NOT_SENT, error=f"duplicate of line {first}")
+
+    @classmethod
+    def _failed(
+        cls, row: Recipient, outcome: Outcome, error: SmsPilotError | None, packet: str | None = None
+    ) -> RowOutcome:
+        text = None if error is None else one_line(reason(error))
+        return cls(line=row.line, to=row.to, outcome=outcome, packet=packet, error_code=code_of(error), error=text)
+
+
+def code_of(error: SmsPilotError | None) -> int | None:
+    """Tell the gateway's code for an error, where it has one."""
+    return error.code if isinstance(error, (GatewayError, InvalidMessage, OutcomeUnknown)) else None
+
+
+class Results:
+    """The file of results, open for one run.
+
+    Attributes:
+        path: Where it is.
+        failure: Why it can not be written any more, once it can not; then
+        unwritten: holds the outcomes that are not in it.
+    """
+
+    def __init__(self, path: str, file: TextIO, *, draft: str | None = None) -> None:
+        self.path = path
+        self._draft = draft
+        self.failure: OSError | None = None
+        self.unwritten: list[RowOutcome] = []
+        self._file = file
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._next = 0
+        self._early: dict[int, RowOutcome] = {}
+
+    @classmethod
+    def create(cls, path: str) -> Results:
+        """Make the file; it must not be there yet.
+
+        Raises:
+            Problem: It is there, or can not be made.
+        """
+        check_free(path)
+        try:
+            results = cls(path, _create(path))
+            results._write_head()
+        except (OSError, ValueError) as wrong:
+            raise _not_creatable(path, wrong) from None
+        return results
+
+    @classmethod
+    def rewrite(cls, path: str) -> Results:
+        """Make the file anew beside the one that an earlier run has left; it takes that one's place when it is whole.
+
+        Raises:
+            Problem: It can not be made.
+        """
+        draft = f"{path}.new"
+        try:
+            Path(draft).unlink(missing_ok=True)  # what a kill has left, or a link that would lead elsewhere
+            results = cls(path, _create(draft), draft=draft)
+            results._write_head()
+        except (OSError, ValueError) as wrong:
+            raise _not_creatable(draft, wrong) from None
+        return results
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        self.flush()
+        try:
+            if self.failure is None:
+                os.fsync(self._file.fileno())
+        except OSError as wrong:
+            self.failure = wrong
+        with contextlib.suppress(OSError):  # said already, in `failure`
+            self._file.close()
+        if self._draft is not None:
+            self._take_place(Path(self._draft), is_whole=error is None and self.failure is None)
+
+    def _take_place(self, draft: Path, *, is_whole: bool) -> None:
+        try:
+            if is_whole:
+                draft.replace(self.path)
+            else:
+                draft.unlink()
+        except OSError as wrong:
+            self.failure = self.failure or wrong
+
+    def settle(self, position: int, outcome: RowOutcome) -> None:
+        """Note what became of a row; it is written after every row before it."""
+        self._early[position] = outcome
+        while (ready := self._early.pop(self._next, None)) is not None:
+            self.unwritten.append(ready)
+            self._next += 1
+        if len(self.unwritten) >= _MOST_UNWRITTEN:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what is known to the system, where it survives this process; a failure is kept, not raised."""
+        if self.failure is not None:
+            return
+        try:
+            self._writer.writerows(map(_cells, self.unwritten))
+            self._file.flush()
+        except OSError as wrong:
+            self.failure = wrong
+        else:
+            self.unwritten.clear()
+
+    def _write_head(self) -> None:
+        self._writer.writerow(COLUMNS)
+        self._file.flush()
+
+
+def lines_sent(path: str) -> set[int]:
+    """Read from the results of an earlier run which lines were sent, or may have been; none where there are none.
+
+    Raises:
+        Problem: They cannot be read.
+    """
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace", newline="") as file:
+            return {int(row["line"]) for row in csv.DictReader(file) if _was_sent(row)}
+    except FileNotFoundError:
+        return set()
+    except (OSError, csv.Error) as wrong:
+        why = getattr(wrong, "strerror", None) or str(wrong)
+    raise Problem(f"the results {path} cannot be read: {why}. Nothing was sent.")
+
+
+def _was_sent(row: Mapping[str, str | None]) -> bool:
+    return row.get("outcome") in {Outcome.ACCEPTED, Outcome.UNKNOWN} and (row.get("line") or "").isdecimal()
+
+
+def check_free(path: str) -> None:
+    """Refuse early what :meth:`Results.create` would refuse, before the user is asked anything.
+
+    The same goes for the journal.
+
+    Raises:
+        Problem: It is there, or its folder is not, or can not be written to.
+    """
+    if os.path.lexists(path):
+        raise Problem(
+            f"{path} is there already: it may be the results of a run that has sent this list. Nothing was sent. "
+            "If that run did not end, --resume goes on with it; else name another file with --results."
+        )
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise _not_creatable(path, FileNotFoundError(errno.ENOENT, "there is no such folder"))
+    if not os.access(folder, os.W_OK):
+        raise _not_creatable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def _create(path: str) -> TextIO:
+    return os.fdopen(create_private(path), "w", encoding="utf-8", newline="")
+
+
+def _not_creatable(path: str, wrong: Exception) -> Problem:
+    why = getattr(wrong, "strerror", None) or str(wrong)
+    return Problem(f"the results can not be written to {path}: {why}. Nothing was sent; --results names another place.")
+
+
+def _cells(outcome: RowOutcome) -> list[Any]:
+    values = attrs.asdict(outcome)
+    values["price"] = None if outcome.price is None else f"{outcome.price:f}"
+    values["error"] = no_formula(outcome.error or "")
+    values["to"] = outcome.to if _phone_like(outcome.to) else no_formula(one_line(outcome.to))
+    values["server_id"], values["packet"] = (
+        no_formula(one_line(each or "")) for each in (outcome.server_id, outcome.packet)
+    )
+    return [values[column] for column in COLUMNS]
+
+
+def no_formula(text: str) -> str:
+    """Keep a spreadsheet from running a text that begins like a formula: ``=``, ``+``, ``-`` or ``@``.
+
+    Full-width and other forms of these count too, and whatever stands before them unseen: some programs convert the
+    former, and drop the latter.
+    """
+    first = next(filter(_is_seen, text), "")
+    return f"'{text}" if unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS else text
+
+
+def _is_seen(char: str) -> bool:
+    return unicodedata.category(char) not in _NOT_SEEN and char not in _FILLERS

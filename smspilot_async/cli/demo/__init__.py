@@ -1,0 +1,1 @@
+"""smspilot demo: a plain loop against the library, on the emulator."""

@@ -1,0 +1,1 @@
+"""smspilot doctor: what sending needs, checked one by one."""

@@ -1,0 +1,137 @@
+"""``smspilot doctor``: is everything there that sending needs, and if not, what is to be done?
+
+It goes the way to the gateway step by step, asks for the account, and compares. It sends no SMS and costs nothing; what
+it says can be shown to others: no key, no login, no password, no phone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from smspilot_async import Retry, __version__
+from smspilot_async._tools import clock as _clock
+from smspilot_async.cli._errors import Exit
+from smspilot_async.cli._output import print_json, print_line
+from smspilot_async.cli.doctor import _account as _doctor_account
+from smspilot_async.cli.doctor._findings import Finding, State, fine, not_checked
+from smspilot_async.cli.doctor._route import Route
+from smspilot_async.errors import SmsPilotError
+from smspilot_async.wire import JSON_LIBRARY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smspilot_async import AccountInfo, Client
+    from smspilot_async.cli._connection import Connection
+
+_ONCE: Final = Retry(attempts=1)
+_OF_THE_ANSWER: Final = ("key", "address", "sender", "balance", "clock")
+_WIDTH: Final = len("test mode") + 2
+_INDENT: Final = _WIDTH + 14
+
+
+def doctor(connection: Connection, *, sender: str | None, timeout: float, as_json: bool) -> int:
+    """Examine the way to the gateway and the account, and report.
+
+    Args:
+        connection: Where the gateway is.
+        sender: The sender's name to look for, in place of the account's default.
+        timeout: Seconds for each step.
+        as_json: Print the findings as one document at the end, instead of a line for each as it comes.
+
+    Raises:
+        Problem: There is no key, or a setting is wrong.
+    """
+    client = connection.client(sender=sender, timeout=timeout, retry=_ONCE)
+    findings: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+
+    asyncio.run(_examine(client, tell, sender, timeout))
+    tell(_doctor_account.test_mode(connection.mode(client)))
+    tell(_versions())
+    states = {finding.state for finding in findings}
+    is_well = State.FAILED not in states
+    if as_json:
+        print_json({"ok": is_well, "checks": [_as_json(finding) for finding in findings]})
+    else:
+        print_line(_summary(states))
+    return Exit.FINE if is_well else Exit.FAILED
+
+
+def _summary(states: set[State]) -> str:
+    if State.FAILED in states:
+        return "Something is wrong: see above what to do."
+    return "It works; see the warnings above." if State.WARNING in states else "All is well."
+
+
+async def _examine(client: Client, tell: Callable[[Finding], None], sender: str | None, timeout: float) -> None:  # noqa: ASYNC109
+    arrived = await _go(Route(client.url, timeout=timeout), tell)
+    if arrived:
+        async with client:
+            await _ask(client, tell, sender)
+    else:
+        for check in ("http", *_OF_THE_ANSWER):
+            tell(not_checked(check, "the way to the gateway is not free"))
+
+
+async def _go(route: Route, tell: Callable[[Finding], None]) -> bool:
+    """Go the way; answer whether nothing on it failed."""
+    failed = ""
+    try:
+        for check, step in route.steps:
+            finding = not_checked(check, f"{failed} comes first") if failed else await step()
+            tell(finding)
+            failed = check if finding.state is State.FAILED else failed
+    finally:
+        await route.aclose()
+    return not failed
+
+
+async def _ask(client: Client, tell: Callable[[Finding], None], sender: str | None) -> None:
+    clock = _clock.current()
+    start = clock.monotonic()
+    answer = await _info(client)
+    now = clock.now()
+    tell(_doctor_account.http(answer, clock.monotonic() - start))
+    tell(_doctor_account.key(answer))
+    tell(_doctor_account.address(answer))
+    if isinstance(answer, SmsPilotError):
+        for check in ("sender", "balance"):
+            tell(not_checked(check, "the gateway did not tell about the account"))
+    else:
+        tell(_doctor_account.sender(answer, sender))
+        tell(_doctor_account.balance(answer))
+    tell(_doctor_account.clock(now, client.gateway_time))
+
+
+async def _info(client: Client) -> AccountInfo | SmsPilotError:
+    try:
+        return await client.info()
+    except SmsPilotError as error:
+        return error
+
+
+def _versions() -> Finding:
+    facts = {"smspilot": __version__, "python": platform.python_version(), "httpx": version("httpx")}
+    by = "the standard library" if JSON_LIBRARY == "json" else JSON_LIBRARY
+    says = f"smspilot {__version__}, Python {facts['python']}, httpx {facts['httpx']}, JSON by {by}"
+    return fine("version", says, **facts, json=JSON_LIBRARY)
+
+
+def _print(finding: Finding) -> None:
+    print_line(f"{finding.check:<{_WIDTH}} {finding.state:<11}  {finding.says}", indent=_INDENT)
+    if finding.advice:
+        print_line(f"{'':<{_WIDTH}} {'to do':>11}  {finding.advice}", indent=_INDENT)
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    return attrs.asdict(finding, recurse=False)

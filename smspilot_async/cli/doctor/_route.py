@@ -1,0 +1,333 @@
+"""The way to the gateway, one step at a time: DNS, TCP, the proxy's tunnel, TLS.
+
+It is gone by hand, beside the client, which can only tell that it did not arrive. What decides is taken from the
+client: which proxy it would use, and which certificates it would trust. Nothing of the proxy's URL is shown but its
+host and port, for the rest may be a password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import ipaddress
+import os
+import socket
+import ssl
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import proxy_bypass
+
+import httpcore
+
+from smspilot_async._network.proxies import check_proxy, default_context, proxy_from_environment
+from smspilot_async._network.socks import ADVICE, LoginRefused, Socks
+from smspilot_async._tools import clock as _clock
+from smspilot_async.cli._output import count
+from smspilot_async.cli.doctor._findings import Finding, failed, fine, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_SOON: Final = 14
+"""Days left in which a certificate should have been renewed."""
+_LARGEST_HEAD: Final = 64 * 1024
+_LOGIN_WANTED: Final = "407"
+_LOGIN: Final = "Put a user and a password that it takes into its URL."
+_ASK: Final = "Ask whoever runs it."
+_DELAY: Final = 0.25
+"""Seconds until the next address of a host is tried besides, as the client does (RFC 8305)."""
+
+# OpenSSL's codes of verification (x509_vfy.h), and what each means to whoever reads this.
+_CERTIFICATE: Final = {
+    9: "Set this machine's clock: the certificate is not valid yet by it.",
+    10: "If this machine's clock is right, the gateway's operator has to renew it; do not switch the check off.",
+    18: "Somebody between here and the gateway answers for it, or SMSPILOT_URL names a server of your own: then put "
+    "its certificate into a file that SSL_CERT_FILE names.",
+    62: "Use the name that the certificate is for in SMSPILOT_URL.",
+    64: "Use the name that the certificate is for in SMSPILOT_URL, not an address.",
+}
+_UNTRUSTED: Final = (
+    "The authority behind it is not trusted here: if your organisation opens TLS on the way, put its root certificate "
+    "into a file that SSL_CERT_FILE names; else do not go on."
+)
+
+
+class _Refused(Exception):
+    """A proxy does not let through."""
+
+    def __init__(self, says: str, advice: str) -> None:
+        super().__init__(says)
+        self.says = says
+        self.advice = advice
+
+
+class Route:
+    """The way to one endpoint; each step goes on from where the one before it stopped.
+
+    Args:
+        url: The endpoint.
+        timeout: Seconds for each step.
+    """
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        self._timeout = timeout
+        self._url = url
+        self._target = urlsplit(url)
+        self._proxy: SplitResult | None = None
+        self._wrong_proxy = ""
+        self._look_for_proxy()
+        self._writer: asyncio.StreamWriter | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._beyond_socks: httpcore.AsyncNetworkStream | None = None
+
+    def _look_for_proxy(self) -> None:
+        proxy = proxy_from_environment(self._url)
+        try:
+            check_proxy(proxy)
+        except ValueError as wrong:
+            self._wrong_proxy = str(wrong)
+        else:
+            self._proxy = None if proxy is None else urlsplit(proxy)
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        if self._beyond_socks is not None:
+            await self._beyond_socks.aclose()
+
+    @property
+    def steps(self) -> list[tuple[str, Callable[[], Awaitable[Finding]]]]:
+        """The steps, in order. None after a failed one makes sense."""
+        return [("dns", self.dns), ("tcp", self.tcp), ("proxy", self.proxy), ("tls", self.tls)]
+
+    # --- the steps -------------------------------------------------------------------------------
+
+    async def dns(self) -> Finding:
+        """Resolve the first host on the way: the proxy's, if there is one."""
+        if self._wrong_proxy:
+            variable = _variable(self._target.scheme)
+            says = f"the proxy that {variable} names can not be used: {self._wrong_proxy}"
+            return failed("dns", says, f"Correct {variable}, or unset it.")
+        host, port = _address(self._first)
+        if _is_address(host):
+            return fine("dns", f"{self._name} is an address, no name to look up", addresses=[host])
+        try:
+            found = await self._in_time(asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except TimeoutError:
+            return failed("dns", f"{self._name}: no answer within {self._timeout:g} s", _FIX_DNS)
+        except (OSError, UnicodeError) as wrong:
+            return failed("dns", f"{self._name}: {_in_words(wrong)}", self._advice(_FIX_DNS))
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        return fine("dns", f"{self._name} has {count(len(addresses), 'address', 'addresses')}", addresses=addresses)
+
+    async def tcp(self) -> Finding:
+        """Connect to it."""
+        host, port = _address(self._first)
+        start = _clock.current().monotonic()
+        connecting = asyncio.open_connection(
+            host, port, happy_eyeballs_delay=None if _is_address(host) else _DELAY, limit=_LARGEST_HEAD
+        )
+        try:
+            self._reader, self._writer = await self._in_time(connecting)
+        except TimeoutError:
+            says = f"no connection to {self._name} within {self._timeout:g} s"
+            return failed("tcp", says, self._advice("A firewall may drop it: let this machine out to that port."))
+        except OSError as wrong:
+            says = f"no connection to {self._name}: {_in_words(wrong)}"
+            return failed("tcp", says, self._advice("Look whether the address is right, and a server listens there."))
+        milliseconds = round((_clock.current().monotonic() - start) * 1000)
+        return fine("tcp", f"connected to {self._name} in {milliseconds} ms", milliseconds=milliseconds)
+
+    async def proxy(self) -> Finding:
+        """Say which proxy is used and why, and let it open the way."""
+        if self._proxy is None:
+            return fine("proxy", f"none is used: {_why_none(self._target)}", used=False)
+        used = f"{self._name} is used, since {_variable(self._target.scheme)} says so"
+        facts = {"used": True, "variable": _variable(self._target.scheme)}
+        try:
+            await self._in_time(self._by_socks(self._proxy) if self._is_socks else self._through_proxy(self._proxy))
+        except _Refused as refused:
+            says, advice = refused.says, refused.advice
+        except TimeoutError:
+            says, advice = f"no answer within {self._timeout:g} s", _ASK
+        except (OSError, EOFError, ValueError) as wrong:
+            says, advice = _in_words(wrong), _ASK
+        else:
+            return fine("proxy", used, **facts)
+        return failed("proxy", f"{used}, but it does not let us through: {says}", self._advice(advice), **facts)
+
+    async def tls(self) -> Finding:
+        """Shake hands, and look at the certificate."""
+        if self._target.scheme == "http":
+            return fine("tls", "none: the gateway's address begins with http:", used=False)
+        host, _ = _address(self._target)
+        try:
+            context = await self._context()
+        except OSError as wrong:
+            says = f"the certificates to trust can not be read: {_in_words(wrong)}"
+            return failed("tls", says, "Correct SSL_CERT_FILE.")
+        try:
+            return self._certificate(host, await self._in_time(self._shake_hands(context, host)))
+        except (OSError, EOFError, httpcore.ConnectError) as wrong:
+            return self._no_tls(host, wrong)
+
+    # --- how -------------------------------------------------------------------------------------
+
+    @property
+    def _first(self) -> SplitResult:
+        return self._target if self._proxy is None else self._proxy
+
+    @property
+    def _is_socks(self) -> bool:
+        return self._proxy is not None and self._proxy.scheme.startswith("socks")
+
+    @property
+    def _name(self) -> str:
+        host, port = _address(self._first)
+        name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return name if self._proxy is None else f"the proxy {name}"
+
+    def _advice(self, advice: str) -> str:
+        if self._proxy is None:
+            return advice
+        return f"{advice} Or name another in {_variable(self._target.scheme)}, or exempt the gateway in NO_PROXY."
+
+    async def _in_time(self, work: Awaitable[Any]) -> Any:
+        clock = _clock.current()
+        async with clock.timeout_at(clock.monotonic() + self._timeout):
+            return await work
+
+    async def _through_proxy(self, proxy: SplitResult) -> None:
+        """Ask for a tunnel where the client would.
+
+        Raises:
+            _Refused: There is none.
+        """
+        if proxy.scheme == "https":
+            await self._streams()[1].start_tls(await self._context(), server_hostname=_address(proxy)[0])
+        if self._target.scheme == "http":
+            return
+        reader, writer = self._streams()
+        writer.write(_connect_request(*_address(self._target), proxy))
+        await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
+        _, *status = head.split(b"\r\n")[0].decode("ascii", "replace").split(" ")
+        if status[:1] != ["200"]:
+            advice = _LOGIN if status[:1] == [_LOGIN_WANTED] else _ASK
+            raise _Refused(f"HTTP {' '.join(status) or 'without a status'}", advice)
+
+    async def _by_socks(self, proxy: SplitResult) -> None:
+        """Go by a SOCKS proxy as the client does, with a connection of its own.
+
+        Raises:
+            _Refused: It does not let through.
+        """
+        try:
+            self._beyond_socks = await Socks.at(proxy.geturl()).connect(*_address(self._target))
+        except LoginRefused as refused:
+            raise _Refused(str(refused), _LOGIN) from None
+        except (httpcore.ConnectError, httpcore.ProxyError) as refused:
+            raise _Refused(str(refused).removesuffix(f". {ADVICE}"), _ASK) from None
+
+    async def _shake_hands(self, context: ssl.SSLContext, host: str) -> ssl.SSLObject:
+        stream: httpcore.AsyncNetworkStream | asyncio.StreamWriter
+        if self._beyond_socks is not None:
+            stream = await self._beyond_socks.start_tls(context, host)
+        else:
+            _, stream = self._streams()
+            await stream.start_tls(context, server_hostname=host)
+        tls: ssl.SSLObject = stream.get_extra_info("ssl_object")
+        return tls
+
+    async def _context(self) -> ssl.SSLContext:
+        return await default_context(self._url, None if self._proxy is None else self._proxy.geturl())
+
+    def _streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        assert self._reader is not None  # noqa: S101 - the step before has made them
+        assert self._writer is not None  # noqa: S101
+        return self._reader, self._writer
+
+    def _no_tls(self, host: str, wrong: Exception) -> Finding:
+        match wrong:
+            case httpcore.ConnectError(__cause__=OSError() as cause):
+                return self._no_tls(host, cause)
+            case ssl.SSLCertVerificationError(verify_code=code, verify_message=message):
+                advice = _CERTIFICATE.get(code, _UNTRUSTED)
+                return failed("tls", f"the certificate of {host} is not accepted: {message}", advice)
+            case TimeoutError():
+                return failed("tls", f"{host} does not shake hands within {self._timeout:g} s", _NO_TLS)
+            case _:
+                why = str(wrong) if isinstance(wrong, httpcore.ConnectError) else _in_words(wrong)
+                return failed("tls", f"{host} does not speak TLS there: {why}", _NO_TLS)
+
+    def _certificate(self, host: str, tls: ssl.SSLObject) -> Finding:
+        certificate = tls.getpeercert() or {}
+        expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
+        days = (expires - _clock.current().now()).days
+        says = f"{tls.version()}, the certificate is for {host} and holds for {count(days, 'day')}"
+        facts = {"version": tls.version(), "expires": expires}
+        if days < _SOON:
+            return warning("tls", says, "Sends will stop if its operator does not renew it by then.", **facts)
+        return fine("tls", says, **facts)
+
+
+_FIX_DNS: Final = "Look whether the name is right, and whether this machine can resolve any other."
+_NO_TLS: Final = "Look whether SMSPILOT_URL names a port that speaks https, and what stands between here and there."
+
+
+def _address(parts: SplitResult) -> tuple[str, int]:
+    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 80)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _connect_request(host: str, port: int, proxy: SplitResult) -> bytes:
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if proxy.username:
+        credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(credentials.encode()).decode()}")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _variable(scheme: str) -> str:
+    """Name the variable that decides, as it is written in this environment."""
+    wanted = (f"{scheme}_proxy", "all_proxy")
+    found = [name for low in wanted for name in (low, low.upper()) if os.environ.get(name)]
+    return found[0] if found else "the system's setting"
+
+
+def _why_none(target: SplitResult) -> str:
+    scheme, variable = target.scheme, _variable(target.scheme)
+    if variable in os.environ and proxy_bypass(target.netloc):
+        return f"{variable} names one, but NO_PROXY exempts this host"
+    if variable in os.environ:
+        return f"{variable} names one, but not for this machine itself"
+    return f"neither {scheme.upper()}_PROXY nor ALL_PROXY is set"
+
+
+def _in_words(wrong: BaseException) -> str:
+    """Say what the system says, and nothing of what was sent."""
+    match wrong:
+        case ssl.SSLError():
+            return (wrong.reason or "no TLS").replace("_", " ").lower()
+        case asyncio.IncompleteReadError():
+            return "the connection was closed"
+        case socket.gaierror():
+            return str(wrong.strerror)
+        case OSError(errno=int(number)):
+            return os.strerror(number) if number in errno.errorcode else str(wrong.strerror)
+        case OSError():
+            return "could not connect"
+        case _:
+            return "an answer that is none of HTTP"

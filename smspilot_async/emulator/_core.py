@@ -1,0 +1,509 @@
+"""The gateway in a box: what a test holds in its hand.
+
+It binds the parts together (state, faults, callbacks, time), and owns the lock that lets the test's thread and the
+server's thread both touch them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from datetime import timedelta
+from email.utils import format_datetime
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+import attrs
+
+from smspilot_async.emulator._callbacks import CallbackCall, Caller, call_for
+from smspilot_async.emulator._clock import Clock
+from smspilot_async.emulator.gateway import _test_key
+from smspilot_async.emulator.gateway._accounts import Account, Book, new_key
+from smspilot_async.emulator.gateway._callback_faults import Mishaps
+from smspilot_async.emulator.gateway._faults import Fault, FaultPlan
+from smspilot_async.emulator.gateway._gateway import Gateway, Rule, matcher
+from smspilot_async.emulator.gateway._messages import AcceptedMessage, InboundSms, StatusChange
+from smspilot_async.emulator.gateway._pipeline import Desk
+from smspilot_async.emulator.gateway._settings import Settings
+from smspilot_async.emulator.server._feed import Feed
+from smspilot_async.emulator.server._http import API_PATH, PAGE_PATH, HttpRequest, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping
+
+    from smspilot_async.emulator.gateway._refusals import Refusal
+    from smspilot_async.emulator.gateway._unknowns import Unknowns
+    from smspilot_async.emulator.gateway._wire import Profile
+    from smspilot_async.emulator.server._asgi_client import Application
+
+SERVICE_NUMBER: Final = "79021121075"
+
+
+class Options(TypedDict, total=False):
+    """The arguments of `Emulator`."""
+
+    api_key: str | None
+    account: Account | None
+    profile: Profile
+    clock: Clock | None
+    seed: int | None
+    loop_protection: timedelta | None
+    undelivered: float
+    handover: timedelta
+    delivery: timedelta
+    allow_remote_callbacks: bool
+    callbacks_to: Application | None
+
+
+class EmulatorCore:
+    """The emulator without its doors: what it is, and what tests do to it.
+
+    The arguments are those of `Emulator`.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        account: Account | None = None,
+        profile: Profile = "2.6",
+        clock: Clock | None = None,
+        seed: int | None = None,
+        loop_protection: timedelta | None = timedelta(minutes=5),
+        undelivered: float = 0.0,
+        handover: timedelta = timedelta(seconds=5),
+        delivery: timedelta = timedelta(seconds=30),
+        allow_remote_callbacks: bool = False,
+        callbacks_to: Application | None = None,
+    ) -> None:
+        self.clock: Clock = clock if clock is not None else Clock()
+        self._seed = seed
+        self._lock = threading.RLock()
+        self._desk = Desk()
+        self._listeners: list[Callable[[AcceptedMessage], None]] = []
+        self.feed: Feed = Feed()
+        self._caller = Caller(allow_remote=allow_remote_callbacks, on_made=lambda call: self.feed.note(call.server_id))
+        self.callbacks_to = callbacks_to
+        self._url = f"http://127.0.0.1{API_PATH}"
+        self._drop_connections: Callable[[], None] = lambda: None
+        self._book = Book()
+        self._account = self._first_account(account, api_key)
+        self._book.add(_test_key.new_account())
+        self._given = Settings(
+            profile=profile,
+            loop_protection=loop_protection,
+            undelivered=undelivered,
+            handover=handover,
+            delivery=delivery,
+        )
+        self._gateway = self._start_over()
+        self.clock.on_turn(self._turned)
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers. Without a socket it is only a name, which `transport` answers to."""
+        return self._url
+
+    @property
+    def page_url(self) -> str:
+        """Where a browser on this machine shows what it does, live. Only a served emulator has that page."""
+        for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+            if anywhere in self._url:
+                return self._url.replace(anywhere, here).replace(API_PATH, PAGE_PATH)
+        return self._url.replace(API_PATH, PAGE_PATH)
+
+    @property
+    def api_key(self) -> str:
+        """The first account's key; empty if it only has a login."""
+        return self._account.api_key or ""
+
+    @property
+    def account(self) -> Account:
+        """The first account. Its attributes may be changed at any time."""
+        return self._account
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """All accounts but the vendor's test key's, the first one first."""
+        with self._lock:
+            return tuple(account for account in self._book.accounts if not account.is_for_tests)
+
+    @property
+    def settings(self) -> Settings:
+        """What it was started with. Its attributes may be changed at any time; `reset` puts them back."""
+        return self._gateway.settings
+
+    @property
+    def unknowns(self) -> Unknowns:
+        """The switches for what nobody knows about the live gateway."""
+        return self._gateway.unknowns
+
+    def add_account(self, account: Account | None = None, **fields: Any) -> Account:
+        """Take in another account, or make it of an `Account`'s fields. Without a key and a login it gets a key.
+
+        Raises:
+            ValueError: It is already there, another account has its key or login, or its key is the vendor's test key,
+                for which every emulator has an account.
+        """
+        account = account if account is not None else Account(**fields)
+        if account.is_for_tests:
+            raise ValueError("the vendor's test key is in every emulator: use it as it is, or take another key")
+        with self._lock:
+            if account.api_key is None and account.login is None:
+                account.api_key = new_key(None if self._seed is None else self._seed + len(self._book.accounts))
+            self._book.add(account)
+        self.feed.note()
+        return account
+
+    # --- the truth --------------------------------------------------------------------------------------------------
+
+    @property
+    def messages(self) -> tuple[AcceptedMessage, ...]:
+        """Every message that the gateway accepted, in order, each as it stands now."""
+        with self._lock:
+            self.tick()
+            return tuple(self._gateway.ledger.messages)
+
+    @property
+    def test_messages(self) -> tuple[AcceptedMessage, ...]:
+        """The messages of test packets and of the vendor's test key, which went nowhere and cost nothing.
+
+        Only the newest 10,000 are remembered.
+        """
+        with self._lock:
+            return tuple(self._gateway.ledger.test_messages)
+
+    @property
+    def inbound_messages(self) -> tuple[InboundSms, ...]:
+        """Every message that came in, for all accounts, in order."""
+        with self._lock:
+            inboxes = self._gateway.inboxes.values()
+            return tuple(sorted((sms for inbox in inboxes for sms in inbox.messages), key=lambda sms: sms.id))
+
+    @property
+    def callbacks(self) -> tuple[CallbackCall, ...]:
+        """The status callbacks that are over, with what the application answered."""
+        return self._caller.made
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What was refused, whole requests and single messages, in order: the newest 1000."""
+        with self._lock:
+            return self._desk.refusals.kept
+
+    def subscribe(self, listener: Callable[[AcceptedMessage], None]) -> Callable[[], None]:
+        """Call `listener` with each message when it is accepted and when its status changes.
+
+        It is called in the thread that made the change, with the state locked: it should be quick.
+
+        Returns:
+            What ends it.
+        """
+        with self._lock:
+            self._listeners.append(listener)
+        return partial(self._unsubscribe, listener)
+
+    async def wait_for(self, *, timeout: float = 5.0, **fields: Any) -> AcceptedMessage:  # noqa: ASYNC109
+        """The first message that has these values, already accepted or still to come.
+
+        Args:
+            timeout: Seconds of real time.
+            fields: Attributes of `AcceptedMessage`, such as ``to="79087964781"`` or ``status=2``.
+
+        Raises:
+            TimeoutError: None came.
+            TypeError: Messages have no such attribute.
+        """
+        message = await self.first_message(matcher(**fields), timeout)
+        if message is None:
+            raise TimeoutError(f"no message with this {' and '.join(fields)} within {timeout:g} s")
+        return message
+
+    @property
+    def callbacks_to(self) -> Application | None:
+        """The ASGI application in this process that takes the callbacks, wherever they go; `None` calls over HTTP.
+
+        It is called while `settled` is awaited, and in that loop, so that it may be the loop of the application.
+        """
+        return self._caller.application
+
+    @callbacks_to.setter
+    def callbacks_to(self, application: Application | None) -> None:
+        self._caller.application = application
+
+    async def settled(self) -> None:
+        """Return when all status moves that are due are made, and their callbacks called and answered."""
+        while True:
+            self.tick()
+            await self._caller.hand_over()
+            idle = self._caller.idle()
+            if idle.done():
+                return
+            await asyncio.wrap_future(idle)
+
+    # --- what befalls it --------------------------------------------------------------------------------------------
+
+    def inbound(
+        self, phone: str, text: str, *, num: str = SERVICE_NUMBER, account: Account | None = None
+    ) -> InboundSms:
+        """Somebody sends an SMS to the service number of an account (the first one)."""
+        with self._lock:
+            sms = self._gateway.receive(phone, text, num, account if account is not None else self._account)
+        self.feed.note()
+        return sms
+
+    def fail_next(
+        self,
+        command: str,
+        fault: Fault | str,
+        *,
+        times: int = 1,
+        delay: float | None = None,
+        retry_after: int = 1,
+        status: int | None = None,
+        row: int = 0,
+    ) -> None:
+        """Let the next requests of a command fail.
+
+        Args:
+            command: ``"send"``, ``"cost"``, ``"check"``, ``"balance"``, ``"info"``, ``"inbound"``, or ``"*"`` for any
+                request.
+            fault: How.
+            times: How many of them.
+            delay: Seconds for `Fault.SLOW`; without, it waits for `release`.
+            retry_after: Seconds for `Fault.TOO_MANY_REQUESTS`.
+            status: The HTTP status of the server errors, instead of 502 or 503.
+            row: The message of the packet for `Fault.BUSY_MESSAGE`, from 0.
+
+        Raises:
+            ValueError: There is no such command or fault.
+        """
+        plan = FaultPlan(
+            fault=Fault(fault), command=command, delay=delay, retry_after=retry_after, status=status, row=row
+        )
+        with self._lock:
+            self._desk.faults.plan(plan, times)
+        self.feed.note()
+
+    def random_faults(
+        self,
+        shares: Mapping[Fault, float],
+        *,
+        command: str = "*",
+        seed: int | None = None,
+        delay: float | None = 0.05,
+        retry_after: int = 1,
+        row: int = 0,
+    ) -> None:
+        """Let a share of the requests of a command fail from now on, chosen by a seeded source.
+
+        Args:
+            shares: Which part of the requests meets which fault, such as ``{Fault.BUSY: 0.02}``.
+            command: As for `fail_next`.
+            seed: The emulator's own by default.
+            delay: As for `fail_next`, like the rest.
+            retry_after: Seconds.
+            row: The message.
+
+        Raises:
+            ValueError: The shares are negative or more than 1 together.
+        """
+        plan = FaultPlan(fault=Fault.BUSY, command=command, delay=delay, retry_after=retry_after, row=row)
+        with self._lock:
+            self._desk.faults.draw_from(shares, self._seed if seed is None else seed, plan)
+        self.feed.note()
+
+    def no_more_faults(self) -> None:
+        """Forget the faults that are planned, and the random ones."""
+        with self._lock:
+            self._desk.faults.clear()
+        self.feed.note()
+
+    def drop_connections(self) -> None:
+        """Close every connection that clients keep open, in an orderly way. Without a socket there are none."""
+        self._drop_connections()
+
+    def release(self) -> None:
+        """Let the answers go that `Fault.SLOW` holds back."""
+        with self._lock:
+            self._desk.release()
+
+    def refuse(self, *, code: int, to: str | None = None, text: str | None = None) -> None:
+        """Refuse messages with an error code from now on: those to a phone, with a text, or all.
+
+        Args:
+            code: The protocol's error code, or any other.
+            to: Digits, in the international form.
+            text: The whole text.
+        """
+        with self._lock:
+            self._gateway.refusals.append(Rule(code, to, text))
+
+    def fail_delivery(self, *, code: int = 601, to: str | None = None, text: str | None = None) -> None:
+        """Accept messages from now on, and end them undelivered (-1) with an error code (600 to 603)."""
+        with self._lock:
+            self._gateway.failures.append(Rule(code, to, text))
+
+    def set_status(self, server_id: str, status: int, error: int = 0) -> None:
+        """Move a message to a status now, callback included, unless it has its last one already.
+
+        Raises:
+            KeyError: There is no such message, or only a test message, which goes nowhere.
+        """
+        with self._lock:
+            message = self._gateway.ledger.get(server_id)
+            if message is None:
+                raise KeyError(f"there is no message {server_id}")
+            if message.test:
+                raise KeyError(f"{server_id} is a test message: it goes nowhere and has no other status")
+            self._gateway.ledger.move(server_id, StatusChange(self.clock.now(), status, error))
+
+    def tick(self) -> None:
+        """Make the status moves that are due. A clock turned by hand does it by itself, and so does the server."""
+        with self._lock:
+            self._gateway.ledger.make_due(self.clock.now())
+
+    def reset(self) -> None:
+        """Forget messages, refusals, faults, switches and rules, and put opening balances and settings back.
+
+        Accounts and time stay.
+        """
+        with self._lock:
+            self._desk.faults.clear()
+            self._desk.refusals.clear()
+            self._caller.clear()
+            for account in self._book.accounts:
+                account.balance = account.opening_balance
+            self._gateway = self._start_over()
+            self.feed.start_over()
+        self.release()
+
+    # --- for the server and the transport ---------------------------------------------------------------------------
+
+    def exchange(self, request: HttpRequest) -> Reply:
+        """Answer a request to the gateway's address."""
+        with self._lock:
+            self.tick()
+            reply = self._desk.answer(request, self._gateway)
+        self.feed.note()  # a balance, a fault or what was read may have changed
+        return reply
+
+    async def first_message(self, meets: Callable[[AcceptedMessage], bool], timeout: float) -> AcceptedMessage | None:  # noqa: ASYNC109
+        """The first message that is as wanted, already accepted or still to come within so many seconds."""
+        found: Future[AcceptedMessage] = Future()
+        found.set_running_or_notify_cancel()  # so that giving up here cannot collide with a message coming in there
+
+        def look(message: AcceptedMessage) -> None:
+            if not found.done() and meets(message):
+                found.set_result(message)
+
+        with self._lock:
+            for message in filter(meets, self.messages):
+                return message
+            stop = self.subscribe(look)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(found), timeout)
+        except TimeoutError:
+            return None
+        finally:
+            stop()
+
+    async def called_back(self) -> None:
+        """Return when it is settled, but make no calls in this loop, which is not the application's."""
+        while not (idle := self._caller.idle()).done():
+            await asyncio.wrap_future(idle)
+
+    def resets_unread(self) -> bool:
+        """Whether the request that is just coming in is to be reset before it is read."""
+        with self._lock:
+            taken = self._desk.faults.take_unread()
+        if taken:
+            self.feed.note()
+        return taken
+
+    def forget_connection(self, connection: Hashable) -> None:
+        """A connection is gone, and counts no longer."""
+        with self._lock:
+            self._gateway.limits.forget(connection)
+
+    def listens_at(self, url: str, drop_connections: Callable[[], None]) -> None:
+        """A server has been put in front of it."""
+        self._url = url
+        self._drop_connections = drop_connections
+
+    def headers_of(self, reply: Reply) -> list[tuple[str, str]]:
+        """The headers of a reply. The date is the clock's."""
+        return [
+            ("Date", format_datetime(self.clock.now(), usegmt=True)),
+            ("Content-Type", reply.content_type),
+            ("Content-Length", str(len(reply.body))),
+            *([("Connection", "close")] if self.unknowns.connection_close else []),
+            *reply.headers,
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """What the control API tells about it."""
+        with self._lock:
+            return {
+                "now": self.clock.now().isoformat(),
+                "messages": len(self._gateway.ledger.messages),
+                "test_messages": self._gateway.ledger.tests_accepted,
+                "inbound": sum(len(inbox.messages) for inbox in self._gateway.inboxes.values()),
+                "refusals": self._desk.refusals.count,
+                "callbacks": len(self.callbacks),
+                "pending_faults": self._desk.faults.pending,
+                "settled": self._caller.idle().done(),
+            }
+
+    def overview(self) -> dict[str, Any]:
+        """What the page shows besides messages: the state, the accounts, and the faults that wait."""
+        with self._lock:
+            return {
+                **self.state(),
+                "speed": self.clock.speed,
+                "url": self._url,
+                "balances": [{"account": account.masked, "balance": str(account.balance)} for account in self.accounts],
+                "unread": sum(inbox.unseen for inbox in self._gateway.inboxes.values()),
+                "faults": self._desk.faults.waiting(),
+            }
+
+    def look_up(self, server_ids: Iterable[str]) -> list[AcceptedMessage]:
+        """The messages that have these numbers, those of test packets too, each as it stands now."""
+        with self._lock:
+            found = map(self._gateway.ledger.get, server_ids)
+            return [message for message in found if message is not None]
+
+    def _first_account(self, account: Account | None, api_key: str | None) -> Account:
+        account = account if account is not None else Account()
+        account.api_key = api_key or account.api_key
+        return self.add_account(account)
+
+    def _start_over(self) -> Gateway:
+        random = Random(self._seed)  # noqa: S311 - it must be repeatable
+        gateway = Gateway(clock=self.clock, book=self._book, random=random, settings=attrs.evolve(self._given))
+        gateway.ledger.listeners.append(self._on_change)
+        self._mishaps = Mishaps(gateway.unknowns, Random(self._seed))  # noqa: S311 - it must be repeatable
+        return gateway
+
+    def _on_change(self, message: AcceptedMessage) -> None:
+        self.feed.note(message.server_id)
+        if message.test:
+            return
+        if message.callback and len(message.history) > 1:
+            for call in self._mishaps.calls_now(call_for(message, message.callback)):
+                self._caller.submit(call)
+        for listener in tuple(self._listeners):
+            listener(message)
+
+    def _turned(self) -> None:
+        self.tick()
+        self.feed.note()
+
+    def _unsubscribe(self, listener: Callable[[AcceptedMessage], None]) -> None:
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)

@@ -1,0 +1,1 @@
+"""The gateway itself, without a socket: accounts, validation, pipeline, store, faults."""

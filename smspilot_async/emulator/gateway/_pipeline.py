@@ -1,0 +1,171 @@
+"""Between HTTP and the gateway's commands: a request is understood, meets its fault if one waits, and is answered.
+
+A fault either keeps the command from being carried out, or spoils the reply after it was; there is no third kind, and
+a client's question "was it sent?" has its answer here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from smspilot_async.emulator.gateway import _wire
+from smspilot_async.emulator.gateway._errors import Refused, TooMany
+from smspilot_async.emulator.gateway._faults import Fault, FaultPlan, Faults
+from smspilot_async.emulator.gateway._gateway import Asker, Gateway
+from smspilot_async.emulator.gateway._refusals import Refusals
+from smspilot_async.emulator.server._http import Ending, Hold, HttpRequest, Reply, find_document
+
+MOST_ROWS: Final = 50_000
+"""Rows of one request: each becomes a row of the answer, so that a small body of tiny rows would fill the memory."""
+_GARBAGE: Final = b"\x00\xff\x1f\x8b not a document \xc3\x28"
+_UNCARRIED: Final = frozenset(
+    {
+        Fault.RESET_BEFORE_READ,
+        Fault.RESET_AFTER_READ,
+        Fault.SERVER_ERROR,
+        Fault.BUSY,
+        Fault.TOO_MANY_REQUESTS,
+        Fault.NOT_FOUND,
+    }
+)
+_ENDINGS: Final = {
+    Fault.ACCEPT_THEN_RESET: Ending.RESET,
+    Fault.ACCEPT_THEN_CLOSE: Ending.CLOSE,
+    Fault.ACCEPT_THEN_HALF_ANSWER: Ending.HALF_ANSWER,
+}
+
+
+@attrs.frozen
+class _Asked:
+    """A document as far as it was understood: a request, or the code of the complaint about it."""
+
+    wire: _wire.Wire
+    request: _wire.Request | None = None
+    code: int = 0
+
+    @property
+    def fault_name(self) -> str:
+        return self.request.fault_name if self.request else ""
+
+    @property
+    def rows(self) -> int:
+        return len(self.request.rows or ()) if self.request else 0
+
+
+@attrs.define
+class Desk:
+    """Answers requests, with the faults that wait for them.
+
+    Attributes:
+        faults: Those that wait, and the sources of random ones.
+        refusals: What was refused, by the gateway or by a fault that does as if.
+    """
+
+    faults: Faults = attrs.Factory(Faults)
+    refusals: Refusals = attrs.Factory(Refusals)
+    _holds: list[Hold] = attrs.Factory(list)
+
+    def answer(self, http: HttpRequest, gateway: Gateway) -> Reply:
+        """The reply to a request to the gateway's address."""
+        if http.method == "HEAD":
+            return Reply(content_type=_wire.Wire.JSON.content_type)  # whatever it carries is not carried out
+        if http.method not in ("GET", "POST"):
+            return Reply.page(405, "Method Not Allowed", Allow="GET, POST")
+        limit = gateway.unknowns.max_bytes
+        if limit is not None and len(http.body) > limit:
+            return Reply.page(413, "Request Entity Too Large")
+        asked = _understand(find_document(http))
+        if asked.rows > MOST_ROWS:
+            return Reply.page(413, "Request Entity Too Large")
+        return self._answer(http, asked, gateway)
+
+    def release(self) -> None:
+        """Let the answers go that are held back."""
+        for hold in self._holds:
+            hold.release()
+        self._holds.clear()
+
+    def _answer(self, http: HttpRequest, asked: _Asked, gateway: Gateway) -> Reply:
+        plan = self.faults.take(asked.fault_name)
+        if plan is None:
+            return self._carry_out(http, asked, gateway)
+        if plan.fault in _UNCARRIED:
+            return self._turn_away(plan, asked, gateway)
+        busy_row = plan.row if plan.fault is Fault.BUSY_MESSAGE else None
+        reply = self._carry_out(http, asked, gateway, busy_row)
+        return self._hold(plan, reply) if plan.fault is Fault.SLOW else _spoil(plan, reply)
+
+    def _carry_out(self, http: HttpRequest, asked: _Asked, gateway: Gateway, busy_row: int | None = None) -> Reply:
+        if asked.request is None:
+            return self._refuse(asked.code, asked, gateway)
+        asker = Asker(client=http.client, connection=http.connection, busy_row=busy_row)
+        try:
+            answer = gateway.answer(asked.request, asker)
+        except Refused as refusal:
+            return self._refuse(refusal.code, asked, gateway)
+        except TooMany as limit:
+            return self._hold_off(limit.retry_after, asked, gateway)
+        if isinstance(answer, _wire.Rows) and answer.name == "send":
+            self._note_rows(answer, asked, gateway)
+        return _document(answer, asked.wire, gateway)
+
+    def _turn_away(self, plan: FaultPlan, asked: _Asked, gateway: Gateway) -> Reply:
+        match plan.fault:
+            case Fault.BUSY:
+                return self._refuse(110, asked, gateway)
+            case Fault.TOO_MANY_REQUESTS:
+                return self._hold_off(plan.retry_after, asked, gateway)
+            case Fault.NOT_FOUND:
+                return Reply.page(404, "Not Found")
+            case Fault.SERVER_ERROR:
+                return Reply.page(plan.status or 503, "Service Temporarily Unavailable")
+            case _:
+                return Reply(ending=Ending.RESET)
+
+    def _refuse(self, code: int, asked: _Asked, gateway: Gateway) -> Reply:
+        self.refusals.note(code, asked.fault_name, gateway.clock.now())
+        reply = _document(_wire.error(code, gateway.settings.profile), asked.wire, gateway)
+        return attrs.evolve(reply, status=gateway.unknowns.error_status)
+
+    def _hold_off(self, retry_after: int, asked: _Asked, gateway: Gateway) -> Reply:
+        self.refusals.note(429, asked.fault_name, gateway.clock.now())
+        return Reply.page(429, "Too Many Requests", Retry_After=str(retry_after))
+
+    def _note_rows(self, answer: _wire.Rows, asked: _Asked, gateway: Gateway) -> None:
+        for row in answer.rows:
+            if code := row["error"]:
+                self.refusals.note(int(code), asked.fault_name, gateway.clock.now(), row)
+
+    def _hold(self, plan: FaultPlan, reply: Reply) -> Reply:
+        hold = Hold(plan.delay)
+        self._holds = [*(held for held in self._holds if not held.is_over), hold]
+        return attrs.evolve(reply, hold=hold)
+
+
+def _understand(document: bytes) -> _Asked:
+    try:
+        wire = _wire.sniff(document)
+    except Refused as refusal:
+        return _Asked(_wire.guess(document), code=refusal.code)
+    try:
+        return _Asked(wire, _wire.read(document, wire))
+    except Refused as refusal:
+        return _Asked(wire, code=refusal.code)
+
+
+def _spoil(plan: FaultPlan, reply: Reply) -> Reply:
+    match plan.fault:
+        case Fault.ACCEPT_THEN_GARBAGE:
+            return attrs.evolve(reply, body=_GARBAGE)
+        case Fault.ACCEPT_THEN_HTML:
+            return Reply.page(200, "OK")
+        case Fault.ACCEPT_THEN_SERVER_ERROR:
+            return Reply.page(plan.status or 502, "Bad Gateway")
+        case _:
+            return attrs.evolve(reply, ending=_ENDINGS.get(plan.fault, Ending.ANSWER))
+
+
+def _document(answer: _wire.Answer, wire: _wire.Wire, gateway: Gateway) -> Reply:
+    return Reply(content_type=wire.content_type, body=_wire.write(answer, wire, gateway.settings.profile))

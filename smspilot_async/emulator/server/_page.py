@@ -1,0 +1,143 @@
+"""The page that shows the emulator in a browser, and the stream of events that keeps it live.
+
+The page is one static file that loads nothing from anywhere. It runs under a policy that lets only its own script run,
+and asks of browsers that even that script writes no HTML (Trusted Types): whatever a message says, it is text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+from contextlib import suppress
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from smspilot_async.emulator.server._asgi import gone
+from smspilot_async.emulator.server._http import HTML
+from smspilot_async.emulator.server._origin_guard import has_our_name, is_ours
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from smspilot_async.emulator._core import EmulatorCore
+    from smspilot_async.emulator.gateway._messages import AcceptedMessage
+    from smspilot_async.emulator.server._feed import Changes
+
+_FRAME: Final = 0.02
+"""Seconds between two events: changes that come faster travel together."""
+_HEARTBEAT: Final = 10.0
+"""Seconds without a change after which an event goes out all the same, so that a page notices a dead connection."""
+
+
+async def page(request: Request) -> Response:
+    """The page itself. It holds no data, so a link from elsewhere may lead to it."""
+    if not has_our_name(request):
+        return _turned_away()
+    content, policy = await asyncio.to_thread(_content)  # it reads a file
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+    return Response(content, headers=headers, media_type=HTML)
+
+
+class Events:
+    """Server-sent events that tell of everything from the reader's cursor on (``Last-Event-ID``, or ``?after=``).
+
+    Each event is an object: ``messages`` that came or changed; ``starts_over`` if what was told before is void;
+    ``state`` in the last one before a pause. Without a cursor, or with one from before a reset, it begins with the
+    oldest change that is remembered.
+    """
+
+    def __init__(self, emulator: EmulatorCore) -> None:
+        self._emulator = emulator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        if not is_ours(request):
+            await _turned_away()(scope, receive, send)
+            return
+        cursor = request.headers.get("last-event-id") or request.query_params.get("after", "")
+        async with asyncio.TaskGroup() as group:
+            telling = group.create_task(_tell(self._emulator, cursor, send))
+            await gone(receive)
+            telling.cancel()
+
+
+async def _tell(emulator: EmulatorCore, cursor: str, send: Send) -> None:
+    headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    news, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def wake() -> None:
+        if not news.is_set():  # the thread of a busy gateway need not say it thousands of times
+            loop.call_soon_threadsafe(news.set)
+
+    with emulator.feed.watched(wake):
+        while True:
+            news.clear()
+            changes = emulator.feed.after(cursor)
+            event = _event(emulator, changes)
+            # A server with a slow reader waits here, and nothing is kept for it meanwhile.
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+            cursor = changes.cursor
+            if changes.are_all:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), _HEARTBEAT)
+            await asyncio.sleep(_FRAME)
+
+
+def _event(emulator: EmulatorCore, changes: Changes) -> bytes:
+    told: dict[str, Any] = {
+        "starts_over": changes.starts_over,
+        "messages": [_row(message) for message in emulator.look_up(changes.server_ids)],
+    }
+    if changes.are_all:
+        told["state"] = emulator.overview()
+    return f"id: {changes.cursor}\ndata: {json.dumps(told)}\n\n".encode()
+
+
+def _row(message: AcceptedMessage) -> dict[str, Any]:
+    return {
+        "server_id": message.server_id,
+        "to": message.to,
+        "text": message.text,
+        "sender": message.sender,
+        "parts": message.parts,
+        "price": str(message.price),
+        "status": message.status,
+        "error": message.error,
+        "test": message.test,
+        "accepted_at": message.accepted_at.isoformat(),
+    }
+
+
+@cache
+def _content() -> tuple[bytes, str]:
+    """The page, and the policy that lets its own style and script run, by their hashes."""
+    text = resources.files("smspilot_async.emulator").joinpath("page.html").read_text("utf-8")
+    policy = (
+        f"default-src 'none'; script-src {_hash(text, 'script')}; style-src {_hash(text, 'style')}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    return text.encode(), policy
+
+
+def _hash(text: str, element: str) -> str:
+    _, _, rest = text.partition(f"<{element}>")
+    inside, _, _ = rest.partition(f"</{element}>")
+    return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+
+
+def _turned_away() -> Response:
+    return PlainTextResponse("this page may not look at the emulator", 403)
