@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo test lint mypy pyright docs format bench wheel clean
+.PHONY: demo dev test lint mypy pyright docs format bench dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +12,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: $(VENV)/.demo
 	@$(BIN)/smspilot demo
+
+dev: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(BIN)/python -m coverage erase
@@ -51,8 +53,14 @@ format: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
+# What a release publishes.
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .nox .hypothesis .coverage .coverage.*
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "smspilot_async needs Python 3.11 or newer; none was found on the PATH (or name one: make PYTHON=...)"; exit 1; }
