@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from smspilot_async.outbox._states import State
@@ -171,8 +172,10 @@ class Tables:
             sa.Column("status_error", sa.Integer),
             sa.Column("status_at", _TIME),
             sqlite_autoincrement=True,
-            postgresql_with={"fillfactor": "70"},
         )
+        # Room in each page for the new versions of its rows. A table's `postgresql_with` came with SQLAlchemy 2.1 only.
+        with_room = sa.DDL("ALTER TABLE %(fullname)s SET (fillfactor = 70)")  # type: ignore[no-untyped-call]
+        event.listen(self.message, "after_create", with_room.execute_if(dialect="postgresql"))
         sa.Index(
             "ix_smspilot_message_pending",
             self.message.c.stream_id,
