@@ -1,4 +1,4 @@
-"""The client: its life, and one method per command of the gateway."""
+"""The client: its life cycle, and one method per command of the gateway."""
 
 from __future__ import annotations
 
@@ -81,62 +81,63 @@ Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 SendableItem = TypeVar("SendableItem", bound=Sendable)
 
-# Ids the client gives out itself stay below 2^31: nobody knows how wide the gateway's own column is.
+# Ids that the client assigns stay below 2^31: the width of the gateway's own column is not known.
 _FIRST_IDS: Final = (1, 1_000_000_000)
 
 
 class Client:
-    """The gateway SMSPILOT.RU, for asyncio.
+    """An asyncio client of the SMS gateway SMSPILOT.RU.
 
-    Making one does no network I/O and needs no event loop; ``async with`` is optional, but closes its connections.
-    One client is meant to be shared by all of an application. It may be used from several event loops in turn, as
-    notebooks and tests do: connections belong to the running loop.
+    Creating one does no network I/O and needs no event loop; ``async with`` is optional, but closes the connections.
+    Share one client throughout an application. It may be used from several event loops in turn, as notebooks and tests
+    do: connections belong to the running loop.
 
     Args:
-        api_key: The key, or a function that returns the one to use now (rotation). Left out, it comes from
-            ``SMSPILOT_API_KEY``, or from the file that ``SMSPILOT_API_KEY_FILE`` names.
-        login: In place of a key, together with ``password``; the vendor advises against it.
+        api_key: The key, or a function that returns the current one (rotation). By default it is read from
+            ``SMSPILOT_API_KEY``, or from the file named by ``SMSPILOT_API_KEY_FILE``.
+        login: Instead of a key, together with ``password``; the vendor advises against it.
         password: See ``login``.
-        url: The endpoint; left out, ``SMSPILOT_URL`` or ``https://smspilot.ru/api2.php``.
-        wire: The language of requests, ``"json"`` or ``"xml"``. Answers are understood in both.
-        request_style: How the document travels: ``"body"`` of a POST, field of a ``"form"``, or in the URL
-            (``"query"``, which warns: the key then stands in access logs).
-        sender: For messages that name none; left out, the account's default.
-        test: Let the gateway accept messages without handing them to operators. ``SMSPILOT_TEST=1`` switches it on too.
-        max_connections: To the gateway, at most.
-        timeout: Seconds for one HTTP exchange. A paid request is awaited so long whatever happens to its caller.
-        deadline: Seconds for a whole call, waiting and retries included; each call takes its own ``deadline=``.
-        retry: How what may be repeated without harm is repeated; ``Retry(attempts=1)`` for never: it splits no packet
-            either.
-        rate_limit: Messages per second that sends may reach, at most.
-        packet_size: Messages in a packet, at most; 100 to 500 are fastest.
-        split_packets: Where the gateway refuses a whole packet for a message's fault (a phone, a text), send its halves
-            again until the culprit stands alone. That trusts the vendor's description, by which a refused packet took
-            nothing. ``False`` trusts nothing of the kind: such a packet, and one that the balance does not cover, is
+        url: The endpoint; by default ``SMSPILOT_URL`` or ``https://smspilot.ru/api2.php``.
+        wire: The format of requests, ``"json"`` or ``"xml"``. Answers are understood in both.
+        request_style: How the document travels: as the ``"body"`` of a POST, as a ``"form"`` field, or in the URL
+            (``"query"``, with a warning: access logs then contain the key).
+        sender: For messages without one; by default the account's.
+        test: Have the gateway accept messages without passing them on to operators. ``SMSPILOT_TEST=1`` enables it too.
+        max_connections: The maximum number of connections to the gateway.
+        timeout: Seconds for one HTTP exchange. The answer to a paid request is awaited that long even if the caller is
+            gone.
+        deadline: Seconds for a whole call, including queueing and retries; every call accepts its own ``deadline=``.
+        retry: The schedule of safe retries; ``Retry(attempts=1)`` disables retries and the splitting of packets.
+        rate_limit: The maximum rate of sends, in messages per second.
+        packet_size: The maximum number of messages in a packet; 100 to 500 are fastest.
+        split_packets: If the gateway refuses a whole packet because of one message (a phone, a text), send its halves
+            again until that message is alone. This trusts the vendor's documentation, by which a refused packet was
+            not accepted in part. With ``False``, such a packet, and one that the balance does not cover, is
             ``unknown``.
-        linger: Seconds that :meth:`send` may wait for company, counted from the first message of a packet. With 0 a
-            call waits for nobody: calls made in the same turn of the loop, or while no connection is free, share
-            packets. Nobody waits longer than half of the time to their deadline.
-        max_pending: Messages that may queue in :meth:`send`, and that vetoes may be asked about at once; beyond it
-            callers wait.
-        debug_email: The gateway mails every request there, the key included (it warns).
+        linger: Seconds that :meth:`send` may wait for more messages to share its packet, counted from the packet's
+            first message. With 0, only calls made in the same iteration of the event loop, or while no connection is
+            free, share packets. No call waits longer than half of the time to its deadline.
+        max_pending: The maximum number of messages queued in :meth:`send`, and of concurrent calls of veto hooks;
+            further callers wait.
+        debug_email: The gateway mails every request there, including the key (with a warning).
         referral: A contract number that is credited.
-        country: ``"RU"`` reads the phones given to :meth:`send`, and to the others as pairs and mappings, as a
-            Russian means them (:func:`normalize_phone`); a :class:`Message` keeps its own.
-        proxy: Its URL; left out, ``HTTPS_PROXY``, ``NO_PROXY`` and their like decide, but not about an emulator on
-            this machine.
-        ssl_context: For TLS; left out, certifi's roots.
-        transport: An ``httpx.AsyncBaseTransport`` to use in place of the client's own connections; closed by whoever
-            made it.
-        hooks: Listeners, and who has a veto: objects of your subclasses of :class:`Hooks`.
-        callbacks: The inbox that receives status callbacks: each message that names no ``callback`` of its own gets a
-            signed URL of that inbox. Closing it is the application's part, and comes after the client's.
-        allow_http: Allow a ``http:`` URL beyond this machine, which shows the key to everyone on the way.
+        country: With ``"RU"``, phones passed to :meth:`send`, or elsewhere in pairs and mappings, are read as they are
+            written in Russia (:func:`normalize_phone`); those of :class:`Message` objects are not.
+        proxy: The URL of a proxy; by default ``HTTPS_PROXY``, ``NO_PROXY`` and so on are honoured, except for an
+            emulator on this machine.
+        ssl_context: For TLS; by default with certifi's roots.
+        transport: An ``httpx.AsyncBaseTransport`` to use instead of the client's own connections; the client does not
+            close it.
+        hooks: Observers of requests and results, instances of your subclasses of :class:`Hooks`; a hook may also veto
+            a message.
+        callbacks: The inbox that receives status callbacks: each message without a ``callback`` gets a signed URL of
+            that inbox. The application closes it, after the client.
+        allow_http: Allow an ``http:`` URL of another machine, which exposes the key on the network.
 
     Raises:
-        ValueError: if an argument, or a variable of the environment, makes no sense.
-        TypeError: if one is of a wrong type, such as a hook that is none.
-        InvalidMessage: if ``sender`` is no sender name.
+        ValueError: An argument, or an environment variable, is invalid.
+        TypeError: An argument has the wrong type, such as a hook that is not a :class:`Hooks` instance.
+        InvalidMessage: ``sender`` is not a valid sender name.
     """
 
     def __init__(
@@ -171,7 +172,7 @@ class Client:
     ) -> None:
         key, user, secret = Secret(api_key), Secret(login), Secret(password)
         endpoint, way, mail_to = Secret(url), Secret(proxy), Secret(debug_email)
-        del api_key, login, password, url, proxy, debug_email  # an error below shows this frame, but not them
+        del api_key, login, password, url, proxy, debug_email  # a traceback may show this frame's variables
         validate.one_of("wire", wire, ("json", "xml"))
         validate.one_of("request_style", request_style, ("body", "form", "query"))
         validate.whole(max_connections=max_connections, packet_size=packet_size, max_pending=max_pending)
@@ -231,29 +232,29 @@ class Client:
 
     @property
     def is_test(self) -> bool:
-        """Whether the gateway hands nothing to operators: ``test=True``, or ``SMSPILOT_TEST=1`` when it was made."""
+        """Whether the client is in test mode: ``test=True``, or ``SMSPILOT_TEST=1`` when it was created."""
         return self._settings.test
 
     @property
     def gateway_time(self) -> datetime | None:
-        """The gateway's own time, as its last answer told it; aware, UTC; ``None`` before the first answer."""
+        """The gateway's own time, from its last answer; aware, UTC; ``None`` before the first answer."""
         return self._recorder.gateway_time
 
     def with_options(self, *, deadline: float | None = None, sender: str | None = None, test: bool = False) -> Self:
-        """Return a view of this client that has other defaults, and shares everything else with it.
+        """Return a view of this client that has other defaults and shares everything else with it.
 
-        It uses the client's connections, limits, packets, hooks and inbox. It opens and closes nothing: it can be used
-        as long as its client is open, and leaving or closing it does not close that.
+        It uses the client's connections, limits, packets, hooks and inbox. It can be used as long as the client is
+        open; closing or exiting it does nothing.
 
         Args:
-            deadline: Seconds for each call; the client's, if left out.
-            sender: For messages that name none; the client's, if left out.
-            test: Let the gateway accept every message without handing it to operators. A test message shares no packet
-                with others. A client that is in test mode stays so.
+            deadline: Seconds for each call; by default the client's.
+            sender: For messages without one; by default the client's.
+            test: Have the gateway accept every message without passing it on to operators. Test messages do not share
+                packets with others. The view of a client in test mode is always in test mode.
 
         Raises:
             ValueError: ``deadline`` is not above zero.
-            InvalidMessage: ``sender`` is no sender name.
+            InvalidMessage: ``sender`` is not a valid sender name.
         """
         validate.positive(deadline=deadline)
         _settings.check_sender(sender)
@@ -284,15 +285,14 @@ class Client:
         await self.aclose()
 
     async def aclose(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - draining must not be cancelled
-        """Wait for the answers of what is on the wire, then close all connections; of a view, do nothing.
+        """Send what is queued, wait for the answers, then close all connections; for a view, do nothing.
 
-        Calls made from now on raise :class:`ClientClosed`; entering the client again opens it again. The hooks are
-        asked to finish last.
+        Calls made from now on raise :class:`ClientClosed`; entering the client again reopens it. Hooks are closed last.
 
         Args:
-            timeout: Seconds to wait; what is then unanswered is reported as unknown. Left out, each request's own
-                time-out is the limit. Hooks at work are waited for beyond it, so that they hear every result: where it
-                is given, for five seconds, and for five more to finish.
+            timeout: Seconds to wait; messages on the wire that are still unanswered then are reported as unknown. By
+                default, each request's own timeout is the limit. Hooks get five more seconds, so that they are called
+                with every result, and another five to close; without ``timeout``, they are awaited without limit.
         """
         if self._is_view:
             return
@@ -301,11 +301,11 @@ class Client:
         await self._hooks.client_closed(lambda: until)
 
     async def flush(self) -> None:
-        """Let every message go that waits for company, and wait for the answers to all sends of this event loop."""
+        """Send every queued message now, and wait for the answers to all sends of this event loop."""
         await self._session().flush()
 
     def health(self) -> Health:
-        """Tell how this client is doing, without asking the gateway: for a health endpoint, from any thread."""
+        """Return this client's health, without asking the gateway: for a health endpoint, from any thread."""
         health = self._recorder
         sessions = self._sessions.living()
         return Health(
@@ -314,7 +314,7 @@ class Client:
             failures_in_a_row=health.failures_in_a_row,
             queued=sum(session.queued() for session in sessions),
             in_flight=sum(session.submissions.in_flight() for session in sessions),
-            open_unknowns=max(0, health.open_unknowns),  # a call may clear one up before its packet is counted
+            open_unknowns=max(0, health.open_unknowns),  # a callback may resolve one before its packet is counted
             listen_lag=health.listen_lag(),
             balance=health.balance,
             balance_at=health.balance_at,
@@ -341,28 +341,28 @@ class Client:
         """Send one SMS.
 
         The arguments are those of :class:`Message`. If the caller is cancelled, or its deadline passes, while the
-        message is on the wire, the request goes on, and :meth:`Hooks.on_result` hears what became of it.
+        message is on the wire, the request continues, and :meth:`Hooks.on_result` is called with the result.
 
         Args:
-            to: The phone, however it is written; the client's ``country`` reads it.
+            to: The phone, in any notation; see the client's ``country``.
             text: The text, up to ten parts.
             sender: The sender name, if not the client's or the account's default.
-            id: Your own whole number for it; left out, it gets a unique one.
+            id: Your own whole number for it; by default a unique one is assigned.
             send_at: When to send, with a time zone.
             callback: A URL that the gateway calls at each change of status.
             callback_method: ``"get"`` or ``"post"``.
-            ttl: Minutes in which it may be delivered, 1 to 1440.
-            deadline: Seconds for this call, in place of the client's.
+            ttl: Minutes within which it may be delivered, 1 to 1440.
+            deadline: Seconds for this call; by default the client's.
 
         Returns:
-            The gateway's answer; ``server_id`` is what to ask :meth:`check` about.
+            The gateway's answer; pass its ``server_id`` to :meth:`check`.
 
         Raises:
-            InvalidMessage: a field is wrong; nothing left.
-            MessageVetoed: a hook refused it; nothing left.
-            ConnectionFailed: nothing left.
-            GatewayError: the gateway refused it.
-            OutcomeUnknown: it left, and may have been sent; it is not tried again.
+            InvalidMessage: A field is invalid; nothing was sent.
+            MessageVetoed: A hook refused it; nothing was sent.
+            ConnectionFailed: Nothing was sent.
+            GatewayError: The gateway refused it.
+            OutcomeUnknown: It may have been sent; it is not retried.
         """
         country = self._settings.country
         try:
@@ -377,15 +377,15 @@ class Client:
                 ttl=ttl,
             )
         finally:
-            del to, text, sender, callback  # what looks into an error shows this frame
+            del to, text, sender, callback  # a traceback may show this frame's variables
         return _sent(await self._send(message, deadline))
 
     async def send_message(self, message: Message, *, deadline: float | None = None) -> SentMessage:
-        """Send one SMS that is already a :class:`Message`; the rest is as with :meth:`send`."""
+        """Send one :class:`Message`; otherwise like :meth:`send`."""
         if not isinstance(message, Message):
             given = type(message).__name__
-            del message  # what looks into an error shows this frame
-            raise TypeError(f"messages are Message objects, not {given}")
+            del message  # a traceback may show this frame's variables
+            raise TypeError(f"message must be a Message, not {given}")
         return _sent(await self._send(message, deadline))
 
     def _send(self, message: Message, deadline: float | None) -> Awaitable[SentMessage | SmsPilotError]:
@@ -400,7 +400,7 @@ class Client:
     ) -> SentMessage | SmsPilotError:
         if (veto := await session.ask_for_veto(message, id_, until)) is not None:
             return veto
-        batcher = self._session().batcher_for(test=self._settings.test)  # it may have been closed meanwhile
+        batcher = self._session().batcher_for(test=self._settings.test)  # the session may have been closed meanwhile
         return await batcher.send(message, id_, until, self._sender)
 
     async def send_packet(
@@ -412,28 +412,28 @@ class Client:
     ) -> Packet:
         """Send messages in one request.
 
-        Messages that the gateway asks to send again (110) are, alone; nothing else is repeated once it left.
+        Only messages that the gateway asks to send again (110) are resent, in a packet of their own.
 
         Args:
             messages: At least one; 100 to 500 are a good size. As for :meth:`bulk`, :class:`Message` objects, mappings
-                with the fields of one, or pairs ``(to, text)``.
-            test: Let the gateway accept them without handing them to operators.
-            deadline: Seconds for this call, in place of the client's.
+                with a message's fields, or pairs ``(to, text)``.
+            test: Have the gateway accept them without passing them on to operators.
+            deadline: Seconds for this call; by default the client's.
 
         Returns:
-            One entry per message, in order: accepted, refused, or not to be known. Look at each one's ``accepted``.
+            One entry per message, in order: accepted, refused, not sent, or unknown. Check each one's ``accepted``.
 
         Raises:
-            InvalidMessage: there is no message, or one is wrong (a note says which); nothing left.
-            MessageVetoed: hooks refused every message; nothing left.
-            ConnectionFailed: nothing left.
-            GatewayError: the gateway refused the packet as a whole.
-            OutcomeUnknown: it left, and each of its messages may have been sent.
+            InvalidMessage: There is no message, or one is invalid (a note says which); nothing was sent.
+            MessageVetoed: Hooks refused every message; nothing was sent.
+            ConnectionFailed: Nothing was sent.
+            GatewayError: The gateway refused the packet as a whole.
+            OutcomeUnknown: Each of its messages may have been sent.
         """
         try:
             batch = await self._batch(messages)
         finally:
-            del messages  # what looks into an error shows this frame
+            del messages  # a traceback may show this frame's variables
         session = self._session()
         until = self._clock.monotonic() + self._deadline(deadline)
         entries = [
@@ -446,11 +446,11 @@ class Client:
         return outcome
 
     async def _send_once(self, messages: Sequence[Message], *, start_within: float) -> Packet | SmsPilotError:
-        """Send messages in one request, for a ledger: nothing is packed, split or repeated.
+        """Send messages in one request, for a ledger: nothing is packed, split or retried.
 
         Args:
-            messages: With numbers of their own.
-            start_within: Seconds after which it must not begin.
+            messages: Each with an id.
+            start_within: Seconds after which the request must not start.
         """
         session = self._session()
         until = self._clock.monotonic() + start_within + self._settings.timeout
@@ -502,7 +502,7 @@ class Client:
         country: Country | None = None,
         before_packet: Callable[[Sequence[Any]], Awaitable[None]] | None = None,
     ) -> BulkRun[Any]:
-        """Send a stream of messages, and get a stream of results: one for each item, in the order in which packets end.
+        """Send a stream of messages, and get a stream of results: one per item, in the order in which packets complete.
 
         ::
 
@@ -512,45 +512,46 @@ class Client:
                         case Accepted(item, sent): ...
                         case Refused(item, error): ...
                         case Unknown(item, error): ...  # may have been sent: never send it again automatically
-                        case NotSent(item, error): ...  # may be handed in again, unchanged
+                        case NotSent(item, error): ...  # may be sent again unchanged
 
-        It holds at most ``packet_size * in_flight`` messages, however long the source is, and the results of a slow
-        caller hold the sending back. Leaving the block early, an error in the source (raised after the results before
-        it) and cancellation are safe: what is on the wire is awaited and accounted for.
+        It holds at most ``packet_size * in_flight`` messages in memory, however long the source is; a caller that is
+        slow to take results slows down sending. Leaving the block early, an error in the source (raised after the
+        results before it) and cancellation are safe: the answers to requests on the wire are awaited, and each message
+        gets its result.
 
-        "Not now" (110, HTTP 429) in answer to a whole packet says nothing about its messages: the run asks again with
-        back-off, for ``patience`` seconds at most, and goes on; ``run.busy`` says meanwhile what it waits for. When
-        patience ends, after ``max_unknown`` packets in a row without an answer, or at an error that concerns the
-        account (funds, key, blocked), nothing more is read: what was read and has not left comes out as ``NotSent``,
-        then that error is raised.
+        If the gateway answers a whole packet with "not now" (110, HTTP 429), which says nothing about its messages,
+        the run retries with back-off for at most ``patience`` seconds; meanwhile ``run.busy`` is that error. The run
+        stops when patience is exhausted, after ``max_unknown`` consecutive packets without an answer, or at an error of
+        the account (funds, key, blocked): messages that were read and not sent yet become ``NotSent``, then that error
+        is raised.
 
         Args:
-            items: :class:`Message` objects, mappings with the fields of one, or pairs ``(to, text)``, from any
-                iterable or async iterable; with ``message``, objects of any kind. One task advances and closes it. What
-                makes no message, and what a hook vetoes, comes out as ``Refused``. A source that falls silent for a
-                second has its unfinished packet sent.
+            items: :class:`Message` objects, mappings with a message's fields, or pairs ``(to, text)``, from any
+                iterable or async iterable; with ``message``, objects of any kind. One task advances and closes it.
+                Invalid items, and messages that a hook vetoes, become ``Refused``. If the source yields nothing for a
+                second, an incomplete packet is sent.
             message: Makes the message of an item, so that results carry your own objects. An :class:`InvalidMessage`
-                that it raises makes the item ``Refused``; any other error ends the run like one of the source.
-            packet_size: Messages in a packet; the client's, if left out.
-            in_flight: Packets under way at once.
-            rate_limit: Messages per second, besides the client's own limit.
-            max_unknown: Packets in a row that may end without an answer.
-            patience: Seconds for which a gateway that says "not now" is asked again; 0 for the client's ``retry``
-                alone. ``Retry(attempts=1)`` asks nothing again.
-            test: Let the gateway accept them without handing them to operators.
-            country: Reads the phones of pairs and mappings; the client's, if left out.
-            before_packet: A coroutine function that is awaited with the items of each packet before its first byte
-                leaves: the place to write an intent down. If it raises, the packet is not sent, and the run ends with
-                that error. :meth:`Hooks.before_packet` does the same for every send of the client.
+                that it raises makes the item ``Refused``; any other error ends the run, like an error in the source.
+            packet_size: Messages in a packet; by default the client's.
+            in_flight: The maximum number of concurrent packets.
+            rate_limit: Messages per second, in addition to the client's own limit.
+            max_unknown: The number of consecutive packets without an answer at which the run stops.
+            patience: Seconds for which a packet that got "not now" is retried; with 0, only the client's ``retry``
+                applies. ``Retry(attempts=1)`` disables these retries, too.
+            test: Have the gateway accept them without passing them on to operators.
+            country: How the phones of pairs and mappings are read; by default the client's.
+            before_packet: A coroutine function that is awaited with the items of each packet before its first byte is
+                sent: the place to record an intent. If it raises, the packet is not sent, and the run ends with that
+                error. :meth:`Hooks.before_packet` does the same for every send of the client.
 
         Returns:
-            The run; its ``stats`` are up to date at any moment.
+            The run; its ``stats`` are always up to date.
 
         Raises:
-            ValueError: A number makes no sense.
+            ValueError: A number is invalid.
         """
         source = Secret(items)
-        del items  # what looks into an error shows this frame
+        del items  # a traceback may show this frame's variables
         packet_size = self._settings.packet_size if packet_size is None else packet_size
         validate.whole(packet_size=packet_size, in_flight=in_flight, max_unknown=max_unknown)
         validate.positive(rate_limit=rate_limit)
@@ -574,7 +575,7 @@ class Client:
 
     async def _batch(self, items: Iterable[Sendable] | AsyncIterable[Sendable]) -> list[Message]:
         given = await _read_all(items)
-        del items  # an error below shows this frame
+        del items  # a traceback may show this frame's variables
         if not given.reveal():
             raise InvalidMessage("at least one message is needed", field="messages", code=240)
         batch = []
@@ -588,7 +589,7 @@ class Client:
         return batch
 
     def _ids_for(self, messages: list[Message]) -> list[int]:
-        """Give every message a number: the caller's where it is one of its own, else a new one."""
+        """Return an id for every message: the caller's if it is unique, else a new one."""
         taken = {message.id for message in messages if message.id}
         if len(taken) == len(messages):
             return [message.id or 0 for message in messages]
@@ -604,24 +605,24 @@ class Client:
     async def cost(
         self, messages: Iterable[Sendable] | AsyncIterable[Sendable], *, deadline: float | None = None
     ) -> Decimal:
-        """Ask for the price of a packet, in roubles. Nothing is sent.
+        """Return the price of a packet, in roubles. Nothing is sent.
 
         Args:
             messages: As for :meth:`send_packet`.
-            deadline: Seconds for this call, in place of the client's.
+            deadline: Seconds for this call; by default the client's.
 
         Raises:
-            InvalidMessage: there is no message, or one is wrong (a note says which).
-            GatewayError: the gateway refuses the packet.
-            OutcomeUnknown: the gateway answered as if it had sent it.
-            ConnectionFailed, Unanswered: there is no answer.
+            InvalidMessage: There is no message, or one is invalid (a note says which).
+            GatewayError: The gateway refused the packet.
+            OutcomeUnknown: The gateway answered as if it had sent the packet.
+            ConnectionFailed, Unanswered: There is no answer.
         """
         try:
             batch = await self._batch(messages)
         finally:
-            del messages  # what looks into an error shows this frame
+            del messages  # a traceback may show this frame's variables
         answer = await self._ask(Cost(batch, self._ids_for(batch), self._settings.sender), deadline)
-        assert isinstance(answer, Decimal)  # noqa: S101 - a packet was made an error
+        assert isinstance(answer, Decimal)  # noqa: S101 - a Packet has become an error
         return answer
 
     # --- statuses --------------------------------------------------------------------------------
@@ -632,37 +633,37 @@ class Client:
         *,
         deadline: float | None = None,
     ) -> list[MessageStatus]:
-        """Ask what became of messages: a hundred to a request, several requests at once.
+        """Return the statuses of messages; asks for a hundred per request, with several concurrent requests.
 
         Args:
-            server_ids: The gateway's ids, or what holds them: answers of :meth:`send`, packets, results of a bulk run,
-                one or many. Results and a packet's messages that were not accepted are passed over.
-            deadline: Seconds for this call, in place of the client's.
+            server_ids: The gateway's ids, or objects that hold them: answers of :meth:`send`, packets, results of a
+                bulk run, one or many. Results, and messages of a packet, that were not accepted are skipped.
+            deadline: Seconds for this call; by default the client's.
 
         Returns:
-            One status per id, in the order of the ids. An id that the gateway does not know, among others, has the
-            status -2, with the gateway's code (301, 302) as its ``error`` where it gave one; it forgets messages after
-            about 40 days. An id that the answer left out has a status of ``None``.
+            One status per id, in the order of the ids. If the gateway does not know one of several ids, that one has
+            the status -2, with the gateway's code (301, 302), if any, as its ``error``; the gateway keeps messages for
+            about 40 days. An id that is missing from the answer has the status ``None``.
 
         Raises:
-            NotFound: the gateway does not know the one id that was asked about.
-            GatewayError, ConnectionFailed, Unanswered: there is no answer.
+            NotFound: There is one id, and the gateway does not know it.
+            GatewayError, ConnectionFailed, Unanswered: There is no answer.
         """
         ids = [server_id(one, "server_ids", 300) for one in flat(server_ids)]
         until = self._clock.monotonic() + self._deadline(deadline)
-        return await _checks.check(ids, self._ask_aside, in_flight=self._checks_at_once(), until=until)
+        return await _checks.check(ids, self._ask_in_background, in_flight=self._checks_at_once(), until=until)
 
     async def check_packet(
         self, server_packet_id: str | int | Packet, *, deadline: float | None = None
     ) -> list[MessageStatus]:
-        """Ask what became of all messages of a packet.
+        """Return the statuses of all messages of a packet.
 
         Raises:
-            NotFound: the gateway does not know the packet.
-            GatewayError, ConnectionFailed, Unanswered: there is no answer.
+            NotFound: The gateway does not know the packet.
+            GatewayError, ConnectionFailed, Unanswered: There is no answer.
         """
         command = CheckPacket(server_id(server_packet_id, "server_packet_id", 304))
-        answer = await self._ask_aside(command, deadline=self._deadline(deadline))
+        answer = await self._ask_in_background(command, deadline=self._deadline(deadline))
         if isinstance(answer, SmsPilotError):
             raise answer
         return answer
@@ -675,7 +676,7 @@ class Client:
         in_flight: int | None = None,
         deadline: float | None = None,
     ) -> PacketChecks:
-        """Ask what became of the messages of many packets, several at once, in bounded memory.
+        """Check the messages of many packets, several packets at a time, in bounded memory.
 
         Example::
 
@@ -683,25 +684,25 @@ class Client:
                 async for check in checks:
                     print(check.server_packet_id, check.error or len(check.statuses))
 
-        Leaving it early, with ``break`` or an error, ends the checks that are under way.
+        Leaving the block early, with ``break`` or an error, cancels the checks in progress.
 
         Args:
-            server_packet_ids: The gateway's numbers, or packets that hold them, of any length: one task reads them as
-                they are needed, and closes the generator in the end.
-            in_flight: Checks at once, at most. Left out, and at most, all connections but the two that are kept free
-                for sends.
-            deadline: Seconds for each check, in place of the client's.
+            server_packet_ids: The gateway's ids, or packets that hold them, any number of them: one task reads them as
+                needed, and finally closes a generator.
+            in_flight: The maximum number of concurrent checks. By default, and at most, all connections except the two
+                that are reserved for sends.
+            deadline: Seconds for each check; by default the client's.
 
         Returns:
-            What to enter and iterate over: a :class:`PacketCheck` for each number, in order of arrival. A check that
-            failed carries its error, of whatever kind, and does not end the rest; an error that the numbers' own
-            iterator raises comes after the results before it.
+            An object to enter and iterate over: a :class:`PacketCheck` for each packet, in order of arrival. A check
+            that failed has its ``error`` set and does not end the others; an error that the iterator of ids raises is
+            raised after the results before it.
 
         Raises:
             ValueError: ``in_flight`` or ``deadline`` is not above zero.
         """
         given = server_packet_ids
-        ask = functools.partial(self._ask_aside, deadline=self._deadline(deadline))
+        ask = functools.partial(self._ask_in_background, deadline=self._deadline(deadline))
         return PacketChecks(
             [given] if isinstance(given, (str, int, Packet)) else given,
             ask,
@@ -726,39 +727,40 @@ class Client:
                     print(status.server_id, status.status)
             print(changes.pending)
 
-        The gateway is asked by packet where several messages share one, else by ids: on the vendor's schedule after 1
-        minute, then 2, growing by half up to an hour, and once more shortly before the time-out. A message that is
-        scheduled is asked about from then on, one whose status is final no more. Checks that fail are made again next
-        time.
+        The gateway is polled by packet if several messages share one, else by ids, on the vendor's schedule: after 1
+        minute, then 2, growing by half up to an hour, and once more shortly before the timeout. Scheduled messages are
+        polled from their time on; messages with a final status are not polled again. Failed checks are repeated at the
+        next poll.
 
-        A status that is final stays so, and each message's final status is told once. -2, "unknown", is believed of an
-        accepted message only after ten minutes and two checks, and not told before. Statuses from ``source`` only bring
-        a message forward, and a polled status beats them. Statuses that this library does not know are told, and are
-        not final.
+        A final status never changes, and each message's final status is yielded once. For an accepted message, -2
+        ("unknown") counts only after ten minutes and two checks, and is not yielded before. Statuses from ``source``
+        can only advance a message, and polled statuses override them. Statuses that this library does not know are
+        yielded, and are not final.
 
         Args:
-            sent_or_ids: Answers of :meth:`send`, packets, results of a bulk run, or the gateway's ids of messages,
-                alone or many, mixed. Messages that were not accepted are passed over.
-            poll_interval: Seconds between checks, in place of the schedule.
-            timeout: Seconds until it gives up; left out, the 40 days for which the gateway remembers a message.
-            source: Statuses that callbacks bring, such as a :class:`~smspilot_async.callbacks.CallbackInbox`, which any
-                number of these may share; those of other messages are passed over. Its end changes nothing. Left out,
-                the client's own inbox, if it has one.
+            sent_or_ids: Answers of :meth:`send`, packets, results of a bulk run, or the gateway's message ids, one or
+                many, mixed. Messages that were not accepted are skipped.
+            poll_interval: Seconds between polls, instead of the schedule.
+            timeout: Seconds until tracking ends; by default the 40 days for which the gateway keeps a message.
+            source: Statuses from callbacks, such as a :class:`~smspilot_async.callbacks.CallbackInbox`, which any
+                number of trackings may share; statuses of other messages are ignored. Tracking continues when it ends.
+                By default the client's own inbox, if it has one.
 
         Returns:
-            What to enter and iterate over: every change, as a :class:`MessageStatus`, until all are final or time is
-            up. ``statuses`` has the last one of each message by its ``server_id``, ``pending`` the ids of those that
-            are not final. The iteration raises what ``source`` raises, and :class:`AuthenticationError`,
-            :class:`AccountBlocked` or :class:`ClientClosed` from a check, after the changes before it.
+            An object to enter and iterate over: every change, as a :class:`MessageStatus`, until all are final or the
+            timeout is reached. Its ``statuses`` maps each ``server_id`` to the last status, ``pending`` has the ids of
+            messages that are not final. The iteration raises whatever ``source`` raises, and
+            :class:`AuthenticationError`, :class:`AccountBlocked` or :class:`ClientClosed` from a check, after the
+            changes before it.
 
         Raises:
-            InvalidMessage: something is neither a message, a packet, a result nor an id.
+            InvalidMessage: Something is neither a message, a packet, a result nor an id.
             ValueError: ``poll_interval`` or ``timeout`` is not above zero.
         """
         validate.positive(poll_interval=poll_interval, timeout=timeout)
         return Tracking(
             _tracking.tracked_in(sent_or_ids, self._clock),
-            self._ask_aside,
+            self._ask_in_background,
             clock=self._clock,
             in_flight=self._checks_at_once(),
             poll_interval=poll_interval,
@@ -775,21 +777,21 @@ class Client:
         timeout: float | None = None,  # noqa: ASYNC109 - the clock of the client counts it
         source: AsyncIterable[MessageStatus] | Watchable | None = None,
     ) -> MessageStatus:
-        """Wait for the final status of one message; for many, :meth:`track` asks far less often.
+        """Wait for the final status of one message; for many, :meth:`track` needs far fewer requests.
 
         Args:
             sent: The answer of :meth:`send`, or the gateway's id.
             poll_interval: As with :meth:`track`.
-            timeout: Seconds to wait; left out, 40 days.
+            timeout: Seconds to wait; by default 40 days.
             source: As with :meth:`track`.
 
         Returns:
             Its final status: delivered (2), not delivered (-1), or unknown to the gateway (-2).
 
         Raises:
-            NotFinal: Time is up; it carries the last status, if there is one. Do not send the message again.
-            AuthenticationError, AccountBlocked, ClientClosed: The gateway can not be asked.
-            SmsPilotError: The message was not accepted: its own failure.
+            NotFinal: The timeout was reached; it has the last status, if there is one. Do not send the message again.
+            AuthenticationError, AccountBlocked, ClientClosed: The gateway cannot be asked.
+            SmsPilotError: The message was not accepted: its own ``failure``.
         """
         if isinstance(sent, SentMessage) and sent.failure is not None:
             raise sent.failure
@@ -812,15 +814,15 @@ class Client:
     # --- account ---------------------------------------------------------------------------------
 
     async def balance(self, *, deadline: float | None = None) -> Decimal:
-        """Ask for the balance, in roubles, with the gateway's digits."""
+        """Return the balance, in roubles, with the gateway's digits."""
         return await self._ask(Balance("rur"), deadline)
 
     async def balance_sms(self, *, deadline: float | None = None) -> int:
-        """Ask for the balance as the gateway's rough count of SMS."""
+        """Return the balance as a rough number of SMS, as the gateway estimates it."""
         return int(await self._ask(Balance("sms"), deadline))
 
     async def info(self, *, deadline: float | None = None) -> AccountInfo:
-        """Ask about the account."""
+        """Return the account's data."""
         return await self._ask(Info(), deadline)
 
     # --- inbound ---------------------------------------------------------------------------------
@@ -828,16 +830,17 @@ class Client:
     async def inbound(
         self, since: datetime | Literal["new"] | None = None, *, deadline: float | None = None
     ) -> list[InboundMessage]:
-        """Ask for messages that people sent to the account's numbers.
+        """Return messages received by the account's numbers.
 
         Args:
-            since: Those since an aware datetime; or ``"new"``, those that no answer carried yet: that is destructive,
-                a lost answer loses them unless they are asked for by date, so it is never repeated by itself; or all.
-            deadline: Seconds for this call, in place of the client's.
+            since: An aware datetime, for messages since then; ``"new"`` for those that no answer has contained yet; or
+                ``None`` for all. ``"new"`` is destructive: if its answer is lost, only a query by date finds those
+                messages again. So it is never retried.
+            deadline: Seconds for this call; by default the client's.
 
         Raises:
-            InvalidMessage: ``since`` is neither.
-            GatewayError, ConnectionFailed, Unanswered: there is no answer.
+            InvalidMessage: ``since`` is none of these.
+            GatewayError, ConnectionFailed, Unanswered: There is no answer.
         """
         if isinstance(since, datetime):
             if since.utcoffset() is None:
@@ -850,7 +853,7 @@ class Client:
     def listen(
         self, *, poll_interval: float = 30.0, cursor: str | os.PathLike[str] | InboundCursor | None = None
     ) -> InboundListener:
-        """Hand over what people send to the account's numbers, message by message, for ever, and lose nothing.
+        """Yield the messages that the account's numbers receive, one by one, indefinitely, and lose none.
 
         ::
 
@@ -858,32 +861,33 @@ class Client:
                 async for sms in inbox:
                     ...
 
-        It polls for new messages, and asks again by date at the start, after every failed poll and every 20th poll,
-        since a lost answer or another reader may have marked some as read. A message counts as handed over once the
-        next one is asked for: each comes at least once, and after a kill, a ``break`` or an error in the block the
-        last one comes again, and no other. Within one answer they are sorted by (``created``, ``id``). Messages
-        without an id come again with each sweep of their first minutes.
+        It polls for new messages, and queries by date at the start, after every failed poll and every 20th poll, since
+        a lost answer or another reader may have marked some as read. A message counts as processed when the next one
+        is requested: each message is yielded at least once, and after a kill, a ``break`` or an error in the block only
+        the last one is yielded again. Within one answer they are sorted by (``created``, ``id``). Messages without an
+        id are yielded again with each query by date during their first minutes.
 
-        Without a cursor, and at the first start with one, it begins now: what was created in the last ten minutes comes
-        too, and so does what is older and unread, though that alone is not safe from a lost answer. Failed polls are
-        repeated, at growing intervals of up to five minutes, and logged as warnings.
+        Without a cursor, and at the first start with one, it begins now: messages created in the last ten minutes are
+        included, and so are older unread ones, though those would not survive a lost answer. Failed polls are repeated,
+        at growing intervals of up to five minutes, and logged as warnings.
 
         Args:
             poll_interval: Seconds from one poll to the next.
-            cursor: What is to survive this process: the path of a file (:class:`FileCursor`), or an
-                :class:`InboundCursor` of your own. Left out, it lives in memory: after a restart messages of the last
-                ten minutes come again, and those that were carried by an answer, but not handed over, may be lost.
+            cursor: Where the position is stored, to survive this process: the path of a file (:class:`FileCursor`), or
+                your own :class:`InboundCursor`. By default it is kept in memory: after a restart, messages of the last
+                ten minutes are yielded again, and messages that an answer contained but that were not yielded may be
+                lost.
 
         Returns:
-            The listener; nothing is read or locked before it is entered or iterated over. Its ``last_poll`` tells how
-            fresh it is.
+            The listener; nothing is read or locked before it is entered or iterated over. Its ``last_poll`` is the time
+            of the last successful poll.
 
         Raises:
-            ValueError: if ``poll_interval`` is not above zero.
-            TypeError: if ``cursor`` is none.
-            CursorInUse: while iterating or entering: another listener holds the cursor.
-            CursorError: likewise: the cursor's file is damaged, is none, or can not be read or written.
-            AuthenticationError, AccountBlocked, ClientClosed: while iterating.
+            ValueError: ``poll_interval`` is not above zero.
+            TypeError: ``cursor`` is none of these.
+            CursorInUse: While iterating or entering: another listener holds the cursor.
+            CursorError: Likewise: the cursor's file is damaged, is not a cursor, or cannot be read or written.
+            AuthenticationError, AccountBlocked, ClientClosed: While iterating.
         """
         validate.positive(poll_interval=poll_interval)
         listener = InboundListener(
@@ -903,10 +907,10 @@ class Client:
             raise answer
         return answer
 
-    async def _ask_aside(
+    async def _ask_in_background(
         self, command: Command[Answer], until: float | None = None, *, deadline: float | None = None
     ) -> Answer | SmsPilotError:
-        """Ask, on the connections that are not kept for sends, and return what came of it."""
+        """Ask on connections that are not reserved for sends; return the answer or the error."""
         if self._sessions.is_closed:
             return client_closed()
         if until is not None:
@@ -923,7 +927,7 @@ class Client:
 
 
 async def _read_all(items: Iterable[Item] | AsyncIterable[Item]) -> Secret[list[Item]]:
-    """Read all items, keeping them out of the frame that an error of theirs shows."""
+    """Read all items, keeping them out of this frame, which the traceback of an error in the source shows."""
     if not isinstance(items, AsyncIterable):
         return Secret(list(items))
     found: Secret[list[Item]] = Secret([])

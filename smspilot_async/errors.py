@@ -1,4 +1,4 @@
-"""Every error of this library, and for each one the answer to the question "was it sent?": its :class:`Outcome`.
+"""Every error of this library. Each one answers the question "was it sent?" with its :class:`Outcome`.
 
     SmsPilotError
     ├── InvalidMessage (ValueError)   refused: a field is wrong
@@ -7,24 +7,24 @@
     │   └── VetoFailed                not_sent: that hook failed
     ├── ConnectionFailed              not_sent: DNS, refused, TLS, proxy, no free connection in time
     ├── GatewayError                  refused or not_sent: the gateway answered with an error code
-    │   ├── AuthenticationError       not_sent: the key, the login or the address is not let in
+    │   ├── AuthenticationError       not_sent: the key, the login or this machine's address is not accepted
     │   ├── AccountBlocked            not_sent: the account may not send until the vendor lifts it
     │   ├── InsufficientFunds         not_sent: top up the balance
-    │   ├── MessageRefused            refused: this message cannot go out as it is
+    │   ├── MessageRefused            refused: this message cannot be sent as it is
     │   │   └── DuplicateMessage      refused: the same text to the same phone, moments ago (or a blacklist)
     │   ├── GatewayBusy               not_sent: try again later
     │   ├── NotFound                  refused: the gateway does not (or no longer) know this id
     │   └── BadRequest                refused: the request itself is wrong
-    ├── Unanswered                    unknown: no readable answer; of a read: ask again
-    │   └── OutcomeUnknown            unknown: the same of a send, after its first byte; it may have been sent
+    ├── Unanswered                    unknown: no readable answer; if it was a read, ask again
+    │   └── OutcomeUnknown            unknown: the same for a send, after its first byte; it may have been sent
     ├── NotFinal (TimeoutError)       unknown: no final status yet; accepted, where one was reported (in _statuses)
     └── CursorError                   not_sent; of listen: its cursor cannot be used (in _inbound)
         └── CursorInUse               not_sent; of listen: another listener holds the cursor
 
-``refused`` is a decision against the message as it is; ``not_sent`` says that it may be handed in again unchanged. The
-classes follow what a caller does next; the code of the gateway is in ``GatewayError.code`` and decides alone, since
-its texts drift from version to version. Errors hold plain values only, so all of them pickle, and never a key, a
-password, a phone or a text.
+``refused`` is a decision against the message as it is; ``not_sent`` means that it may be sent again unchanged. Classes
+correspond to what a caller does next. The gateway's code, in ``GatewayError.code``, alone selects the class: the
+gateway's texts change from version to version. Errors hold plain values only, so all of them can be pickled, and never
+a key, a password, a phone or a text.
 """
 
 from __future__ import annotations
@@ -63,39 +63,39 @@ __all__ = [
 
 
 class Outcome(enum.StrEnum):
-    """What became of a message: one word, the same in errors, results, rows, hooks, logs, files and telemetry."""
+    """The outcome of a message: the same word in errors, results, rows, hooks, logs, files and telemetry."""
 
     ACCEPTED = "accepted"
-    """The gateway took it."""
+    """The gateway accepted it."""
     REFUSED = "refused"
-    """Decided against as it is: by the gateway, by a check of its fields, or by the application's own hook."""
+    """Refused as it is: by the gateway, by a check of its fields, or by the application's own hook."""
     NOT_SENT = "not_sent"
-    """It certainly was not sent, and nothing was decided about it: it may be handed in again unchanged."""
+    """It was certainly not sent, nor refused: it may be sent again unchanged."""
     UNKNOWN = "unknown"
     """It may have been sent. The gateway cannot be asked; sending it again may send it twice."""
 
 
 class Reason(enum.StrEnum):
-    """Why there is no answer to rely on."""
+    """Why there is no reliable answer."""
 
     TIMEOUT = "timeout"
-    """The gateway did not answer within the request's time-out."""
+    """The gateway did not answer within the request's timeout."""
     DEADLINE = "deadline"
     """The caller's deadline passed while the request was on the wire; its answer may still reach ``on_result``."""
     CANCELLED = "cancelled"
     """The request was cancelled on the wire, as when its event loop ends."""
     DISCONNECTED = "disconnected"
-    """The connection broke before the whole answer was here."""
+    """The connection broke before the whole answer had arrived."""
     HTTP_STATUS = "http_status"
-    """An HTTP status and a body without an answer, such as a 502 page of a proxy."""
+    """An HTTP status and a body without an answer, such as a proxy's 502 page."""
     UNREADABLE = "unreadable"
-    """The body is no answer of the gateway: HTML, half a document, not UTF-8."""
+    """The body is not an answer of the gateway: HTML, half a document, not UTF-8."""
     TOO_LARGE = "too_large"
-    """The body outgrew every sensible answer to this request."""
+    """The body is larger than any valid answer to this request."""
     MISMATCH = "mismatch"
-    """The answer can not be matched to the messages that were sent."""
+    """The answer cannot be matched to the messages that were sent."""
     DUPLICATE = "duplicate"
-    """The gateway says duplicate (243) after an earlier attempt of ours, so that attempt may have been accepted."""
+    """The gateway reports a duplicate (243) after an earlier attempt, so that attempt may have been accepted."""
     PARTIAL = "partial"
     """An error document for a packet whose first messages the gateway may already have accepted."""
     SENT_BY_COST = "sent_by_cost"
@@ -103,12 +103,12 @@ class Reason(enum.StrEnum):
 
 
 class SmsPilotError(Exception):
-    """The base of all errors of this library.
+    """The base class of all errors of this library.
 
     Attributes:
         outcome: Whether the message was sent.
-        command: The gateway's command that failed (``"send"``, ``"check"``, ...), if it came to one.
-        message_id: The ``id`` of the message that failed, where the error is about one message.
+        command: The gateway's command that failed (``"send"``, ``"check"``, ...), if there was one.
+        message_id: The ``id`` of the message that failed, if the error is about one message.
         packet_size: How many messages the failed request carried, if it carried messages.
     """
 
@@ -129,10 +129,10 @@ class SmsPilotError(Exception):
 
     @property
     def may_retry(self) -> bool:
-        """Whether doing the same again, without asking anybody, can do no harm.
+        """Whether an automatic retry is safe.
 
-        True where nothing was sent and nothing was decided, and for a read that was not answered. Whether it would
-        help is another question: an empty balance stays empty.
+        True if the message was neither sent nor refused, and for a read that was not answered. Whether a retry would
+        help is a different question: it does not top up an empty balance.
         """
         return self.outcome is Outcome.NOT_SENT
 
@@ -149,21 +149,21 @@ def _revive(cls: type[SmsPilotError], args: tuple[Any, ...], attributes: dict[st
 
 
 def set_send_nonce(error: SmsPilotError, nonce: bytes) -> None:
-    """Keep in an error, out of sight, which send it is about: a message's ``id`` may be used again."""
+    """Store in an error which send it is about, hidden from users: a message's ``id`` may be used again."""
     vars(error)["_nonce"] = nonce
 
 
 def send_nonce_of(error: SmsPilotError) -> bytes | None:
-    """Tell which send an error is about; ``None`` of one that no inbox follows."""
+    """Return which send an error is about; ``None`` if no inbox tracks that send."""
     return vars(error).get("_nonce")
 
 
 class InvalidMessage(SmsPilotError, ValueError):
-    """A field of a message is wrong; nothing left this machine.
+    """A field of a message is invalid; nothing was sent.
 
     Attributes:
         field: The name of the field, as in :class:`~smspilot_async.Message`.
-        code: The code with which the gateway would have refused it.
+        code: The gateway's code for this fault.
     """
 
     outcome = Outcome.REFUSED
@@ -175,11 +175,11 @@ class InvalidMessage(SmsPilotError, ValueError):
 
 
 class ClientClosed(SmsPilotError):
-    """The client was closed; nothing left. Enter it again (``async with client:``) to open it again."""
+    """The client was closed; nothing was sent. Enter it again (``async with client:``) to reopen it."""
 
 
 class MessageVetoed(SmsPilotError):
-    """A hook of the application refused the message (:meth:`Hooks.veto`); nothing left.
+    """A hook of the application refused the message (:meth:`Hooks.veto`); nothing was sent.
 
     Attributes:
         reason: The hook's own words.
@@ -195,28 +195,28 @@ class MessageVetoed(SmsPilotError):
 
 
 class VetoFailed(MessageVetoed):
-    """The hook that has a veto raised, or gave no answer in time. Nothing left; it can be tried again.
+    """A hook that may veto raised, or did not answer in time. Nothing was sent; the send can be retried.
 
     Attributes:
-        reason: Which hook, and the class of what it raised.
+        reason: The hook, and the class of the exception it raised.
     """
 
     outcome = Outcome.NOT_SENT
 
 
 class ConnectionFailed(SmsPilotError):
-    """No connection to the gateway: DNS, refused, TLS, the proxy, or none was free in time. Nothing left."""
+    """No connection to the gateway: DNS, refused, TLS, the proxy, or none was free in time. Nothing was sent."""
 
 
 class GatewayError(SmsPilotError):
-    """The gateway answered with an error code; :data:`ERROR_CODES` tells the known ones.
+    """The gateway answered with an error code; :data:`ERROR_CODES` lists the known ones.
 
     Attributes:
-        code: The gateway's code, or ``None`` where it refused without one.
-        description: The gateway's own text, cut short, without what may be a phone, a key, an address or words of a
-            text.
+        code: The gateway's code; ``None`` if it refused without one.
+        description: The gateway's own text, shortened, with anything removed that may be a phone, a key, an address or
+            words of a text.
         http_status: The HTTP status of the answer (usually 200, also for errors).
-        retry_after: Seconds to wait, where the gateway named them (HTTP 429).
+        retry_after: Seconds to wait, if the gateway named them (HTTP 429).
     """
 
     outcome = Outcome.REFUSED
@@ -248,7 +248,7 @@ class AuthenticationError(GatewayError):
 
 
 class AccountBlocked(GatewayError):
-    """The account is blocked; the vendor's support can lift it."""
+    """The account is blocked; the vendor's support can unblock it."""
 
     outcome = Outcome.NOT_SENT
 
@@ -260,7 +260,7 @@ class InsufficientFunds(GatewayError):
 
 
 class MessageRefused(GatewayError):
-    """The gateway refuses this message as it is: its phone, sender, text or time."""
+    """The gateway refused this message as it is: its phone, sender, text or time."""
 
 
 class DuplicateMessage(MessageRefused):
@@ -274,22 +274,22 @@ class GatewayBusy(GatewayError):
 
 
 class NotFound(GatewayError):
-    """The gateway does not know the id; it forgets messages after about 40 days."""
+    """The gateway does not know the id; it keeps messages for about 40 days."""
 
 
 class BadRequest(GatewayError):
-    """The request is malformed in the gateway's eyes."""
+    """The gateway considers the request malformed."""
 
 
 class Unanswered(SmsPilotError):
-    """The gateway gave no readable answer: time-out, reset, 5xx, HTML, too large. A read can be asked again.
+    """The gateway gave no readable answer: timeout, reset, 5xx, HTML, too large. A read can be repeated.
 
     Attributes:
         reason: What was wrong with the answer.
-        http_status: The HTTP status, where one arrived.
+        http_status: The HTTP status, if one arrived.
         excerpt: The first words of an answer that could not be read, such as a proxy's page, at most 200 characters:
-            without markup, and without what may be a key, a phone, an address or words of a text. Empty where nothing
-            came, or something that may hold what others have written. It is in no other text of the error.
+            without markup, and without anything that may be a key, a phone, an address or words of a text. Empty if
+            nothing arrived, or if the answer may hold other people's texts. It is in no other text of the error.
     """
 
     outcome = Outcome.UNKNOWN
@@ -313,16 +313,16 @@ class Unanswered(SmsPilotError):
 
     @property
     def may_retry(self) -> bool:
-        """Whether asking again can do no harm; not after ``inbound("new")``, which may have marked messages as read."""
+        """Whether asking again is safe; not after ``inbound("new")``, which may have marked messages as read."""
         return self._is_repeatable
 
 
 class OutcomeUnknown(Unanswered):
-    """A send left, and no answer says what became of it. It is never tried again by itself.
+    """A request to send left this machine, and no answer says whether it was accepted. It is never retried.
 
     Attributes:
-        code: The gateway's code, where one was part of the evidence (243, or an error document of a packet).
-        server_packet_id: The packet's id, where the answer still named it: ``check_packet`` can ask about it.
+        code: The gateway's code, if it answered with one (243, or an error document for a packet).
+        server_packet_id: The packet's id, if the answer still named it: pass it to ``check_packet``.
     """
 
     def __init__(
@@ -358,7 +358,7 @@ class ErrorCode:
         code: The number.
         text: The vendor's text, in English.
         error: The class that is raised for it.
-        advice: What to do about it, for the person who reads the error.
+        advice: What to do about it.
     """
 
     code: int
@@ -367,18 +367,18 @@ class ErrorCode:
     advice: str
 
 
-_FIX_REQUEST = "This looks like a fault of the client library or of something between it and the gateway; report it."
+_FIX_REQUEST = "This looks like a bug in the client library, or in something between it and the gateway; report it."
 _FIX_KEY = "Check the API key (or login and password) in the vendor's cabinet."
 _SUPPORT = "Write to the vendor's support."
-_PAY = "Top up the balance; the messages that were not sent can be sent then."
-_FIX_PHONE = "Correct the phone number, or take it off the list."
+_PAY = "Top up the balance; then the messages that were not sent can be sent."
+_FIX_PHONE = "Correct the phone number, or remove it from the list."
 _FIX_SENDER = "Use a sender name that is registered in the vendor's cabinet, or none for the account's default."
 _FIX_TEXT = "Change the text."
 _LATER = "Wait and try again."
-_DUPLICATE = "Do not send it again before the account's duplicate window has passed; ask whether it went out before."
-_FIX_IDS = "Check the ids; the gateway forgets messages after about 40 days."
+_DUPLICATE = "Do not send it again before the account's duplicate window has passed; check whether it was already sent."
+_FIX_IDS = "Check the ids; the gateway keeps messages for about 40 days."
 _DELIVERY = "The message was not delivered."
-_TEMPLATE = "Bring the text in line with a template that is registered in the vendor's cabinet."
+_TEMPLATE = "Make the text match a template that is registered in the vendor's cabinet."
 
 _CATALOGUE: Final[tuple[tuple[type[GatewayError], str, dict[int, str]], ...]] = (
     (
@@ -517,7 +517,7 @@ ERROR_CODES: Final[Mapping[int, ErrorCode]] = {
     for error, advice, texts in _CATALOGUE
     for code, text in sorted(texts.items())
 }
-"""What is known of each code: the vendor's document 2.4.16, and what was seen live since."""
+"""The known codes: from the vendor's document 2.4.16, and seen live since."""
 
 _ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
 
@@ -526,5 +526,5 @@ _ACCOUNT_CODES: Final = frozenset({112, 241})
 
 
 def is_account_error(error: SmsPilotError) -> bool:
-    """Tell whether every other message of this account would fail the same way."""
+    """Return whether every other message of this account would fail the same way."""
     return isinstance(error, _ACCOUNT_ERRORS) or getattr(error, "code", None) in _ACCOUNT_CODES

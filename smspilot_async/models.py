@@ -1,6 +1,6 @@
-"""What goes to the gateway and what comes back: frozen attrs classes, checked when they are made.
+"""Messages, answers and results: frozen attrs classes, validated when they are created.
 
-A phone and a text are people's data: no ``repr`` here shows them, nor does a notebook unless asked. Unknown fields of
+Phones and texts are personal data: no ``repr`` here shows them, nor does a notebook unless asked to. Unknown fields of
 the gateway's answers are kept in ``extra``.
 """
 
@@ -54,23 +54,23 @@ _not_in_a_url = re.compile("[\x00-\x20\x7f\ud800-\udfff\ufffe\uffff]").search
 
 
 class DeliveryStatus(IntEnum):
-    """How far a message has come, in the gateway's numbers; a number that is none of these stays a plain ``int``.
+    """A message's delivery status, as the gateway numbers it; any other number stays a plain ``int``.
 
-    It says nothing of a send whose answer was lost: that is an outcome.
+    Whether a message was sent at all is a different question: see :class:`~smspilot_async.Outcome`.
     """
 
     UNKNOWN = -2
-    """Refused, or not known to the gateway, which forgets messages after about 40 days. Final."""
+    """Refused, or not known to the gateway, which keeps messages for about 40 days. Final."""
     NOT_DELIVERED = -1
     """Not delivered; ``error`` may say why. Final."""
     ACCEPTED = 0
     """Accepted by the gateway."""
     WITH_OPERATOR = 1
-    """Handed to the operator."""
+    """Passed on to the operator."""
     DELIVERED = 2
     """Delivered to the phone. Final."""
     SCHEDULED = 3
-    """Waits for its ``send_at``."""
+    """Waiting for its ``send_at``."""
 
 
 _FINAL: Final = frozenset({DeliveryStatus.UNKNOWN, DeliveryStatus.NOT_DELIVERED, DeliveryStatus.DELIVERED})
@@ -123,7 +123,7 @@ def _check_callback(value: Any) -> None:
 
 
 def is_web_address(value: Any) -> bool:
-    """Tell whether it is an absolute http or https URL."""
+    """Return whether the value is an absolute http or https URL."""
     if not isinstance(value, str) or _not_in_a_url(value):
         return False
     try:
@@ -145,24 +145,24 @@ def _check_ttl(value: Any) -> None:
 
 @attrs.frozen(repr=False, init=False)
 class Message:
-    """One SMS to send. Every field is checked here, before anything is sent or paid.
+    """One SMS to send. Every field is validated here, before anything is sent or paid for.
 
     Attributes:
         to: The phone, normalised to digits by :func:`~smspilot_async.text.normalize_phone`.
         text: 1 to 10 parts: up to 1530 septets of GSM-7 or 670 units of UCS-2; see
             :func:`~smspilot_async.text.measure`.
         sender: 3 to 11 Latin letters, digits, ``-`` or ``.``, or 10 to 16 digits; ``None`` for the account's default.
-        id: Your own whole number for it, echoed in answers. Left out, the client gives it a unique one.
-        send_at: When to send, with a time zone and not in the past; whole seconds count.
+        id: Your own whole number for it, echoed in answers. By default the client assigns a unique one.
+        send_at: When to send, with a time zone and not in the past; fractions of a second are dropped.
         callback: An absolute http(s) URL that the gateway calls at each change of status.
         callback_method: ``"get"`` (the gateway's default) or ``"post"``.
-        ttl: Minutes in which it may be delivered, 1 to 1440.
+        ttl: Minutes within which it may be delivered, 1 to 1440.
 
     Raises:
-        InvalidMessage: naming the field and the gateway's code for the fault.
+        InvalidMessage: A field is invalid; the error has its name and the gateway's code for the fault.
     """
 
-    # What is private is no part of a repr here either: some tools show the fields that attrs would.
+    # Private fields have repr=False even though __repr__ is written by hand: some tools show the fields attrs would.
     to: str = attrs.field(repr=False)
     text: str = attrs.field(repr=False)
     sender: str | None = attrs.field(default=None, kw_only=True, repr=False)
@@ -184,7 +184,7 @@ class Message:
         callback_method: CallbackMethod | None = None,
         ttl: int | None = None,
     ) -> None:
-        # Written by hand, as attrs would write it, so that the frame of an error holds nothing of the message.
+        # Written by hand, as attrs would write it, so that the frame in a traceback holds nothing of the message.
         put = _attribute_setter(self)
         try:
             put("to", _text.normalize_phone(to))
@@ -218,7 +218,7 @@ class Message:
 
     @property
     def size(self) -> TextSize:
-        """Alphabet, length and parts of the text."""
+        """The text's alphabet, length and number of parts."""
         return _text.measure(self.text)
 
     def __repr__(self) -> str:
@@ -232,11 +232,11 @@ class Message:
 
 
 Sendable: TypeAlias = Message | Mapping[str, Any] | tuple[str, str]
-"""What a message can be made of: one, a mapping with the fields of one, or a pair ``(to, text)``."""
+"""What a message can be made from: a :class:`Message`, a mapping with its fields, or a pair ``(to, text)``."""
 
 
 def status_word(status: int | None) -> str:
-    """Say a status in words; one that nobody knows stays a number, ``None`` is empty."""
+    """Return a status in words; an unknown one as its number, ``None`` as an empty string."""
     return "" if status is None else _STATUS_WORDS.get(status, f"status {status}")
 
 
@@ -244,12 +244,12 @@ _display: dict[str, Callable[[Any], Any]] = {}
 
 
 def display_with(*, page: Callable[[Any], str], rows: Callable[[Any], list[dict[str, Any]]]) -> None:
-    """Set how answers show themselves: the display knows all models, and they do not know the display."""
+    """Register the display of answers, which imports the models; so the models need not import it."""
     _display.update(page=page, rows=rows)
 
 
 class Displayed:
-    """Shows itself as a table where a notebook's cell ends with it: people's data masked, everything escaped."""
+    """Shows itself as a table at the end of a notebook cell: personal data masked, everything escaped."""
 
     __slots__ = ()
 
@@ -267,25 +267,25 @@ def _private(default: Any = None) -> Any:
 
 @attrs.frozen(kw_only=True, slots=False)  # one is made for each message: with slots, a frozen one takes a third longer
 class SentMessage(Displayed):
-    """The gateway's answer about one message of a packet: accepted, refused, or not to be known.
+    """The gateway's answer about one message of a packet: accepted, refused, not sent, or unknown.
 
     Attributes:
-        id: Your number for the message (or the client's); ``None`` where the answer could not be tied to one.
-        server_id: The gateway's number for it, the one to ask :meth:`~smspilot_async.Client.check` about.
-        server_packet_id: The gateway's number for the packet it came in.
+        id: Your id for the message (or the client's); ``None`` if the answer could not be matched to one.
+        server_id: The gateway's id for it, to pass to :meth:`~smspilot_async.Client.check`.
+        server_packet_id: The gateway's id for its packet.
         sender, to, text: As the gateway echoes them.
-        parts: SMS it was cut into.
-        price: Roubles, with the gateway's digits.
-        status: As answered, a :class:`DeliveryStatus`: -2 refused, 0 accepted, 3 scheduled; a number that is not known
-            is kept as it came.
+        parts: The number of SMS it was split into.
+        price: In roubles, with the gateway's digits.
+        status: As answered, a :class:`DeliveryStatus`: -2 refused, 0 accepted, 3 scheduled; an unknown number is kept
+            as it is.
         error: 0, or the gateway's code (:data:`~smspilot_async.errors.ERROR_CODES`).
         send_at: When it is scheduled, aware, UTC.
         country: ISO code.
         operator: The operator's name.
         extra: Fields that this library does not know.
-        failure: Why it was not accepted: a :class:`~smspilot_async.errors.GatewayError` where it was refused, a
-            :class:`~smspilot_async.errors.MessageVetoed` where a hook refused it, an
-            :class:`~smspilot_async.errors.OutcomeUnknown` where nobody can know; ``None`` where it was accepted.
+        failure: Why it was not accepted: a :class:`~smspilot_async.errors.GatewayError` if the gateway refused it, a
+            :class:`~smspilot_async.errors.MessageVetoed` if a hook did, an
+            :class:`~smspilot_async.errors.OutcomeUnknown` if its outcome is unknown; ``None`` if it was accepted.
     """
 
     id: int | None = None
@@ -306,22 +306,22 @@ class SentMessage(Displayed):
 
     @property
     def outcome(self) -> Outcome:
-        """What became of it: ``accepted``, or the outcome of its ``failure``."""
+        """Its outcome: ``accepted``, or that of its ``failure``."""
         return Outcome.ACCEPTED if self.failure is None else self.failure.outcome
 
     @property
     def accepted(self) -> bool:
-        """The gateway took it."""
+        """The gateway accepted it."""
         return self.failure is None
 
     @property
     def refused(self) -> bool:
-        """The gateway, or a hook of yours, decided against it."""
+        """The gateway, or one of your hooks, refused it."""
         return self.outcome is Outcome.REFUSED
 
     @property
     def not_sent(self) -> bool:
-        """It was not sent, and nothing was decided about it: it may be handed in again unchanged."""
+        """It was not sent, nor refused: it may be sent again unchanged."""
         return self.outcome is Outcome.NOT_SENT
 
     @property
@@ -332,14 +332,14 @@ class SentMessage(Displayed):
 
 @attrs.frozen(kw_only=True)
 class Packet(Displayed):
-    """The answer to one packet, in the order in which its messages were given.
+    """The answer to one packet, in the order in which its messages were passed.
 
     Attributes:
-        messages: One entry per message, accepted or not: look at each one's ``accepted``.
-        server_packet_id: The gateway's number, for :meth:`~smspilot_async.Client.check_packet`. Messages that had to be
-            sent again apart (error 110) carry their own in ``SentMessage.server_packet_id``.
-        balance: Roubles left after it.
-        cost: Roubles it cost.
+        messages: One entry per message, accepted or not: check each one's ``accepted``.
+        server_packet_id: The gateway's id, for :meth:`~smspilot_async.Client.check_packet`. Messages that had to be
+            sent again separately (error 110) carry their own in ``SentMessage.server_packet_id``.
+        balance: The account's balance after it, in roubles.
+        cost: Its cost, in roubles.
         extra: Fields that this library does not know.
     """
 
@@ -351,7 +351,7 @@ class Packet(Displayed):
 
     @property
     def accepted(self) -> tuple[SentMessage, ...]:
-        """The messages that the gateway took."""
+        """The messages that the gateway accepted."""
         return tuple(message for message in self.messages if message.accepted)
 
     @property
@@ -361,30 +361,30 @@ class Packet(Displayed):
 
     @property
     def not_sent(self) -> tuple[SentMessage, ...]:
-        """The messages that were not sent, and may be handed in again unchanged; each one's ``failure`` says why."""
+        """The messages that were not sent, and may be sent again unchanged; each one's ``failure`` says why."""
         return tuple(message for message in self.messages if message.not_sent)
 
     @property
     def unknown(self) -> tuple[SentMessage, ...]:
-        """The messages of which nobody can know whether they were taken."""
+        """The messages that may have been sent."""
         return tuple(message for message in self.messages if message.unknown)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Turn its messages into rows for pandas and polars, phones and texts included (:func:`to_dicts`)."""
+        """Return its messages as rows for pandas and polars, phones and texts included (:func:`to_dicts`)."""
         return list(_display["rows"](self))
 
 
 @attrs.frozen(kw_only=True, slots=False)  # the same: a hundred come with each packet that is asked about
 class MessageStatus(Displayed):
-    """What became of one message.
+    """The delivery status of one message.
 
     Attributes:
-        id: Your number; 0 where none was given, and always 0 with the vendor's test key.
-        server_id: The gateway's number.
+        id: Your id; 0 if none was given, and always 0 with the vendor's test key.
+        server_id: The gateway's id.
         status: A :class:`DeliveryStatus`: -2 unknown to the gateway or refused, -1 not delivered, 0 accepted, 1 with
-            the operator, 2 delivered, 3 scheduled; a number that is not known is kept as it came.
-        error: Delivery error (600 expired, 601 undeliverable, ...), where the gateway tells it.
-        modified: When it last changed, **without a zone**: nobody knows which one the gateway means.
+            the operator, 2 delivered, 3 scheduled; an unknown number is kept as it is.
+        error: Delivery error (600 expired, 601 undeliverable, ...), if the gateway reports one.
+        modified: When it last changed, **without a time zone**: the gateway does not say which one it uses.
         extra: Fields that this library does not know.
     """
 
@@ -397,7 +397,7 @@ class MessageStatus(Displayed):
 
     @property
     def is_final(self) -> bool:
-        """It will not change any more: delivered (2), not delivered (-1), or unknown (-2)."""
+        """It will not change again: delivered (2), not delivered (-1), or unknown (-2)."""
         return self.status in _FINAL
 
     @property
@@ -408,15 +408,15 @@ class MessageStatus(Displayed):
 
 @attrs.frozen(kw_only=True)
 class InboundMessage(Displayed):
-    """An SMS that somebody sent to one of the account's numbers.
+    """An SMS received by one of the account's numbers.
 
     Attributes:
-        id: The gateway's number for it.
-        phone: Who sent it.
+        id: The gateway's id for it.
+        phone: The phone it was sent from.
         num: The service number it was sent to.
-        text: Its text, the prefix included.
-        created: When it arrived, aware, Moscow time (UTC+3); the gateway tells minutes only.
-        seen: Whether an answer had carried it before.
+        text: Its text, including the prefix.
+        created: When it arrived, aware, Moscow time (UTC+3), to the minute.
+        seen: Whether an earlier answer contained it.
         extra: Fields that this library does not know.
     """
 
@@ -431,19 +431,19 @@ class InboundMessage(Displayed):
 
 @attrs.frozen(kw_only=True)
 class AccountInfo(Displayed):
-    """The account, as the gateway tells it; fields change with the gateway's version.
+    """The account, as the gateway describes it; its fields depend on the gateway's version.
 
     Attributes:
         id: The contract's number.
         tariff_id: The tariff's number.
-        name: The customer's name, where told.
-        email: The customer's address.
+        name: The customer's name, if given.
+        email: The customer's email address.
         phone: The customer's phone.
-        balance: Roubles.
-        date: When the account was registered, **without a zone**: nobody knows which one the gateway means.
+        balance: In roubles.
+        date: When the account was registered, **without a time zone**: the gateway does not say which one it uses.
         senders: Sender names that may be used.
-        default_sender: The one used where a message names none.
-        any_sender: Whether any other name may be used too.
+        default_sender: The sender name of messages without one.
+        any_sender: Whether any other name may be used, too.
         extra: Fields that this library does not know.
     """
 
@@ -465,10 +465,10 @@ Item_co = TypeVar("Item_co", covariant=True)
 
 @attrs.frozen
 class Accepted(Displayed, Generic[Item_co]):
-    """The gateway took the message.
+    """The gateway accepted the message.
 
     Attributes:
-        item: What the caller handed in.
+        item: What the caller passed in.
         sent: The gateway's answer.
     """
 
@@ -480,12 +480,12 @@ class Accepted(Displayed, Generic[Item_co]):
 
 @attrs.frozen
 class Refused(Displayed, Generic[Item_co]):
-    """The message was decided against, by the gateway or, being invalid or vetoed by a hook, before it left.
+    """The message was refused by the gateway, or it was invalid or vetoed by a hook and therefore not sent.
 
     Attributes:
-        item: What the caller handed in.
+        item: What the caller passed in.
         error: Why.
-        sent: The gateway's answer about it, where there is one.
+        sent: The gateway's answer about it, if there is one.
     """
 
     outcome: ClassVar[Literal[Outcome.REFUSED]] = Outcome.REFUSED
@@ -497,12 +497,12 @@ class Refused(Displayed, Generic[Item_co]):
 
 @attrs.frozen
 class Unknown(Displayed, Generic[Item_co]):
-    """The message may have been sent; no answer says so or otherwise. Never send it again automatically.
+    """The message may have been sent; no answer says whether it was. Never send it again automatically.
 
     Attributes:
-        item: What the caller handed in.
-        error: Why it is not known.
-        sent: The gateway's answer about it, where there is one.
+        item: What the caller passed in.
+        error: Why the outcome is unknown.
+        sent: The gateway's answer about it, if there is one.
     """
 
     outcome: ClassVar[Literal[Outcome.UNKNOWN]] = Outcome.UNKNOWN
@@ -514,12 +514,12 @@ class Unknown(Displayed, Generic[Item_co]):
 
 @attrs.frozen
 class NotSent(Displayed, Generic[Item_co]):
-    """The message was not sent, and nothing was decided about it: it may be handed in again unchanged.
+    """The message was not sent, nor refused: it may be sent again unchanged.
 
     Attributes:
-        item: What the caller handed in.
-        error: Why, where something went wrong.
-        sent: The gateway's answer about it, where there is one (110, an empty balance).
+        item: What the caller passed in.
+        error: Why, if something went wrong.
+        sent: The gateway's answer about it, if there is one (110, insufficient funds).
     """
 
     outcome: ClassVar[Literal[Outcome.NOT_SENT]] = Outcome.NOT_SENT
@@ -530,4 +530,4 @@ class NotSent(Displayed, Generic[Item_co]):
 
 
 SendResult: TypeAlias = Accepted[Item_co] | Refused[Item_co] | Unknown[Item_co] | NotSent[Item_co]
-"""What became of one message; the four of them are all there is."""
+"""The result of one message: exactly one of these four."""

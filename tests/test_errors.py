@@ -487,7 +487,7 @@ def test_an_invalid_message_names_its_field_and_code_in_its_words() -> None:
 def test_the_words_of_a_refusal_say_what_to_do() -> None:
     assert str(document(ONE, 112)) == (
         "send of message 1: the gateway answered 112, No money. It was not sent. "
-        "Top up the balance; the messages that were not sent can be sent then."
+        "Top up the balance; then the messages that were not sent can be sent."
     )
     assert str(document(ONE, 111)).startswith(
         "send of message 1: refused by the gateway with 111, Invalid phone. It was not sent. "

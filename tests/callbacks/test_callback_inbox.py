@@ -420,13 +420,13 @@ async def test_the_cabinets_test_button_is_answered_ok(desk: Desk) -> None:
 async def test_a_flood_of_hints_asks_no_more_than_once_in_ten_seconds(desk: Desk) -> None:
     sent = await desk.client.send(PHONE, TEXT)
     asked: list[float] = []
-    check_ids = desk.client._ask_aside
+    check_ids = desk.client._ask_in_background
 
     async def counted(*args: object, **more: object) -> object:
         asked.append(desk.clock.monotonic())
         return await check_ids(*args, **more)  # type: ignore[arg-type]
 
-    desk.client._ask_aside = counted  # type: ignore[method-assign, assignment]
+    desk.client._ask_in_background = counted  # type: ignore[method-assign, assignment]
     async with desk.client.track(sent, source=desk.inbox):
         for _ in range(29):
             await call(desk.inbox, desk.inbox.account_url, sent.server_id, 2)

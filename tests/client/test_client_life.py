@@ -431,6 +431,6 @@ async def test_every_message_of_a_packet_travels_under_a_number_of_its_own(clien
 
 @pytest.mark.parametrize("value", [(PHONE, TEXT), {"to": PHONE, "text": TEXT}, PHONE])
 async def test_what_is_no_message_is_told_before_anything_is_sent(client: Client, value: Any) -> None:
-    with pytest.raises(TypeError, match="messages are Message objects, not"):
+    with pytest.raises(TypeError, match="message must be a Message, not"):
         await client.send_message(value)
     assert client.health().last_success is None

@@ -138,7 +138,7 @@ async def test_ten_thousand_queued_ids(desk: Desk) -> None:
 )
 async def test_two_connections_are_kept_free(connections: int, wanted: int | None, most: int) -> None:
     client, meter = Client("K", max_connections=connections), Meter()
-    client._ask_aside = meter  # type: ignore[method-assign, assignment]
+    client._ask_in_background = meter  # type: ignore[method-assign, assignment]
     assert len(await all_of(client.check_packets(range(1, 200), in_flight=wanted))) == 199
     assert meter.most == most
 

@@ -278,7 +278,7 @@ async def test_no_more_is_made_ready_than_can_be_asked(
         at_work -= 1
         return []
 
-    monkeypatch.setattr(client, "_ask_aside", ask)
+    monkeypatch.setattr(client, "_ask_in_background", ask)
     sent = [SentMessage(server_id=str(n), server_packet_id=str(n // 2), status=0) for n in range(2, 402)]
     await manual_clock.drive(told_by(client.track(sent, timeout=80)))
 
