@@ -36,7 +36,7 @@ async def send_code(request: web.Request) -> web.Response:
     try:
         sent = await request.app[CODES].send(order["phone"], order["code"])
     except InvalidMessage as error:
-        return web.json_response({"state": "not_sent", "field": error.field}, status=422)
+        return web.json_response({"state": error.outcome, "field": error.field}, status=422)
     return web.json_response(sent, status={"accepted": 201, "unknown": 202}.get(sent["state"], 503))
 
 

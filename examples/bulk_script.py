@@ -3,7 +3,7 @@
     python -m examples.bulk_script people.csv
 
 reads ``people.csv`` with the columns ``to`` and ``text``, and writes ``people.csv.results.csv``: for each line its
-outcome, ``accepted``, ``refused``, ``not sent`` or ``unknown``. Run it again after a kill: it sends what has not left.
+outcome, ``accepted``, ``refused``, ``not_sent`` or ``unknown``. Run it again after a kill: it sends what has not left.
 The key comes from ``SMSPILOT_API_KEY`` or ``SMSPILOT_API_KEY_FILE``.
 
 ``smspilot bulk`` does the same and more (a plan, prices, progress, times); this is for a program of one's own.

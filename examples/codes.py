@@ -2,7 +2,7 @@
 
 All workers share two SQLite files: ``calls.db`` is the library's, for the gateway's callbacks, ``codes.db`` is this
 service's own. That one holds no phones and no codes, only what became of which message: ``sending``, which is written
-before anything leaves, then ``accepted``, ``refused``, ``not sent`` or ``unknown``.
+before anything leaves, then ``accepted``, ``refused``, ``not_sent`` or ``unknown``.
 
 Settings come from the environment:
 

@@ -57,7 +57,7 @@ async def send_code(order: Order, codes: OurCodes, response: Response) -> dict[s
         sent = await codes.send(order.phone, order.code)
     except InvalidMessage as error:
         response.status_code = 422
-        return {"state": "not_sent", "field": error.field}
+        return {"state": error.outcome, "field": error.field}
     response.status_code = {"accepted": 201, "unknown": 202}.get(sent["state"], 503)
     return sent
 

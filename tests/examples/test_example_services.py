@@ -74,12 +74,12 @@ async def test_a_callback_turns_an_unknown_into_accepted(
     assert [message.id for message in emulator.messages] == [answer["id"]]
 
 
-async def test_what_makes_no_message_is_not_sent_and_a_code_that_there_is_not_is_not_found(
+async def test_what_makes_no_message_is_refused_and_a_code_that_there_is_not_is_not_found(
     framework: Framework, emulator: Emulator, tmp_path: Path
 ) -> None:
     async with serving(framework, emulator, tmp_path, workers=1) as service:
         answer = await service.order(10**12)  # a phone of too many digits
         states = await service.all_states()
-    assert answer == (422, {"state": "not_sent", "field": "to"})
+    assert answer == (422, {"state": "refused", "field": "to"})
     assert states == {}
     assert emulator.messages == ()
