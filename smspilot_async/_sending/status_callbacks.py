@@ -1,4 +1,4 @@
-"""What sending knows of status callbacks: URLs that go out with messages, and who hears what became of them."""
+"""What sending knows of status callbacks: URLs that are sent with messages, and who learns what became of them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Sending(Protocol):
-    """What the inbox needs of the client by which a message went out."""
+    """What the inbox needs of the client by which a message was sent."""
 
     async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
         """Ask what became of a message."""
         raise NotImplementedError
 
-    def cleared_up(self, result: Accepted[Message], told: asyncio.Event) -> None:
-        """Let the application's hooks hear, after ``told``, what became of a message of which nobody knew."""
+    def cleared_up(self, result: Accepted[Message], hooks_done: asyncio.Event) -> None:
+        """Call the hooks, after ``hooks_done``, with what became of a message whose outcome was unknown."""
 
 
 @runtime_checkable
@@ -31,10 +31,10 @@ class StatusCallbacks(Protocol):
         """Return statuses of messages as calls bring them."""
 
     def attach(self, check: Callable[[str], Coroutine[Any, Any, MessageStatus | SmsPilotError]]) -> None:
-        """Learn how a client asks what became of a message, for as long as that client lives."""
+        """Learn how a client checks a message, for as long as that client lives."""
 
     def urls_for(self, messages: Iterable[tuple[int, Message]]) -> dict[int, str]:
-        """Return a URL of its own for each message that is about to go out and brings none, by the message's id."""
+        """Return a URL of its own for each message that is about to be sent and brings none, by the message's id."""
 
     def nonce_of(self, url: str) -> bytes:
         """Return what identifies the send of a URL."""
@@ -45,8 +45,8 @@ class StatusCallbacks(Protocol):
         id_: int,
         result: SendResult[Message],
         sending: Sending,
-        told: asyncio.Event,
+        hooks_done: asyncio.Event,
         *,
         is_late: bool,
     ) -> None:
-        """Note what became of a message that went out with a URL; the hooks have heard of it once ``told`` is set."""
+        """Note what became of a message that was sent with a URL; its hooks were called once ``hooks_done`` is set."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 import attrs
 
-from smspilot_async._statuses.rules import LOST
+from smspilot_async._statuses.rules import STATUS_UNKNOWN
 from smspilot_async._statuses.server_ids import packet_id
 from smspilot_async._tools.stream import Stream
 from smspilot_async.errors import (
@@ -129,7 +129,7 @@ async def check_ids(
                 elif len(ids) == 1 and failures is None:
                     raise answer
                 elif len(chunk) == 1:
-                    found[chunk[0]] = MessageStatus(server_id=chunk[0], status=LOST, error=answer.code)
+                    found[chunk[0]] = MessageStatus(server_id=chunk[0], status=STATUS_UNKNOWN, error=answer.code)
                 else:
                     middle = len(chunk) // 2
                     halves += [chunk[:middle], chunk[middle:]]

@@ -13,7 +13,7 @@ import attrs
 
 from smspilot_async._statuses.checks import PacketChecks, check_ids, note_failure
 from smspilot_async._statuses.not_final import NotFinal
-from smspilot_async._statuses.rules import LOST, Known, beats, is_change, is_lost, merged, pause_before
+from smspilot_async._statuses.rules import STATUS_UNKNOWN, Known, beats, is_change, is_lost, merged, pause_before
 from smspilot_async._statuses.server_ids import NO_ID, flat, packet_id, server_id
 from smspilot_async._tools.stream import Results, reading
 from smspilot_async.errors import NotFound, SmsPilotError
@@ -299,8 +299,8 @@ class Tracking(Results[MessageStatus]):
     def _is_credible(self, message: Tracked, status: MessageStatus, *, is_polled: bool) -> bool:
         """Hold -2 back until it is the truth: reported, it would look final and then not be."""
         if is_polled:
-            message.lost = message.lost + 1 if status.status == LOST else 0
-        if status.status != LOST:
+            message.lost = message.lost + 1 if status.status == STATUS_UNKNOWN else 0
+        if status.status != STATUS_UNKNOWN:
             return True
         return is_polled and is_lost(self._clock.monotonic() - message.begun, message.lost)
 

@@ -1,7 +1,7 @@
-"""Status callbacks: the gateway calls, and what it says is kept, checked and handed on.
+"""Status callbacks: the gateway calls, and what it says is kept, checked and passed on.
 
-The faces are modules of their own: :mod:`smspilot_async.callbacks.asgi` for FastAPI, Starlette and any ASGI server, and
-:mod:`smspilot_async.callbacks.aiohttp`.
+The adapters are modules of their own: :mod:`smspilot_async.callbacks.asgi` for FastAPI, Starlette and any ASGI server,
+and :mod:`smspilot_async.callbacks.aiohttp`.
 """
 
 from smspilot_async._tools.public import name_after

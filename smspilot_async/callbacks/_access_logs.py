@@ -1,4 +1,4 @@
-"""Callback paths kept out of logs: whoever reads one there could tell us statuses."""
+"""Callback paths kept out of logs: with one, anyone could send us statuses."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Claims:
     def claim(
         self, database: sqlite3.Connection, owner: bytes, now: int, is_news: Callable[[sqlite3.Connection, int], bool]
     ) -> int | None:
-        """Claim the first event that nobody has, and pass over those that bring their message no further.
+        """Claim the first event that has no owner, and pass over those that bring their message no further.
 
         Args:
             database: The connection.

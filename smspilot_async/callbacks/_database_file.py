@@ -139,7 +139,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Write all of it, or nothing, while nobody else writes."""
+    """Write all of it, or nothing, while no other process writes."""
     database.execute("BEGIN IMMEDIATE")
     try:
         yield

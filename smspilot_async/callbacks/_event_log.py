@@ -20,10 +20,10 @@ _SENDS_REMEMBERED: Final = 100_000
 
 
 class Sink(Protocol):
-    """Keeps events safe before the gateway is told ``OK``: what an application may bring itself."""
+    """Keeps events safe before the gateway gets ``OK``: an application may bring its own."""
 
     async def store(self, event: StatusEvent) -> bool | None:
-        """Return once the event is safe; ``False`` if the call it came by is not to be believed (404).
+        """Return once the event is safe; ``False`` if the call it came by is not genuine (404).
 
         Anything raised, and anything that takes longer than five seconds, is answered with 503. The gateway may call
         again with the same event.
@@ -47,12 +47,12 @@ class Stored:
 
 @runtime_checkable
 class EventLog(Protocol):
-    """A sink that also tells what it keeps, in the order in which it came: of this worker, and of all others."""
+    """A sink that also returns what it keeps, in the order in which it came: from this worker, and from all others."""
 
     is_shared: bool
 
     async def open(self) -> None:
-        """Be ready; raise what keeps it from that, with what to do."""
+        """Get ready, or raise why it cannot, with what to do."""
 
     async def store(self, event: StatusEvent) -> bool:
         """Return once the event is safe."""
@@ -62,42 +62,42 @@ class EventLog(Protocol):
         """Learn which number the answer to a send named, soon."""
 
     async def read(self, after: int, limit: int) -> list[Stored]:
-        """Tell what came after a position."""
+        """Return what came after a position."""
         raise NotImplementedError
 
     async def find(self, server_ids: Iterable[str]) -> list[Stored]:
-        """Tell what came about these numbers."""
+        """Return what came about these numbers."""
         raise NotImplementedError
 
     async def of_send(self, nonce: bytes) -> list[Stored]:
-        """Tell what came by the path of one send."""
+        """Return what came by the path of one send."""
         raise NotImplementedError
 
     async def end(self) -> int:
-        """Tell the last position."""
+        """Return the last position."""
         raise NotImplementedError
 
     async def handed_over(self) -> int:
-        """Tell the position up to which an application is done; it is asked once one begins to read."""
+        """Return the position up to which an application is done; called when one begins to read."""
         raise NotImplementedError
 
     def hand_over(self, position: int) -> None:
         """Note that an application is done with everything up to a position, soon."""
 
     async def aclose(self) -> None:
-        """Let go of files and threads; used again, it opens them again."""
+        """Close files and threads; used again, it opens them again."""
 
 
 @runtime_checkable
 class Claimable(Protocol):
     """A log of which one worker takes each event.
 
-    An event is an owner's from its claim until the owner is done with it, gives it up, or is heard of no more; then it
-    is another's, if it was not done with. Events about one message are claimed in their order.
+    An event is an owner's from its claim until the owner is done with it, gives it up, or keeps it no longer; then it
+    may be another's, if it was not done with. Events about one message are claimed in their order.
     """
 
     async def claim(self, owner: bytes, now: datetime) -> Stored | None:
-        """Return the first event that nobody has, if it brings its message forward; ``None`` if there is none."""
+        """Return the first event that has no owner, if it brings its message forward; ``None`` if there is none."""
         raise NotImplementedError
 
     def keep(self, owner: bytes, now: datetime) -> None:
@@ -111,13 +111,13 @@ class Claimable(Protocol):
 
 
 class LogFull(Exception):
-    """There is no room for an event, since the application does not take those that came before it."""
+    """There is no room for an event: the application has not read those that came before it."""
 
 
 class MemoryLog:
     """The last ten thousand events, of this process alone.
 
-    As long as nobody reads them, the oldest ones make room. Once an application does, none goes before it was read.
+    As long as they are not read, the oldest ones make room. Once an application reads them, none is dropped unread.
     """
 
     is_shared = False
@@ -131,7 +131,7 @@ class MemoryLog:
         self._is_read = False
 
     async def open(self) -> None:
-        """Nothing is to be opened."""
+        """There is nothing to open."""
 
     async def store(self, event: StatusEvent) -> bool:
         key = _key(event)
@@ -154,7 +154,7 @@ class MemoryLog:
             del self._by_id[oldest.event.server_id]
 
     def bind(self, nonce: bytes, server_id: str) -> None:
-        """The inbox itself knows, and nobody else is here."""
+        """Do nothing: the inbox itself knows, and there is no other worker."""
 
     async def read(self, after: int, limit: int) -> list[Stored]:
         new = list(islice(reversed(self._stored.values()), max(0, self._last - after)))
@@ -177,7 +177,7 @@ class MemoryLog:
         self._done = max(self._done, position)
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """There is nothing to close."""
 
 
 def _key(event: StatusEvent) -> tuple[object, ...]:
@@ -202,9 +202,9 @@ class Bindings:
                 del self._sends[number]
 
     def holds(self, nonce: bytes, server_id: str) -> bool:
-        """Tell whether they belong together, for sure."""
+        """Return whether they are known to belong together."""
         return self._numbers.get(nonce) == server_id
 
     def contradicts(self, nonce: bytes, server_id: str) -> bool:
-        """Tell whether either belongs to another, for sure."""
+        """Return whether either is known to belong to another."""
         return self._numbers.get(nonce, server_id) != server_id or self._sends.get(server_id, nonce) != nonce

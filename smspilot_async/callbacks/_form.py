@@ -24,11 +24,11 @@ _name_in = re.compile(r'(?i:\nContent-Disposition: *form-data; *name="?([^";\n]*
 
 @attrs.frozen(kw_only=True)
 class StatusEvent(MessageStatus):
-    """A status that the gateway told by a call to the URL of one very send.
+    """A status that came by a call of the gateway to the URL of one particular send.
 
     Attributes:
         received: When the call came, aware, UTC.
-        nonce: What tells this send from every other one, also of the same ``id``.
+        nonce: What distinguishes this send from every other one, also of the same ``id``.
     """
 
     received: datetime
@@ -45,7 +45,7 @@ class Form:
 
 
 def fields_of(form: bytes) -> dict[str, str] | None:
-    """Read the known parameters; ``None`` if that can not be done without guessing."""
+    """Read the known parameters; ``None`` if that cannot be done without guessing."""
     if len(form) > LARGEST_FORM:
         return None
     try:

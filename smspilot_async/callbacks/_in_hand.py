@@ -33,7 +33,7 @@ class InHand:
         self._holder: asyncio.Task[Any] | None = None
 
     async def claim(self) -> Stored | None:
-        """Return an event that is nobody else's now."""
+        """Return an event that no other worker has now."""
         self._has_claimed = True
         return await self._log.claim(self._owner, self._clock.now())
 
@@ -61,7 +61,7 @@ class InHand:
                 self._log.keep(self._owner, self._clock.now())
 
     def finish(self) -> None:
-        """Take it that the application is done with what it has in hand: it asks for the next.
+        """Note that the application is done with what it has in hand: it asks for the next.
 
         Not if the task that had it was cancelled, and another one asks.
         """
@@ -78,7 +78,7 @@ class InHand:
             self._log.give_up(self._owner)
 
     def close(self) -> None:
-        """Let other workers have what is in hand, or was claimed for somebody who waits for it no more."""
+        """Let other workers have what is in hand, or was claimed for a reader that no longer waits."""
         self._stored = None
         if self._has_claimed:
             self._has_claimed = False

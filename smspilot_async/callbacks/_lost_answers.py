@@ -1,7 +1,7 @@
 """Sends whose answers were lost, by their nonces: what must be known to prove by a callback that one was accepted.
 
 In memory each process knows its own. In a sink's file all workers know them: the callback that proves a send may reach
-any of them, and whoever waits for it may be another. It holds ids and nonces, no phones and no texts.
+any of them, and another may be waiting for it. It holds ids and nonces, no phones and no texts.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LostAnswers(Protocol):
 
 
 class MemoryLostAnswers:
-    """The last ten thousand, of this process alone, which knows its own besides."""
+    """The last ten thousand, of this process alone, which are known to the inbox as well."""
 
     has_unknown: bool = False
 
@@ -111,7 +111,7 @@ def find(database: sqlite3.Connection, nonce: bytes) -> LostAnswer | None:
 
 
 def accept(database: sqlite3.Connection, nonce: bytes, sent: SentMessage) -> None:
-    """Record that one was accepted, unless somebody has."""
+    """Record that one was accepted, unless that is recorded already."""
     database.execute(_ACCEPT, (sent.server_id, sent.status, sent.error, nonce))
 
 
@@ -121,5 +121,5 @@ def has_unknown(database: sqlite3.Connection) -> bool:
 
 
 def expire(database: sqlite3.Connection, before: int) -> None:
-    """Forget those for which no callback is good any more."""
+    """Forget those whose callbacks are no longer accepted."""
     database.execute(_EXPIRE, (before,))

@@ -1,7 +1,7 @@
 """The paths that the gateway calls: what is signed into one, and what a called one proves.
 
-The gateway's call carries no signature, so its address does. A path names one very send: a random nonce, the message's
-id and an expiry, and an HMAC over them all. It says nothing to whoever can not verify it, and nobody can make another
+The gateway's call carries no signature, so its address does. A path names one particular send: a random nonce, the
+message's id and an expiry, and an HMAC over them all. It says nothing without the secret, and no other path can be made
 from it. Pure functions of bytes; time comes in from outside.
 """
 
@@ -91,18 +91,18 @@ class Signer:
         return _SEND + urlsafe_b64encode(fields + _mac(self._keys[0], fields)).decode()
 
     def verify(self, segment: str, now: float) -> SignedSend | None:
-        """Tell which send a path names; ``None`` if it is not ours, or has expired."""
+        """Return which send a path names; ``None`` if it is not ours, or has expired."""
         if len(segment) != _SEND_SIZE or not _is_send(segment):
             return None
         signed = urlsafe_b64decode(segment[len(_SEND) :])
         fields, mac = signed[: _FIELDS.size], signed[_FIELDS.size :]
-        # Every secret is tried, so that the time tells nothing about which one it was.
+        # Every secret is tried, so that the time does not show which one it was.
         holds = sum([hmac.compare_digest(_mac(key, fields), mac) for key in self._keys])
         expiry, nonce, id_ = _FIELDS.unpack(fields)
         return SignedSend(nonce, id_) if holds and now < expiry else None
 
     def is_account(self, segment: str) -> bool:
-        """Tell whether it is the path of the whole account."""
+        """Return whether it is the path of the whole account."""
         if len(segment) != _ACCOUNT_SIZE or not segment.isascii():
             return False
         return bool(sum([hmac.compare_digest(account, segment) for account in self._account]))

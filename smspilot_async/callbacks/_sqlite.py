@@ -89,10 +89,10 @@ _LONGEST_HISTORY: Final = 32  # distinct calls of one send; more are not the gat
 _FILES_IN_A_ROW: Final = 3
 _BUSY: Final = 3.0  # seconds of patience with other workers, for each thing that is asked
 _ASK_AGAIN: Final = 0.01
-_PRIMARY: Final = 0xFF  # SQLite tells more of an error in the bits above: also that another mends a file after a kill
+_PRIMARY: Final = 0xFF  # the bits above say more, such as that another process recovers the file after a kill
 _TIDY_EVERY: Final = 3600.0
 _IDS_AT_ONCE: Final = 500
-_NOTES_KEPT: Final = 100_000  # while the file can not be written
+_NOTES_KEPT: Final = 100_000  # while the file cannot be written
 
 
 @attrs.frozen
@@ -102,13 +102,13 @@ class _Store:
 
 
 class SQLiteSink:
-    """Keeps status events in a SQLite file, safe before the gateway hears ``OK``.
+    """Keeps status events in a SQLite file, safe before the gateway gets ``OK``.
 
     Several worker processes of one machine share the file: each sees the events of all, within a fifth of a second. An
     event that comes twice is kept once. Events are kept for 41 days, by the machine's clock. Making one opens nothing;
-    entering the inbox does, and raises :class:`sqlite3.OperationalError` where the file can not be opened.
+    entering the inbox does, and raises :class:`sqlite3.OperationalError` where the file cannot be opened.
 
-    A file that is deleted or replaced while it is in use is noticed before the gateway hears ``OK``: the event goes to
+    A file that is deleted or replaced while it is in use is noticed before the gateway gets ``OK``: the event goes to
     the file that is there now, made anew if there is none. What the lost one held is lost, and logged as an error.
 
     Args:
@@ -138,14 +138,14 @@ class SQLiteSink:
         """Open the file now, and not with the first event; one that is only held by another worker will do.
 
         Raises:
-            sqlite3.OperationalError: It can not be opened, or is no database.
+            sqlite3.OperationalError: It cannot be opened, or is no database.
         """
         try:
             await wrap_future(self._submit(self._opened))
         except sqlite3.Error as error:
             if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
                 raise sqlite3.OperationalError(
-                    f"the sink {self._file.path} can not be opened ({error}): name a file in a folder that exists, and "
+                    f"the sink {self._file.path} cannot be opened ({error}): name a file in a folder that exists, and "
                     "in which this process may write"
                 ) from error
 
@@ -156,7 +156,7 @@ class SQLiteSink:
             False if this send has another number, this number another send, or there were too many calls.
 
         Raises:
-            sqlite3.Error: The file can not be written.
+            sqlite3.Error: The file cannot be written.
         """
         store = _Store(event)
         self._stores.append(store)
@@ -191,11 +191,11 @@ class SQLiteSink:
         self._write_soon()
 
     async def read(self, after: int, limit: int) -> list[Stored]:
-        """Tell what came after a position, to any worker."""
+        """Return what came after a position, to any worker."""
         return await self._ask(f"{_SELECT} WHERE position > ? ORDER BY position LIMIT ?", (after, limit))
 
     async def find(self, server_ids: Iterable[str]) -> list[Stored]:
-        """Tell what came about these numbers."""
+        """Return what came about these numbers."""
         ids, found = list(server_ids), list[Stored]()
         for start in range(0, len(ids), _IDS_AT_ONCE):
             some = ids[start : start + _IDS_AT_ONCE]
@@ -204,11 +204,11 @@ class SQLiteSink:
         return found
 
     async def of_send(self, nonce: bytes) -> list[Stored]:
-        """Tell what came by the path of one send."""
+        """Return what came by the path of one send."""
         return await self._ask(f"{_SELECT} WHERE e.nonce = ? ORDER BY position", (nonce,))
 
     async def claim(self, owner: bytes, now: datetime) -> Stored | None:
-        """Return the first event that nobody has in hand; it is the owner's for :data:`_claims.LEASE` seconds."""
+        """Return the first event that no worker has in hand; it is the owner's for :data:`_claims.LEASE` seconds."""
         claiming = self._submit(partial(self._claim, owner, _microseconds(now)))
         try:
             return await wrap_future(claiming)
@@ -235,11 +235,11 @@ class SQLiteSink:
         self._claims.finish(position)
 
     async def end(self) -> int:
-        """Tell the last position."""
+        """Return the last position."""
         return await self._number("SELECT coalesce(max(position), 0) FROM smspilot_events")
 
     async def handed_over(self) -> int:
-        """Tell the position up to which some worker's application was done."""
+        """Return the position up to which some worker's application was done."""
         return await self._number("SELECT position FROM smspilot_handed_over")
 
     async def aclose(self) -> None:
@@ -263,7 +263,7 @@ class SQLiteSink:
         def write() -> None:
             try:
                 work(self._opened())
-            except Exception as error:  # noqa: BLE001 - nobody waits for it
+            except Exception as error:  # noqa: BLE001 - no caller waits for it
                 logger.warning("statuses: the sink could not be written (%s)", type(error).__name__)
 
         with suppress(RuntimeError):  # no thread can be started

@@ -26,8 +26,8 @@ def callback_app(inbox: CallbackInbox) -> web.Application:
         app.add_subapp("/smspilot", callback_app(inbox))
 
     The prefix is the path of the inbox's ``url``. It answers ``OK`` (200) to a call that is stored, 404 to everything
-    else, and 503 if a call can not be stored. It opens the inbox when the server starts, which fails with a sink that
-    can not be opened. Closing the inbox is the application's part.
+    else, and 503 if a call cannot be stored. It opens the inbox when the server starts, which fails with a sink that
+    cannot be opened. Closing the inbox is the application's part.
     """
 
     async def call(request: web.Request) -> web.StreamResponse:
@@ -37,7 +37,7 @@ def callback_app(inbox: CallbackInbox) -> web.Application:
             response = web.Response(
                 status=answer.status, body=answer.body, content_type="text/plain", headers={"Cache-Control": "no-store"}
             )
-            if not request.content.is_eof():  # a body that nobody wants to read
+            if not request.content.is_eof():  # a body that is not needed
                 response.force_close()
             await response.prepare(request)
             await response.write_eof()

@@ -25,8 +25,8 @@ def callback_app(inbox: CallbackInbox) -> Callable[[Scope, Receive, Send], Await
         app.mount("/smspilot", callback_app(inbox))
 
     The path where it is mounted is that of the inbox's ``url``. It answers ``OK`` (200) to a call that is stored, 404
-    to everything else, and 503 if a call can not be stored. Entering and closing the inbox is the application's part;
-    where this one stands alone on a server, it opens the inbox, and the server does not start with a sink that can not
+    to everything else, and 503 if a call cannot be stored. Entering and closing the inbox is the application's part;
+    where this one stands alone on a server, it opens the inbox, and the server does not start with a sink that cannot
     be opened.
     """
 
@@ -70,7 +70,7 @@ async def _live(inbox: CallbackInbox, receive: Receive, send: Send) -> None:
     await receive()
     try:
         await inbox.open()
-    except Exception as error:  # noqa: BLE001 - the server tells it, and does not start
+    except Exception as error:  # noqa: BLE001 - the server says why, and does not start
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
     await send({"type": "lifespan.startup.complete"})

@@ -1,4 +1,4 @@
-"""Calls made straight at an inbox, as a face makes them."""
+"""Calls made straight at an inbox, as an adapter makes them."""
 
 from __future__ import annotations
 

@@ -344,4 +344,4 @@ async def test_a_track_that_is_left_before_its_first_step_leaves_nothing_behind(
         sent = await client.send(PHONE, TEXT)
         async with client.track(sent, source=inbox):
             pass
-        assert not inbox._watches
+        assert not inbox._watching._watches

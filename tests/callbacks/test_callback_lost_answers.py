@@ -252,7 +252,7 @@ async def test_who_waits_after_the_late_answer_was_a_refusal_hears_that(desk: De
 
 
 async def test_only_the_last_late_answers_are_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smspilot_async.callbacks._inbox._LOST_REMEMBERED", 2)
+    monkeypatch.setattr("smspilot_async.callbacks._proofs._SENDS_REMEMBERED", 2)
     three = [Message(PHONE, str(id_), id=id_) for id_ in (1, 2, 3)]
     await deadline_error(desk, desk.client.send_packet(three, deadline=5))
     desk.emulator.release()
@@ -554,7 +554,7 @@ async def test_what_an_error_is_about_shows_in_no_text_of_it(desk: Desk) -> None
 async def test_late_answers_push_out_nothing_that_waits_for_its_proof(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smspilot_async.callbacks._inbox._LOST_REMEMBERED", 2)
+    monkeypatch.setattr("smspilot_async.callbacks._proofs._SENDS_REMEMBERED", 2)
     first = await lost_send(desk)
     late = [Message(PHONE, str(id_), id=id_) for id_ in (1, 2, 3)]
     await deadline_error(desk, desk.client.send_packet(late, deadline=5))

@@ -30,7 +30,7 @@ from smspilot_async import Accepted, Client, OutcomeUnknown, SentMessage
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink, _lost_answers
 from smspilot_async.callbacks._lost_answers import LostAnswer, LostAnswers, MemoryLostAnswers
 from smspilot_async.emulator import Account, Emulator, Fault
-from smspilot_async.errors import named_send
+from smspilot_async.errors import send_nonce_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -190,7 +190,7 @@ async def test_a_number_that_is_not_its_own_proves_nothing(emulator: Emulator, o
     assert other.line.checks == 1
     assert await call(other.inbox, lost.callback, lost.server_id, 1) == 200
     await other.settled()
-    found = await one.inbox._answers.find_lost(one.inbox.nonce_of(lost.callback or ""))
+    found = await one.inbox._proofs._answers.find_lost(one.inbox.nonce_of(lost.callback or ""))
     assert found is not None
     assert found.sent is not None
     assert found.sent.server_id == lost.server_id
@@ -222,7 +222,7 @@ async def test_the_client_of_the_right_account_is_asked(
         [message] = emulator.messages
         assert await call(other.inbox, message.callback, message.server_id, 1) == 200
         await other.settled()
-        found = await other.inbox._answers.find_lost(other.inbox.nonce_of(message.callback or ""))
+        found = await other.inbox._proofs._answers.find_lost(other.inbox.nonce_of(message.callback or ""))
         assert found is not None
         assert found.sent is not None
         await here.aclose()
@@ -372,7 +372,7 @@ async def error_of(sending: asyncio.subprocess.Process) -> OutcomeUnknown:
 
 async def written_down(path: Path, error: OutcomeUnknown) -> None:
     """Wait until the sender has written down that the answer was lost, which it does soon, not at once."""
-    sink, nonce = SQLiteSink(path), named_send(error)
+    sink, nonce = SQLiteSink(path), send_nonce_of(error)
     assert nonce is not None
     async with asyncio.timeout(60):
         while await sink.find_lost(nonce) is None:

@@ -98,7 +98,7 @@ async def test_a_sink_that_learns_no_number_keeps_the_results_from_no_hook(
         await client.send_packet([Message(PHONE, text) for text in ("1", "2", "3")])
         await client.aclose()
     assert listener.kinds == ["Accepted"] * 3
-    assert "the sink was not told of a number (RuntimeError)" in caplog.text
+    assert "the sink could not record a number (RuntimeError)" in caplog.text
 
 
 @contextlib.contextmanager
@@ -202,7 +202,7 @@ def impossible(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 async def test_a_file_that_can_not_be_opened_is_an_error_when_the_inbox_is_entered(impossible: Path) -> None:
     threads = set(threading.enumerate())
-    with pytest.raises(sqlite3.OperationalError, match=r"can not be opened \(.+\).+a folder that exists") as caught:
+    with pytest.raises(sqlite3.OperationalError, match=r"cannot be opened \(.+\).+a folder that exists") as caught:
         async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(impossible)):
             pass
     assert str(impossible) in str(caught.value)

@@ -53,7 +53,7 @@ _check = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
 _phones = re.compile(r"\d{7,}")
 
 _WHAT_IS_KNOWN: Final = "The results beside it have what is known of its run."
-LOST: Final = "may have been sent (the run ended before the answer)"
+MAY_HAVE_BEEN_SENT: Final = "may have been sent (the run ended before the answer)"
 
 
 class JournalError(Exception):
@@ -229,7 +229,7 @@ class Journal:
         if outcome is not None:
             return attrs.evolve(outcome, to=row.to)
         if row.line in self._open_lines:
-            return RowOutcome(line=row.line, to=row.to, outcome=Outcome.UNKNOWN, error=LOST)
+            return RowOutcome(line=row.line, to=row.to, outcome=Outcome.UNKNOWN, error=MAY_HAVE_BEEN_SENT)
         return None
 
     # --- writing ---------------------------------------------------------------------------------

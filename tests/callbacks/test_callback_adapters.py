@@ -39,14 +39,14 @@ async def test_a_server_that_stands_alone_does_not_start_with_a_sink_that_can_no
     await app({"type": "lifespan"}, receive, send)
     [failed] = said
     assert failed["type"] == "lifespan.startup.failed"
-    assert "statuses.db can not be opened" in failed["message"]
+    assert "statuses.db cannot be opened" in failed["message"]
 
 
 async def test_an_aiohttp_server_does_not_start_with_a_sink_that_can_not_be_opened(tmp_path: Path) -> None:
     outer = web.Application()
     outer.add_subapp("/smspilot", aiohttp_face.callback_app(inbox_in(tmp_path / "no folder" / "statuses.db")))
     runner = web.AppRunner(outer)
-    with pytest.raises(sqlite3.OperationalError, match=r"statuses\.db can not be opened"):
+    with pytest.raises(sqlite3.OperationalError, match=r"statuses\.db cannot be opened"):
         await runner.setup()
     await runner.cleanup()
 
