@@ -115,8 +115,8 @@ def worker(ledger: str | None, client: Client, *, in_flight: int, packet_size: i
     """Send what is due, until a signal says stop."""
 
     async def work() -> int:
-        stopping = asyncio.Event()
-        with Interrupts(stopping.set, stopping.set) as interrupts:
+        stopping = _Stopping()
+        with Interrupts(stopping.stop, stopping.stop) as interrupts:
             async with client:
                 await _work(ledger, client, stopping, in_flight=in_flight, packet_size=packet_size)
         return Exit.INTERRUPTED if interrupts.exit_code == Exit.INTERRUPTED else Exit.FINE
@@ -124,30 +124,42 @@ def worker(ledger: str | None, client: Client, *, in_flight: int, packet_size: i
     return _run(work)
 
 
-async def _work(
-    ledger: str | None, client: Client, stopping: asyncio.Event, *, in_flight: int, packet_size: int
-) -> None:
+class _Stopping:
+    """What a signal stops, at once."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+        self.running: Worker | None = None
+
+    def stop(self) -> None:
+        self.told.set()
+        if self.running is not None:
+            self.running.stop()
+
+
+async def _work(ledger: str | None, client: Client, stopping: _Stopping, *, in_flight: int, packet_size: int) -> None:
     """Begin, again and again where the database or the gateway is away; then work until the end."""
     from smspilot_async.outbox import LedgerUnavailable, Outbox  # noqa: PLC0415 - an extra
 
-    while not stopping.is_set():
+    while not stopping.told.is_set():
         try:
             async with Outbox(ledger) as outbox:
                 async with outbox.worker(client, in_flight=in_flight, packet_size=packet_size) as running:
                     note(f"sending from the ledger to {client.url}; Ctrl-C or SIGTERM ends it well")
-                    await _until(stopping, running)
+                    stopping.running = running
+                    await _until(stopping.told, running)
                 sent = running.sent
                 note(f"ended: {sent.accepted} accepted, {sent.refused} refused, {sent.unknown} unknown")
         except (LedgerUnavailable, Unanswered, GatewayBusy) as error:
             note(f"{explain(error)} It is tried again in {_TRY_AGAIN:g} s.")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TRY_AGAIN):
-                    await stopping.wait()
+                    await stopping.told.wait()
 
 
-async def _until(stopping: asyncio.Event, running: Worker) -> None:
+async def _until(stopped: asyncio.Event, running: Worker) -> None:
     """Wait for a signal, or for the worker's own end, which only an error can be."""
-    told = asyncio.ensure_future(stopping.wait())
+    told = asyncio.ensure_future(stopped.wait())
     ended = asyncio.ensure_future(running.wait())
     await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()

@@ -21,6 +21,7 @@ import os
 import random
 import secrets
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -276,7 +277,9 @@ class Sender:
         self._lease = int((longest_request(client) + LEASE_MARGIN) * SECOND)
         self._name = f"{host_name()}:{os.getpid()}"
         self._stopping = asyncio.Event()
-        self._wake = asyncio.Event()
+        # Places that wait, the common ones first: those that are kept for codes and services come last.
+        self._idle: dict[int, deque[asyncio.Future[None]]] = {MARKETING: deque(), SERVICE: deque()}
+        self._is_missed = False
         self._held: set[asyncio.Task[Any]] = set()
         self._unrecorded = 0
         self._failures = 0
@@ -285,13 +288,26 @@ class Sender:
     def stop(self) -> None:
         """Claim nothing more; what is on the wire is awaited and recorded."""
         self._stopping.set()
-        self._wake.set()
+        for idle in self._idle.values():
+            while idle:
+                _release(idle.popleft())
 
     def wake(self) -> None:
-        """Something may be due: let the places that wait look, and no others, which look by themselves."""
-        self._wake.set()
-        if not self._stopping.is_set():
-            self._wake.clear()
+        """Something may be due: let one place that waits look; it wakes the next, if it finds something."""
+        for idle in self._idle.values():
+            if idle:
+                _release(idle.popleft())
+                return
+        self._is_missed = True  # by a place that has just looked
+
+    async def _woken(self, last_lane: int) -> None:
+        """Wait until something may be due."""
+        if self._is_missed or self._stopping.is_set():
+            self._is_missed = False
+            return
+        waiting = asyncio.get_running_loop().create_future()
+        self._idle[last_lane].append(waiting)
+        await waiting
 
     async def drain(self) -> Sent:
         """Send what is due, and return once nothing of it can leave now."""
@@ -340,6 +356,7 @@ class Sender:
                 await watch
 
     async def _place(self, last_lane: int) -> None:
+        await self._woken(last_lane)
         while not self._stopping.is_set():
             try:
                 took = await self._take_one(last_lane)
@@ -349,7 +366,7 @@ class Sender:
             if self._failures:
                 await self._rest(min(0.5 * 2.0 ** min(self._failures - 1, 10), _LONGEST_REST))
             elif not took and not self._stopping.is_set():
-                await self._wake.wait()
+                await self._woken(last_lane)
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -402,6 +419,7 @@ class Sender:
         self.sent.settled += claim.settled
         if claim.attempt_id is None:
             return claim.settled > 0
+        self.wake()
         await self._deliver(claim, claim.attempt_id, asked_at)
         return True
 
@@ -492,6 +510,11 @@ class Sender:
             sent.refused += row.event is Event.REFUSED
             sent.unknown += row.event is Event.UNANSWERED
             sent.put_back += row.event is Event.PUT_BACK
+
+
+def _release(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _messages(claim: Claim) -> tuple[list[Message], list[MessageAnswer]]:
