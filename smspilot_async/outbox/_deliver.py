@@ -280,7 +280,7 @@ class Sender:
         # Places that wait, the common ones first: those that are kept for codes and services come last.
         self._idle: dict[int, deque[asyncio.Future[None]]] = {MARKETING: deque(), SERVICE: deque()}
         self._is_missed = False
-        self._held: set[asyncio.Task[Any]] = set()
+        self._is_over = False
         self._unrecorded = 0
         self._failures = 0
         self._saw_unknown = False
@@ -351,6 +351,7 @@ class Sender:
         try:
             await asyncio.gather(*places)
         finally:
+            self._is_over = True  # a cancellation alone may be swallowed on its way out of a database's driver
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
@@ -376,7 +377,7 @@ class Sender:
     async def _watch(self) -> None:
         """Look what is due, and what is held beyond its lease."""
         next_recovery = 0.0
-        while True:
+        while not self._is_over:
             try:
                 if boot_time() >= next_recovery:
                     await self._hot.recover()

@@ -255,7 +255,8 @@ class _Line:
         async with self._lock:
             problem: LedgerUnavailable
             try:
-                return await asyncio.wait_for(self._fetch(statement, values), _ANSWER_TIMEOUT)
+                async with asyncio.timeout(_ANSWER_TIMEOUT):
+                    return await self._fetch(statement, values)
             except (psycopg.Error, OSError, TimeoutError) as error:
                 problem = _unavailable(error)
             except BaseException:  # cancelled in the middle: nobody knows what the connection is at
