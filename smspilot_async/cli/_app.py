@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec
 import click
 
 from smspilot_async import __version__
-from smspilot_async.cli import _outbox, _queries, _send
-from smspilot_async.cli import _streaming as _following
+from smspilot_async.cli import _outbox, _queries, _send, _streaming
 from smspilot_async.cli._commands import Commands
-from smspilot_async.cli._connection import Connection
+from smspilot_async.cli._connection import ConnectionOptions
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._extras import need_emulator
 from smspilot_async.cli._output import print_line
@@ -133,14 +132,14 @@ def app() -> None:
 
 
 def _connected(command: Callable[P, None]) -> Callable[..., None]:
-    """Add the options that say where the gateway is; the command gets a :class:`Connection`."""
+    """Add the options that say where the gateway is; the command gets a :class:`ConnectionOptions`."""
 
     @click.option("--key-file", metavar="FILE", help="Read the API key from this file.")
     @click.option("--url", metavar="URL", help="The gateway's address, instead of SMSPILOT_URL.")
     @click.option("--wire", type=click.Choice(["json", "xml"]), default="json", show_default=True)
     @functools.wraps(command)
     def with_connection(*args: Any, key_file: str | None, url: str | None, wire: Any, **options: Any) -> None:
-        connection = Connection(key_file, url, wire, options.pop("deadline", None))
+        connection = ConnectionOptions(key_file, url, wire, options.pop("deadline", None))
         command(*args, connection=connection, **options)  # type: ignore[arg-type]
 
     return with_connection
@@ -209,7 +208,7 @@ def send(
     callback_method: Literal["get", "post"] | None,
     test: bool,
     as_json: bool,
-    connection: Connection,
+    connection: ConnectionOptions,
 ) -> None:
     """Send TEXT to the phone TO. A TEXT of - is read from stdin, where no list of processes shows it."""
     message = _send.make_message(
@@ -235,7 +234,7 @@ def send(
 @_as_json
 @_connected
 def cost(
-    *, to: str, text: str, sender: str | None, country: Country | None, as_json: bool, connection: Connection
+    *, to: str, text: str, sender: str | None, country: Country | None, as_json: bool, connection: ConnectionOptions
 ) -> None:
     """Ask what TEXT to TO would cost. Nothing is sent. For a list, use bulk --dry-run."""
     message = _send.make_message(to, _text(text), country=country, sender=sender)
@@ -248,7 +247,9 @@ def cost(
 @_deadline
 @_as_json
 @_connected
-def check(*, server_ids: tuple[str, ...], packets: tuple[str, ...], as_json: bool, connection: Connection) -> None:
+def check(
+    *, server_ids: tuple[str, ...], packets: tuple[str, ...], as_json: bool, connection: ConnectionOptions
+) -> None:
     """Ask what became of messages or of packets.
 
     The exit code says whether the gateway answered, whatever the statuses are. With --json: a list of statuses, or, for
@@ -282,7 +283,7 @@ def track(
     poll_interval: float | None,
     timeout: float | None,
     as_json: bool,
-    connection: Connection,
+    connection: ConnectionOptions,
 ) -> None:
     """Follow messages or packets, a line for each change, until every status is final.
 
@@ -291,7 +292,7 @@ def track(
     if not server_ids and not packets:
         raise click.UsageError("Name the messages by their server ids, or their packets with --packet.")
     _exit(
-        _following.track(
+        _streaming.track(
             connection.client(),
             server_ids,
             _once(packets),
@@ -314,13 +315,13 @@ def track(
 @click.option("--cursor", metavar="FILE", help="Remembers how far it came, so that a restart loses nothing.")
 @_as_json
 @_connected
-def listen(*, poll_interval: float, cursor: str | None, as_json: bool, connection: Connection) -> None:
+def listen(*, poll_interval: float, cursor: str | None, as_json: bool, connection: ConnectionOptions) -> None:
     """Print the messages that people send to the account's numbers, as they come, until Ctrl-C.
 
     Each comes at least once; after a kill at most one comes again, if there is a --cursor. With --json each line is an
     object.
     """
-    _exit(_following.listen(connection.client(), poll_interval=poll_interval, cursor=cursor, as_json=as_json))
+    _exit(_streaming.listen(connection.client(), poll_interval=poll_interval, cursor=cursor, as_json=as_json))
 
 
 @app.command()
@@ -328,7 +329,7 @@ def listen(*, poll_interval: float, cursor: str | None, as_json: bool, connectio
 @_deadline
 @_as_json
 @_connected
-def balance(*, sms: bool, as_json: bool, connection: Connection) -> None:
+def balance(*, sms: bool, as_json: bool, connection: ConnectionOptions) -> None:
     """Ask for the balance, in roubles."""
     _exit(_queries.balance(connection.client(), sms=sms, as_json=as_json))
 
@@ -337,7 +338,7 @@ def balance(*, sms: bool, as_json: bool, connection: Connection) -> None:
 @_deadline
 @_as_json
 @_connected
-def info(*, as_json: bool, connection: Connection) -> None:
+def info(*, as_json: bool, connection: ConnectionOptions) -> None:
     """Ask what the gateway knows about the account."""
     _exit(_queries.info(connection.client(), as_json=as_json))
 
@@ -353,7 +354,7 @@ def info(*, as_json: bool, connection: Connection) -> None:
 @_deadline
 @_as_json
 @_connected
-def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection: Connection) -> None:
+def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection: ConnectionOptions) -> None:
     """Ask for the messages that people sent to the account's numbers.
 
     With --since new the gateway marks what it answers as read: should the answer get lost, ask again by time.
@@ -398,10 +399,10 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 @_test
 @_as_json
 @_connected
-def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
+def bulk(*, connection: ConnectionOptions, as_json: bool, **options: Any) -> None:
     """Send a list: a CSV FILE with a header, and a row per message.
 
-    Columns: to, text (or --template), and if wanted from, send_at, ttl. Rows that can not be sent are refused with
+    Columns: to, text (or --template), and if wanted from, send_at, ttl. Rows that cannot be sent are refused with
     their line number; they stop nothing. A row that repeats the phone and text of an earlier one is not sent, unless
     --keep-duplicates says so.
 
@@ -416,8 +417,8 @@ def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
     may have been sent, never sends that again, and completes the results. The journal is removed at an end with
     nothing unknown and nothing left to send, and kept otherwise.
     """
-    order = _bulk.Order(as_json=as_json, **options)
-    _exit(_bulk.bulk(order, connection))
+    bulk_options = _bulk.BulkOptions(as_json=as_json, **options)
+    _exit(_bulk.bulk(bulk_options, connection))
 
 
 @app.command(short_help="Check everything that sending needs.")
@@ -432,7 +433,7 @@ def bulk(*, connection: Connection, as_json: bool, **options: Any) -> None:
 )
 @_as_json
 @_connected
-def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Connection) -> None:
+def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: ConnectionOptions) -> None:
     """Check everything that sending needs, and say what to do where something is wrong.
 
     DNS, TCP, proxy, TLS, the gateway's answer, the key, this machine's address, the sender, the balance, the clock,
@@ -564,7 +565,7 @@ def outbox() -> None:
 @_test
 @_as_json
 @_connected
-def outbox_init(*, ledger: str | None, test: bool, as_json: bool, connection: Connection) -> None:
+def outbox_init(*, ledger: str | None, test: bool, as_json: bool, connection: ConnectionOptions) -> None:
     """Make a ledger, bound to this account, this address, and live or test."""
     _exit(_outbox.init(ledger, connection.client(test=test), as_json=as_json))
 
@@ -623,7 +624,7 @@ def outbox_suppress(
 @_as_json
 @_connected
 def worker(
-    *, in_flight: int, packet_size: int, ledger: str | None, test: bool, as_json: bool, connection: Connection
+    *, in_flight: int, packet_size: int, ledger: str | None, test: bool, as_json: bool, connection: ConnectionOptions
 ) -> None:
     """Send what is due in a ledger, and what becomes due, until Ctrl-C or SIGTERM.
 

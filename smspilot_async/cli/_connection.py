@@ -17,14 +17,14 @@ import attrs
 
 from smspilot_async import Client
 from smspilot_async.cli._errors import Problem
-from smspilot_async.cli._output import NOBODY_GETS_IT
+from smspilot_async.cli._output import NOTHING_HANDED_OVER
 
 if TYPE_CHECKING:
     WireName: TypeAlias = Literal["json", "xml"]
 
 
 # Longer than a request's own time-out (30 s): a command has time to hear the answer to what it has sent.
-_PATIENCE: Final = 60.0
+_DEADLINE: Final = 60.0
 
 _MARK: Final = 8  # hexadecimal digits
 _VENDOR: Final = "smspilot.ru"
@@ -54,14 +54,14 @@ class Mode(enum.StrEnum):
         """Say it to a person."""
         return {
             Mode.LIVE: "messages go to phones and are paid for",
-            Mode.TEST: NOBODY_GETS_IT,
+            Mode.TEST: NOTHING_HANDED_OVER,
             Mode.TEST_KEY: "with the vendor's test key nothing is sent or paid for",
             Mode.OTHER: f"the address is not {_VENDOR}'s: an emulator reaches no phones, a relay to the gateway does",
         }[self]
 
 
 @attrs.frozen
-class Connection:
+class ConnectionOptions:
     """Where the gateway is, and how to speak to it; ``None`` leaves it to the environment."""
 
     key_file: str | None = None
@@ -76,10 +76,10 @@ class Connection:
             Problem: There is no key, or a setting is wrong.
         """
         try:
-            deadline = _PATIENCE if self.deadline is None else self.deadline
+            deadline = _DEADLINE if self.deadline is None else self.deadline
             return Client(self._key, url=self.url, wire=self.wire, deadline=deadline, **settings)
         except OSError as wrong:
-            line = f"the file with the key can not be read: {wrong.filename}: {wrong.strerror}."
+            line = f"the file with the key cannot be read: {wrong.filename}: {wrong.strerror}."
         except UnicodeDecodeError:
             line = "the file with the key is no text."
         except ValueError as wrong:
@@ -88,7 +88,7 @@ class Connection:
 
     @cached_property
     def _key(self) -> str | None:
-        # Once: what the shell lends (`--key-file <(...)`) can not be read again.
+        # Once: what the shell lends (`--key-file <(...)`) cannot be read again.
         from_environment = os.environ.get("SMSPILOT_API_KEY", "").strip()
         path = self.key_file or (not from_environment and os.environ.get("SMSPILOT_API_KEY_FILE"))
         if path:

@@ -1,6 +1,6 @@
 """Ctrl-C while something paid is under way: the first one asks to stop, the second one insists.
 
-What is on the wire can not be called back, so the first waits for its answer. A polite kill (SIGTERM) and the end of
+What is on the wire cannot be called back, so the first waits for its answer. A polite kill (SIGTERM) and the end of
 the terminal (SIGHUP) count as the first; under nohup the terminal may end. Where the loop takes no signal handlers
 (Windows, or beside the main thread) Python's own way stays.
 """
@@ -56,7 +56,7 @@ class Interrupts:
             self._numbers.append(_HANGUP)
         for number in self._numbers:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                self._loop.add_signal_handler(number, self._heard, number)
+                self._loop.add_signal_handler(number, self._on_signal, number)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,7 +64,7 @@ class Interrupts:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 self._loop.remove_signal_handler(number)
 
-    def _heard(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if self._first is None:
             self._first = number
             if self._announcement is not None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from smspilot_async.errors import Outcome
 
-# C0, DEL and C1 drive terminals; direction marks and line separators lie about what is written; surrogates can not be.
+# C0, DEL and C1 drive terminals; direction marks and line separators lie about what is written; surrogates cannot be.
 _unsafe = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _white = re.compile(r"\s+")
@@ -77,7 +77,7 @@ def _stdout_is_utf8() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
-NOBODY_GETS_IT: Final = "nothing is handed to operators"
+NOTHING_HANDED_OVER: Final = "nothing is handed to operators"
 """What a test is, for a person who may take it for the real thing."""
 
 
@@ -114,7 +114,7 @@ def on_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-_NOBODY_READS: Final = {errno.EPIPE, errno.EIO}  # a pipe's reader has gone, a terminal was closed
+_NO_READER: Final = {errno.EPIPE, errno.EIO}  # a pipe's reader has gone, a terminal was closed
 _failures: list[OSError] = []
 
 
@@ -139,7 +139,7 @@ def is_output_taken() -> bool:
 
 def lost_output() -> OSError | None:
     """Return why stdout could not be written, a full disk for one; ``None`` where it was, or where no one reads it."""
-    return next((wrong for wrong in _failures if wrong.errno not in _NOBODY_READS), None)
+    return next((wrong for wrong in _failures if wrong.errno not in _NO_READER), None)
 
 
 def _silence(stream: IO[str]) -> None:
@@ -149,7 +149,7 @@ def _silence(stream: IO[str]) -> None:
     os.close(nowhere)
 
 
-class _MayBeGone:
+class _ClosableStream:
     """A stream of a terminal that may have been closed: then nothing is written, and nothing is raised."""
 
     def __init__(self, stream: IO[str]) -> None:
@@ -182,7 +182,7 @@ class _Bar(Progress):
 
 def progress_bar(*, transient: bool = False) -> Progress:
     """Make a progress bar on stderr; it is silent where nobody watches, and a transient one goes when it ends."""
-    console = Console(file=cast("IO[str]", _MayBeGone(sys.stderr)), markup=False, emoji=False, highlight=False)
+    console = Console(file=cast("IO[str]", _ClosableStream(sys.stderr)), markup=False, emoji=False, highlight=False)
     return _Bar(
         BarColumn(bar_width=10),
         MofNCompleteColumn(),

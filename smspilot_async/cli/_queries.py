@@ -9,7 +9,7 @@ import attrs
 
 from smspilot_async.cli._errors import Exit, Problem, error_as_json, exit_code, explain, explain_end
 from smspilot_async.cli._output import (
-    NOBODY_GETS_IT,
+    NOTHING_HANDED_OVER,
     count,
     is_output_taken,
     money,
@@ -68,7 +68,7 @@ def cost(client: Client, message: Message, *, as_json: bool) -> int:
     else:
         print_line(f"{money(price)} for {count(parts, 'part')}")
         if is_test:
-            print_line(f"test: {NOBODY_GETS_IT}")
+            print_line(f"test: {NOTHING_HANDED_OVER}")
     return Exit.FINE
 
 

@@ -10,7 +10,7 @@ import attrs
 
 from smspilot_async.cli._errors import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.cli._interrupts import Interrupts
-from smspilot_async.cli._output import NOBODY_GETS_IT, lost_output, money, note, print_facts, print_json
+from smspilot_async.cli._output import NOTHING_HANDED_OVER, lost_output, money, note, print_facts, print_json
 from smspilot_async.errors import InvalidMessage, OutcomeUnknown, Reason, SmsPilotError
 from smspilot_async.models import Message, status_word
 from smspilot_async.text import dialled
@@ -96,7 +96,7 @@ def _show(sent: SentMessage, *, is_test: bool, as_json: bool) -> None:
         return
     print_facts(
         {
-            "test": NOBODY_GETS_IT if is_test else None,
+            "test": NOTHING_HANDED_OVER if is_test else None,
             "server id": sent.server_id,
             "packet": sent.server_packet_id,
             "to": sent.to,

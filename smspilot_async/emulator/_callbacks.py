@@ -79,7 +79,7 @@ def call_for(message: AcceptedMessage, url: str) -> CallbackCall:
 
 
 @attrs.define(eq=False)
-class _Lane:
+class _CallQueue:
     """The calls for one message, which go out one after another.
 
     Attributes:
@@ -91,7 +91,7 @@ class _Lane:
     is_forgotten: bool = False
 
 
-class Caller:
+class CallbackSender:
     """Makes calls in the background and remembers how they went.
 
     Args:
@@ -107,10 +107,10 @@ class Caller:
         self._allow_remote = allow_remote
         self._on_made = on_made
         self._lock = threading.Lock()
-        self._lanes: dict[str, _Lane] = {}
-        self._unstarted: list[_Lane] = []
-        self._handed: deque[tuple[CallbackCall, Application]] = deque()
-        self._is_handing = False
+        self._queues: dict[str, _CallQueue] = {}
+        self._unstarted: list[_CallQueue] = []
+        self._in_process_calls: deque[tuple[CallbackCall, Application]] = deque()
+        self._is_sending_in_process = False
         self._open = 0  # lanes that have not ended, forgotten ones with a call on the wire included
         self._running = False
         self._wake: Callable[[], object] | None = None
@@ -127,64 +127,64 @@ class Caller:
         """Forget all calls: those that are over, those that wait, and what becomes of those on the wire."""
         with self._lock:
             self._made.clear()
-            for lane in self._lanes.values():
-                lane.is_forgotten = True
-            self._lanes.clear()
+            for queue in self._queues.values():
+                queue.is_forgotten = True
+            self._queues.clear()
             self._open -= len(self._unstarted)
             self._unstarted.clear()
-            self._handed = deque()
+            self._in_process_calls = deque()
 
     def submit(self, call: CallbackCall) -> None:
         """Make a call soon."""
         if self.application is not None:
             with self._lock:
-                self._handed.append((call, self.application))
+                self._in_process_calls.append((call, self.application))
             return
         if not self._allow_remote and not is_loopback(urlsplit(call.url).hostname or ""):
             self._remember(attrs.evolve(call, failure="not loopback"))
             return
         with self._lock:
-            if lane := self._lanes.get(call.server_id):
-                lane.calls.append(call)
+            if queue := self._queues.get(call.server_id):
+                queue.calls.append(call)
             else:
-                lane = self._lanes[call.server_id] = _Lane(call.server_id, deque([call]))
-                self._unstarted.append(lane)
+                queue = self._queues[call.server_id] = _CallQueue(call.server_id, deque([call]))
+                self._unstarted.append(queue)
                 self._open += 1
-                self._hurry()
+                self._wake_worker()
 
     def idle(self) -> Future[None]:
         """Is done when no call waits or is on its way; then, or when one that was handed over was given up."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # who waits may give up, and the thread that ends the wait must not fail
         with self._lock:
-            if self._running or self._handed:
+            if self._running or self._in_process_calls:
                 self._idle.append(future)
             else:
                 future.set_result(None)
         return future
 
-    async def hand_over(self) -> None:
+    async def send_in_process(self) -> None:
         """Make the calls to applications in this process, in order, unless another task is at it."""
-        while work := self._take_handed():
+        while work := self._next_in_process():
             queue, call, application = work
             made = attrs.evolve(call, failure="CancelledError")
             try:
-                made = await _make_here(call, application)
+                made = await _send_in_process(call, application)
             finally:
-                self._handed_over(queue, made)
+                self._finish_in_process(queue, made)
 
-    def _take_handed(self) -> tuple[deque[tuple[CallbackCall, Application]], CallbackCall, Application] | None:
+    def _next_in_process(self) -> tuple[deque[tuple[CallbackCall, Application]], CallbackCall, Application] | None:
         with self._lock:
-            if self._is_handing or not self._handed:
+            if self._is_sending_in_process or not self._in_process_calls:
                 return None
-            self._is_handing = True
-            return self._handed, *self._handed[0]
+            self._is_sending_in_process = True
+            return self._in_process_calls, *self._in_process_calls[0]
 
-    def _handed_over(self, queue: deque[tuple[CallbackCall, Application]], made: CallbackCall) -> None:
+    def _finish_in_process(self, queue: deque[tuple[CallbackCall, Application]], made: CallbackCall) -> None:
         with self._lock:
-            self._is_handing = False
+            self._is_sending_in_process = False
             queue.popleft()
-            if queue is self._handed:  # and there was no reset meanwhile
+            if queue is self._in_process_calls:  # and there was no reset meanwhile
                 self._made.append(made)
                 self._on_made(made)
         self._end_waits()
@@ -195,7 +195,7 @@ class Caller:
         for future in idle:
             future.set_result(None)
 
-    def _hurry(self) -> None:
+    def _wake_worker(self) -> None:
         if self._wake is not None:
             self._wake()
         elif not self._running:
@@ -218,9 +218,9 @@ class Caller:
         news = asyncio.Event()
         self._listen(partial(asyncio.get_running_loop().call_soon_threadsafe, news.set))
         async with _clients() as clients, asyncio.TaskGroup() as group:
-            while self._lanes_left():
-                for lane in self._take_unstarted():
-                    task = group.create_task(self._work_off(lane, clients))
+            while self._has_open_queues():
+                for queue in self._take_unstarted():
+                    task = group.create_task(self._send_queue(queue, clients))
                     task.add_done_callback(lambda _task: news.set())
                 await news.wait()
                 news.clear()
@@ -229,39 +229,39 @@ class Caller:
         with self._lock:
             self._wake = wake
 
-    def _lanes_left(self) -> bool:
+    def _has_open_queues(self) -> bool:
         with self._lock:
             if not self._open:
                 self._wake = None  # from here on a new call has to wait for the next turn of the thread
             return bool(self._open)
 
-    def _take_unstarted(self) -> list[_Lane]:
+    def _take_unstarted(self) -> list[_CallQueue]:
         with self._lock:
             taken, self._unstarted = self._unstarted, []
         return taken
 
-    async def _work_off(self, lane: _Lane, clients: _Clients) -> None:
+    async def _send_queue(self, queue: _CallQueue, clients: _Clients) -> None:
         client = await clients.get()
-        while call := self._next_of(lane):
-            self._remember(await _make(call, client), lane)
+        while call := self._next_call(queue):
+            self._remember(await _send(call, client), queue)
         clients.put_nowait(client)
 
-    def _remember(self, made: CallbackCall, lane: _Lane | None = None) -> None:
+    def _remember(self, made: CallbackCall, queue: _CallQueue | None = None) -> None:
         with self._lock:
-            if lane is not None:
-                lane.calls.popleft()
-                if lane.is_forgotten:
+            if queue is not None:
+                queue.calls.popleft()
+                if queue.is_forgotten:
                     return
             self._made.append(made)
             self._on_made(made)  # still locked: after a reset nobody hears of a call from before it
 
-    def _next_of(self, lane: _Lane) -> CallbackCall | None:
+    def _next_call(self, queue: _CallQueue) -> CallbackCall | None:
         with self._lock:
-            if lane.calls and not lane.is_forgotten:
-                return lane.calls[0]
+            if queue.calls and not queue.is_forgotten:
+                return queue.calls[0]
             self._open -= 1
-            if not lane.is_forgotten:
-                del self._lanes[lane.server_id]
+            if not queue.is_forgotten:
+                del self._queues[queue.server_id]
             return None
 
 
@@ -276,7 +276,7 @@ async def _clients() -> AsyncIterator[_Clients]:
         yield clients
 
 
-async def _make(call: CallbackCall, client: httpx.AsyncClient) -> CallbackCall:
+async def _send(call: CallbackCall, client: httpx.AsyncClient) -> CallbackCall:
     try:
         async with asyncio.timeout(PATIENCE):
             response = await client.send(_hidden(_request(call)), stream=True)
@@ -289,7 +289,7 @@ async def _make(call: CallbackCall, client: httpx.AsyncClient) -> CallbackCall:
     return _answered(call, response.status_code, answer)
 
 
-async def _make_here(call: CallbackCall, application: Application) -> CallbackCall:
+async def _send_in_process(call: CallbackCall, application: Application) -> CallbackCall:
     try:
         async with asyncio.timeout(PATIENCE):
             status, answer = await ask(application, _request(call), largest=_LARGEST_ANSWER)

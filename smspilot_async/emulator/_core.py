@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import attrs
 
-from smspilot_async.emulator._callbacks import CallbackCall, Caller, call_for
+from smspilot_async.emulator._callbacks import CallbackCall, CallbackSender, call_for
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator.gateway import _test_key
-from smspilot_async.emulator.gateway._accounts import Account, Book, new_key
-from smspilot_async.emulator.gateway._callback_faults import Mishaps
+from smspilot_async.emulator.gateway._accounts import Account, AccountStore, new_key
+from smspilot_async.emulator.gateway._callback_faults import CallbackFaults
 from smspilot_async.emulator.gateway._faults import Fault, FaultPlan
 from smspilot_async.emulator.gateway._gateway import Gateway, Rule, matcher
 from smspilot_async.emulator.gateway._messages import AcceptedMessage, InboundSms, StatusChange
@@ -81,16 +81,18 @@ class EmulatorCore:
         self.clock: Clock = clock if clock is not None else Clock()
         self._seed = seed
         self._lock = threading.RLock()
-        self._desk = Desk()
+        self._pipeline = Desk()
         self._listeners: list[Callable[[AcceptedMessage], None]] = []
         self.feed: Feed = Feed()
-        self._caller = Caller(allow_remote=allow_remote_callbacks, on_made=lambda call: self.feed.note(call.server_id))
+        self._callback_sender = CallbackSender(
+            allow_remote=allow_remote_callbacks, on_made=lambda call: self.feed.note(call.server_id)
+        )
         self.callbacks_to = callbacks_to
         self._url = f"http://127.0.0.1{API_PATH}"
         self._drop_connections: Callable[[], None] = lambda: None
-        self._book = Book()
+        self._account_store = AccountStore()
         self._account = self._first_account(account, api_key)
-        self._book.add(_test_key.new_account())
+        self._account_store.add(_test_key.new_account())
         self._given = Settings(
             profile=profile,
             loop_protection=loop_protection,
@@ -130,7 +132,7 @@ class EmulatorCore:
     def accounts(self) -> tuple[Account, ...]:
         """All accounts but the vendor's test key's, the first one first."""
         with self._lock:
-            return tuple(account for account in self._book.accounts if not account.is_for_tests)
+            return tuple(account for account in self._account_store.accounts if not account.is_for_tests)
 
     @property
     def settings(self) -> Settings:
@@ -154,8 +156,10 @@ class EmulatorCore:
             raise ValueError("the vendor's test key is in every emulator: use it as it is, or take another key")
         with self._lock:
             if account.api_key is None and account.login is None:
-                account.api_key = new_key(None if self._seed is None else self._seed + len(self._book.accounts))
-            self._book.add(account)
+                account.api_key = new_key(
+                    None if self._seed is None else self._seed + len(self._account_store.accounts)
+                )
+            self._account_store.add(account)
         self.feed.note()
         return account
 
@@ -166,7 +170,7 @@ class EmulatorCore:
         """Every message that the gateway accepted, in order, each as it stands now."""
         with self._lock:
             self.tick()
-            return tuple(self._gateway.ledger.messages)
+            return tuple(self._gateway.store.messages)
 
     @property
     def test_messages(self) -> tuple[AcceptedMessage, ...]:
@@ -175,7 +179,7 @@ class EmulatorCore:
         Only the newest 10,000 are remembered.
         """
         with self._lock:
-            return tuple(self._gateway.ledger.test_messages)
+            return tuple(self._gateway.store.test_messages)
 
     @property
     def inbound_messages(self) -> tuple[InboundSms, ...]:
@@ -187,13 +191,13 @@ class EmulatorCore:
     @property
     def callbacks(self) -> tuple[CallbackCall, ...]:
         """The status callbacks that are over, with what the application answered."""
-        return self._caller.made
+        return self._callback_sender.made
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
         """What was refused, whole requests and single messages, in order: the newest 1000."""
         with self._lock:
-            return self._desk.refusals.kept
+            return self._pipeline.refusals.kept
 
     def subscribe(self, listener: Callable[[AcceptedMessage], None]) -> Callable[[], None]:
         """Call `listener` with each message when it is accepted and when its status changes.
@@ -229,18 +233,18 @@ class EmulatorCore:
 
         It is called while `settled` is awaited, and in that loop, so that it may be the loop of the application.
         """
-        return self._caller.application
+        return self._callback_sender.application
 
     @callbacks_to.setter
     def callbacks_to(self, application: Application | None) -> None:
-        self._caller.application = application
+        self._callback_sender.application = application
 
     async def settled(self) -> None:
         """Return when all status moves that are due are made, and their callbacks called and answered."""
         while True:
             self.tick()
-            await self._caller.hand_over()
-            idle = self._caller.idle()
+            await self._callback_sender.send_in_process()
+            idle = self._callback_sender.idle()
             if idle.done():
                 return
             await asyncio.wrap_future(idle)
@@ -286,7 +290,7 @@ class EmulatorCore:
             fault=Fault(fault), command=command, delay=delay, retry_after=retry_after, status=status, row=row
         )
         with self._lock:
-            self._desk.faults.plan(plan, times)
+            self._pipeline.faults.plan(plan, times)
         self.feed.note()
 
     def random_faults(
@@ -314,13 +318,13 @@ class EmulatorCore:
         """
         plan = FaultPlan(fault=Fault.BUSY, command=command, delay=delay, retry_after=retry_after, row=row)
         with self._lock:
-            self._desk.faults.draw_from(shares, self._seed if seed is None else seed, plan)
+            self._pipeline.faults.draw_from(shares, self._seed if seed is None else seed, plan)
         self.feed.note()
 
     def no_more_faults(self) -> None:
         """Forget the faults that are planned, and the random ones."""
         with self._lock:
-            self._desk.faults.clear()
+            self._pipeline.faults.clear()
         self.feed.note()
 
     def drop_connections(self) -> None:
@@ -330,7 +334,7 @@ class EmulatorCore:
     def release(self) -> None:
         """Let the answers go that `Fault.SLOW` holds back."""
         with self._lock:
-            self._desk.release()
+            self._pipeline.release()
 
     def refuse(self, *, code: int, to: str | None = None, text: str | None = None) -> None:
         """Refuse messages with an error code from now on: those to a phone, with a text, or all.
@@ -355,17 +359,17 @@ class EmulatorCore:
             KeyError: There is no such message, or only a test message, which goes nowhere.
         """
         with self._lock:
-            message = self._gateway.ledger.get(server_id)
+            message = self._gateway.store.get(server_id)
             if message is None:
                 raise KeyError(f"there is no message {server_id}")
             if message.test:
                 raise KeyError(f"{server_id} is a test message: it goes nowhere and has no other status")
-            self._gateway.ledger.move(server_id, StatusChange(self.clock.now(), status, error))
+            self._gateway.store.move(server_id, StatusChange(self.clock.now(), status, error))
 
     def tick(self) -> None:
         """Make the status moves that are due. A clock turned by hand does it by itself, and so does the server."""
         with self._lock:
-            self._gateway.ledger.make_due(self.clock.now())
+            self._gateway.store.make_due(self.clock.now())
 
     def reset(self) -> None:
         """Forget messages, refusals, faults, switches and rules, and put opening balances and settings back.
@@ -373,10 +377,10 @@ class EmulatorCore:
         Accounts and time stay.
         """
         with self._lock:
-            self._desk.faults.clear()
-            self._desk.refusals.clear()
-            self._caller.clear()
-            for account in self._book.accounts:
+            self._pipeline.faults.clear()
+            self._pipeline.refusals.clear()
+            self._callback_sender.clear()
+            for account in self._account_store.accounts:
                 account.balance = account.opening_balance
             self._gateway = self._start_over()
             self.feed.start_over()
@@ -388,7 +392,7 @@ class EmulatorCore:
         """Answer a request to the gateway's address."""
         with self._lock:
             self.tick()
-            reply = self._desk.answer(request, self._gateway)
+            reply = self._pipeline.answer(request, self._gateway)
         self.feed.note()  # a balance, a fault or what was read may have changed
         return reply
 
@@ -414,13 +418,13 @@ class EmulatorCore:
 
     async def called_back(self) -> None:
         """Return when it is settled, but make no calls in this loop, which is not the application's."""
-        while not (idle := self._caller.idle()).done():
+        while not (idle := self._callback_sender.idle()).done():
             await asyncio.wrap_future(idle)
 
     def resets_unread(self) -> bool:
         """Whether the request that is just coming in is to be reset before it is read."""
         with self._lock:
-            taken = self._desk.faults.take_unread()
+            taken = self._pipeline.faults.take_unread()
         if taken:
             self.feed.note()
         return taken
@@ -450,13 +454,13 @@ class EmulatorCore:
         with self._lock:
             return {
                 "now": self.clock.now().isoformat(),
-                "messages": len(self._gateway.ledger.messages),
-                "test_messages": self._gateway.ledger.tests_accepted,
+                "messages": len(self._gateway.store.messages),
+                "test_messages": self._gateway.store.tests_accepted,
                 "inbound": sum(len(inbox.messages) for inbox in self._gateway.inboxes.values()),
-                "refusals": self._desk.refusals.count,
+                "refusals": self._pipeline.refusals.count,
                 "callbacks": len(self.callbacks),
-                "pending_faults": self._desk.faults.pending,
-                "settled": self._caller.idle().done(),
+                "pending_faults": self._pipeline.faults.pending,
+                "settled": self._callback_sender.idle().done(),
             }
 
     def overview(self) -> dict[str, Any]:
@@ -468,13 +472,13 @@ class EmulatorCore:
                 "url": self._url,
                 "balances": [{"account": account.masked, "balance": str(account.balance)} for account in self.accounts],
                 "unread": sum(inbox.unseen for inbox in self._gateway.inboxes.values()),
-                "faults": self._desk.faults.waiting(),
+                "faults": self._pipeline.faults.waiting(),
             }
 
     def look_up(self, server_ids: Iterable[str]) -> list[AcceptedMessage]:
         """The messages that have these numbers, those of test packets too, each as it stands now."""
         with self._lock:
-            found = map(self._gateway.ledger.get, server_ids)
+            found = map(self._gateway.store.get, server_ids)
             return [message for message in found if message is not None]
 
     def _first_account(self, account: Account | None, api_key: str | None) -> Account:
@@ -484,9 +488,11 @@ class EmulatorCore:
 
     def _start_over(self) -> Gateway:
         random = Random(self._seed)  # noqa: S311 - it must be repeatable
-        gateway = Gateway(clock=self.clock, book=self._book, random=random, settings=attrs.evolve(self._given))
-        gateway.ledger.listeners.append(self._on_change)
-        self._mishaps = Mishaps(gateway.unknowns, Random(self._seed))  # noqa: S311 - it must be repeatable
+        gateway = Gateway(
+            clock=self.clock, accounts=self._account_store, random=random, settings=attrs.evolve(self._given)
+        )
+        gateway.store.listeners.append(self._on_change)
+        self._callback_faults = CallbackFaults(gateway.unknowns, Random(self._seed))  # noqa: S311 - it must be repeatable
         return gateway
 
     def _on_change(self, message: AcceptedMessage) -> None:
@@ -494,8 +500,8 @@ class EmulatorCore:
         if message.test:
             return
         if message.callback and len(message.history) > 1:
-            for call in self._mishaps.calls_now(call_for(message, message.callback)):
-                self._caller.submit(call)
+            for call in self._callback_faults.calls_now(call_for(message, message.callback)):
+                self._callback_sender.submit(call)
         for listener in tuple(self._listeners):
             listener(message)
 

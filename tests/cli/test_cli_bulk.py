@@ -394,7 +394,7 @@ def test_no_results_are_put_beside_a_name_that_the_shell_lends(gateway: Emulator
 
 
 def test_beside_a_list_in_memory_results_are_put_as_beside_any_other() -> None:
-    assert _bulk.Order(path="/dev/shm/people.csv").results_path == "/dev/shm/people.csv.results.csv"  # noqa: S108
+    assert _bulk.BulkOptions(path="/dev/shm/people.csv").results_path == "/dev/shm/people.csv.results.csv"  # noqa: S108
 
 
 # --- the plan -------------------------------------------------------------------------------------
@@ -510,7 +510,7 @@ def test_a_packet_that_can_not_be_priced_is_said_and_is_no_way_around_max_cost(g
     write_list([(phone, "spam") for phone in PHONES[:2]])
     ran = bulk("--yes", "--max-cost", "100")
     assert ran.exit_code == 2
-    assert "--max-cost can not be kept to: 2 messages could not be priced" in ran.stderr
+    assert "--max-cost cannot be kept to: 2 messages could not be priced" in ran.stderr
     ran = bulk("--yes")
     assert ran.exit_code == 1
     assert "0 RUB without 2 messages that could not be priced" in " ".join(ran.stdout.split())
@@ -740,7 +740,7 @@ def test_the_run_in_json_lines(gateway: Emulator) -> None:
         (b"to,text\n1,x\n", ["--encoding", "nope"], "no such encoding"),
         (b"to,text\n1,x\n", ["--tz", "Mars/Base"], "no time zone"),
         (b"to,text\n1,x\n", ["--results", "list.csv"], "list.csv is there already"),
-        (b"to,text\n1,x\n", ["--results", "no/such/folder.csv"], "the results can not be written"),
+        (b"to,text\n1,x\n", ["--results", "no/such/folder.csv"], "the results cannot be written"),
         (b"to,text\n1,x\n", ["--results", "."], ". is there already"),
     ],
 )

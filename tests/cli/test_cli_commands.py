@@ -175,7 +175,7 @@ def test_an_unknown_outcome_is_exit_3_and_sent_once(gateway: Emulator, fault: Fa
 
 
 def test_no_connection_is_exit_4_and_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smspilot_async.cli._connection._PATIENCE", 0.2)
+    monkeypatch.setattr("smspilot_async.cli._connection._DEADLINE", 0.2)
     ran = run("send", ONE, "x", "--url", "http://127.0.0.1:9/", "--json", "--key-file", _key_file())
     assert ran.exit_code == 4
     assert "Nothing was sent" in ran.stderr
@@ -196,7 +196,7 @@ def test_no_connection_is_exit_4_and_nothing_was_sent(monkeypatch: pytest.Monkey
 def test_where_nothing_can_be_reached_the_line_names_the_doctor(
     arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smspilot_async.cli._connection._PATIENCE", 0.2)
+    monkeypatch.setattr("smspilot_async.cli._connection._DEADLINE", 0.2)
     write_list([(ONE, "x")])
     ran = run(*arguments, "--url", "http://127.0.0.1:9/", "--key-file", _key_file())
     assert ran.exit_code == 4
@@ -396,7 +396,7 @@ def test_a_lost_answer_to_inbound_new_says_how_to_get_it_back(gateway: Emulator)
 
 
 def test_a_question_that_stays_unanswered_is_exit_4(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smspilot_async.cli._connection._PATIENCE", 0.2)
+    monkeypatch.setattr("smspilot_async.cli._connection._DEADLINE", 0.2)
     gateway.fail_next("balance", Fault.SERVER_ERROR, times=10)
     ran = run("balance")
     assert (ran.exit_code, ran.stdout, ran.stderr.count("\n")) == (4, "", 1)
@@ -446,7 +446,7 @@ def test_an_address_that_is_refused_comes_with_advice_that_the_command_can_follo
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("none.txt", "can not be read: none.txt: No such file"), (None, "is no text")]
+    ("path", "words"), [("none.txt", "cannot be read: none.txt: No such file"), (None, "is no text")]
 )
 def test_a_key_file_that_does_not_do_is_exit_2(path: str | None, words: str) -> None:
     ran = run("balance", "--key-file", path or _key_file(b"\xff\xfe"))

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from smspilot_async.cli._connection import Connection, Mode
+from smspilot_async.cli._connection import ConnectionOptions, Mode
 from smspilot_async.emulator import TEST_KEY
 
 
@@ -30,14 +30,14 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_only_the_vendors_own_address_is_live(url: str | None, mode: Mode) -> None:
-    connection = Connection(url=url)
+    connection = ConnectionOptions(url=url)
     assert connection.mode(connection.client()) is mode
     assert connection.mode(connection.client(test=True)) is Mode.TEST
 
 
 def test_the_vendors_test_key_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSPILOT_API_KEY", TEST_KEY)
-    connection = Connection()
+    connection = ConnectionOptions()
     assert connection.mode(connection.client()) is Mode.TEST_KEY
 
 
@@ -45,7 +45,7 @@ def test_a_key_that_can_be_read_once_is_enough() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"KEY\n")
     os.close(writing)
-    connection = Connection(key_file=f"/dev/fd/{reading}", url="http://127.0.0.1:1/")
+    connection = ConnectionOptions(key_file=f"/dev/fd/{reading}", url="http://127.0.0.1:1/")
     connection.client()
     assert connection.client().url == "http://127.0.0.1:1/"
     assert connection.account_mark == hashlib.sha256(b"KEY").hexdigest()[:8]

@@ -10,8 +10,8 @@ import pytest
 from cli_running import run
 
 from smspilot_async import Client, Retry
-from smspilot_async.cli.bulk._bulk import Order, RecipientList
-from smspilot_async.cli.demo import _race as _demo_race
+from smspilot_async.cli.bulk._bulk import BulkOptions, RecipientList
+from smspilot_async.cli.demo import _race
 from smspilot_async.emulator import Fault
 
 
@@ -20,7 +20,7 @@ def test_the_shipped_list_is_the_one_that_the_script_makes() -> None:
 
 
 def test_the_shipped_list_is_worth_showing() -> None:
-    rows = list(RecipientList.open(Order(path=str(make_demo_list.LIST))))
+    rows = list(RecipientList.open(BulkOptions(path=str(make_demo_list.LIST))))
     alphabets = {row.message.size.alphabet for row in rows if row.message}
     codes = {row.error.code for row in rows if row.error}
     assert len(rows) >= 1000
@@ -31,7 +31,7 @@ def test_the_shipped_list_is_worth_showing() -> None:
 
 @pytest.fixture
 def many_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_demo_race, "FAULT_RATE", 0.3)
+    monkeypatch.setattr(_race, "FAULT_RATE", 0.3)
 
 
 @pytest.mark.usefixtures("many_faults")
@@ -71,16 +71,16 @@ def test_the_demo_is_tidy_at_80_columns_without_a_terminal() -> None:
 
 
 def test_whoever_says_that_it_failed_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_demo_race, "FAULT_RATE", 1.0)
-    monkeypatch.setattr(_demo_race, "_FAULT", Fault.TOO_MANY_REQUESTS)
-    monkeypatch.setattr(_demo_race, "Client", partial(Client, retry=Retry(attempts=1)))
+    monkeypatch.setattr(_race, "FAULT_RATE", 1.0)
+    monkeypatch.setattr(_race, "_FAULT", Fault.TOO_MANY_REQUESTS)
+    monkeypatch.setattr(_race, "Client", partial(Client, retry=Retry(attempts=1)))
     figures = run("demo", "--people", "3", "--json").json
     for sender in ("plain_loop", "smspilot_async"):
         assert (figures[sender]["not_reached"], figures[sender]["believed_not_sent"]) == (3, 3)
 
 
 def test_a_run_without_faults_lists_none_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_demo_race, "FAULT_RATE", 0.0)
+    monkeypatch.setattr(_race, "FAULT_RATE", 0.0)
     assert "reports 3 sent and 0 unknown," in run("demo", "--people", "3").stdout
 
 

@@ -26,7 +26,7 @@ from socks_servers import socks
 
 from smspilot_async import ConnectionFailed
 from smspilot_async.cli._connection import Mode
-from smspilot_async.cli.doctor import _account as _doctor_account
+from smspilot_async.cli.doctor import _account
 from smspilot_async.cli.doctor import _route as _doctor_route
 from smspilot_async.emulator import Emulator, Fault
 
@@ -462,7 +462,7 @@ def test_a_proxy_of_a_kind_that_there_is_not_fails(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_request_that_does_not_arrive_where_the_steps_did_is_to_be_tried_again() -> None:
-    finding = _doctor_account.http(ConnectionFailed("info: the proxy refused. Nothing was sent."), 0.1)
+    finding = _account.http(ConnectionFailed("info: the proxy refused. Nothing was sent."), 0.1)
     assert finding.says == "no connection: the proxy refused. Nothing was sent."
     assert finding.advice.startswith("Try again")
 
@@ -611,7 +611,7 @@ def test_of_an_emulator_it_does_not_say_that_messages_are_sent_for_real(gateway:
 def test_only_of_the_vendor_s_own_address_it_says_that_messages_are_sent_for_real(
     mode: Mode, state: str, words: str
 ) -> None:
-    finding = _doctor_account.test_mode(mode)
+    finding = _account.test_mode(mode)
     assert (str(finding.state), finding.says) == (state, words)
 
 

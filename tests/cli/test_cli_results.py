@@ -28,7 +28,7 @@ from smspilot_async import (
 from smspilot_async.cli._errors import Problem, reason
 from smspilot_async.cli.bulk._recipients import Recipient
 from smspilot_async.cli.bulk._results import COLUMNS, Results, RowOutcome, no_formula
-from smspilot_async.cli.bulk._summary import Bill
+from smspilot_async.cli.bulk._summary import Summary
 
 ROW = Recipient(0, 2, "79087964781", Message("79087964781", "Привет"))
 
@@ -135,7 +135,7 @@ def test_an_existing_file_is_never_overwritten() -> None:
 
 @pytest.mark.parametrize("path", ["no/folder/results.csv", "nul\0.csv"])
 def test_a_place_that_can_not_be_written_to_is_refused(path: str) -> None:
-    with pytest.raises(Problem, match=r"the results can not be written to .*Nothing was sent"):
+    with pytest.raises(Problem, match=r"the results cannot be written to .*Nothing was sent"):
         Results.create(path)
 
 
@@ -234,7 +234,7 @@ def test_a_reason_says_what_happened_and_the_code_with_its_text(error: SmsPilotE
 
 
 def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
-    bill = Bill()
+    summary = Summary()
     rows = [
         outcome(2, parts=2, price=Decimal("1.25"), packet="5"),
         outcome(3, parts=1, price=None, packet="5"),
@@ -244,10 +244,10 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
         RowOutcome(line=7, to="1", outcome="not_sent", error="duplicate of line 3"),
     ]
     for row in rows:
-        bill.add(row)
-    assert not bill.cut_short
-    assert list(bill.packets) == ["5", "6"]
-    assert bill.as_json() == {
+        summary.add(row)
+    assert not summary.cut_short
+    assert list(summary.packets) == ["5", "6"]
+    assert summary.as_json() == {
         "test": False,
         "read": 6,
         "accepted": 2,
@@ -260,12 +260,12 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
         "balance": None,
         "unknown_lines": [5],
     }
-    bill.show()
-    bill.show_reasons()
+    summary.show()
+    summary.show_reasons()
     out = capsys.readouterr().out
     assert "cost      1.25 RUB (without 1 message whose price was not told)" in out
     assert "unknown   1 - these may have been sent: lines 5" in out
     assert "   2  not sent  duplicate of an earlier row             6-7" in out
     assert "   1  unknown   may have been sent (no answer in time)  5" in out
-    bill.add(RowOutcome(line=8, to="1", outcome="not_sent"))
-    assert bill.cut_short
+    summary.add(RowOutcome(line=8, to="1", outcome="not_sent"))
+    assert summary.cut_short

@@ -17,10 +17,10 @@ from cli_running import KEY, PHONES, Ran, numbered, run, write_list
 
 from smspilot_async import Client, Message
 from smspilot_async._tools.files import json_line
-from smspilot_async.cli._connection import Connection
+from smspilot_async.cli._connection import ConnectionOptions
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli.bulk import _journal
-from smspilot_async.cli.bulk._bulk import Order, RecipientList
+from smspilot_async.cli.bulk._bulk import BulkOptions, RecipientList
 from smspilot_async.cli.bulk._journal import (
     MAY_HAVE_BEEN_SENT,
     Fingerprint,
@@ -344,9 +344,9 @@ def test_what_differs_from_the_journals_run_is_named(others: dict[str, str], wor
 def test_a_run_for_other_countries_is_another_run(first: dict[str, Any], then: dict[str, Any], words: str) -> None:
     write_list([("79087964781", "Hello")])
 
-    def fingerprint(options: dict[str, Any]) -> Fingerprint:
-        order = Order(path="list.csv", **options)
-        return RecipientList.open(order).fingerprint(order, Client("K", url="https://gateway.test"), "mark")
+    def fingerprint(chosen: dict[str, Any]) -> Fingerprint:
+        options = BulkOptions(path="list.csv", **chosen)
+        return RecipientList.open(options).fingerprint(options, Client("K", url="https://gateway.test"), "mark")
 
     Journal.create("j", fingerprint(first)).close()
     with pytest.raises(Problem, match=words):
@@ -448,20 +448,20 @@ def test_what_0_4_0_called_refused_for_no_fault_of_its_own_is_sent(gateway: Emul
 
 def test_the_fingerprint_of_version_1_is_still_the_same() -> None:
     write_list([("79087964781", "Hello")])
-    order = Order(path="list.csv", template="Hi", sender="SHOP", keep_duplicates=True, test=True)
-    found = RecipientList.open(order).fingerprint(order, Client("K", url="https://gateway.test"), "mark")
+    options = BulkOptions(path="list.csv", template="Hi", sender="SHOP", keep_duplicates=True, test=True)
+    found = RecipientList.open(options).fingerprint(options, Client("K", url="https://gateway.test"), "mark")
     assert found.whole == "0d722834759116f8f70663f3818355a34af0dc0a97fcb5698613154d8b34890c"
 
 
 def test_a_run_belongs_to_its_gateway_s_whole_address_and_to_its_key() -> None:
     write_list([("79087964781", "Hello")])
-    order = Order(path="list.csv")
-    recipients = RecipientList.open(order)
+    options = BulkOptions(path="list.csv")
+    recipients = RecipientList.open(options)
 
     def parts(url: str, key: str = "K3Y") -> Any:
         Path("key.txt").write_text(key, encoding="utf-8")
-        connection = Connection(key_file="key.txt", url=url)
-        return recipients.fingerprint(order, connection.client(), connection.account_mark).parts
+        connection = ConnectionOptions(key_file="key.txt", url=url)
+        return recipients.fingerprint(options, connection.client(), connection.account_mark).parts
 
     first = parts("https://gateway.test/api2.php")
     assert first["gateway"] == "https://gateway.test:443/api2.php"
@@ -488,7 +488,7 @@ def test_two_runs_do_not_share_a_journal() -> None:
     with Journal.create("j", PRINT):
         with pytest.raises(Problem, match="j is in use: another run is sending this list"):
             Journal.resume("j", PRINT)
-        with pytest.raises(Problem, match="can not be made: File exists"):
+        with pytest.raises(Problem, match="cannot be made: File exists"):
             Journal.create("j", PRINT)
     with Journal.resume("j", PRINT) as journal:
         journal.remove()
@@ -499,7 +499,7 @@ def test_two_runs_do_not_share_a_journal() -> None:
 def test_a_journal_behind_a_link_is_not_ours() -> None:
     Journal.create("real", PRINT).close()
     Path("j").symlink_to("real")
-    with pytest.raises(Problem, match="j can not be opened"):
+    with pytest.raises(Problem, match="j cannot be opened"):
         Journal.resume("j", PRINT)
 
 
@@ -575,7 +575,7 @@ def test_a_disk_that_is_full_at_once_sends_nothing(gateway: Emulator, monkeypatc
         write_list(numbered(3))
         ran = bulk()
         assert (ran.exit_code, ran.stderr.count("\n")) == (2, 2)
-        assert "can not be written: No space left on device. Nothing was sent." in ran.stderr
+        assert "cannot be written: No space left on device. Nothing was sent." in ran.stderr
         assert not JOURNAL.exists()
         assert not RESULTS.exists()
     assert not gateway.messages
@@ -792,7 +792,7 @@ def test_results_are_rewritten_whole_or_not_at_all() -> None:
     rewrite(2, 3)
     assert [row["line"] for row in results()] == ["2", "3"]
     assert sorted(path.name for path in Path().iterdir()) == [RESULTS.name]
-    with pytest.raises(Problem, match="can not be written"):
+    with pytest.raises(Problem, match="cannot be written"):
         Results.rewrite("no/folder/r.csv")
 
 

@@ -128,7 +128,7 @@ def test_columns_without_a_name_are_let_be() -> None:
 
 def test_a_file_that_is_not_there_a_folder_and_an_unreadable_one_are_refused() -> None:
     Path("folder").mkdir()
-    for path, words in [("none.csv", "there is no file"), ("folder", "is a folder"), ("nul\0", "can not be read")]:
+    for path, words in [("none.csv", "there is no file"), ("folder", "is a folder"), ("nul\0", "cannot be read")]:
         with pytest.raises(Problem, match=words):
             Source.open(path)
 
@@ -138,7 +138,7 @@ def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(errno.EACCES, "Permission denied", f"{path} {mode}")
 
     monkeypatch.setattr(Path, "open", denied)
-    with pytest.raises(Problem, match=r"list\.csv can not be read: Permission denied"):
+    with pytest.raises(Problem, match=r"list\.csv cannot be read: Permission denied"):
         Source.open("list.csv")
 
 

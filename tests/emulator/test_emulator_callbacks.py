@@ -20,7 +20,7 @@ from raw_servers import Peer, raw_server
 from smspilot_async.emulator import Emulator, Unknowns
 from smspilot_async.emulator import _callbacks as callbacks
 from smspilot_async.emulator._callbacks import CallbackCall
-from smspilot_async.emulator.gateway._callback_faults import Mishaps
+from smspilot_async.emulator.gateway._callback_faults import CallbackFaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,13 +193,13 @@ async def test_they_may_be_lost_doubled_or_overtaken(
 def test_the_seed_decides_what_befalls_them() -> None:
     def befallen(seed: int) -> list[int]:
         unknowns = Unknowns(callbacks_lost=0.2, callbacks_doubled=0.2, callbacks_late=0.2)
-        mishaps = Mishaps(unknowns, Random(seed))
+        faults = CallbackFaults(unknowns, Random(seed))
         calls = [
             CallbackCall(server_id=str(number), url="", method="get", status=status, error=0, at=datetime.now(UTC))
             for number in range(1000)
             for status in (1, 2)
         ]
-        return [len(mishaps.calls_now(call)) for call in calls]
+        return [len(faults.calls_now(call)) for call in calls]
 
     assert befallen(1) == befallen(1) != befallen(2)
     assert sum(befallen(1)) == pytest.approx(2000, rel=0.05)  # as many doubled as lost

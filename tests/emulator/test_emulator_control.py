@@ -356,7 +356,7 @@ class TestRules:
         await remote.post("random-faults", shares={"busy": 0.5}, seed=7)
         for _ in range(20):
             here = "error" in await remote.gateway(info=True)
-            plan = there._desk.faults.take("info")
+            plan = there._pipeline.faults.take("info")
             assert here == (plan is not None)
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from smspilot_async.emulator import TEST_KEY, Emulator
-from smspilot_async.emulator.gateway import _pipeline as _desk
+from smspilot_async.emulator.gateway import _pipeline, _xml
 from smspilot_async.emulator.gateway import _store as _ledger
-from smspilot_async.emulator.gateway import _xml
 from smspilot_async.emulator.gateway._xml import _MOST_ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -92,8 +91,8 @@ class TestMemory:
             desk.send({"to": PHONE, "text": str(number)}, test=1)
         kept = emulator.test_messages
         assert [message.text for message in kept] == [str(number) for number in range(15, 25)]
-        ledger = emulator._gateway.ledger
-        assert (len(ledger._tests), len(ledger._packets)) == (10, 10)
+        store = emulator._gateway.store
+        assert (len(store._tests), len(store._packets)) == (10, 10)
         assert emulator.look_up([kept[0].server_id]) == [kept[0]]
         assert emulator.state()["test_messages"] == 25
 
@@ -108,7 +107,7 @@ class TestMemory:
     async def test_a_packet_of_more_rows_than_anybody_sends_is_too_large(
         self, emulator: Emulator, desk: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(_desk, "MOST_ROWS", 3)
+        monkeypatch.setattr(_pipeline, "MOST_ROWS", 3)
         row = {"to": PHONE, "text": "x"}
         assert len(desk.send(*[row] * 3, test=1)["send"]) == 3
         assert b"413 Request Entity Too Large" in desk.raw(document(send=[row] * 4))

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from smspilot_async import Client, Message
 from smspilot_async.emulator import Emulator
-from smspilot_async.emulator.server._origin_guard import has_our_name
+from smspilot_async.emulator.server._origin_guard import has_local_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -128,7 +128,7 @@ class TestVisitors:
     @pytest.mark.parametrize(("client", "answer"), [("127.0.0.1", False), ("::1", False), ("172.17.0.1", True)])
     def test_whom_it_was_opened_to_may_use_any_name(self, client: str, *, answer: bool) -> None:
         scope = {"type": "http", "client": (client, 1), "path": "/", "query_string": b"", "scheme": "http"}
-        assert has_our_name(Request({**scope, "headers": [(b"host", b"emulator.internal:8025")]})) is answer
+        assert has_local_name(Request({**scope, "headers": [(b"host", b"emulator.internal:8025")]})) is answer
 
 
 class TestControl:

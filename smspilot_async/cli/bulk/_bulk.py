@@ -40,7 +40,7 @@ from smspilot_async.cli.bulk._recipients import Composer, Recipient
 from smspilot_async.cli.bulk._results import Results, RowOutcome, check_free, lines_sent
 from smspilot_async.cli.bulk._sending import IN_FLIGHT, PACKET_SIZE, PATIENCE, BulkEngine
 from smspilot_async.cli.bulk._source import STDIN, UTF8, Source
-from smspilot_async.cli.bulk._summary import Bill
+from smspilot_async.cli.bulk._summary import Summary
 from smspilot_async.errors import AccountBlocked, AuthenticationError, ConnectionFailed, Outcome, SmsPilotError
 from smspilot_async.text import Country
 
@@ -50,17 +50,17 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from smspilot_async import AccountInfo, Client
-    from smspilot_async.cli._connection import Connection
+    from smspilot_async.cli._connection import ConnectionOptions
     from smspilot_async.cli.bulk._sending import Engine
     from smspilot_async.errors import GatewayBusy
 
-_LENT: Final = ("/dev/stdin", "/dev/fd/", "/proc/")  # names that the shell lends: nothing can be kept beside them
+_PIPES: Final = ("/dev/stdin", "/dev/fd/", "/proc/")  # names that the shell lends: nothing can be kept beside them
 _BALANCE_DEADLINE: Final = 5.0  # seconds for the balance, which is an extra
 _LOOK: Final = 1.0  # seconds between two looks whether the gateway is waited for
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class BulkOptions:
     """What the user asked for, option by option."""
 
     path: str
@@ -87,7 +87,7 @@ class Order:
         """Where the results go."""
         if self.results is not None:
             return self.results
-        if self.path == STDIN or self.path.startswith(_LENT):
+        if self.path == STDIN or self.path.startswith(_PIPES):
             name = "stdin" if self.path == STDIN else self.path
             raise Problem(f"a list from {name} needs --results FILE for what becomes of it.")
         return f"{self.path}.results.csv"
@@ -106,20 +106,20 @@ class RecipientList:
     composer: Composer
 
     @classmethod
-    def open(cls, order: Order) -> RecipientList:
+    def open(cls, options: BulkOptions) -> RecipientList:
         """Read the list.
 
         Raises:
-            Problem: It can not be used.
+            Problem: It cannot be used.
         """
-        source = Source.open(order.path, order.encoding)
+        source = Source.open(options.path, options.encoding)
         composer = Composer.plan(
             source,
-            order.template,
-            zone=order.zone,
-            sender=order.sender,
-            country=order.country,
-            only=order.only,
+            options.template,
+            zone=options.zone,
+            sender=options.sender,
+            country=options.country,
+            only=options.only,
         )
         if next(source.rows(), None) is None:
             raise Problem(f"{source.name} has a header and no rows below it; there is nothing to send.")
@@ -128,23 +128,23 @@ class RecipientList:
     def __iter__(self) -> Iterator[Recipient]:
         return self.composer.recipients(self.source)
 
-    def fingerprint(self, order: Order, client: Client, account_mark: str) -> Fingerprint:
+    def fingerprint(self, options: BulkOptions, client: Client, account_mark: str) -> Fingerprint:
         """Tell this list, the options that decide what is sent, and where it goes, from all others."""
-        options = {
+        parts = {
             "list": self.source.digest,
-            "--encoding": order.encoding,
-            "--template": order.template,
-            "--tz": str(order.zone),
-            "--from": order.sender,
-            "--keep-duplicates": order.keep_duplicates,
-            # A test run sends nothing, so a real one can not go on with it.
-            "--test": (order.test, os.environ.get("SMSPILOT_TEST", "")),
+            "--encoding": options.encoding,
+            "--template": options.template,
+            "--tz": str(options.zone),
+            "--from": options.sender,
+            "--keep-duplicates": options.keep_duplicates,
+            # A test run sends nothing, so a real one cannot go on with it.
+            "--test": (options.test, os.environ.get("SMSPILOT_TEST", "")),
         }
-        countries = {"--country": order.country, "--only": order.only}
+        countries = {"--country": options.country, "--only": options.only}
         return Fingerprint(
-            {**options, **countries, "gateway": gateway_of(client), "API key": account_mark},
+            {**parts, **countries, "gateway": gateway_of(client), "API key": account_mark},
             # What 0.4.0 told runs apart by: it read no phone by a country, and lines that are sent are not sent again.
-            former_parts={**options, "gateway": host_of(client)},
+            former_parts={**parts, "gateway": host_of(client)},
         )
 
 
@@ -161,7 +161,7 @@ class _Remaining:
                 yield row
 
 
-def bulk(order: Order, connection: Connection) -> int:
+def bulk(options: BulkOptions, connection: ConnectionOptions) -> int:
     """Send a list; answer the exit code.
 
     Raises:
@@ -169,37 +169,37 @@ def bulk(order: Order, connection: Connection) -> int:
         SmsPilotError: The gateway could not be asked for the price; nothing was sent.
     """
     client = connection.client()
-    recipients = RecipientList.open(order)
-    fingerprint = recipients.fingerprint(order, client, connection.account_mark)
-    order = attrs.evolve(order, test=order.test or client.is_test)
+    recipients = RecipientList.open(options)
+    fingerprint = recipients.fingerprint(options, client, connection.account_mark)
+    options = attrs.evolve(options, test=options.test or client.is_test)
     with contextlib.ExitStack() as held:
         journal = None
-        if order.resume:
-            journal = held.enter_context(Journal.resume(order.journal_path, fingerprint))
-            journal.check(lines_sent(order.results_path), order.results_path)
-        elif not order.dry_run:
-            check_free(order.results_path)
-            _check_no_journal(order.journal_path)
+        if options.resume:
+            journal = held.enter_context(Journal.resume(options.journal_path, fingerprint))
+            journal.check(lines_sent(options.results_path), options.results_path)
+        elif not options.dry_run:
+            check_free(options.results_path)
+            _check_no_journal(options.journal_path)
         settled = 0 if journal is None else journal.settled
-        target = Target(client.url, Mode.TEST if order.test else connection.mode(client))
-        plan = Plan(keep_duplicates=order.keep_duplicates, target=target, test=order.test, settled=settled)
-        if not _is_wanted(plan, order, client, recipients, journal):
+        target = Target(client.url, Mode.TEST if options.test else connection.mode(client))
+        plan = Plan(keep_duplicates=options.keep_duplicates, target=target, test=options.test, settled=settled)
+        if not _is_wanted(plan, options, client, recipients, journal):
             return Exit.REFUSED if plan.faults else Exit.FINE
         if journal is None:
-            journal = held.enter_context(Journal.create(order.journal_path, fingerprint))
-            results = _first_results(order, plan, journal)
+            journal = held.enter_context(Journal.create(options.journal_path, fingerprint))
+            results = _first_results(options, plan, journal)
         else:
-            results = Results.rewrite(order.results_path)
+            results = Results.rewrite(options.results_path)
         with results:
             engine = BulkEngine(
                 client,
                 intend=journal.intend,
-                test=order.test,
-                in_flight=order.in_flight,
-                rate_limit=order.rate_limit,
-                patience=order.patience,
+                test=options.test,
+                in_flight=options.in_flight,
+                rate_limit=options.rate_limit,
+                patience=options.patience,
             )
-            run = Run(order, engine, results, journal)
+            run = Run(options, engine, results, journal)
             asyncio.run(run.send(client, recipients, total=plan.messages))
         if run.is_complete:
             journal.remove()
@@ -214,26 +214,28 @@ def _check_no_journal(path: str) -> None:
         )
 
 
-def _first_results(order: Order, plan: Plan, journal: Journal) -> Results:
+def _first_results(options: BulkOptions, plan: Plan, journal: Journal) -> Results:
     try:
-        if not order.keep_duplicates:
+        if not options.keep_duplicates:
             journal.leave_out(plan.duplicates)
-        return Results.create(order.results_path)
+        return Results.create(options.results_path)
     except Problem:
         journal.remove()
         raise
 
 
-def _is_wanted(plan: Plan, order: Order, client: Client, recipients: RecipientList, journal: Journal | None) -> bool:
+def _is_wanted(
+    plan: Plan, options: BulkOptions, client: Client, recipients: RecipientList, journal: Journal | None
+) -> bool:
     """Make the plan, show it, and ask; ``False`` where that was all."""
     try:
         # The question blocks: it is asked between two loops, so that Ctrl-C works there as everywhere.
         with _watched(recipients) as rows:
             _price(plan, client, _Remaining(rows, journal))
-        _show_plan(plan, order, recipients)
-        if order.dry_run:
+        _show_plan(plan, options, recipients)
+        if options.dry_run:
             return False
-        _decide(plan, order)
+        _decide(plan, options)
     except (KeyboardInterrupt, click.Abort):
         raise Problem("interrupted: nothing was sent.", Exit.INTERRUPTED) from None
     except OSError as wrong:
@@ -287,24 +289,24 @@ async def _account(client: Client) -> AccountInfo | None:
         return None
 
 
-def _show_plan(plan: Plan, order: Order, recipients: RecipientList) -> None:
+def _show_plan(plan: Plan, options: BulkOptions, recipients: RecipientList) -> None:
     unused = recipients.composer.unused
-    if order.as_json:
-        print_json({"event": "plan", **plan.as_json(), "unused_columns": unused, "dry_run": order.dry_run})
+    if options.as_json:
+        print_json({"event": "plan", **plan.as_json(), "unused_columns": unused, "dry_run": options.dry_run})
         return
     plan.show(unused=unused)
     print_line()
 
 
-def _decide(plan: Plan, order: Order) -> None:
-    if order.max_cost is not None:
-        _check_price(plan, order.max_cost)
+def _decide(plan: Plan, options: BulkOptions) -> None:
+    if options.max_cost is not None:
+        _check_price(plan, options.max_cost)
     if not plan.is_covered:
         note(
             f"the balance of {money(plan.balance)} does not cover the price of {money(plan.price)}: "
             "the gateway will refuse what is not paid for, and the sending will stop there"
         )
-    if order.yes or not plan.messages:
+    if options.yes or not plan.messages:
         return
     if not on_terminal():
         raise Problem("nobody to ask at this terminal, and no --yes: nothing was sent.")
@@ -317,7 +319,7 @@ def _decide(plan: Plan, order: Order) -> None:
 def _check_price(plan: Plan, limit: Decimal) -> None:
     if plan.unpriced:
         raise Problem(
-            f"--max-cost can not be kept to: {count(plan.unpriced, 'message')} could not be priced "
+            f"--max-cost cannot be kept to: {count(plan.unpriced, 'message')} could not be priced "
             f"({plan.price_error}). Nothing was sent."
         )
     if plan.price is None or plan.price > limit:
@@ -328,17 +330,17 @@ class Run:
     """One run over a list: what is fed to the engine, and what is done with what comes out.
 
     Args:
-        order: What the user asked for.
+        options: What the user asked for.
         engine: Who sends.
         results: Where it is written down; ``None`` for a run that nobody will ask about.
         journal: Where it is written down as it happens; what it knows of an earlier run is not done again.
     """
 
     def __init__(
-        self, order: Order, engine: Engine, results: Results | None = None, journal: Journal | None = None
+        self, options: BulkOptions, engine: Engine, results: Results | None = None, journal: Journal | None = None
     ) -> None:
-        self.bill = Bill(test=order.test)
-        self._order = order
+        self.summary = Summary(test=options.test)
+        self._options = options
         self._engine = engine
         self._results = results
         self._journal = journal
@@ -361,7 +363,7 @@ class Run:
             for result in results:
                 self._settle(result.item, RowOutcome.of(result))
             await self._save()
-            progress.update(bar, advance=len(results), description=self._standing())
+            progress.update(bar, advance=len(results), description=self._progress_text())
         await self._save()
 
     async def _watch(self, progress: Progress, bar: TaskID) -> None:
@@ -370,13 +372,13 @@ class Run:
         while True:
             await asyncio.sleep(_LOOK)
             busy = self._engine.waits_for
-            progress.update(bar, description=self._standing())
+            progress.update(bar, description=self._progress_text())
             if busy is not None and not is_said and progress.disable:
                 note(self._waiting(busy))
             is_said = busy is not None
 
     def _waiting(self, busy: GatewayBusy) -> str:
-        return f"{reason(busy)}: asking again for up to {self._order.patience:,.0f} s, see --patience"
+        return f"{reason(busy)}: asking again for up to {self._options.patience:,.0f} s, see --patience"
 
     def _sendable(self, recipients: Iterable[Recipient]) -> Iterator[Recipient]:
         for row in recipients:
@@ -384,14 +386,14 @@ class Run:
                 self._settle(row, before)
             elif row.error is not None:
                 self._settle(row, RowOutcome.invalid(row))
-            elif row.duplicate_of is not None and not self._order.keep_duplicates:
+            elif row.duplicate_of is not None and not self._options.keep_duplicates:
                 self._settle(row, RowOutcome.duplicate(row))
             else:
                 yield row
 
     def _settle(self, row: Recipient, outcome: RowOutcome) -> None:
-        self.bill.add(outcome)
-        if self._order.as_json:
+        self.summary.add(outcome)
+        if self._options.as_json:
             print_json({"event": "result", **attrs.asdict(outcome)})
         if self._results is not None:
             self._results.settle(row.position, outcome)
@@ -410,31 +412,31 @@ class Run:
     def _failed_files(self) -> Sequence[Results | Journal]:
         return [file for file in (self._results, self._journal) if file is not None and file.failure is not None]
 
-    def _standing(self) -> str:
-        counts = self.bill.counts
+    def _progress_text(self) -> str:
+        counts = self.summary.counts
         words = ", ".join(f"{counts[outcome]:,} {outcome_words(outcome)}" for outcome in Outcome)
         busy = self._engine.waits_for
         now = f"{self._engine.rate:,.0f} messages/s" if busy is None else self._waiting(busy)
-        return f"{words}\n{now}, {money(self.bill.cost)}"
+        return f"{words}\n{now}, {money(self.summary.cost)}"
 
     async def _ask_balance(self, client: Client) -> None:
         if isinstance(self._engine.stopped_by, ConnectionFailed):
             return  # nobody there to ask
         with contextlib.suppress(SmsPilotError):
-            self.bill.balance = await client.balance(deadline=_BALANCE_DEADLINE)
+            self.summary.balance = await client.balance(deadline=_BALANCE_DEADLINE)
 
     @property
     def is_complete(self) -> bool:
         """Nothing is left to go on with, and nothing is unknown."""
-        return not (self.bill.unknown or self.bill.cut_short or self._failed_files)
+        return not (self.summary.unknown or self.summary.cut_short or self._failed_files)
 
     def finish(self) -> int:
         """Show the bill, say what a person must know beyond it, and answer the exit code."""
-        if self._order.as_json:
+        if self._options.as_json:
             print_json(self._as_json())
         else:
-            self.bill.show()
-            self.bill.show_reasons()
+            self.summary.show()
+            self.summary.show_reasons()
         for line in self._remarks():
             note(line)
         return self._exit_code()
@@ -443,7 +445,7 @@ class Run:
         stopped_by = self._engine.stopped_by
         return {
             "event": "bill",
-            **self.bill.as_json(),
+            **self.summary.as_json(),
             "results": self._results and self._results.path,
             "journal": None if self._journal is None or self.is_complete else self._journal.path,
             "interrupted": self._interrupts.exit_code is not None,
@@ -454,14 +456,14 @@ class Run:
         if self._interrupts.exit_code is not None:
             yield "interrupted."
         if error := self._engine.stopped_by:
-            left = count(self.bill.counts[Outcome.NOT_SENT], "row")
+            left = count(self.summary.counts[Outcome.NOT_SENT], "row")
             yield f"stopped early, with {left} not sent: {explain_end(error)}"
-        if self.bill.unknown:
+        if self.summary.unknown:
             yield (
-                f"{count(len(self.bill.unknown), 'message')} may or may not have been sent; "
+                f"{count(len(self.summary.unknown), 'message')} may or may not have been sent; "
                 "sending them again may send them twice; the vendor's cabinet lists what arrived."
             )
-        if self.bill.unknown_packets:
+        if self.summary.unknown_packets:
             yield "smspilot check --packet tells what was taken of those whose packet the results name."
         if self._results is not None:
             yield from self._results_remarks(self._results)
@@ -496,13 +498,13 @@ class Run:
         )
 
     def _exit_code(self) -> int:
-        counts, stopped_by = self.bill.counts, self._engine.stopped_by
+        counts, stopped_by = self.summary.counts, self._engine.stopped_by
         if counts[Outcome.UNKNOWN]:
             return Exit.UNKNOWN
         if self._interrupts.exit_code is not None:
             return self._interrupts.exit_code
         if self._failed_files:
             return Exit.FAILED
-        if self.bill.cut_short or (stopped_by is not None and exit_code(stopped_by) == Exit.FAILED):
+        if self.summary.cut_short or (stopped_by is not None and exit_code(stopped_by) == Exit.FAILED):
             return Exit.FAILED
         return Exit.REFUSED if counts[Outcome.REFUSED] else Exit.FINE

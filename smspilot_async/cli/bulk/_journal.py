@@ -152,13 +152,13 @@ class Journal:
         """Make it; it must not be there yet.
 
         Raises:
-            Problem: It is there, or can not be made.
+            Problem: It is there, or cannot be made.
         """
         try:
             descriptor = create_private(path)
         except (OSError, ValueError) as wrong:
             why = getattr(wrong, "strerror", None) or str(wrong)
-            raise Problem(f"the journal {path} can not be made: {why}. Nothing was sent.") from None
+            raise Problem(f"the journal {path} cannot be made: {why}. Nothing was sent.") from None
         journal = cls(path, descriptor)
         try:
             journal._begin(fingerprint)
@@ -185,10 +185,10 @@ class Journal:
             ) from None
         except (OSError, ValueError) as wrong:
             why = getattr(wrong, "strerror", None) or str(wrong)
-            raise Problem(f"the journal {path} can not be opened: {why}. Nothing was sent.") from None
+            raise Problem(f"the journal {path} cannot be opened: {why}. Nothing was sent.") from None
         journal = cls(path, descriptor)
         try:
-            journal._take_up(fingerprint)
+            journal._read_existing(fingerprint)
         except BaseException:
             journal.close()
             raise
@@ -323,7 +323,7 @@ class Journal:
         os.fsync(self._descriptor)
         sync_folder(Path(self.path).parent)
 
-    def _take_up(self, fingerprint: Fingerprint) -> None:
+    def _read_existing(self, fingerprint: Fingerprint) -> None:
         assert self._descriptor is not None  # noqa: S101 - it is open
         self._lock()
         try:
@@ -398,7 +398,7 @@ class Journal:
 
     def _not_writable(self, wrong: OSError | None) -> Problem:
         why = wrong and (wrong.strerror or str(wrong))
-        return Problem(f"the journal {self.path} can not be written: {why}. Nothing was sent.")
+        return Problem(f"the journal {self.path} cannot be written: {why}. Nothing was sent.")
 
     def _lock(self) -> None:
         assert self._descriptor is not None  # noqa: S101 - it is open
@@ -421,7 +421,7 @@ class Journal:
 
     def remove(self) -> None:
         """Take it away: there is nothing to go on with."""
-        if sys.platform == "win32":  # pragma: no cover - what is open can not be removed there
+        if sys.platform == "win32":  # pragma: no cover - what is open cannot be removed there
             self.close()
         with contextlib.suppress(OSError):
             Path(self.path).unlink()

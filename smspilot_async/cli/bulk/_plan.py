@@ -194,11 +194,11 @@ class Plan:
         """Go through the rows, and ask the gateway what they would cost and what there is to pay it with.
 
         Raises:
-            SmsPilotError: The gateway can not be asked, or does not let us in.
+            SmsPilotError: The gateway cannot be asked, or does not let us in.
         """
         packets = _packets(self.sendable(rows))
         self.balance = await client.balance()
-        prices = await _together(*(self._prices(client, packets) for _ in range(_PRICED_AT_ONCE)))
+        prices = await _gather(*(self._prices(client, packets) for _ in range(_PRICED_AT_ONCE)))
         self.price = sum(prices, Decimal(0))
 
     async def _prices(self, client: Client, packets: Iterator[list[Message]]) -> Decimal:
@@ -329,7 +329,7 @@ def _packets(messages: Iterator[Message]) -> Iterator[list[Message]]:
         yield packet
 
 
-async def _together(*coroutines: Coroutine[Any, Any, Decimal]) -> list[Decimal]:
+async def _gather(*coroutines: Coroutine[Any, Any, Decimal]) -> list[Decimal]:
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return list(await asyncio.gather(*tasks))

@@ -112,7 +112,7 @@ class Results:
 
     Attributes:
         path: Where it is.
-        failure: Why it can not be written any more, once it can not; then
+        failure: Why it cannot be written any more, once it cannot; then
         unwritten: holds the outcomes that are not in it.
     """
 
@@ -131,7 +131,7 @@ class Results:
         """Make the file; it must not be there yet.
 
         Raises:
-            Problem: It is there, or can not be made.
+            Problem: It is there, or cannot be made.
         """
         check_free(path)
         try:
@@ -146,7 +146,7 @@ class Results:
         """Make the file anew beside the one that an earlier run has left; it takes that one's place when it is whole.
 
         Raises:
-            Problem: It can not be made.
+            Problem: It cannot be made.
         """
         draft = f"{path}.new"
         try:
@@ -233,7 +233,7 @@ def check_free(path: str) -> None:
     The same goes for the journal.
 
     Raises:
-        Problem: It is there, or its folder is not, or can not be written to.
+        Problem: It is there, or its folder is not, or cannot be written to.
     """
     if os.path.lexists(path):
         raise Problem(
@@ -253,7 +253,7 @@ def _create(path: str) -> TextIO:
 
 def _not_creatable(path: str, wrong: Exception) -> Problem:
     why = getattr(wrong, "strerror", None) or str(wrong)
-    return Problem(f"the results can not be written to {path}: {why}. Nothing was sent; --results names another place.")
+    return Problem(f"the results cannot be written to {path}: {why}. Nothing was sent; --results names another place.")
 
 
 def _cells(outcome: RowOutcome) -> list[Any]:

@@ -71,7 +71,7 @@ class RawRow:
     Attributes:
         line: The line it starts on, the header being 1.
         cells: Its cells, in the order of the columns; fewer than those where the row ends early.
-        fault: Why it can not be read, where it can not.
+        fault: Why it cannot be read, where it cannot.
     """
 
     line: int
@@ -100,7 +100,7 @@ class Source:
         """Read a file, or stdin for ``-``.
 
         Raises:
-            Problem: The file as a whole can not be used; the line says why and what to do.
+            Problem: The file as a whole cannot be used; the line says why and what to do.
         """
         name = "stdin" if path == STDIN else path
         data = _read_bytes(path, name)
@@ -149,7 +149,7 @@ def _read_bytes(path: str, name: str) -> bytes:
     except FileNotFoundError:
         raise Problem(f"there is no file {name}.") from None
     except (OSError, ValueError) as wrong:
-        raise Problem(f"{name} can not be read: {getattr(wrong, 'strerror', None) or wrong}.") from None
+        raise Problem(f"{name} cannot be read: {getattr(wrong, 'strerror', None) or wrong}.") from None
     if not data or data.isspace():
         raise Problem(f"{name} is empty; it needs a header with the column 'to', and a row per message below it.")
     return data

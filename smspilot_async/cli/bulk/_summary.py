@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from smspilot_async.cli._output import (
-    NOBODY_GETS_IT,
+    NOTHING_HANDED_OVER,
     count,
     lines_as_ranges,
     money,
@@ -29,7 +29,7 @@ _LEFT_OUT: Final = (Outcome.NOT_SENT, "duplicate of an earlier row")
 
 
 @attrs.define
-class Bill:
+class Summary:
     """What a run came to.
 
     Attributes:
@@ -103,7 +103,7 @@ class Bill:
         unpriced = f" (without {count(self.unpriced, 'message')} whose price was not told)" if self.unpriced else ""
         print_facts(
             {
-                "test": NOBODY_GETS_IT if self.test else None,
+                "test": NOTHING_HANDED_OVER if self.test else None,
                 outcome_words(Outcome.ACCEPTED): f"{self.counts[Outcome.ACCEPTED]:,} of {count(self.read, 'row')}",
                 outcome_words(Outcome.REFUSED): f"{self.counts[Outcome.REFUSED]:,}",
                 outcome_words(Outcome.UNKNOWN): self._unknown_line(),

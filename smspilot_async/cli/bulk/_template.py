@@ -25,7 +25,7 @@ _brace = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 
 
 class TemplateError(ValueError):
-    """The template can not be used with these columns; the message says why."""
+    """The template cannot be used with these columns; the message says why."""
 
 
 def column_name(written: str) -> str:

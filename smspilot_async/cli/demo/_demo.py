@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from smspilot_async.cli._errors import Exit
 from smspilot_async.cli._output import print_json, print_line, progress_bar
-from smspilot_async.cli.demo import _list as _demo_list
-from smspilot_async.cli.demo import _race as _demo_race
+from smspilot_async.cli.demo import _list, _race
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,18 +32,18 @@ async def _play(seed: int, people: int, *, as_json: bool) -> Mapping[str, Any]:
     if not as_json:
         _announce_race(seed, people)
     with progress_bar() as progress:
-        plain, ours = await _demo_race.race(_demo_race.crowd(people), seed, progress)
+        plain, ours = await _race.race(_race.crowd(people), seed, progress)
     if not as_json:
-        _demo_race.show(plain, ours)
+        _race.show(plain, ours)
         _announce_list()
-    listed = await _demo_list.send_the_list(seed, as_json=as_json)
+    listed = await _list.send_the_list(seed, as_json=as_json)
     return _figures(seed, people, plain, ours) | {"list": listed}
 
 
 def _announce_race(seed: int, people: int) -> None:
     print_line(f"1. {people:,} people are to get one SMS each. The gateway, emulated on this machine,", indent=3)
     print_line(
-        f"   accepts {_demo_race.FAULT_RATE:.0%} of the requests and then drops the connection (seed {seed}).", indent=3
+        f"   accepts {_race.FAULT_RATE:.0%} of the requests and then drops the connection (seed {seed}).", indent=3
     )
     print_line()
 
@@ -58,7 +57,7 @@ def _announce_list() -> None:
 def _figures(seed: int, people: int, plain: Tally, ours: Tally) -> dict[str, Any]:
     return {
         "seed": seed,
-        "fault_rate": _demo_race.FAULT_RATE,
+        "fault_rate": _race.FAULT_RATE,
         "people": people,
         "plain_loop": plain.as_json(),
         "smspilot_async": ours.as_json(),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from smspilot_async import Client
 from smspilot_async.cli._output import count, print_line
-from smspilot_async.cli.bulk._bulk import Order, RecipientList, Run
+from smspilot_async.cli.bulk._bulk import BulkOptions, RecipientList, Run
 from smspilot_async.cli.bulk._plan import Plan
 from smspilot_async.cli.bulk._sending import BulkEngine
 from smspilot_async.emulator import Account, Emulator
@@ -25,7 +25,7 @@ from smspilot_async.models import status_word
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from smspilot_async.cli.bulk._summary import Bill
+    from smspilot_async.cli.bulk._summary import Summary
     from smspilot_async.models import MessageStatus
 
 _LIST: Final = "recipients.csv"
@@ -41,15 +41,20 @@ async def send_the_list(seed: int, *, as_json: bool) -> Mapping[str, Any]:
         client = Client(emulator.api_key, url=emulator.url)
         recipients = await asyncio.to_thread(_shipped_list)
         plan, run = await _send(client, recipients, as_json=as_json)
-        statuses = await _final_statuses(client, emulator, run.bill, as_json=as_json)
+        statuses = await _final_statuses(client, emulator, run.summary, as_json=as_json)
     if not as_json:
-        _show(run.bill)
-    return {"plan": plan.as_json(), "bill": run.bill.as_json(), "statuses": statuses, "refusals": _refusals(run.bill)}
+        _show(run.summary)
+    return {
+        "plan": plan.as_json(),
+        "bill": run.summary.as_json(),
+        "statuses": statuses,
+        "refusals": _refusals(run.summary),
+    }
 
 
 def _shipped_list() -> RecipientList:
     with as_file(files("smspilot_async.cli").joinpath("demo_data", _LIST)) as path:
-        return RecipientList.open(Order(path=str(path)))
+        return RecipientList.open(BulkOptions(path=str(path)))
 
 
 def _account() -> Account:
@@ -66,24 +71,24 @@ def _account() -> Account:
 
 
 async def _send(client: Client, recipients: RecipientList, *, as_json: bool) -> tuple[Plan, Run]:
-    order, plan = Order(path=_LIST), Plan()
+    options, plan = BulkOptions(path=_LIST), Plan()
     async with client:
         await plan.price_by(client, recipients)
     if not as_json:
         plan.show_facts()
         plan.show_samples()
         print_line()
-    run = Run(order, BulkEngine(client, in_flight=1))  # one at a time, so that the seed decides everything
+    run = Run(options, BulkEngine(client, in_flight=1))  # one at a time, so that the seed decides everything
     await run.send(client, recipients, total=plan.messages)
     return plan, run
 
 
-async def _final_statuses(client: Client, emulator: Emulator, bill: Bill, *, as_json: bool) -> Mapping[str, int]:
+async def _final_statuses(client: Client, emulator: Emulator, summary: Summary, *, as_json: bool) -> Mapping[str, int]:
     counts: Mapping[str, int] = {}
     async with client:
         for turn in _TURNS:
             emulator.clock.advance(seconds=turn.total_seconds())
-            statuses = [status for packet in bill.packets for status in await client.check_packet(packet)]
+            statuses = [status for packet in summary.packets for status in await client.check_packet(packet)]
             counts = _counts(statuses)
             if not as_json:
                 words = ", ".join(f"{number:,} {status}" for status, number in counts.items())
@@ -95,17 +100,17 @@ def _counts(statuses: Iterable[MessageStatus]) -> Mapping[str, int]:
     return dict(Counter(status_word(status.status) for status in statuses).most_common())
 
 
-def _refusals(bill: Bill) -> list[Mapping[str, Any]]:
+def _refusals(summary: Summary) -> list[Mapping[str, Any]]:
     return [
         {"outcome": outcome, "reason": reason, "lines": lines}
-        for (outcome, reason), lines in bill.reasons.items()
+        for (outcome, reason), lines in summary.reasons.items()
         if outcome is not Outcome.UNKNOWN
     ]
 
 
-def _show(bill: Bill) -> None:
+def _show(summary: Summary) -> None:
     print_line()
-    bill.show()
-    bill.show_reasons()
+    summary.show()
+    summary.show_reasons()
     print_line()
-    print_line(f"All {count(bill.read, 'row')} are accounted for.")
+    print_line(f"All {count(summary.read, 'row')} are accounted for.")

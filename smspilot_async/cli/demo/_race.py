@@ -99,12 +99,12 @@ def crowd(size: int) -> Sequence[Person]:
 
 async def race(people: Sequence[Person], seed: int, progress: Progress) -> tuple[Tally, Tally]:
     """Let both senders send; answer how the plain loop did, and how this library did."""
-    plain = await _judged(_plain_loop, people, seed, progress, "a plain loop with retries")
-    ours = await _judged(_this_library, people, seed, progress, "smspilot_async")
+    plain = await _run_sender(_plain_loop, people, seed, progress, "a plain loop with retries")
+    ours = await _run_sender(_this_library, people, seed, progress, "smspilot_async")
     return plain, ours
 
 
-async def _judged(sender: Sender, people: Sequence[Person], seed: int, progress: Progress, name: str) -> Tally:
+async def _run_sender(sender: Sender, people: Sequence[Person], seed: int, progress: Progress, name: str) -> Tally:
     bar = progress.add_task(name, total=len(people))
     # Loop protection would hide the doubles: it is an account's setting, and it ends after some minutes.
     async with Emulator.serve(seed=seed, loop_protection=None) as emulator:

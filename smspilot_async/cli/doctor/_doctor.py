@@ -17,7 +17,7 @@ from smspilot_async import Retry, __version__
 from smspilot_async._tools import clock as _clock
 from smspilot_async.cli._errors import Exit
 from smspilot_async.cli._output import print_json, print_line
-from smspilot_async.cli.doctor import _account as _doctor_account
+from smspilot_async.cli.doctor import _account
 from smspilot_async.cli.doctor._findings import Finding, State, fine, not_checked
 from smspilot_async.cli.doctor._route import Route
 from smspilot_async.errors import SmsPilotError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smspilot_async import AccountInfo, Client
-    from smspilot_async.cli._connection import Connection
+    from smspilot_async.cli._connection import ConnectionOptions
 
 _ONCE: Final = Retry(attempts=1)
 _OF_THE_ANSWER: Final = ("key", "address", "sender", "balance", "clock")
@@ -35,7 +35,7 @@ _WIDTH: Final = len("test mode") + 2
 _INDENT: Final = _WIDTH + 14
 
 
-def doctor(connection: Connection, *, sender: str | None, timeout: float, as_json: bool) -> int:
+def doctor(connection: ConnectionOptions, *, sender: str | None, timeout: float, as_json: bool) -> int:
     """Examine the way to the gateway and the account, and report.
 
     Args:
@@ -50,14 +50,14 @@ def doctor(connection: Connection, *, sender: str | None, timeout: float, as_jso
     client = connection.client(sender=sender, timeout=timeout, retry=_ONCE)
     findings: list[Finding] = []
 
-    def tell(finding: Finding) -> None:
+    def report(finding: Finding) -> None:
         findings.append(finding)
         if not as_json:
             _print(finding)
 
-    asyncio.run(_examine(client, tell, sender, timeout))
-    tell(_doctor_account.test_mode(connection.mode(client)))
-    tell(_versions())
+    asyncio.run(_examine(client, report, sender, timeout))
+    report(_account.test_mode(connection.mode(client)))
+    report(_versions())
     states = {finding.state for finding in findings}
     is_well = State.FAILED not in states
     if as_json:
@@ -73,44 +73,44 @@ def _summary(states: set[State]) -> str:
     return "It works; see the warnings above." if State.WARNING in states else "All is well."
 
 
-async def _examine(client: Client, tell: Callable[[Finding], None], sender: str | None, timeout: float) -> None:  # noqa: ASYNC109
-    arrived = await _go(Route(client.url, timeout=timeout), tell)
+async def _examine(client: Client, report: Callable[[Finding], None], sender: str | None, timeout: float) -> None:  # noqa: ASYNC109
+    arrived = await _go(Route(client.url, timeout=timeout), report)
     if arrived:
         async with client:
-            await _ask(client, tell, sender)
+            await _ask(client, report, sender)
     else:
         for check in ("http", *_OF_THE_ANSWER):
-            tell(not_checked(check, "the way to the gateway is not free"))
+            report(not_checked(check, "the way to the gateway is not free"))
 
 
-async def _go(route: Route, tell: Callable[[Finding], None]) -> bool:
+async def _go(route: Route, report: Callable[[Finding], None]) -> bool:
     """Go the way; answer whether nothing on it failed."""
     failed = ""
     try:
         for check, step in route.steps:
             finding = not_checked(check, f"{failed} comes first") if failed else await step()
-            tell(finding)
+            report(finding)
             failed = check if finding.state is State.FAILED else failed
     finally:
         await route.aclose()
     return not failed
 
 
-async def _ask(client: Client, tell: Callable[[Finding], None], sender: str | None) -> None:
+async def _ask(client: Client, report: Callable[[Finding], None], sender: str | None) -> None:
     clock = _clock.current()
     start = clock.monotonic()
     answer = await _info(client)
     now = clock.now()
-    tell(_doctor_account.http(answer, clock.monotonic() - start))
-    tell(_doctor_account.key(answer))
-    tell(_doctor_account.address(answer))
+    report(_account.http(answer, clock.monotonic() - start))
+    report(_account.key(answer))
+    report(_account.address(answer))
     if isinstance(answer, SmsPilotError):
         for check in ("sender", "balance"):
-            tell(not_checked(check, "the gateway did not tell about the account"))
+            report(not_checked(check, "the gateway did not report about the account"))
     else:
-        tell(_doctor_account.sender(answer, sender))
-        tell(_doctor_account.balance(answer))
-    tell(_doctor_account.clock(now, client.gateway_time))
+        report(_account.sender(answer, sender))
+        report(_account.balance(answer))
+    report(_account.clock(now, client.gateway_time))
 
 
 async def _info(client: Client) -> AccountInfo | SmsPilotError:

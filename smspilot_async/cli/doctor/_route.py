@@ -110,7 +110,7 @@ class Route:
         """Resolve the first host on the way: the proxy's, if there is one."""
         if self._wrong_proxy:
             variable = _variable(self._target.scheme)
-            says = f"the proxy that {variable} names can not be used: {self._wrong_proxy}"
+            says = f"the proxy that {variable} names cannot be used: {self._wrong_proxy}"
             return failed("dns", says, f"Correct {variable}, or unset it.")
         host, port = _address(self._first)
         if _is_address(host):
@@ -168,7 +168,7 @@ class Route:
         try:
             context = await self._context()
         except OSError as wrong:
-            says = f"the certificates to trust can not be read: {_in_words(wrong)}"
+            says = f"the certificates to trust cannot be read: {_in_words(wrong)}"
             return failed("tls", says, "Correct SSL_CERT_FILE.")
         try:
             return self._certificate(host, await self._in_time(self._shake_hands(context, host)))

@@ -90,7 +90,7 @@ class Account:
 
 
 @attrs.define
-class Book:
+class AccountStore:
     """The accounts of one gateway."""
 
     accounts: list[Account] = attrs.Factory(list)

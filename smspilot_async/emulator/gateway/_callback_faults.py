@@ -16,7 +16,7 @@ from smspilot_async.emulator.gateway._unknowns import Unknowns
 
 
 @attrs.define
-class Mishaps:
+class CallbackFaults:
     """Turns each call that is due into those that are made now."""
 
     _unknowns: Unknowns

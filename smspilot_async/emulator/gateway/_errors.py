@@ -84,7 +84,7 @@ class Refused(Exception):
         self.code = code
 
 
-class TooMany(Exception):
+class TooManyRequests(Exception):
     """The gateway was asked too often, or over too many connections.
 
     Args:

@@ -18,7 +18,7 @@ import attrs
 
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator.gateway import _test_key
-from smspilot_async.emulator.gateway._accounts import Account, Book
+from smspilot_async.emulator.gateway._accounts import Account, AccountStore
 from smspilot_async.emulator.gateway._errors import Refused
 from smspilot_async.emulator.gateway._inbound import Inbox
 from smspilot_async.emulator.gateway._limits import Limits
@@ -35,9 +35,9 @@ from smspilot_async.emulator.gateway._messages import (
     StatusChange,
 )
 from smspilot_async.emulator.gateway._settings import Settings
-from smspilot_async.emulator.gateway._store import Ledger
+from smspilot_async.emulator.gateway._store import MessageStore
 from smspilot_async.emulator.gateway._unknowns import MOSCOW, Unknowns
-from smspilot_async.emulator.gateway._validation import Draft, as_text, as_whole, judge, read_moment
+from smspilot_async.emulator.gateway._validation import Draft, as_text, as_whole, read_moment, validate
 from smspilot_async.emulator.gateway._wire import Answer, Fields, Request, Rows, Single, Value, says_yes
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Rule:
 
 
 @attrs.frozen(kw_only=True)
-class Asker:
+class RequestOrigin:
     """Where a request comes from.
 
     Attributes:
@@ -103,35 +103,35 @@ class Gateway:
     """
 
     clock: Clock
-    book: Book
+    accounts: AccountStore
     random: Random
     settings: Settings
     unknowns: Unknowns = attrs.Factory(Unknowns)
-    ledger: Ledger = attrs.Factory(Ledger)
+    store: MessageStore = attrs.Factory(MessageStore)
     inboxes: defaultdict[int, Inbox] = attrs.field(factory=lambda: defaultdict(Inbox))
     refusals: list[Rule] = attrs.Factory(list)
     failures: list[Rule] = attrs.Factory(list)
     limits: Limits = attrs.field(init=False)
     _sent: dict[tuple[int, str, str], datetime] = attrs.field(factory=dict, repr=False)
     _next_inbound: int = 1
-    _unstored: _test_key.Unstored = attrs.field(init=False)
+    _unstored: _test_key.TestKeyMessages = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.limits = Limits(self.unknowns)
-        self._unstored = _test_key.Unstored(self.clock.now())
+        self._unstored = _test_key.TestKeyMessages(self.clock.now())
 
-    def answer(self, request: Request, asker: Asker) -> Answer:
+    def answer(self, request: Request, origin: RequestOrigin) -> Answer:
         """Carry a command out.
 
         Raises:
             Refused: The answer is an error document.
-            TooMany: The answer is not a document of the gateway at all, but status 429.
+            TooManyRequests: The answer is not a document of the gateway at all, but status 429.
         """
-        account = self.book.authenticate(request.fields, asker.client)
-        self.limits.count_request(account.id, asker.connection, self.clock.now())
+        account = self.accounts.authenticate(request.fields, origin.client)
+        self.limits.count_request(account.id, origin.connection, self.clock.now())
         match request.command:
             case "send":
-                return self._send(request, account, asker.busy_row)
+                return self._send(request, account, origin.busy_row)
             case "check":
                 return self._check(request, account)
             case "inbound":
@@ -181,13 +181,13 @@ class Gateway:
 
     def _verdict(self, packet: _Packet, at: int, row: Mapping[str, Any]) -> Draft | int:
         try:
-            draft = judge(row, packet.account, self.unknowns)
-            self._judge_in_packet(packet, at, draft)
+            draft = validate(row, packet.account, self.unknowns)
+            self._check_in_packet(packet, at, draft)
         except Refused as refusal:
             return refusal.code
         return draft
 
-    def _judge_in_packet(self, packet: _Packet, at: int, draft: Draft) -> None:
+    def _check_in_packet(self, packet: _Packet, at: int, draft: Draft) -> None:
         if packet.account.trial and at >= TRIAL_MESSAGES:
             raise Refused(242)
         for rule in self.refusals:
@@ -195,13 +195,13 @@ class Gateway:
                 raise Refused(rule.code)
         if draft.to in packet.account.blacklist:
             raise Refused(243)
-        self._judge_repetition(packet, draft)
+        self._check_repetition(packet, draft)
         if not packet.test and not packet.priced_only:
             if draft.price > packet.left:
                 raise Refused(112)
             packet.left -= draft.price
 
-    def _judge_repetition(self, packet: _Packet, draft: Draft) -> None:
+    def _check_repetition(self, packet: _Packet, draft: Draft) -> None:
         if self.unknowns.duplicate_phones_refused and draft.to in packet.phones:
             raise Refused(214)
         packet.phones.add(draft.to)
@@ -240,15 +240,15 @@ class Gateway:
             "balance": packet.account.balance,
             "cost": _total(verdicts),
         }
-        return Rows("send", self._as_the_unknowns_say(answer), head)
+        return Rows("send", self._apply_unknowns(answer), head)
 
     def _open_packet(self, account: Account) -> str:
-        return self._unstored.open_packet() if account.is_for_tests else self.ledger.open_packet()
+        return self._unstored.open_packet() if account.is_for_tests else self.store.open_packet()
 
     def _next_server_id(self, account: Account) -> str:
         if account.is_for_tests:
             return self._unstored.next_server_id(self.clock.now())
-        return self.ledger.next_server_id()
+        return self.store.next_server_id()
 
     def _accept(self, packet: _Packet, number: str, draft: Draft) -> AcceptedMessage:
         now, account = packet.now, packet.account
@@ -277,11 +277,11 @@ class Gateway:
             history=(first,),
         )
         if packet.test:
-            self.ledger.add_test(message, is_stored=not account.is_for_tests)
+            self.store.add_test(message, is_stored=not account.is_for_tests)
             return message
         account.balance -= draft.price
         self._sent[account.id, draft.to, draft.text] = now
-        self.ledger.add(message, self._future(message, waits=waits))
+        self.store.add(message, self._future(message, waits=waits))
         return message
 
     def _future(self, message: AcceptedMessage, *, waits: bool) -> Iterable[StatusChange]:
@@ -342,7 +342,7 @@ class Gateway:
             "operator": "",
         }
 
-    def _as_the_unknowns_say(self, rows: list[dict[str, Value]]) -> list[dict[str, Value]]:
+    def _apply_unknowns(self, rows: list[dict[str, Value]]) -> list[dict[str, Value]]:
         if self.unknowns.ids_zero:
             rows = [{**row, "id": 0} for row in rows]
         rows = rows[: max(0, len(rows) - self.unknowns.rows_missing)]
@@ -365,7 +365,7 @@ class Gateway:
             raise Refused(300)
         if account.is_for_tests and _NUMBER.fullmatch(packet):
             return self._unstored.server_ids
-        asked = self.ledger.packet(packet)
+        asked = self.store.packet(packet)
         if not asked or not any(self._own(number, account) for number in asked):
             raise Refused(304)
         return asked
@@ -381,7 +381,7 @@ class Gateway:
         return asked
 
     def _own(self, number: str, account: Account) -> AcceptedMessage | None:
-        message = self.ledger.find(number, self.clock.now())
+        message = self.store.find(number, self.clock.now())
         return message if message is not None and message.account == account.id else None
 
     def _refuse_missing(self, found: list[tuple[str, AcceptedMessage | None]]) -> None:
@@ -420,12 +420,12 @@ class Gateway:
         since = as_text(request.fields.get("since"))
         inbox, now = self.inboxes[account.id], self.clock.now()
         if since == "new":
-            taken = inbox.take_new(now)
+            taken = inbox.read_new(now)
         else:
             moment = read_moment(since) if since else datetime.min.replace(tzinfo=UTC)
             if moment is None:
                 raise Refused(500)
-            taken = inbox.take_since(moment, now)
+            taken = inbox.read_since(moment, now)
         return Rows("inbound", list(map(_inbound_row, taken)), api_key=as_text(request.fields.get("apikey")))
 
     def _balance(self, request: Request, account: Account) -> Single:

@@ -36,16 +36,16 @@ class Inbox:
         """How many no answer has carried."""
         return len(self._unseen)
 
-    def take_new(self, now: datetime) -> list[InboundSms]:
+    def read_new(self, now: datetime) -> list[InboundSms]:
         """Those that no answer has carried, as they were before this one does."""
-        return self._take(list(self._unseen.values()), now)
+        return self._mark_seen(list(self._unseen.values()), now)
 
-    def take_since(self, since: datetime | None, now: datetime) -> list[InboundSms]:
+    def read_since(self, since: datetime | None, now: datetime) -> list[InboundSms]:
         """Those created at or after a moment (or all), as they were before this answer."""
         wanted = [at for at, sms in enumerate(self.messages) if since is None or sms.created >= since]
-        return self._take(wanted, now)
+        return self._mark_seen(wanted, now)
 
-    def _take(self, positions: Iterable[int], now: datetime) -> list[InboundSms]:
+    def _mark_seen(self, positions: Iterable[int], now: datetime) -> list[InboundSms]:
         taken = []
         for position in positions:
             sms = self.messages[position]

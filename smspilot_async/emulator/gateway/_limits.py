@@ -11,7 +11,7 @@ from datetime import datetime
 
 import attrs
 
-from smspilot_async.emulator.gateway._errors import Refused, TooMany
+from smspilot_async.emulator.gateway._errors import Refused, TooManyRequests
 from smspilot_async.emulator.gateway._unknowns import Unknowns
 
 
@@ -34,7 +34,7 @@ class Limits:
         """Count a request, or refuse it.
 
         Raises:
-            TooMany: Beyond an allowance.
+            TooManyRequests: Beyond an allowance.
             Refused: The same, where the gateway answers it with error 110.
         """
         spent = self._of(account, now)
@@ -44,7 +44,7 @@ class Limits:
             self._connections[account].add(connection)
             try:
                 self._hold(len(self._connections[account]), self._unknowns.connections_per_key)
-            except (TooMany, Refused):
+            except (TooManyRequests, Refused):
                 self._connections[account].discard(connection)
                 raise
 
@@ -68,4 +68,4 @@ class Limits:
 
     def _hold(self, number: int, allowed: int | None) -> None:
         if allowed is not None and number > allowed:
-            raise Refused(110) if self._unknowns.limit_answer == 110 else TooMany(1)  # noqa: PLR2004
+            raise Refused(110) if self._unknowns.limit_answer == 110 else TooManyRequests(1)  # noqa: PLR2004

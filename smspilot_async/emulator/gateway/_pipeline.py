@@ -11,16 +11,16 @@ from typing import Final
 import attrs
 
 from smspilot_async.emulator.gateway import _wire
-from smspilot_async.emulator.gateway._errors import Refused, TooMany
+from smspilot_async.emulator.gateway._errors import Refused, TooManyRequests
 from smspilot_async.emulator.gateway._faults import Fault, FaultPlan, Faults
-from smspilot_async.emulator.gateway._gateway import Asker, Gateway
+from smspilot_async.emulator.gateway._gateway import Gateway, RequestOrigin
 from smspilot_async.emulator.gateway._refusals import Refusals
 from smspilot_async.emulator.server._http import Ending, Hold, HttpRequest, Reply, find_document
 
 MOST_ROWS: Final = 50_000
 """Rows of one request: each becomes a row of the answer, so that a small body of tiny rows would fill the memory."""
 _GARBAGE: Final = b"\x00\xff\x1f\x8b not a document \xc3\x28"
-_UNCARRIED: Final = frozenset(
+_NOT_EXECUTED: Final = frozenset(
     {
         Fault.RESET_BEFORE_READ,
         Fault.RESET_AFTER_READ,
@@ -38,7 +38,7 @@ _ENDINGS: Final = {
 
 
 @attrs.frozen
-class _Asked:
+class _Parsed:
     """A document as far as it was understood: a request, or the code of the complaint about it."""
 
     wire: _wire.Wire
@@ -76,10 +76,10 @@ class Desk:
         limit = gateway.unknowns.max_bytes
         if limit is not None and len(http.body) > limit:
             return Reply.page(413, "Request Entity Too Large")
-        asked = _understand(find_document(http))
-        if asked.rows > MOST_ROWS:
+        parsed = _parse(find_document(http))
+        if parsed.rows > MOST_ROWS:
             return Reply.page(413, "Request Entity Too Large")
-        return self._answer(http, asked, gateway)
+        return self._answer(http, parsed, gateway)
 
     def release(self) -> None:
         """Let the answers go that are held back."""
@@ -87,36 +87,36 @@ class Desk:
             hold.release()
         self._holds.clear()
 
-    def _answer(self, http: HttpRequest, asked: _Asked, gateway: Gateway) -> Reply:
-        plan = self.faults.take(asked.fault_name)
+    def _answer(self, http: HttpRequest, parsed: _Parsed, gateway: Gateway) -> Reply:
+        plan = self.faults.take(parsed.fault_name)
         if plan is None:
-            return self._carry_out(http, asked, gateway)
-        if plan.fault in _UNCARRIED:
-            return self._turn_away(plan, asked, gateway)
+            return self._execute(http, parsed, gateway)
+        if plan.fault in _NOT_EXECUTED:
+            return self._reject(plan, parsed, gateway)
         busy_row = plan.row if plan.fault is Fault.BUSY_MESSAGE else None
-        reply = self._carry_out(http, asked, gateway, busy_row)
-        return self._hold(plan, reply) if plan.fault is Fault.SLOW else _spoil(plan, reply)
+        reply = self._execute(http, parsed, gateway, busy_row)
+        return self._hold(plan, reply) if plan.fault is Fault.SLOW else _damage(plan, reply)
 
-    def _carry_out(self, http: HttpRequest, asked: _Asked, gateway: Gateway, busy_row: int | None = None) -> Reply:
-        if asked.request is None:
-            return self._refuse(asked.code, asked, gateway)
-        asker = Asker(client=http.client, connection=http.connection, busy_row=busy_row)
+    def _execute(self, http: HttpRequest, parsed: _Parsed, gateway: Gateway, busy_row: int | None = None) -> Reply:
+        if parsed.request is None:
+            return self._refuse(parsed.code, parsed, gateway)
+        origin = RequestOrigin(client=http.client, connection=http.connection, busy_row=busy_row)
         try:
-            answer = gateway.answer(asked.request, asker)
+            answer = gateway.answer(parsed.request, origin)
         except Refused as refusal:
-            return self._refuse(refusal.code, asked, gateway)
-        except TooMany as limit:
-            return self._hold_off(limit.retry_after, asked, gateway)
+            return self._refuse(refusal.code, parsed, gateway)
+        except TooManyRequests as limit:
+            return self._too_many_requests(limit.retry_after, parsed, gateway)
         if isinstance(answer, _wire.Rows) and answer.name == "send":
-            self._note_rows(answer, asked, gateway)
-        return _document(answer, asked.wire, gateway)
+            self._note_rows(answer, parsed, gateway)
+        return _document(answer, parsed.wire, gateway)
 
-    def _turn_away(self, plan: FaultPlan, asked: _Asked, gateway: Gateway) -> Reply:
+    def _reject(self, plan: FaultPlan, parsed: _Parsed, gateway: Gateway) -> Reply:
         match plan.fault:
             case Fault.BUSY:
-                return self._refuse(110, asked, gateway)
+                return self._refuse(110, parsed, gateway)
             case Fault.TOO_MANY_REQUESTS:
-                return self._hold_off(plan.retry_after, asked, gateway)
+                return self._too_many_requests(plan.retry_after, parsed, gateway)
             case Fault.NOT_FOUND:
                 return Reply.page(404, "Not Found")
             case Fault.SERVER_ERROR:
@@ -124,19 +124,19 @@ class Desk:
             case _:
                 return Reply(ending=Ending.RESET)
 
-    def _refuse(self, code: int, asked: _Asked, gateway: Gateway) -> Reply:
-        self.refusals.note(code, asked.fault_name, gateway.clock.now())
-        reply = _document(_wire.error(code, gateway.settings.profile), asked.wire, gateway)
+    def _refuse(self, code: int, parsed: _Parsed, gateway: Gateway) -> Reply:
+        self.refusals.note(code, parsed.fault_name, gateway.clock.now())
+        reply = _document(_wire.error(code, gateway.settings.profile), parsed.wire, gateway)
         return attrs.evolve(reply, status=gateway.unknowns.error_status)
 
-    def _hold_off(self, retry_after: int, asked: _Asked, gateway: Gateway) -> Reply:
-        self.refusals.note(429, asked.fault_name, gateway.clock.now())
+    def _too_many_requests(self, retry_after: int, parsed: _Parsed, gateway: Gateway) -> Reply:
+        self.refusals.note(429, parsed.fault_name, gateway.clock.now())
         return Reply.page(429, "Too Many Requests", Retry_After=str(retry_after))
 
-    def _note_rows(self, answer: _wire.Rows, asked: _Asked, gateway: Gateway) -> None:
+    def _note_rows(self, answer: _wire.Rows, parsed: _Parsed, gateway: Gateway) -> None:
         for row in answer.rows:
             if code := row["error"]:
-                self.refusals.note(int(code), asked.fault_name, gateway.clock.now(), row)
+                self.refusals.note(int(code), parsed.fault_name, gateway.clock.now(), row)
 
     def _hold(self, plan: FaultPlan, reply: Reply) -> Reply:
         hold = Hold(plan.delay)
@@ -144,18 +144,18 @@ class Desk:
         return attrs.evolve(reply, hold=hold)
 
 
-def _understand(document: bytes) -> _Asked:
+def _parse(document: bytes) -> _Parsed:
     try:
         wire = _wire.sniff(document)
     except Refused as refusal:
-        return _Asked(_wire.guess(document), code=refusal.code)
+        return _Parsed(_wire.guess(document), code=refusal.code)
     try:
-        return _Asked(wire, _wire.read(document, wire))
+        return _Parsed(wire, _wire.read(document, wire))
     except Refused as refusal:
-        return _Asked(wire, code=refusal.code)
+        return _Parsed(wire, code=refusal.code)
 
 
-def _spoil(plan: FaultPlan, reply: Reply) -> Reply:
+def _damage(plan: FaultPlan, reply: Reply) -> Reply:
     match plan.fault:
         case Fault.ACCEPT_THEN_GARBAGE:
             return attrs.evolve(reply, body=_GARBAGE)

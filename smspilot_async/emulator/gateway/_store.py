@@ -28,7 +28,7 @@ _FIRST_PACKET_ID = 5_001  # far from the messages' numbers, so that mixing the t
 
 
 @attrs.define
-class Ledger:
+class MessageStore:
     """Every message that was accepted, in order; those of test packets apart.
 
     Attributes:

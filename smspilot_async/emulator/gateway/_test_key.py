@@ -42,7 +42,7 @@ def new_account() -> Account:
 
 
 @attrs.define
-class Unstored:
+class TestKeyMessages:
     """The messages under the key: only those of its last packet have a time of their own.
 
     Attributes:

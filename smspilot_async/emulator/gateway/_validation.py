@@ -50,7 +50,7 @@ class Draft:
     callback_method: Literal["get", "post"]
 
 
-def judge(row: Mapping[str, Any], account: Account, unknowns: Unknowns) -> Draft:
+def validate(row: Mapping[str, Any], account: Account, unknowns: Unknowns) -> Draft:
     """The message that a row of a send request describes.
 
     Raises:

@@ -21,15 +21,15 @@ _DEEPEST: Final = 16
 # Bytes per element and per attribute, on average, beyond the first few: denser documents would only fill the memory.
 _SHORTEST_ELEMENT: Final = 16
 _SHORTEST_ATTRIBUTE: Final = 8
-_FEW: Final = 1000
+_ALLOWED_ANYWAY: Final = 1000
 _MOST_ATTRIBUTES: Final = 200  # of one element
 
 # What XML 1.0 cannot carry even as a reference; somebody may have put it into an inbound text.
-_UNSPEAKABLE: Final = {
+_NOT_IN_XML: Final = {
     **dict.fromkeys((*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
 }
 # A parser turns a bare carriage return into a line feed, and all white space of an attribute into spaces.
-_TEXT: Final = _UNSPEAKABLE | str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
+_TEXT: Final = _NOT_IN_XML | str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _ATTRIBUTE: Final = _TEXT | str.maketrans({'"': "&quot;", "\n": "&#10;", "\t": "&#9;"})
 
 
@@ -73,8 +73,8 @@ class _Reader:
         self._attributes_left = 0
 
     def read(self, body: bytes) -> Node | None:
-        self._elements_left = _FEW + len(body) // _SHORTEST_ELEMENT
-        self._attributes_left = _FEW + len(body) // _SHORTEST_ATTRIBUTE
+        self._elements_left = _ALLOWED_ANYWAY + len(body) // _SHORTEST_ELEMENT
+        self._attributes_left = _ALLOWED_ANYWAY + len(body) // _SHORTEST_ATTRIBUTE
         parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartElementHandler = self._start

@@ -12,10 +12,10 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
-from smspilot_async.emulator.server._asgi import gone
+from smspilot_async.emulator.server._asgi import disconnected
 from smspilot_async.emulator.server._control import control_routes, nothing_there, wrong_method
 from smspilot_async.emulator.server._http import API_PATH, LARGEST_BODY, PAGE_PATH, Ending, HttpRequest, Reply, path_of
-from smspilot_async.emulator.server._origin_guard import may_ask
+from smspilot_async.emulator.server._origin_guard import is_allowed
 from smspilot_async.emulator.server._page import Events, page
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ class _Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection: Connection = scope["state"]["connection"]
-        if not may_ask(scope):
+        if not is_allowed(scope):
             await self._answer(Reply.page(403, "Forbidden"), send)
             return
         if self._emulator.resets_unread():
             connection.reset()
-            await gone(receive)  # or the server would complain about a missing answer
+            await disconnected(receive)  # or the server would complain about a missing answer
             return
         try:
             body = await _read(receive)
@@ -84,9 +84,9 @@ class _Gateway:
         except _Disconnected:
             return  # half a request is none
         else:
-            await self._play(self._emulator.exchange(_request(scope, body)), connection, receive, send)
+            await self._send_reply(self._emulator.exchange(_request(scope, body)), connection, receive, send)
 
-    async def _play(self, reply: Reply, connection: Connection, receive: Receive, send: Send) -> None:
+    async def _send_reply(self, reply: Reply, connection: Connection, receive: Receive, send: Send) -> None:
         if reply.hold is not None:
             await reply.hold.wait()
         match reply.ending:
@@ -100,7 +100,7 @@ class _Gateway:
             case Ending.HALF_ANSWER:
                 await self._answer(reply, send, cut=len(reply.body) // 2)
                 connection.close()
-        await gone(receive)
+        await disconnected(receive)
 
     async def _answer(self, reply: Reply, send: Send, cut: int | None = None) -> None:
         headers = [(name.lower().encode(), value.encode()) for name, value in self._emulator.headers_of(reply)]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive
 
 
-async def gone(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
     """Wait until the connection is over."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -24,7 +24,7 @@ class NoAnswer(Exception):
     """The application returned before it answered."""
 
 
-class _Enough(OSError):
+class _AnswerTooLarge(OSError):
     """The client hears no more, and an application that still sends is told as the protocol has it."""
 
 
@@ -36,7 +36,7 @@ async def ask(application: Application, request: httpx.Request, *, largest: int)
         Exception: The application's own.
     """
     exchange = _Exchange(request.content, largest)
-    with suppress(_Enough):
+    with suppress(_AnswerTooLarge):
         await application(_scope(request), exchange.receive, exchange.send)
     if exchange.status is None:
         raise NoAnswer
@@ -69,7 +69,7 @@ class _Exchange:
                 self._answered.set()
             elif len(self.body) > self.largest:
                 self._answered.set()
-                raise _Enough
+                raise _AnswerTooLarge
 
 
 def _scope(request: httpx.Request) -> dict[str, Any]:

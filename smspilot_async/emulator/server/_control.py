@@ -70,7 +70,7 @@ All answers are JSON; bodies are JSON objects, whatever their content type. List
     Server-sent events, which keep the page at ``/_emulator`` live (`_page`).
 
 A mistake answers 400 and ``{"error": "..."}``; what is not there 404, and a wrong method 405, in the same form. A
-browser's page from elsewhere is turned away (403, `_visitors`).
+browser's page from elsewhere is turned away (403, `_origin_guard`).
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ from smspilot_async.emulator._core import SERVICE_NUMBER, EmulatorCore
 from smspilot_async.emulator.gateway._accounts import Account
 from smspilot_async.emulator.gateway._faults import COMMANDS, Fault
 from smspilot_async.emulator.gateway._messages import MESSAGE_FIELDS, SCHEDULED, UNKNOWN, as_json
-from smspilot_async.emulator.server._asgi import gone
+from smspilot_async.emulator.server._asgi import disconnected
 from smspilot_async.emulator.server._fields import as_plain, plain, read_fields
 from smspilot_async.emulator.server._http import PAGE_PATH
-from smspilot_async.emulator.server._origin_guard import is_ours
+from smspilot_async.emulator.server._origin_guard import is_same_origin
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -505,9 +505,9 @@ def _as_query(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-async def _unless_gone(work: Coroutine[Any, Any, dict[str, Any]], request: Request) -> dict[str, Any]:
+async def _until_disconnected(work: Coroutine[Any, Any, dict[str, Any]], request: Request) -> dict[str, Any]:
     """What some work comes to, which ends with the client's patience."""
-    working, leaving = asyncio.create_task(work), asyncio.create_task(gone(request.receive))
+    working, leaving = asyncio.create_task(work), asyncio.create_task(disconnected(request.receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else {}
@@ -518,10 +518,10 @@ async def _unless_gone(work: Coroutine[Any, Any, dict[str, Any]], request: Reque
 
 def _waiting(action: Waiting) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        if not is_ours(request):
-            return _turned_away()
+        if not is_same_origin(request):
+            return _forbidden()
         try:
-            return _json(await _unless_gone(action(dict(request.query_params)), request), 200)
+            return _json(await _until_disconnected(action(dict(request.query_params)), request), 200)
         except _Mistake as mistake:
             return _json({"error": str(mistake)}, mistake.status)
 
@@ -530,8 +530,8 @@ def _waiting(action: Waiting) -> Endpoint:
 
 def _reading(action: Action) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        if not is_ours(request):
-            return _turned_away()
+        if not is_same_origin(request):
+            return _forbidden()
         return _answer(action, {**request.query_params, **request.path_params})
 
     return endpoint
@@ -539,8 +539,8 @@ def _reading(action: Action) -> Endpoint:
 
 def _writing(action: Action, *, after: Callable[[], None] | None = None) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        if not is_ours(request):
-            return _turned_away()
+        if not is_same_origin(request):
+            return _forbidden()
         body = bytearray()
         async for piece in request.stream():
             body += piece
@@ -593,7 +593,7 @@ def _methods(route: Route) -> list[str]:
     return sorted((route.methods or set()) - {"HEAD"})
 
 
-def _turned_away() -> Response:
+def _forbidden() -> Response:
     return _json({"error": "this page may not drive the emulator"}, 403)
 
 

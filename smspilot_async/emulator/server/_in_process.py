@@ -85,7 +85,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
             raise
         headers = self._headers(reply)
         await tracer.complete("http11.receive_response_headers", (b"HTTP/1.1", reply.status, b"", headers))
-        stream = _Stream(reply, tracer, sent)
+        stream = _ResponseStream(reply, tracer, sent)
         return httpx.Response(reply.status, headers=headers, stream=stream, extensions={"http_version": b"HTTP/1.1"})
 
     async def _connect(self, request: httpx.Request, tracer: _Tracer) -> None:
@@ -128,7 +128,7 @@ async def _held(reply: Reply, patience: float | None) -> None:
         raise httpx.ReadTimeout("the answer is held back") from None
 
 
-class _Stream(httpx.AsyncByteStream):
+class _ResponseStream(httpx.AsyncByteStream):
     """An answer's body, or the half of it that comes."""
 
     def __init__(self, reply: Reply, tracer: _Tracer, sent: dict[str, Any]) -> None:

@@ -22,9 +22,9 @@ _FROM_BROWSERS: Final = frozenset({b"origin", b"referer", b"sec-fetch-site"})
 _OWN_SITES: Final = (None, "same-origin", "none")
 
 
-def is_ours(request: Request) -> bool:
+def is_same_origin(request: Request) -> bool:
     """Whether this is no foreign page in a browser."""
-    if not has_our_name(request) or request.headers.get("sec-fetch-site") not in _OWN_SITES:
+    if not has_local_name(request) or request.headers.get("sec-fetch-site") not in _OWN_SITES:
         return False
     named = (request.headers.get(name) for name in ("origin", "referer"))
     return all(page is None or _site(page) == request.headers.get("host") for page in named)
@@ -37,12 +37,12 @@ def _site(url: str) -> str:
         return ""
 
 
-def may_ask(scope: Scope) -> bool:
+def is_allowed(scope: Scope) -> bool:
     """Whether a request to the gateway's address is a program's, whatever name it calls it by, or our own page's."""
-    return _FROM_BROWSERS.isdisjoint(name for name, _ in scope["headers"]) or is_ours(Request(scope))
+    return _FROM_BROWSERS.isdisjoint(name for name, _ in scope["headers"]) or is_same_origin(Request(scope))
 
 
-def has_our_name(request: Request) -> bool:
+def has_local_name(request: Request) -> bool:
     """Whether a request from this machine calls it by its own name or address."""
     if request.client is None or not is_loopback(request.client.host):
         return True  # others reach it only where that was allowed, and by names that nobody here knows

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from smspilot_async.emulator.server._asgi import gone
+from smspilot_async.emulator.server._asgi import disconnected
 from smspilot_async.emulator.server._http import HTML
-from smspilot_async.emulator.server._origin_guard import has_our_name, is_ours
+from smspilot_async.emulator.server._origin_guard import has_local_name, is_same_origin
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -37,8 +37,8 @@ _HEARTBEAT: Final = 10.0
 
 async def page(request: Request) -> Response:
     """The page itself. It holds no data, so a link from elsewhere may lead to it."""
-    if not has_our_name(request):
-        return _turned_away()
+    if not has_local_name(request):
+        return _forbidden()
     content, policy = await asyncio.to_thread(_content)  # it reads a file
     headers = {
         "Content-Security-Policy": policy,
@@ -63,13 +63,13 @@ class Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        if not is_ours(request):
-            await _turned_away()(scope, receive, send)
+        if not is_same_origin(request):
+            await _forbidden()(scope, receive, send)
             return
         cursor = request.headers.get("last-event-id") or request.query_params.get("after", "")
         async with asyncio.TaskGroup() as group:
             telling = group.create_task(_tell(self._emulator, cursor, send))
-            await gone(receive)
+            await disconnected(receive)
             telling.cancel()
 
 
@@ -139,5 +139,5 @@ def _hash(text: str, element: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
 
 
-def _turned_away() -> Response:
+def _forbidden() -> Response:
     return PlainTextResponse("this page may not look at the emulator", 403)
