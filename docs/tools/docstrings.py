@@ -1,4 +1,4 @@
-"""Shows docstrings as they are meant: they are written for editors and terminals, and the site speaks Markdown."""
+"""Converts docstrings, which are written for editors and terminals, to the Markdown of the site."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LEAD_IN = re.compile(r"^([ \t]*)(.*?)::[ \t]*$\n", re.MULTILINE)
 
 
 class PlainDocstrings(Extension):
-    """Names in roles become links; examples become blocks of code."""
+    """Turns names in roles into links, and examples into blocks of code."""
 
     def on_instance(self, *, obj: Object, **_: Any) -> None:
-        """Rewrite the docstring of anything that has one."""
+        """Rewrite the docstring of every object that has one."""
         if obj.docstring is not None:
             obj.docstring.value = _in_markdown(obj.docstring.value)
 
