@@ -41,7 +41,7 @@ from smspilot_async.errors import (
     Unanswered,
     VetoFailed,
 )
-from smspilot_async.hooks import Hooks, RequestInfo, RequestOutcome
+from smspilot_async.hooks import Hooks, Observed, RequestInfo, RequestOutcome
 from smspilot_async.models import (
     Accepted,
     AccountInfo,
@@ -95,6 +95,7 @@ __all__ = [
     "NotFinal",
     "NotFound",
     "NotSent",
+    "Observed",
     "Outcome",
     "OutcomeUnknown",
     "Packet",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smspilot_async._health import Health
     from smspilot_async.models import Message, SendResult
 
-__all__ = ["Hooks", "RequestInfo", "RequestOutcome"]
+__all__ = ["Hooks", "Observed", "RequestInfo", "RequestOutcome"]
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -74,6 +74,7 @@ class Observed(Protocol):
 
     def health(self) -> Health:
         """Return the client's health."""
+        raise NotImplementedError
 
 
 class Hooks:

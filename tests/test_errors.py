@@ -164,7 +164,17 @@ def test_machine_values_are_one_word() -> None:
 
 
 def test_the_public_face_is_exactly_the_documented_one() -> None:
-    client = {"Client", "ExposureWarning", "Health", "Hooks", "RequestInfo", "RequestOutcome", "Retry", "__version__"}
+    client = {
+        "Client",
+        "ExposureWarning",
+        "Health",
+        "Hooks",
+        "Observed",
+        "RequestInfo",
+        "RequestOutcome",
+        "Retry",
+        "__version__",
+    }
     models = {"Accepted", "AccountInfo", "InboundMessage", "Message", "MessageStatus", "NotSent", "Packet", "Refused"}
     models |= {"SendResult", "Sendable", "SentMessage", "Unknown", "TextSize", "measure", "normalize_phone", "to_dicts"}
     models |= {"DeliveryStatus", "PhoneKind", "describe_phone"}

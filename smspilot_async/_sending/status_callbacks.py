@@ -29,15 +29,18 @@ class StatusCallbacks(Protocol):
 
     def watch(self, server_ids: Collection[str]) -> AsyncIterable[MessageStatus]:
         """Return statuses of messages as calls bring them."""
+        raise NotImplementedError
 
     def attach(self, check: Callable[[str], Coroutine[Any, Any, MessageStatus | SmsPilotError]]) -> None:
         """Learn how a client checks a message, for as long as that client lives."""
 
     def urls_for(self, messages: Iterable[tuple[int, Message]]) -> dict[int, str]:
         """Return a URL of its own for each message that is about to be sent and brings none, by the message's id."""
+        raise NotImplementedError
 
     def nonce_of(self, url: str) -> bytes:
         """Return what identifies the send of a URL."""
+        raise NotImplementedError
 
     def settled(
         self,

@@ -269,7 +269,7 @@ class _Line:
         for attempt in range(1, _MOST_REPEATS + 1):
             try:
                 connection = await self._connected()
-                cursor = await connection.execute(statement, values)
+                cursor = await connection.execute(statement.encode(), values)
                 return await cursor.fetchall() if cursor.description is not None else []
             except (pg.SerializationFailure, pg.DeadlockDetected):
                 if attempt == _MOST_REPEATS:

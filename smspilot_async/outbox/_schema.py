@@ -44,7 +44,8 @@ class Money(sa.types.TypeDecorator[Decimal]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else sa.Numeric())
+        kind: Any = sa.Text() if dialect.name == "sqlite" else sa.Numeric()
+        return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         return str(value) if value is not None and dialect.name == "sqlite" else value

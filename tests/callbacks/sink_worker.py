@@ -54,7 +54,7 @@ async def obey(inbox: CallbackInbox) -> None:
 async def main(path: str, what: str) -> None:
     competing = what in {"take", "hold"}
     if competing:
-        vars(_claims)["LEASE"] = float(sys.argv[3])
+        setattr(_claims, "LEASE", float(sys.argv[3]))  # noqa: B010 - a constant, shorter here
     async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path), competing=competing) as inbox:
         if what == "store":
             await store(inbox, int(sys.argv[3]))

@@ -298,7 +298,7 @@ class Nobody:
     async def check_one(self, server_id: str) -> MessageStatus:
         raise NotImplementedError
 
-    def cleared_up(self, result: Accepted[Message], told: asyncio.Event) -> None:
+    def cleared_up(self, result: Accepted[Message], hooks_done: asyncio.Event) -> None:
         raise NotImplementedError
 
 

@@ -10,7 +10,7 @@ import httpx
 from smspilot_async import Hooks
 
 if TYPE_CHECKING:
-    from smspilot_async import Client, Message, RequestInfo, RequestOutcome, SendResult
+    from smspilot_async import Message, Observed, RequestInfo, RequestOutcome, SendResult
     from smspilot_async.emulator import Emulator
 
 
@@ -23,12 +23,12 @@ class Noted(Hooks):
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.clients: list[Client] = []
+        self.clients: list[Observed] = []
         self.begun: list[RequestInfo] = []
         self.ended: list[tuple[RequestInfo, RequestOutcome]] = []
         self.results: list[SendResult[Message]] = []
 
-    def on_client(self, client: Client) -> None:
+    def on_client(self, client: Observed) -> None:
         self.calls.append("on_client")
         self.clients.append(client)
 

@@ -33,6 +33,8 @@ from smspilot_async.emulator import Emulator, Fault
 if TYPE_CHECKING:
     from manual_clock import ManualClock
 
+    from smspilot_async import Observed
+
 MESSAGES = [Message(f"7908796478{number}", f"text {number}") for number in range(5)]
 
 
@@ -175,7 +177,7 @@ async def test_a_request_knows_the_contexts_of_all_callers_in_its_packet(emulato
 class Raising(Hooks):
     """Raises everywhere, with words that must not get out."""
 
-    def on_client(self, client: Client) -> None:  # noqa: ARG002 - the hooks' names
+    def on_client(self, client: Observed) -> None:  # noqa: ARG002 - the hooks' names
         raise ValueError(PHONE)
 
     def before_request(self, request: RequestInfo) -> None:  # noqa: ARG002 - the hooks' names

@@ -18,7 +18,7 @@ import pytest
 from manual_clock import idle
 
 from smspilot_async import CursorError, CursorInUse, CursorState, FileCursor, InboundCursor, SmsPilotError
-from smspilot_async._inbound.listener import cursor as _cursor
+from smspilot_async._inbound import cursor as _cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

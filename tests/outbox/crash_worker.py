@@ -22,7 +22,7 @@ TIMEOUT: Final = 1.0
 START_WITHIN: Final = 1.0
 LEASE: Final = START_WITHIN + 2 * TIMEOUT + 0.2
 
-_left = dict.fromkeys(POINTS, 0)
+_left: dict[str, int] = dict.fromkeys(POINTS, 0)
 
 
 def passing(point: str) -> None:
@@ -55,7 +55,8 @@ def mine(hot: Any) -> Any:
 
 async def main(ledger: str, url: str, key: str, point: str, nth: str) -> None:
     _left[point] = int(nth)
-    vars(_deliver).update(START_WITHIN=START_WITHIN, LEASE_MARGIN=0.2, _FIRST_BACK_OFF=20_000)
+    settings: Any = vars(_deliver)
+    settings.update(START_WITHIN=START_WITHIN, LEASE_MARGIN=0.2, _FIRST_BACK_OFF=20_000)
     send_once = _deliver.send_once
 
     async def sending(*arguments: Any, **more: Any) -> Any:
@@ -63,7 +64,7 @@ async def main(ledger: str, url: str, key: str, point: str, nth: str) -> None:
         passing("after_acceptance")
         return result
 
-    vars(_deliver)["send_once"] = sending
+    settings["send_once"] = sending
     async with Client(key, url=url, timeout=TIMEOUT) as client, Outbox(ledger) as outbox:
         hot_path = outbox._hot_path
         vars(outbox)["_hot_path"] = lambda: mine(hot_path())
