@@ -6,25 +6,20 @@ import hashlib
 import hmac
 import logging
 import os
-import sys
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from smspilot_async._tools import clock as _clock
-from smspilot_async._tools.files import in_thread, json_line
+from smspilot_async._tools.files import LockedFile, in_thread, json_line
 from smspilot_async.errors import OutcomeUnknown
 from smspilot_async.hooks import Hooks
 from smspilot_async.models import Accepted
 
-if sys.platform != "win32":
-    import fcntl
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
     from smspilot_async.models import Message, SendResult
@@ -163,15 +158,23 @@ class AuditLog(Hooks):
             self._close_file()
         if self._file is None:
             self._file = _opened(self._path)
-        with _alone_in(self._file):
-            if _ends_within_a_line(self._file):  # the disk was full, or a process was killed: that costs one line
-                os.write(self._file, b"\n")
-            while self._unwritten:
-                written = os.write(self._file, self._unwritten)
-                whole = self._unwritten.rfind(b"\n", 0, written) + 1
-                self._unwritten = self._unwritten[whole:]
-                if whole < written:
-                    os.write(self._file, b"\n")
+        lock = LockedFile(self._file)
+        with suppress(OSError):  # some network file systems have no locks
+            lock.wait_for_lock()  # half of what others write would look like a line cut by a kill
+        try:
+            self._append(self._file)
+        finally:
+            lock.unlock()
+
+    def _append(self, file: int) -> None:
+        if _ends_within_a_line(file):  # the disk was full, or a process was killed: that costs one line
+            os.write(file, b"\n")
+        while self._unwritten:
+            written = os.write(file, self._unwritten)
+            whole = self._unwritten.rfind(b"\n", 0, written) + 1
+            self._unwritten = self._unwritten[whole:]
+            if whole < written:
+                os.write(file, b"\n")
 
     def _report(self, error: OSError) -> None:
         with self._guard:
@@ -225,21 +228,6 @@ def _stands_at(path: str, file: int) -> bool:
         return os.path.samestat(Path(path).stat(), os.fstat(file))
     except FileNotFoundError:
         return False
-
-
-@contextmanager
-def _alone_in(file: int) -> Iterator[None]:
-    """Keep other writers out, where the system can: half of what they write would look like a line cut by a kill."""
-    if sys.platform == "win32":
-        yield
-        return
-    with suppress(OSError):  # some network file systems have no locks
-        fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _ends_within_a_line(file: int) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,13 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, runtime_checkab
 
 import attrs
 
-from smspilot_async._tools.files import in_thread, json_line, sync_folder, write_all
+from smspilot_async._tools.files import LockedFile, in_thread, json_line, sync_folder, write_all
 from smspilot_async.errors import SmsPilotError
-
-if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
-    import msvcrt
-else:
-    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -135,7 +129,7 @@ class FileCursor:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
         self._is_taken = False
-        self._file: _LockedFile | None = None
+        self._file: _CursorFile | None = None
 
     def __repr__(self) -> str:
         return f"FileCursor({self._path!r})"
@@ -157,7 +151,7 @@ class FileCursor:
             raise
 
     def _open(self) -> None:
-        self._file = _LockedFile(self._path)
+        self._file = _CursorFile(self._path)
 
     async def load(self) -> CursorState | None:
         """Read the file.
@@ -191,7 +185,7 @@ class FileCursor:
             file.close()
 
     @property
-    def _locked(self) -> _LockedFile:
+    def _locked(self) -> _CursorFile:
         if self._file is None:
             raise RuntimeError(f"{self!r} is not acquired")
         return self._file
@@ -223,7 +217,7 @@ def _in_use(path: object) -> CursorInUse:
     return CursorInUse(f"listen: the cursor {path} is in use by another listener. Nothing was read.")
 
 
-class _LockedFile:
+class _CursorFile:
     """A cursor's file while it is locked. Everything here blocks, and runs in a thread, but for :meth:`close`.
 
     The file is a line of JSON, the state, and then a line for each id that was marked since. A kill in the middle of
@@ -234,7 +228,7 @@ class _LockedFile:
         self._path = Path(os.path.realpath(path))  # two names of one file are one cursor
         self._guard = threading.Lock()
         self._journal: int | None = None
-        self._lock: int | None = _lock(self._path)
+        self._lock: LockedFile | None = _lock(self._path)
 
     def load(self) -> CursorState | None:
         try:
@@ -271,7 +265,7 @@ class _LockedFile:
             self._close_journal()
             lock, self._lock = self._lock, None
             if lock is not None:
-                os.close(lock)
+                lock.close()
 
     def _close_journal(self) -> None:
         journal, self._journal = self._journal, None
@@ -279,26 +273,17 @@ class _LockedFile:
             os.close(journal)
 
 
-def _lock(path: Path) -> int:
-    # The lock stands beside the file, because each save puts another file in its place.
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, _PRIVATE)
+def _lock(path: Path) -> LockedFile:
+    # The lock's file is beside the cursor's, because each save puts another file in its place.
+    lock = LockedFile(os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, _PRIVATE))
     try:
-        _lock_or_raise(descriptor)
-    except (BlockingIOError, PermissionError):
-        os.close(descriptor)
+        if lock.try_lock():
+            return lock
     except BaseException:
-        os.close(descriptor)
+        lock.close()
         raise
-    else:
-        return descriptor
+    lock.close()
     raise _in_use(path)
-
-
-def _lock_or_raise(descriptor: int) -> None:
-    if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 # --- the file's text -----------------------------------------------------------------------------

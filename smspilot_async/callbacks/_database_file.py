@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from smspilot_async._tools.files import create_private
-
-if sys.platform != "win32":
-    import fcntl
+from smspilot_async._tools.files import LockedFile, create_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,20 +117,15 @@ def _identity(path: Path) -> _Identity | None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other workers out, where a file that is open can lose its name at all."""
-    if sys.platform == "win32":
-        yield
-        return
+    """Keep other workers out, but on Windows: there no folder can be opened, and no open file can lose its name."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except (OSError, ValueError):
         yield
         return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with closing(LockedFile(descriptor)) as lock:
+        lock.wait_for_lock()
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import errno
+import fcntl
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import pytest
 from cli_running import KEY, PHONES, Ran, numbered, run, write_list
 
 from smspilot_async import Client, Message
-from smspilot_async._tools.files import json_line
+from smspilot_async._tools.files import LockedFile, json_line
 from smspilot_async.cli._connection import ConnectionOptions
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli.bulk import _journal
@@ -504,14 +505,14 @@ def test_a_journal_behind_a_link_is_not_ours() -> None:
 
 
 def test_a_journal_that_its_run_removes_meanwhile_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = _journal._lock
+    lock = LockedFile.try_lock
     Journal.create("j", PRINT).close()
 
-    def late(descriptor: int) -> None:
+    def late(file: LockedFile) -> bool:
         Path("j").unlink()
-        lock(descriptor)
+        return lock(file)
 
-    monkeypatch.setattr(_journal, "_lock", late)
+    monkeypatch.setattr(LockedFile, "try_lock", late)
     with pytest.raises(Problem, match="in use"):
         Journal.resume("j", PRINT)
 
@@ -797,10 +798,10 @@ def test_results_are_rewritten_whole_or_not_at_all() -> None:
 
 
 def test_a_journal_that_another_run_locked_first_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def taken(_: int) -> None:
+    def taken(_: int, __: int) -> None:
         raise BlockingIOError
 
-    monkeypatch.setattr(_journal, "_lock", taken)
+    monkeypatch.setattr(fcntl, "flock", taken)
     with pytest.raises(Problem, match="in use"):
         Journal.create("j", PRINT)
     assert on_disk()  # removed, it would be missing after a kill of the run that holds it

@@ -129,7 +129,7 @@ def test_what_another_process_is_just_writing_is_not_taken_for_half_a_line(
         lock(other, fcntl.LOCK_EX)
         other.write('{"id":')
         other.flush()
-        monkeypatch.setattr("smspilot_async.audit.fcntl.flock", noted)
+        monkeypatch.setattr(fcntl, "flock", noted)
         log.on_result(Accepted(Message(PHONE, TEXT, id=2), SentMessage(id=2)))
         assert waits.wait(10)
         other.write("1}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from listening_room import Room
+
+    from smspilot_async._tools.files import LockedFile
 
 SINCE = datetime(2030, 1, 15, 15, 0, 20, tzinfo=UTC)
 STATE = CursorState(SINCE, {1: SINCE + timedelta(seconds=5), 2: SINCE}, {3: SINCE - timedelta(days=1)})
@@ -352,11 +355,11 @@ async def test_a_lock_that_can_not_be_had_for_another_reason_leaves_no_file_open
 ) -> None:
     left: list[int] = []
 
-    def unsupported(descriptor: int) -> None:
+    def unsupported(descriptor: int, _: int) -> None:
         left.append(descriptor)
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(_cursor, "_lock_or_raise", unsupported)
+    monkeypatch.setattr(fcntl, "flock", unsupported)
     with pytest.raises(CursorError, match="can not be used"):
         await FileCursor(path).acquire()
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -417,7 +420,7 @@ async def test_a_cancellation_while_locking_leaves_it_free(path: Path, monkeypat
     begun, go_on = threading.Event(), threading.Event()
     real = _cursor._lock
 
-    def slow(path: Path) -> int:
+    def slow(path: Path) -> LockedFile:
         begun.set()
         go_on.wait()
         return real(path)

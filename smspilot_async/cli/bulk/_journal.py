@@ -25,16 +25,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from smspilot_async._tools.files import create_private, in_thread, json_line, sync_folder, write_all
+from smspilot_async._tools.files import LockedFile, create_private, in_thread, json_line, sync_folder, write_all
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._output import count, lines_as_ranges
 from smspilot_async.cli.bulk._results import RowOutcome
 from smspilot_async.errors import ERROR_CODES, Outcome
-
-if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
-    import msvcrt
-else:
-    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -402,12 +397,9 @@ class Journal:
 
     def _lock(self) -> None:
         assert self._descriptor is not None  # noqa: S101 - it is open
-        try:
-            _lock(self._descriptor)
-            if os.fstat(self._descriptor).st_nlink:
-                return
-        except (BlockingIOError, PermissionError):
-            pass
+        lock = LockedFile(self._descriptor, at=_BEYOND_THE_END)
+        if lock.try_lock() and os.fstat(self._descriptor).st_nlink:
+            return
         raise _InUse(f"{self.path} is in use: another run is sending this list. Nothing was sent.")
 
     def close(self) -> None:
@@ -481,11 +473,3 @@ def _read(descriptor: int) -> bytes:
     os.lseek(descriptor, 0, os.SEEK_SET)
     with os.fdopen(os.dup(descriptor), "rb") as file:
         return file.read()
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
-        os.lseek(descriptor, _BEYOND_THE_END, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
