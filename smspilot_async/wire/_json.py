@@ -1,5 +1,7 @@
 """JSON, by the standard library or, where it is installed, by msgspec (the extra ``speed``): nothing differs but speed.
 
+A msgspec below 0.21, whose errors are no ``ValueError``, counts as not installed.
+
 Floats become ``Decimal``, so that money keeps its digits. What msgspec refuses, the standard library is asked about: so
 there is one judge of what is no JSON, and one set of errors. ``SMSPILOT_JSON`` (``stdlib`` or ``msgspec``) decides
 which of them is used, for tests and benchmarks.
@@ -32,6 +34,9 @@ def _dumps(document: Any) -> bytes:
 
 def _with_msgspec() -> tuple[Callable[[str], Any], Callable[[Any], bytes], str]:
     import msgspec  # type: ignore[import-not-found,unused-ignore] # pyright: ignore[reportMissingImports] # noqa: PLC0415
+
+    if not issubclass(msgspec.DecodeError, ValueError):  # it would come out of every unusual answer
+        raise ImportError(f"msgspec 0.21 or newer is needed, not {msgspec.__version__}", name="msgspec")
 
     decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 

@@ -38,7 +38,7 @@ class Decoder:
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     module, inner = ModuleType("msgspec"), ModuleType("msgspec.json")
     vars(inner).update(Decoder=Decoder, encode=lambda document: json.dumps(document).encode())
-    vars(module).update(json=inner, __version__="0.19.0")
+    vars(module).update(json=inner, __version__="0.21.0", DecodeError=ValueError)
     monkeypatch.setitem(sys.modules, "msgspec", module)
     monkeypatch.setitem(sys.modules, "msgspec.json", inner)
 
@@ -52,7 +52,7 @@ def test_the_tests_run_with_msgspec_and_without() -> None:
 @pytest.mark.parametrize("wanted", ["", "msgspec"])
 def test_msgspec_is_taken_where_it_is_installed(wanted: str) -> None:
     loads, dumps, name = _json._choose(wanted)
-    assert name == "msgspec 0.19.0"
+    assert name == "msgspec 0.21.0"
     assert loads('{"balance":405.60}') == {"read by": "msgspec", "balance": Decimal("405.60")}
     assert dumps({"a": 1}) == b'{"a": 1}'
 
@@ -150,3 +150,14 @@ def test_odd_answers_mean_the_same_by_both_libraries(
 def test_both_libraries_write_the_same() -> None:
     document = {"text": 'Ура "SMSPILOT"! 😀 \u2028\x7f\t\\ </x>', "test": 0, "check": True, "send": [{}]}
     assert _json._choose("msgspec")[1](document) == _json._choose("stdlib")[1](document)
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_msgspec_whose_errors_are_no_value_errors_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as 0.20: each unusual answer would be unknown, and its error come out of ``balance()``."""
+    monkeypatch.setattr("msgspec.DecodeError", Exception)
+    monkeypatch.setattr("msgspec.__version__", "0.20.0")
+
+    assert _json._choose("")[2] == "json"
+    with pytest.raises(ImportError, match=r"^msgspec 0\.21 or newer is needed, not 0\.20\.0$"):
+        _json._choose("msgspec")
