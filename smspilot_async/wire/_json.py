@@ -36,7 +36,7 @@ def _with_msgspec() -> tuple[Callable[[str], Any], Callable[[Any], bytes], str]:
     import msgspec  # type: ignore[import-not-found,unused-ignore] # pyright: ignore[reportMissingImports] # noqa: PLC0415
 
     if not issubclass(msgspec.DecodeError, ValueError):  # it would come out of every unusual answer
-        raise ImportError(f"msgspec 0.21 or newer is needed, not {msgspec.__version__}", name="msgspec")
+        raise ImportError(f"msgspec 0.21 or newer is needed, not {msgspec.__version__}", name="msgspec")  # noqa: TRY004
 
     decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
