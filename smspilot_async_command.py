@@ -1,7 +1,7 @@
 """The script ``smspilot``.
 
-It stands beside the package, not in it: importing anything of the package loads all of it, which takes a moment, and a
-Ctrl-C in that moment is to end the command as at any other, without a traceback.
+It is a module beside the package, not in it: importing any part of the package loads all of it, which takes a moment,
+and a Ctrl-C in that moment must end the command without a traceback, as it does later.
 """
 
 from __future__ import annotations

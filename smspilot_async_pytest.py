@@ -1,7 +1,7 @@
 """The fixture `smspilot_emulator`, for the tests of applications that send SMS.
 
-It comes with the install. Pytest imports this module in every project where the package is installed, so it stands
-beside the package, not in it, and brings in what it needs only when a test asks for it.
+It is installed with the package. Pytest imports this module in every project where the package is installed, so it is
+kept outside the package and imports what it needs only when a test requests the fixture.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = ["smspilot_emulator"]
 def smspilot_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """An emulated gateway on a real socket; ``SMSPILOT_URL`` and ``SMSPILOT_API_KEY`` point at it.
 
-    ``SMSPILOT_TEST`` is unset meanwhile: nothing is sent anyway, and test messages are not in ``messages``.
-    Its clock is frozen: turn it with ``smspilot_emulator.clock.advance(minutes=2)``.
+    ``SMSPILOT_TEST`` is unset for the test: nothing is sent anyway, and test messages are not in ``messages``.
+    The clock is frozen: advance it with ``smspilot_emulator.clock.advance(minutes=2)``.
     """
     from smspilot_async.emulator import Emulator  # noqa: PLC0415 - see above
 

@@ -1,6 +1,6 @@
 """The command ``smspilot``.
 
-This door imports nothing of the extra ``cli``, so that a bare install can say what is missing.
+This module imports nothing from the extra ``cli``, so that an install without it can say what is missing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _say_what_is_missing(arguments: list[str]) -> None:
-    # All that the command needs, so that its next start does not name another extra.
+    # Name every extra that the command needs, so that its next start does not ask for another one.
     extras = "cli,emulator" if arguments[:1] in (["emulator"], ["demo"]) else "cli"
     line = f"smspilot's command line needs: pip install 'smspilot-async[{extras}]'"
     if "--json" in arguments:

@@ -1,4 +1,4 @@
-"""The commands of ``smspilot``, one thin function each: options in, a call of the client, something to read out.
+"""The commands of ``smspilot``, one thin function each: parse the options, call the client, print the result.
 
 ``--json`` prints what a program reads, errors included. The exit codes are :class:`Exit`.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-# The commands say what the library's log would say, and better: without a handler Python prints it on stderr.
+# The commands report what the library would log. Without a handler, Python would print the log on stderr as well.
 logging.getLogger("smspilot_async").addHandler(logging.NullHandler())
 
 
@@ -57,7 +57,7 @@ def _roubles_type(value: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount < 0:
-        raise click.BadParameter(f"{value!r} is no amount of roubles; write it as 150 or 150.50.")
+        raise click.BadParameter(f"{value!r} is not an amount of roubles; write it as 150 or 150.50.")
     return amount
 
 
@@ -67,7 +67,7 @@ def _duration_type(value: str) -> timedelta:
     except (ValueError, OverflowError):
         duration = timedelta(-1)
     if not timedelta(0) <= duration < timedelta(days=36_500):
-        raise click.BadParameter(f"{value!r} is no number of seconds; write it as 90 or 0.5.")
+        raise click.BadParameter(f"{value!r} is not a number of seconds; write it as 90 or 0.5.")
     return duration
 
 
@@ -77,7 +77,7 @@ def _rate_type(value: str) -> float:
     except ValueError:
         rate = math.nan
     if not 0 < rate < math.inf:
-        raise click.BadParameter(f"{value!r} is no number of messages a second; write it as 5 or 0.5.")
+        raise click.BadParameter(f"{value!r} is not a number of messages per second; write it as 5 or 0.5.")
     return rate
 
 
@@ -158,20 +158,20 @@ _deadline = click.option(
     "--deadline",
     type=_seconds,
     metavar="SECONDS",
-    help="When to give up, attempts that are repeated included; 60 without.",
+    help="Give up after this long, retries included.  [default: 60]",
 )
 _test = click.option("--test", is_flag=True, help="Do everything but hand the messages to the operators.")
-_sender = click.option("--from", "sender", metavar="NAME", help="The sender's name; the account's default without.")
+_sender = click.option("--from", "sender", metavar="NAME", help="Sender name; without it, the account's default.")
 _country = click.option(
     "--country",
     type=click.Choice(["RU", "none"]),
     default="RU",
     show_default=True,
     callback=lambda _ctx, _param, value: None if value == "none" else value,
-    help="How phones without + are read: RU takes ten digits and 8... for Russian, none takes them as they stand.",
+    help="How to read phones without +: RU takes ten digits and 8... as Russian, none takes them unchanged.",
 )
 _zone = click.option(
-    "--tz", "zone", type=_zone_type, metavar="ZONE", help="Zone of times without one: Europe/Moscow, +03:00."
+    "--tz", "zone", type=_zone_type, metavar="ZONE", help="Time zone of times that name none: Europe/Moscow, +03:00."
 )
 
 
@@ -210,7 +210,7 @@ def send(
     as_json: bool,
     connection: ConnectionOptions,
 ) -> None:
-    """Send TEXT to the phone TO. A TEXT of - is read from stdin, where no list of processes shows it."""
+    """Send TEXT to the phone TO. With - as TEXT it is read from stdin, and does not appear in the process list."""
     message = _send.make_message(
         to,
         _text(text),
@@ -236,7 +236,7 @@ def send(
 def cost(
     *, to: str, text: str, sender: str | None, country: Country | None, as_json: bool, connection: ConnectionOptions
 ) -> None:
-    """Ask what TEXT to TO would cost. Nothing is sent. For a list, use bulk --dry-run."""
+    """Show what sending TEXT to TO would cost. Nothing is sent. For a list, use bulk --dry-run."""
     message = _send.make_message(to, _text(text), country=country, sender=sender)
     _exit(_queries.cost(connection.client(), message, as_json=as_json))
 
@@ -250,9 +250,9 @@ def cost(
 def check(
     *, server_ids: tuple[str, ...], packets: tuple[str, ...], as_json: bool, connection: ConnectionOptions
 ) -> None:
-    """Ask what became of messages or of packets.
+    """Check the statuses of messages or packets.
 
-    The exit code says whether the gateway answered, whatever the statuses are. With --json: a list of statuses, or, for
+    The exit code says whether the gateway answered, not what the statuses are. With --json: a list of statuses, or, for
     several packets, a list of packets with their statuses.
     """
     if bool(server_ids) == bool(packets):
@@ -271,9 +271,9 @@ def check(
     "--poll-interval",
     type=_seconds,
     metavar="SECONDS",
-    help="Time between checks; without, 1 minute, then 2, and growing.",
+    help="Time between checks.  [default: 1 minute, then 2, and growing]",
 )
-@click.option("--timeout", type=_seconds, metavar="SECONDS", help="When to give up; 40 days without.")
+@click.option("--timeout", type=_seconds, metavar="SECONDS", help="Give up after this long.  [default: 40 days]")
 @_as_json
 @_connected
 def track(
@@ -287,7 +287,7 @@ def track(
 ) -> None:
     """Follow messages or packets, a line for each change, until every status is final.
 
-    With --json each line is an object. The exit code is 4 if time is up before that. Ctrl-C ends it.
+    With --json each line is an object. The exit code is 4 if the timeout ends it first. Ctrl-C ends it.
     """
     if not server_ids and not packets:
         raise click.UsageError("Name the messages by their server ids, or their packets with --packet.")
@@ -303,7 +303,7 @@ def track(
     )
 
 
-@app.command(short_help="Print inbound messages as they come.")
+@app.command(short_help="Print inbound messages as they arrive.")
 @click.option(
     "--poll-interval",
     type=_seconds,
@@ -312,13 +312,13 @@ def track(
     show_default=True,
     help="Time between polls.",
 )
-@click.option("--cursor", metavar="FILE", help="Remembers how far it came, so that a restart loses nothing.")
+@click.option("--cursor", metavar="FILE", help="Keep the position in this file, so that a restart loses nothing.")
 @_as_json
 @_connected
 def listen(*, poll_interval: float, cursor: str | None, as_json: bool, connection: ConnectionOptions) -> None:
-    """Print the messages that people send to the account's numbers, as they come, until Ctrl-C.
+    """Print the messages sent to the account's numbers as they arrive, until Ctrl-C.
 
-    Each comes at least once; after a kill at most one comes again, if there is a --cursor. With --json each line is an
+    Each is printed at least once; with --cursor, at most one is repeated after a kill. With --json each line is an
     object.
     """
     _exit(_streaming.listen(connection.client(), poll_interval=poll_interval, cursor=cursor, as_json=as_json))
@@ -330,34 +330,34 @@ def listen(*, poll_interval: float, cursor: str | None, as_json: bool, connectio
 @_as_json
 @_connected
 def balance(*, sms: bool, as_json: bool, connection: ConnectionOptions) -> None:
-    """Ask for the balance, in roubles."""
+    """Show the balance, in roubles."""
     _exit(_queries.balance(connection.client(), sms=sms, as_json=as_json))
 
 
-@app.command(short_help="Ask for what is known about the account.")
+@app.command(short_help="Show what the gateway knows about the account.")
 @_deadline
 @_as_json
 @_connected
 def info(*, as_json: bool, connection: ConnectionOptions) -> None:
-    """Ask what the gateway knows about the account."""
+    """Show what the gateway knows about the account."""
     _exit(_queries.info(connection.client(), as_json=as_json))
 
 
-@app.command(short_help="Ask for inbound messages.")
+@app.command(short_help="List inbound messages.")
 @click.option(
     "--since",
     metavar="TIME|DATE|new",
-    help="Those since a time, with an offset or --tz; since the beginning of a date, by --tz, or else by Moscow time "
-    "(UTC+3), in which they are shown; or those that no answer has carried yet.",
+    help="Only messages from this time on (with an offset or --tz), from the start of this date (in --tz, or else in "
+    "Moscow time, UTC+3, in which they are shown), or new: those that no answer has returned yet.",
 )
 @_zone
 @_deadline
 @_as_json
 @_connected
 def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection: ConnectionOptions) -> None:
-    """Ask for the messages that people sent to the account's numbers.
+    """List the messages sent to the account's numbers.
 
-    With --since new the gateway marks what it answers as read: should the answer get lost, ask again by time.
+    With --since new the gateway marks what it returns as read: if the answer is lost, ask again by time.
     """
     moment: datetime | Literal["new"] | None = "new" if since == "new" else _time(since, zone, "--since", parse_since)
     _exit(_queries.inbound(connection.client(), moment, as_json=as_json))
@@ -366,24 +366,28 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 @app.command(short_help="Send a CSV list, a row per message.")
 @click.argument("path", metavar="FILE")
 @click.option("--template", metavar="TEXT", help="What to send: 'Hello, {name}', filled from the columns.")
-@click.option("--encoding", metavar="NAME", default="utf-8", show_default=True, help="The file's, such as cp1251.")
+@click.option(
+    "--encoding", metavar="NAME", default="utf-8", show_default=True, help="The file's encoding, such as cp1251."
+)
 @_zone
 @_sender
 @_country
 @click.option("--only", type=click.Choice(["RU"]), help="Refuse the rows with phones of other countries.")
 @click.option(
-    "--results", metavar="FILE", help="What becomes of each row; FILE.results.csv without. Never overwritten."
+    "--results",
+    metavar="FILE",
+    help="Where to write the result of each row; FILE.results.csv by default. Never overwritten.",
 )
 @click.option("--keep-duplicates", is_flag=True, help="Also send rows that repeat an earlier phone and text.")
 @click.option("--max-cost", type=_roubles_type, metavar="RUB", help="Send nothing if it costs more.")
-@click.option("--rate-limit", type=_rate_type, metavar="N", help="Messages a second, at most: begin low.")
+@click.option("--rate-limit", type=_rate_type, metavar="N", help="Messages per second, at most: start low.")
 @click.option(
     "--in-flight",
     type=click.IntRange(1),
     metavar="N",
     default=IN_FLIGHT,
     show_default=True,
-    help="Packets on the wire at once, at most.",
+    help="Packets in flight at once, at most.",
 )
 @click.option(
     "--patience",
@@ -391,38 +395,38 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
     default=PATIENCE,
     show_default=True,
     metavar="SECONDS",
-    help="How long to ask again a gateway that is busy (110, HTTP 429).",
+    help="How long to retry while the gateway is busy (110, HTTP 429).",
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan and send nothing.")
-@click.option("--resume", is_flag=True, help="Go on with a run that did not end: the same FILE and options.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--resume", is_flag=True, help="Continue a run that did not finish: the same FILE and options.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @_test
 @_as_json
 @_connected
 def bulk(*, connection: ConnectionOptions, as_json: bool, **options: Any) -> None:
     """Send a list: a CSV FILE with a header, and a row per message.
 
-    Columns: to, text (or --template), and if wanted from, send_at, ttl. Rows that cannot be sent are refused with
-    their line number; they stop nothing. A row that repeats the phone and text of an earlier one is not sent, unless
-    --keep-duplicates says so.
+    Columns: to, text (or --template), and optionally from, send_at, ttl. Rows that cannot be sent are refused with
+    their line number; the others are sent. A row that repeats the phone and text of an earlier one is not sent, unless
+    --keep-duplicates is given.
 
     First the plan is shown: gateway, account, live or test, sender, rows, faults, numbers abroad, landlines, price,
-    balance, samples; then you are asked. With --dry-run that is all, and the exit code is 1 if there are bad rows. With
+    balance, samples; then you are asked to confirm. --dry-run ends there, with exit code 1 if there are bad rows. With
     --json: JSON lines, an object per event (plan, result, bill).
 
-    Ctrl-C waits for the answer to what is on the wire, and reports; a second one does not wait.
+    Ctrl-C waits for the answers to packets in flight, then reports; a second one does not wait.
 
-    Before a packet leaves, its line numbers are written to RESULTS.journal (no phones, no texts), and safe on the disk.
+    Before a packet is sent, its line numbers are written to RESULTS.journal (no phones, no texts) and synced to disk.
     After a kill, a full disk or Ctrl-C, the same command with --resume sends what was not sent, lists as unknown what
-    may have been sent, never sends that again, and completes the results. The journal is removed at an end with
-    nothing unknown and nothing left to send, and kept otherwise.
+    may have been sent, never sends that again, and completes the results. The journal is removed once
+    nothing is unknown and nothing is left to send, and kept otherwise.
     """
     bulk_options = _bulk.BulkOptions(as_json=as_json, **options)
     _exit(_bulk.bulk(bulk_options, connection))
 
 
 @app.command(short_help="Check everything that sending needs.")
-@click.option("--from", "sender", metavar="NAME", help="The sender's name that you mean to use.")
+@click.option("--from", "sender", metavar="NAME", help="Sender name that you intend to use.")
 @click.option(
     "--timeout",
     type=_seconds,
@@ -438,24 +442,29 @@ def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Con
 
     DNS, TCP, proxy, TLS, the gateway's answer, the key, this machine's address, the sender, the balance, the clock,
     test mode, versions. It sends no SMS, costs nothing, and prints nothing secret. The exit code is 4 if something
-    failed; warnings fail nothing.
+    failed; warnings do not change it.
     """
     _exit(_doctor.doctor(connection, sender=sender, timeout=timeout, as_json=as_json))
 
 
-@app.command(short_help="Serve a gateway of your own, for tests.")
+@app.command(short_help="Serve an emulated gateway, for tests.")
 @click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True)
 @click.option(
     "--port", type=click.IntRange(0, 65535), metavar="N", default=8025, show_default=True, help="0: any free one."
 )
-@click.option("--key", metavar="KEY", help="The account's key; a new one without. It guards nothing but play money.")
+@click.option("--key", metavar="KEY", help="The account's key; a new one by default. It protects only play money.")
 @click.option("--seed", type=int, metavar="N", help="Makes everything random repeatable, the key included.")
 @click.option(
-    "--speed", type=click.FloatRange(0), metavar="N", default=1.0, show_default=True, help="Its seconds per second."
+    "--speed",
+    type=click.FloatRange(0),
+    metavar="N",
+    default=1.0,
+    show_default=True,
+    help="Emulated seconds per second.",
 )
-@click.option("--balance", type=_roubles_type, metavar="RUB", help="The account's money; 1000000 without.")
+@click.option("--balance", type=_roubles_type, metavar="RUB", help="The account's balance; 1000000 by default.")
 @click.option(
-    "--delivery", type=_duration_type, metavar="SECONDS", default="30", show_default=True, help="Until delivered."
+    "--delivery", type=_duration_type, metavar="SECONDS", default="30", show_default=True, help="Time until delivery."
 )
 @click.option(
     "--undelivered",
@@ -463,7 +472,7 @@ def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Con
     metavar="SHARE",
     default=0.0,
     show_default=True,
-    help="The part of the messages that is not delivered, such as 0.05.",
+    help="The share of messages that are not delivered, such as 0.05.",
 )
 @click.option(
     "--loop-protection",
@@ -499,14 +508,14 @@ def emulator(
     allow_remote: bool,
     as_json: bool,
 ) -> None:
-    """Serve a gateway of your own, to develop and test against. Nothing leaves this machine."""
+    """Serve an emulated gateway to develop and test against. Nothing leaves this machine."""
     if key is not None and key.split() != [key]:
-        raise Problem("--key needs a key, and no white space in it; leave the option out to get a new one.")
+        raise Problem("--key needs a key without white space; omit the option to get a new one.")
     need_emulator("emulator")
     from smspilot_async.emulator import TEST_KEY, Account, run  # noqa: PLC0415 - an extra
 
     if key == TEST_KEY:
-        raise Problem("--key needs another key: every emulator answers to the vendor's test key as well.")
+        raise Problem("--key cannot be the vendor's test key, which every emulator accepts anyway: choose another.")
     passwords = dict(map(_login, logins))
     if len(passwords) < len(logins):
         raise Problem("--login names the same account twice: give each a login of its own.")
@@ -545,13 +554,15 @@ def _elsewhere(failure: OSError) -> str:
         return "choose another port with --port, 0 for any free one"
     if failure.errno == errno.EACCES:
         return "choose a port from 1024 up with --port, or 0 for any free one"
-    return "check --host, or leave it out to listen at 127.0.0.1"
+    return "check --host, or omit it to listen at 127.0.0.1"
 
 
 _ledger = click.option(
     "--ledger", metavar="URL", help="sqlite:///FILE or postgresql://..., instead of SMSPILOT_LEDGER."
 )
-_actor = click.option("--as", "actor", metavar="NAME", help="Who orders it, for the log; the user without.")
+_actor = click.option(
+    "--as", "actor", metavar="NAME", help="Who gives the order, for the log; the current user by default."
+)
 _everything = click.option("--all", "everything", is_flag=True, help="Codes and services too.")
 
 
@@ -570,36 +581,39 @@ def outbox_init(*, ledger: str | None, test: bool, as_json: bool, connection: Co
     _exit(_outbox.init(ledger, connection.client(test=test), as_json=as_json))
 
 
-@outbox.command("status", short_help="Count messages; say what holds them up.")
+@outbox.command("status", short_help="Count messages; say what delays them.")
 @_ledger
 @_as_json
 def outbox_status(*, ledger: str | None, as_json: bool) -> None:
-    """Count the messages in each state, and say what holds them up."""
+    """Count the messages in each state, and say what delays them."""
     _exit(_outbox.status(ledger, as_json=as_json))
 
 
-@outbox.command("halt", short_help="Let no marketing, or nothing, leave.")
+@outbox.command("halt", short_help="Stop marketing messages, or all messages.")
 @click.argument("reason")
 @_everything
 @_actor
 @_ledger
 @_as_json
 def outbox_halt(*, reason: str, everything: bool, actor: str | None, ledger: str | None, as_json: bool) -> None:
-    """Let no marketing leave; answers once the wire is empty of it, and says how many still left."""
+    """Stop marketing messages; with --all, all messages.
+
+    Returns once none is in flight, and says how many were still sent after the order.
+    """
     _exit(_outbox.halt(ledger, reason, everything=everything, actor=actor, as_json=as_json))
 
 
-@outbox.command("release", short_help="Let messages leave again.")
+@outbox.command("release", short_help="Resume sending.")
 @click.argument("reason", required=False)
 @_actor
 @_ledger
 @_as_json
 def outbox_release(*, reason: str | None, actor: str | None, ledger: str | None, as_json: bool) -> None:
-    """Let messages leave again after a halt, a pause by an error of the account, or the brake."""
+    """Resume sending after a halt, a pause for an account error, or a trip of the circuit breaker."""
     _exit(_outbox.release(ledger, reason, actor=actor, as_json=as_json))
 
 
-@outbox.command("suppress", short_help="Let no marketing reach phones.")
+@outbox.command("suppress", short_help="Send no marketing to these phones.")
 @click.argument("phones", nargs=-1, required=True, metavar="PHONE...")
 @_everything
 @_actor
@@ -608,7 +622,7 @@ def outbox_release(*, reason: str | None, actor: str | None, ledger: str | None,
 def outbox_suppress(
     *, phones: tuple[str, ...], everything: bool, actor: str | None, ledger: str | None, as_json: bool
 ) -> None:
-    """Let no marketing reach these phones; with --all, nothing at all."""
+    """Send no marketing to these phones; with --all, nothing at all."""
     _exit(_outbox.suppress(ledger, phones, everything=everything, actor=actor, as_json=as_json))
 
 
@@ -628,14 +642,14 @@ def worker(
 ) -> None:
     """Send what is due in a ledger, and what becomes due, until Ctrl-C or SIGTERM.
 
-    It then claims nothing more, and ends once what is on the wire is recorded. On SQLite one at a time may send: a
-    second one says who is the first, and exits with 2.
+    It then claims nothing more, and exits once the answers to packets in flight are recorded. On SQLite only one worker
+    may send at a time: a second one names the first, and exits with 2.
     """
-    del as_json  # an error's, where it ends with one
+    del as_json  # only the error that ends it is printed as JSON
     _exit(_outbox.worker(ledger, connection.client(test=test), in_flight=in_flight, packet_size=packet_size))
 
 
-@app.command(short_help="Show, on an emulator, what this is good for.")
+@app.command(short_help="Show on an emulator what this library prevents.")
 @click.option("--seed", type=int, metavar="N", default=7, show_default=True, help="Which requests fail.")
 @click.option(
     "--people",
@@ -643,11 +657,11 @@ def worker(
     metavar="N",
     default=1000,
     show_default=True,
-    help="How many, in scene one.",
+    help="How many recipients, in scene one.",
 )
 @_as_json
 def demo(*, seed: int, people: int, as_json: bool) -> None:
-    """Show what this is good for, on an emulated gateway. Nothing leaves this machine; it takes less than a minute."""
+    """Show on an emulated gateway what this library prevents. Nothing leaves this machine; takes less than a minute."""
     need_emulator("demo")
     from smspilot_async.cli.demo import _demo  # noqa: PLC0415 - it needs an extra
 

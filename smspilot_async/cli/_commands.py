@@ -1,4 +1,4 @@
-"""What all commands share: how their help is set, and what becomes of an error that escapes them."""
+"""What all commands share: the layout of their help, and the handling of errors that they raise."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from smspilot_async.cli._output import begin_output, give_up_stdout, print_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_HYPHEN: Final = "\ue000"  # no text has it, and no line is broken at it
+_HYPHEN: Final = "\ue000"  # appears in no text, and no line is broken at it
 
 
 class _Formatter(click.HelpFormatter):
-    """Breaks no line at a hyphen: the name of an option is one word."""
+    """Does not break lines at hyphens: the name of an option is one word."""
 
     def write_text(self, text: str) -> None:
         super().write_text(text.replace("-", _HYPHEN))
@@ -39,7 +39,7 @@ _PAID = frozenset({"send", "bulk"})
 
 
 class _Command(click.Command):
-    """Its help may find a full disk."""
+    """A command whose help may meet a full disk."""
 
     context_class = _Context
 
@@ -50,7 +50,7 @@ class _Command(click.Command):
 
 @contextlib.contextmanager
 def _printing_help(ctx: click.Context) -> Iterator[None]:
-    """Parsing prints what help and version say, and writes nothing else."""
+    """Handle a failed write while parsing, which prints only the help or the version."""
     try:
         yield
     except OSError as wrong:
@@ -59,7 +59,7 @@ def _printing_help(ctx: click.Context) -> Iterator[None]:
 
 
 class Commands(click.Group):
-    """Turns whatever escapes a command into one line, JSON where it was asked for, and an exit code."""
+    """Turns every error of a command into one line (JSON if requested) and an exit code."""
 
     command_class = _Command
     context_class = _Context
@@ -93,6 +93,6 @@ class Commands(click.Group):
             raise
         except (KeyboardInterrupt, click.Abort):
             problem = Problem("interrupted.", Exit.INTERRUPTED)
-        except Exception as error:  # noqa: BLE001 - a traceback could show what nobody may see
+        except Exception as error:  # noqa: BLE001 - a traceback could show secrets
             problem = unexpected(error, paid=ctx.invoked_subcommand in _PAID)
         raise problem

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     WireName: TypeAlias = Literal["json", "xml"]
 
 
-# Longer than a request's own time-out (30 s): a command has time to hear the answer to what it has sent.
+# Longer than a request's own timeout (30 s), so that a command gets the answer to what it has sent.
 _DEADLINE: Final = 60.0
 
 _MARK: Final = 8  # hexadecimal digits
@@ -31,27 +31,27 @@ _VENDOR: Final = "smspilot.ru"
 _TEST_KEY: Final = "XXXXXXXXXXXXYYYYYYYYYYYYZZZZZZZZXXXXXXXXXXXXYYYYYYYYYYYYZZZZZZZZ"  # protocol page, "Authorisation"
 
 _KEY_PLACES: Final = "into SMSPILOT_API_KEY, or into a file and that file's name into SMSPILOT_API_KEY_FILE"
-# What the library says of these settings names arguments of `Client`, which nobody at a command line can pass.
+# The library's messages name arguments of `Client`, which cannot be passed on the command line.
 _IN_TERMS_OF_THE_COMMAND: Final = {
     "no API key": f"no API key: put it {_KEY_PLACES}.",
     "url must not hold credentials": f"the url must not hold credentials: put the API key {_KEY_PLACES}.",
-    "an http: url": "an http: url beyond this machine would show the key and every text to all on the way: use "
-    "https:, or a tunnel that begins on this machine, such as ssh -L, and its address http://127.0.0.1:PORT/.",
+    "an http: url": "an http: url beyond this machine would show the key and every text to everyone on the way: use "
+    "https:, or a tunnel that starts on this machine, such as ssh -L, and its address http://127.0.0.1:PORT/.",
 }
 
 
 class Mode(enum.StrEnum):
-    """What becomes of messages, as far as can be known here."""
+    """What happens to messages, as far as is known here."""
 
     LIVE = "live"
     TEST = "test"
     TEST_KEY = "test_key"
     OTHER = "other"
-    """It is no test, but the address is not the vendor's: that of an emulator, or of a relay to the gateway."""
+    """Not a test, but the address is not the vendor's: an emulator, or a relay to the gateway."""
 
     @property
     def words(self) -> str:
-        """Say it to a person."""
+        """The mode in words, for a person."""
         return {
             Mode.LIVE: "messages go to phones and are paid for",
             Mode.TEST: NOTHING_HANDED_OVER,
@@ -62,7 +62,7 @@ class Mode(enum.StrEnum):
 
 @attrs.frozen
 class ConnectionOptions:
-    """Where the gateway is, and how to speak to it; ``None`` leaves it to the environment."""
+    """Where the gateway is and how to reach it; ``None`` leaves a setting to the environment."""
 
     key_file: str | None = None
     url: str | None = None
@@ -81,14 +81,14 @@ class ConnectionOptions:
         except OSError as wrong:
             line = f"the file with the key cannot be read: {wrong.filename}: {wrong.strerror}."
         except UnicodeDecodeError:
-            line = "the file with the key is no text."
+            line = "the file with the key is not UTF-8 text."
         except ValueError as wrong:
             line = _setting_line(str(wrong))
         raise Problem(line)
 
     @cached_property
     def _key(self) -> str | None:
-        # Once: what the shell lends (`--key-file <(...)`) cannot be read again.
+        # Read once: a pipe from the shell (`--key-file <(...)`) cannot be read again.
         from_environment = os.environ.get("SMSPILOT_API_KEY", "").strip()
         path = self.key_file or (not from_environment and os.environ.get("SMSPILOT_API_KEY_FILE"))
         if path:
@@ -97,11 +97,11 @@ class ConnectionOptions:
 
     @property
     def account_mark(self) -> str:
-        """Whose account it is, by a few digits of its key's digest: too few to find the key by."""
+        """A mark of the account: a few digits of its key's digest, too few to recover the key."""
         return hashlib.sha256((self._key or "").encode()).hexdigest()[:_MARK]
 
     def mode(self, client: Client) -> Mode:
-        """Find out what becomes of a client's messages."""
+        """Return what happens to a client's messages."""
         if client.is_test:
             return Mode.TEST
         if self._key == _TEST_KEY:
@@ -111,12 +111,12 @@ class ConnectionOptions:
 
 
 def host_of(client: Client) -> str:
-    """Tell whose gateway a client sends to."""
+    """Return the host that a client sends to."""
     return urlsplit(client.url).hostname or ""
 
 
 def gateway_of(client: Client) -> str:
-    """Tell which gateway a client sends to: another port may be an emulator, whose messages reached no phone."""
+    """Return the gateway a client sends to, with its port: another port may be an emulator, which reaches no phone."""
     url = urlsplit(client.url)
     port = url.port or {"http": 80, "https": 443}[url.scheme]
     return f"{url.scheme}://{url.hostname}:{port}{url.path}"

@@ -1,7 +1,7 @@
-"""What ends a command early: exit codes, and errors turned into the one line that a person reads.
+"""Exit codes, and errors turned into one line for a person.
 
-The line says what happened, to which message, whether it was sent, and what to do. It never holds the key: what the
-library raises is free of it, and of any other exception only the type and the place are shown.
+The line says what happened, to which message, whether it was sent, and what to do. It never contains the key: the
+library's errors do not, and of any other exception only the type and the place are shown.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = Path(__file__).parent.parent
 
-_DOCTOR: Final = "To see how far it comes, and what to do: smspilot doctor."
+_DOCTOR: Final = "To find out where it fails, and what to do, run: smspilot doctor."
 
 _subject = re.compile(r"\A\w+(?: of (?:message \d+|a packet of \d+ messages))?: ")
 
@@ -59,8 +59,8 @@ class Problem(click.ClickException):
     Args:
         line: What happened, whether anything was sent, and what to do.
         exit_code: How the command ends.
-        error: What the library raised, where it did.
-        facts: What a program is told besides the error.
+        error: The library's error, if it raised one.
+        facts: Further members of the JSON output.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class Problem(click.ClickException):
 
 
 def final_code(code: int) -> int:
-    """Say that the output could not be written, where it could not; then answer a command's exit code."""
+    """Report output that could not be written, and return the command's exit code."""
     lost = lost_output()
     if lost is None:
         return code
-    note(f"smspilot: the output could not be written to its end: {lost.strerror or lost}.")
+    note(f"smspilot: the output could not be written completely: {lost.strerror or lost}.")
     return code or Exit.OUTPUT_LOST
 
 
@@ -90,7 +90,7 @@ _NO_ARGUMENTS: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())  # its
 
 
 def show(problem: click.ClickException) -> None:
-    """Print on stderr what ended the command: a line, for wrong use after how it is used."""
+    """Print on stderr what ended the command: one line, preceded by the usage if the command was used wrongly."""
     if not isinstance(problem, click.UsageError):
         problem.show()
         return
@@ -105,7 +105,7 @@ def show(problem: click.ClickException) -> None:
 
 
 def as_json(problem: click.ClickException) -> Mapping[str, Any]:
-    """Write what ended the command for a program: the same shape whatever it was."""
+    """Return what ended the command as JSON data, in the same shape for every error."""
     ours = problem if isinstance(problem, Problem) else None
     if ours is not None and ours.error is not None:
         return {**ours.facts, "error": error_as_json(ours.error)}
@@ -118,7 +118,7 @@ def as_json(problem: click.ClickException) -> Mapping[str, Any]:
 
 
 def exit_code(error: SmsPilotError) -> Exit:
-    """Tell the exit code of a command that failed with this error."""
+    """Return the exit code of a command that failed with this error."""
     match error:
         case OutcomeUnknown():
             return Exit.UNKNOWN
@@ -130,11 +130,11 @@ def exit_code(error: SmsPilotError) -> Exit:
 
 
 def explain(error: SmsPilotError, *, about: str = "") -> str:
-    """Say in one line what happened, to what, whether it was sent, and what to do.
+    """Return one line: what happened, to what, whether it was sent, and what to do.
 
     Args:
-        error: What the library raised; its own text says most of it.
-        about: The message that it is about, as a person would name it; without, as the library does.
+        error: The library's error; its own text says most of it.
+        about: How to name the message it is about; by default, as the library names it.
     """
     text = f"{about}: {bare(error)}" if about else str(error)
     text = text if text.endswith((".", "!", "?")) else f"{text}."
@@ -142,18 +142,18 @@ def explain(error: SmsPilotError, *, about: str = "") -> str:
 
 
 def explain_end(error: SmsPilotError, *, about: str = "") -> str:
-    """Explain what ended a command; where nothing could be reached, name the command that finds out why."""
+    """Return a line about what ended a command; if the gateway was not reached, it points to ``smspilot doctor``."""
     line = explain(error, about=about)
     return f"{line} {_DOCTOR}" if isinstance(error, ConnectionFailed) else line
 
 
 def bare(error: SmsPilotError) -> str:
-    """Take the library's name for a message or packet off the text of its error."""
+    """Return an error's text without the library's name for the message or packet."""
     return _subject.sub("", str(error), count=1)
 
 
 def reason(error: SmsPilotError) -> str:
-    """Say why in a few words, the same for every message that it befell."""
+    """Return the reason in a few words, the same for every message it applies to."""
     match error:
         case GatewayError():
             return f"{_verb(error)}{_code_in_words(error)}"
@@ -180,10 +180,10 @@ def _code_in_words(error: GatewayError) -> str:
 
 
 def no_answer(error: Unanswered) -> str:
-    """Say what came in the place of an answer."""
+    """Return what came instead of an answer."""
     match error.reason:
         case Reason.HTTP_STATUS:
-            return f"HTTP {error.http_status} in place of an answer"
+            return f"HTTP {error.http_status} instead of an answer"
         case Reason.PARTIAL:
             code = error.code if isinstance(error, OutcomeUnknown) else None
             text = f", {ERROR_CODES[code].text}," if code is not None and code in ERROR_CODES else ""
@@ -195,18 +195,18 @@ def no_answer(error: Unanswered) -> str:
 _NO_ANSWER: Final = {
     Reason.TIMEOUT: "no answer in time",
     Reason.DEADLINE: "no answer before the deadline",
-    Reason.CANCELLED: "cut off before the answer came",
+    Reason.CANCELLED: "interrupted before the answer came",
     Reason.DISCONNECTED: "the connection broke before the answer",
     Reason.UNREADABLE: "the answer cannot be read",
     Reason.TOO_LARGE: "the answer is too large",
     Reason.MISMATCH: "the answer does not fit the messages",
     Reason.DUPLICATE: "error 243, duplicate, after an earlier attempt, which was probably accepted",
-    Reason.SENT_BY_COST: "a question for the price was answered as a send",
+    Reason.SENT_BY_COST: "a price request was answered as a send",
 }
 
 
 def error_as_json(error: SmsPilotError) -> Mapping[str, Any]:
-    """Write an error for a program."""
+    """Return an error as JSON data."""
     return {
         "type": type(error).__name__,
         "outcome": error.outcome.value,
@@ -217,11 +217,11 @@ def error_as_json(error: SmsPilotError) -> Mapping[str, Any]:
 
 
 def unexpected(error: BaseException, *, paid: bool) -> Problem:
-    """Make a fault of this program a line without anything secret: its type, and the places it went through."""
+    """Return a bug of this program as a line without secrets: its type, and the places it passed through."""
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames if _ours(frame)]
     where = " > ".join(places[-4:]) or "the start"
-    line = f"a fault of this program, please report it: {type(error).__name__} at {where}."
+    line = f"a bug in this program, please report it: {type(error).__name__} at {where}."
     if not paid:
         return Problem(line, Exit.FAILED)
     return Problem(f"{line} What it was sending may have been sent.", Exit.UNKNOWN)

@@ -1,4 +1,4 @@
-"""What a command needs beyond the extra ``cli``, said in one line where it is missing."""
+"""Check for what a command needs beyond the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SERVER: Final = ("starlette", "uvicorn")
 
 
 def need_emulator(command: str) -> None:
-    """Say how to install what the emulator is served with, if it is missing.
+    """Require the packages that serve the emulator.
 
     Raises:
-        Problem: It is.
+        Problem: One is missing; the line says how to install them.
     """
     if not all(map(importlib.util.find_spec, _SERVER)):
         raise Problem(f"{command} needs: pip install 'smspilot-async[cli,emulator]'")

@@ -1,8 +1,8 @@
-"""Ctrl-C while something paid is under way: the first one asks to stop, the second one insists.
+"""Ctrl-C during a paid request: the first one stops and waits, the second one does not wait.
 
-What is on the wire cannot be called back, so the first waits for its answer. A polite kill (SIGTERM) and the end of
-the terminal (SIGHUP) count as the first; under nohup the terminal may end. Where the loop takes no signal handlers
-(Windows, or beside the main thread) Python's own way stays.
+A request in flight cannot be taken back, so the first waits for its answer. SIGTERM and a closed terminal (SIGHUP)
+count as the first; under nohup SIGHUP is ignored. Where the loop supports no signal handlers (Windows, or outside the
+main thread), Python's own handling of Ctrl-C applies.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from typing import Self
 
 _HANGUP: Final = getattr(signal, "SIGHUP", None)  # Windows has none
-_WAITING: Final = "stopping: waiting for the answer to what is on the wire (Ctrl-C again: do not wait)"
+_WAITING: Final = "stopping: waiting for the answer to what was sent (Ctrl-C again: do not wait)"
 _SHELL_BASE: Final = 128  # a shell shows a death by signal n as 128 + n
 
 
 class Interrupts:
-    """Listens in the running loop while its body runs.
+    """Handles signals in the running loop while its body runs.
 
     Args:
-        stop: Called at the first: send nothing more.
-        quit: Called at the second: do not wait either.
-        announcement: What the user is told at the first.
+        stop: Called at the first signal: send nothing more.
+        quit: Called at the second: do not wait for answers either.
+        announcement: What is printed at the first.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int | None:
-        """How a command ends that was interrupted; ``None`` where it was not."""
+        """The exit code of an interrupted command; ``None`` if it was not interrupted."""
         return None if self._first is None else _SHELL_BASE + self._first
 
     def __enter__(self) -> Self:
@@ -70,5 +70,5 @@ class Interrupts:
             if self._announcement is not None:
                 note(self._announcement)
             self._stop()
-        elif number != _HANGUP:  # of one end of a terminal, the system and the shell both tell
+        elif number != _HANGUP:  # a closed terminal is signalled twice: by the system and by the shell
             self._quit()

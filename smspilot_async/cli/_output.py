@@ -1,7 +1,7 @@
-"""What a person or a program sees: tables, JSON, and lines on stderr.
+"""Output: tables for a person, JSON for a program, and lines on stderr.
 
-Nothing here trusts a text: the gateway's, senders' and files' words are never taken for markup, and characters that a
-terminal would obey are shown as escapes. stdout carries results, stderr everything else.
+No text is trusted: what comes from the gateway, from senders or from files is never interpreted as markup, and
+characters that control a terminal are shown as escapes. stdout carries results, stderr everything else.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 
     from smspilot_async.errors import Outcome
 
-# C0, DEL and C1 drive terminals; direction marks and line separators lie about what is written; surrogates cannot be.
+# C0, DEL and C1 control terminals; direction marks and line separators disguise a text; surrogates cannot be encoded.
 _unsafe = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _white = re.compile(r"\s+")
 _between_words = re.compile(r"(?<=\s)(?=\S)")
 _GAP: Final = "  "
-_NARROWEST: Final = 20  # cells beside a hanging indent, or there is none
+_NARROWEST: Final = 20  # cells beside a hanging indent; with less room there is no indent
 
 
 def safe(value: object) -> str:
-    """Write a value so that a terminal shows it and obeys nothing in it; ``None`` is empty."""
+    """Return a value as text with control characters escaped; ``None`` is empty."""
     return "" if value is None else _unsafe.sub(_escape, str(value))
 
 
 def one_line(text: str) -> str:
-    """Fold white space, then make it :func:`safe`."""
+    """Return a text on one line: white space folded, then :func:`safe`."""
     return safe(_white.sub(" ", text).strip())
 
 
@@ -57,9 +57,9 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Write one JSON document on one line; money and times are strings, with all their digits."""
+    """Return a JSON document on one line; money and times are strings, with all their digits."""
     written = json.dumps(value, ensure_ascii=not _stdout_is_utf8(), default=_plain, allow_nan=False)
-    # Inside a JSON string an escape means the same character, and no terminal obeys it.
+    # Inside a JSON string an escape means the same character, and does not control a terminal.
     return _unsafe.sub(lambda found: f"\\u{ord(found.group()):04x}", written)
 
 
@@ -78,26 +78,26 @@ def _stdout_is_utf8() -> bool:
 
 
 NOTHING_HANDED_OVER: Final = "nothing is handed to operators"
-"""What a test is, for a person who may take it for the real thing."""
+"""What a test does, for a person who may mistake it for a real send."""
 
 
 def outcome_words(outcome: Outcome) -> str:
-    """Write an outcome for a person: its one word, without the underscore."""
+    """Return an outcome for a person: without the underscore."""
     return outcome.value.replace("_", " ")
 
 
 def money(value: Decimal | None) -> str:
-    """Write roubles with the digits they came with."""
+    """Return roubles with the digits they came with."""
     return "not known" if value is None else f"{value:f} RUB"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """Count things: ``1 row``, ``1,000 rows``."""
+    """Return a count with its noun: ``1 row``, ``1,000 rows``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def lines_as_ranges(lines: Iterable[int], *, most: int = 8) -> str:
-    """Write sorted line numbers briefly: ``3, 5-9, 12``; at most so many pieces, then how many more lines there are."""
+    """Return sorted line numbers briefly: ``3, 5-9, 12``; at most `most` ranges, then the number of further lines."""
     runs: list[list[int]] = []
     for line in lines:
         if runs and line == runs[-1][1] + 1:
@@ -110,23 +110,23 @@ def lines_as_ranges(lines: Iterable[int], *, most: int = 8) -> str:
 
 
 def on_terminal() -> bool:
-    """Tell whether there is somebody to ask."""
+    """Return whether stdin is a terminal, so that the user can be asked."""
     return sys.stdin.isatty()
 
 
-_NO_READER: Final = {errno.EPIPE, errno.EIO}  # a pipe's reader has gone, a terminal was closed
+_NO_READER: Final = {errno.EPIPE, errno.EIO}  # the reader of a pipe has exited, a terminal was closed
 _failures: list[OSError] = []
 
 
 def begin_output() -> None:
-    """Forget what an earlier command in this process could not write."""
+    """Forget write failures of an earlier command in this process."""
     _failures.clear()
 
 
 def give_up_stdout(wrong: OSError) -> None:
-    """Write nothing more to stdout, and end no work for it: what was sent stays sent.
+    """Stop writing to stdout without stopping the work: what was sent stays sent.
 
-    Where its reader has gone (``| head``), the command ends as if all were read.
+    If the reader has exited (``| head``), the command ends as if everything had been read.
     """
     _failures.append(wrong)
     _silence(sys.stdout)
@@ -138,31 +138,31 @@ def is_output_taken() -> bool:
 
 
 def lost_output() -> OSError | None:
-    """Return why stdout could not be written, a full disk for one; ``None`` where it was, or where no one reads it."""
+    """Return why stdout could not be written, such as a full disk; ``None`` if it was, or if its reader has exited."""
     return next((wrong for wrong in _failures if wrong.errno not in _NO_READER), None)
 
 
 def _silence(stream: IO[str]) -> None:
-    # Python writes at its end what a stream still holds, and where that fails, has an exit code of its own.
+    # At exit Python flushes what a stream still holds; if that fails, it exits with a code of its own.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 class _ClosableStream:
-    """A stream of a terminal that may have been closed: then nothing is written, and nothing is raised."""
+    """A terminal's stream; once the terminal is closed, nothing is written and nothing is raised."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write, or ignore that it is not possible."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Hand it to the system."""
+        """Flush, or ignore that it is not possible."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
@@ -171,17 +171,17 @@ class _ClosableStream:
 
 
 class _Bar(Progress):
-    """A bar with its figures on one line, and under it the words, which would leave it no room beside them."""
+    """A bar with its figures on one line and the description below it, which leaves no room beside the bar."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Draw it."""
+        """Return the lines to draw."""
         for task in self.tasks:
             yield self.make_tasks_table([task])
             yield Text(task.description)
 
 
 def progress_bar(*, transient: bool = False) -> Progress:
-    """Make a progress bar on stderr; it is silent where nobody watches, and a transient one goes when it ends."""
+    """Return a progress bar on stderr: disabled unless stderr is a terminal; a transient one is erased at its end."""
     console = Console(file=cast("IO[str]", _ClosableStream(sys.stderr)), markup=False, emoji=False, highlight=False)
     return _Bar(
         BarColumn(bar_width=10),
@@ -194,10 +194,10 @@ def progress_bar(*, transient: bool = False) -> Progress:
 
 
 def note(line: str) -> None:
-    """Say something that is no result: one line on stderr; a terminal breaks it between words."""
+    """Print one line on stderr, broken between words on a terminal."""
     try:
         click.echo(for_reading(safe(line), sys.stderr), err=True)
-    except OSError:  # the terminal was closed, the disk is full: what is under way is not ended by that
+    except OSError:  # the terminal was closed or the disk is full: that must not end the work
         _silence(sys.stderr)
 
 
@@ -207,12 +207,12 @@ def print_json(value: Any) -> None:
 
 
 def print_line(line: str = "", *, indent: int = 0) -> None:
-    """Print a line of a result for a person; a terminal breaks it between words, and indents what follows."""
+    """Print a line of a result for a person; on a terminal it is broken between words, with a hanging indent."""
     _echo(for_reading(safe(line), sys.stdout, indent=indent))
 
 
 def for_reading(line: str, stream: IO[str], *, indent: int = 0) -> str:
-    """Break a line between words where it is longer than the terminal is wide. In a pipe or file it stays one."""
+    """Return a line broken between words to the width of the terminal; for a pipe or a file, unchanged."""
     width = _terminal_width(stream)
     if width is None:
         return line
@@ -222,7 +222,7 @@ def for_reading(line: str, stream: IO[str], *, indent: int = 0) -> str:
 
 
 def stdout_width() -> int:
-    """Count the cells of a line on stdout: ``COLUMNS``, else the terminal's, else 80."""
+    """Return the width of stdout in cells: ``COLUMNS``, else the terminal's, else 80."""
     return Console().width
 
 
@@ -236,7 +236,7 @@ def _terminal_width(stream: IO[str]) -> int | None:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Break a text between words into lines of at most so many cells; only a word that is longer is cut."""
+    """Break a text between words into lines of at most `width` cells; only longer words are cut."""
     lines, line = [], ""
     for word in _between_words.split(text):
         if line and cell_len((line + word).rstrip()) > width:
@@ -257,7 +257,7 @@ def _echo(line: str) -> None:
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
     """Print a table for a person; cells are broken between words, and nothing is cut off.
 
-    Where the columns would be too narrow for their words, each row is printed as a block of lines.
+    If the columns would be too narrow for their words, each row is printed as a block of lines.
 
     Args:
         head: The columns' titles.
@@ -279,7 +279,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right:
 
 
 def _fitted(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
-    """Find widths for the columns, so that no word is broken that fits into a line of its own; ``None``: too many."""
+    """Return column widths at which no word that fits on a line is broken; ``None`` if there are none."""
     longest_title = max(map(cell_len, rows[0]))
     columns = list(zip(*rows, strict=True))
     least = [max(_longest_word(cell, width - longest_title - len(_GAP)) for cell in column) for column in columns]
@@ -311,7 +311,7 @@ def _padded(text: str, width: int, to_right: bool) -> str:  # noqa: FBT001 - it 
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Print names and values, one a line; what is not known is left out."""
+    """Print names and values, one per line; unknown values are omitted."""
     known = {name: safe(value) for name, value in facts.items() if value is not None and value != ""}
     indent = max(map(cell_len, known), default=0) + len(_GAP)
     room = max(stdout_width() - indent, 1)

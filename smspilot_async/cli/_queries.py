@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-_MARKED: Final = "The gateway may have marked new messages as read by now: ask for them by time, with --since."
+_MARKED: Final = "The gateway may already have marked new messages as read: ask for them by time, with --since."
 
 
 def ask(client: Client, question: Callable[[], Coroutine[Any, Any, Answer]], *, lost: str = "") -> Answer:
-    """Put a question to the gateway.
+    """Run a request and return its answer.
 
     Args:
-        client: Asks it.
-        question: What to ask.
-        lost: What more to say where the answer was lost.
+        client: The client to close afterwards.
+        question: Makes the request.
+        lost: What to add to the message if the answer was lost.
 
     Raises:
-        Problem: It did not answer, or did not like the question.
+        Problem: The gateway did not answer, or refused the request.
     """
     try:
         return asyncio.run(_ask(client, question))
@@ -83,7 +83,7 @@ def check(client: Client, server_ids: Sequence[str], packet: str | None, *, as_j
 
 
 def check_packets(client: Client, packets: Sequence[str], *, as_json: bool) -> int:
-    """Show the statuses of several packets; one that fails does not keep the others back."""
+    """Show the statuses of several packets, also if some of them fail."""
 
     async def answers() -> dict[str, PacketCheck]:
         async with client.check_packets(packets) as checks:
@@ -111,7 +111,7 @@ def _check_as_json(packet: str, check: PacketCheck) -> dict[str, Any]:
 
 
 def status_as_json(status: MessageStatus) -> dict[str, Any]:
-    """Write a status for a program."""
+    """Return a status as JSON data."""
     return {**attrs.asdict(status, recurse=False), "is_final": status.is_final, "delivered": status.delivered}
 
 
@@ -120,7 +120,7 @@ def _status_row(status: MessageStatus) -> tuple[object, ...]:
 
 
 def error_word(code: int | None) -> str:
-    """Say an error code in words; one that nobody knows stays a number."""
+    """Return an error code with its text; an unknown code alone."""
     if not code:
         return ""
     return f"{code} {ERROR_CODES[code].text}" if code in ERROR_CODES else str(code)

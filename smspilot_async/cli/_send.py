@@ -1,4 +1,4 @@
-"""The command ``send``: one message, and an honest word about what became of it."""
+"""The command ``send``: send one message, and report what is known about it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def make_message(to: str, text: str, *, country: Country | None = None, **fields: Any) -> Message:
-    """Make a message of the arguments; a phone without ``+`` is read as its country writes it.
+    """Return the message of the arguments; a phone without ``+`` is read as written in `country`.
 
     Raises:
         Problem: One of them is wrong.
@@ -37,10 +37,10 @@ def make_message(to: str, text: str, *, country: Country | None = None, **fields
 
 
 def send(message: Message, client: Client, *, as_json: bool) -> int:
-    """Send it; answer the exit code.
+    """Send a message and return the exit code.
 
     Raises:
-        Problem: It was not accepted, or nobody knows.
+        Problem: It was not accepted, or that is unknown.
     """
     return asyncio.run(_send(message, client, as_json=as_json))
 
@@ -69,9 +69,9 @@ async def _failure(
         sent = await sending
     except SmsPilotError as error:
         return error
-    except asyncio.CancelledError:  # Ctrl-C where the loop takes no signal handlers
+    except asyncio.CancelledError:  # Ctrl-C where the loop supports no signal handlers
         return OutcomeUnknown(
-            "cut off before the gateway's answer came; it may have been sent.", reason=Reason.CANCELLED
+            "interrupted before the gateway's answer came; it may have been sent.", reason=Reason.CANCELLED
         )
     show(sent)
     if lost_output() is not None:
@@ -82,11 +82,11 @@ async def _failure(
 def _keep_waiting() -> None: ...
 
 
-_closing: set[asyncio.Future[None]] = set()  # held, or the loop would forget them
+_closing: set[asyncio.Future[None]] = set()  # a reference, because the loop keeps only weak ones
 
 
 def _give_up(client: Client) -> None:
-    # The client knows best what it can still take back: closing it ends the request, with the truth.
+    # The client knows what has left: closing it ends the request with its true outcome.
     _closing.add(asyncio.ensure_future(client.aclose(timeout=0.0)))
 
 
@@ -111,7 +111,7 @@ def _show(sent: SentMessage, *, is_test: bool, as_json: bool) -> None:
 
 
 def sent_as_json(sent: SentMessage) -> Mapping[str, Any]:
-    """Write the gateway's answer about one message."""
+    """Return the gateway's answer about one message as JSON data."""
     return attrs.asdict(sent, recurse=False, filter=_without(attrs.fields(type(sent)).failure))
 
 

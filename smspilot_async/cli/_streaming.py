@@ -1,4 +1,4 @@
-"""The commands that go on until there is no more to tell, no one to tell it, or Ctrl-C: ``track`` and ``listen``."""
+"""The commands that run until all is printed, their output is closed, or Ctrl-C: ``track`` and ``listen``."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def track(
             messages += [_in_packet(status, packet) for status in statuses if status.server_id]
         async with client.track(messages, poll_interval=poll_interval, timeout=timeout) as changes:
             for status in changes.statuses.values():
-                if not status.is_final:  # the others are told as changes
+                if not status.is_final:  # final ones come as changes
                     _show_status(status, as_json=as_json)
             async for status in changes:
                 _show_status(status, as_json=as_json)
                 if not is_output_taken():
                     return Exit.FINE
         if changes.pending:
-            line = f"time is up: {count(len(changes.pending), 'message')} without a final status."
+            line = f"timed out: {count(len(changes.pending), 'message')} without a final status."
             raise Problem(line, Exit.FAILED, error=NotFinal(line))
         return Exit.FINE
 
@@ -73,7 +73,7 @@ def _show_status(status: MessageStatus, *, as_json: bool) -> None:
 
 
 def listen(client: Client, *, poll_interval: float, cursor: str | None, as_json: bool) -> int:
-    """Show messages that come in, for ever."""
+    """Show inbound messages as they arrive, without end."""
 
     async def follow() -> int:
         async with client.listen(poll_interval=poll_interval, cursor=cursor) as inbox:

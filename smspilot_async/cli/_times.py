@@ -1,6 +1,6 @@
-"""Times as people write them in a file or on the command line, and the zone that they mean.
+"""Parsing of times and time zones, as written in a file or on the command line.
 
-A time without a zone is never guessed at: it is read in the zone that was named, or refused.
+The zone of a time is never guessed: a time without one is read in the zone given, or refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def parse_zone(written: str) -> tzinfo:
     """Read an IANA name (``Europe/Moscow``) or an offset (``+03:00``, ``+3``, ``UTC``).
 
     Raises:
-        ValueError: it is neither; the message says so.
+        ValueError: It is neither.
     """
     name = written.strip()
     if name.upper() in {"UTC", "GMT", "Z"}:
@@ -35,26 +35,26 @@ def parse_zone(written: str) -> tzinfo:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # malformed, a folder of the zone database, or not in it
         raise ValueError(
-            f"{name!r} is no time zone: write a name such as Europe/Moscow, or an offset such as +03:00"
+            f"{name!r} is not a time zone: write a name such as Europe/Moscow, or an offset such as +03:00"
         ) from None
 
 
 def _fixed(sign: str, hours: str, minutes: str | None) -> timezone:
     offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
     if offset >= _LARGEST_OFFSET:
-        raise ValueError(f"{sign}{hours} hours is no time zone")
+        raise ValueError(f"{sign}{hours} hours is not a time zone")
     return timezone(-offset if sign == "-" else offset)
 
 
 def parse_time(written: str, zone: tzinfo | None) -> datetime:
-    """Read ``2026-12-31 18:00`` (seconds, ``T`` and an offset may follow) or ``31.12.2026 18:00``; answer it aware.
+    """Read ``2026-12-31 18:00`` (also with seconds, ``T`` or an offset) or ``31.12.2026 18:00``; return it aware.
 
     Args:
-        written: What a person wrote.
-        zone: How to read a time that names no zone of its own; ``None``: refuse it.
+        written: The time as written.
+        zone: The zone of a time that names none; ``None`` refuses it.
 
     Raises:
-        ValueError: it is no time, names no zone, or does not exist (or twice) in the zone.
+        ValueError: It is not a time, names no zone, or does not exist (or exists twice) in the zone.
     """
     naive, own_zone = _read(written.strip())
     if own_zone is not None:
@@ -65,12 +65,12 @@ def parse_time(written: str, zone: tzinfo | None) -> datetime:
 
 
 def parse_since(written: str, zone: tzinfo | None) -> datetime:
-    """Read a time as :func:`parse_time` does, or a date alone (``2026-12-31``, ``31.12.2026``): its beginning.
+    """Read a time as :func:`parse_time` does, or a date alone (``2026-12-31``, ``31.12.2026``) as its midnight.
 
-    A date alone begins in the zone that was named, or else in Moscow's, in which the gateway tells ``created``.
+    A date alone is read in `zone`, or else in Moscow time, in which the gateway gives ``created``.
 
     Raises:
-        ValueError: as for :func:`parse_time`.
+        ValueError: As for :func:`parse_time`.
     """
     if not _date(written.strip()):
         return parse_time(written, zone)
@@ -87,19 +87,19 @@ def _read(written: str) -> tuple[datetime, tzinfo | None]:
         day, month, year, *rest = found.groups()
         numbers, zone = [year, month, day, *rest], None
     else:
-        raise ValueError(f"{written!r} is no time: write it as 2026-12-31 18:00 or 31.12.2026 18:00")
+        raise ValueError(f"{written!r} is not a time: write it as 2026-12-31 18:00 or 31.12.2026 18:00")
     try:
         year, month, day, hour, minute, second = (int(number or 0) for number in numbers)
         return datetime(year, month, day, hour, minute, second), parse_zone(zone) if zone else None  # noqa: DTZ001
     except ValueError as wrong:
-        raise ValueError(f"{written!r} is no time: {wrong}") from None
+        raise ValueError(f"{written!r} is not a time: {wrong}") from None
 
 
 def _placed(naive: datetime, zone: tzinfo) -> datetime:
     early, late = (naive.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     if early.utcoffset() == late.utcoffset():
         return early
-    # The clocks are put forward or back here: a time that is left out does not survive the way to UTC and back.
+    # The clocks change here: a time that is skipped does not survive the conversion to UTC and back.
     exists = early.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == naive
     problem = "comes twice" if exists else "does not exist"
     raise ValueError(f"{naive} {problem} in {zone} (the clocks change): write it with an offset such as +03:00")

@@ -140,7 +140,7 @@ def test_a_gateway_that_stays_busy_is_asked_until_patience_ends(
 
 def test_the_default_of_patience_stands_in_the_help_and_is_that_of_the_library() -> None:
     text = " ".join(run("bulk", "--help").stdout.split())
-    assert "--patience SECONDS How long to ask again a gateway that is busy (110, HTTP 429). [default: 600.0;" in text
+    assert "--patience SECONDS How long to retry while the gateway is busy (110, HTTP 429). [default: 600.0;" in text
     assert inspect.signature(Client.bulk).parameters["patience"].default == 600
 
 
@@ -738,7 +738,7 @@ def test_the_run_in_json_lines(gateway: Emulator) -> None:
         ("to,text\n1,Привет\n".encode(), ["--encoding", "cp1251"], "leave --encoding cp1251 out"),
         ("to,text\n1,Привет\n".encode("utf-16"), [], "UTF-16"),
         (b"to,text\n1,x\n", ["--encoding", "nope"], "no such encoding"),
-        (b"to,text\n1,x\n", ["--tz", "Mars/Base"], "no time zone"),
+        (b"to,text\n1,x\n", ["--tz", "Mars/Base"], "not a time zone"),
         (b"to,text\n1,x\n", ["--results", "list.csv"], "list.csv is there already"),
         (b"to,text\n1,x\n", ["--results", "no/such/folder.csv"], "the results cannot be written"),
         (b"to,text\n1,x\n", ["--results", "."], ". is there already"),

@@ -223,13 +223,13 @@ def test_a_wrong_key_is_exit_4(monkeypatch: pytest.MonkeyPatch) -> None:
         (("send", ONE, "x", "--id", "-1"), "id:"),
         (("send", ONE, "x", "--send-at", "2031-01-01 10:00"), "names no time zone"),
         (("send", ONE, "x", "--send-at", "2001-01-01 10:00Z"), "has passed"),
-        (("send", ONE, "x", "--tz", "Mars"), "no time zone"),
+        (("send", ONE, "x", "--tz", "Mars"), "is not a time zone"),
         (("send", ONE), "Missing argument"),
         (("send", ONE, "x", "--key", "K"), "No such option"),
         (("check",), "Name the messages"),
         (("check", "1", "--packet", "2"), "Name the messages"),
         (("check", "a b"), "server_ids:"),
-        (("inbound", "--since", "yesterday"), "is no time"),
+        (("inbound", "--since", "yesterday"), "is not a time"),
         (("balance", "--url", "http://example.com"), "http: url"),
         (("balance", "--url", "nonsense"), "url needs an absolute"),
         (("emulator", "--host", "0.0.0.0"), "--allow-remote"),  # noqa: S104 - it is refused
@@ -249,7 +249,7 @@ def test_wrong_use_is_exit_2_and_sends_nothing(gateway: Emulator, arguments: tup
         (("send", "12", "x"), "a phone has 7 to 15 digits"),
         (("send", ONE), "Missing argument"),
         (("send", ONE, "x", "--nope"), "No such option"),
-        (("send", ONE, "x", "--send-at", "soon"), "is no time"),
+        (("send", ONE, "x", "--send-at", "soon"), "is not a time"),
         (("send", ONE, "x", "--key-file", "none.txt"), "No such file"),
         (("check",), "Name the messages"),
         (("balance", "--url", "nonsense"), "url needs an absolute"),
@@ -312,7 +312,7 @@ def test_a_track_that_runs_out_of_time_is_json_too(gateway: Emulator) -> None:
     run("send", ONE, "x")
     ran = run("track", gateway.messages[0].server_id, "--timeout", "0.05", "--json")
     assert ran.exit_code == 4
-    assert "time is up" in ran.events[-1]["error"]["message"]
+    assert "timed out" in ran.events[-1]["error"]["message"]
 
 
 # --- questions ------------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ def test_no_key_is_exit_2(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("url", "advice"),
     [
-        ("http://192.168.0.1/api2.php", "use https:, or a tunnel that begins on this machine"),
+        ("http://192.168.0.1/api2.php", "use https:, or a tunnel that starts on this machine"),
         ("https://someone:else@gateway.test/", "put the API key into SMSPILOT_API_KEY, or"),
     ],
 )
@@ -446,7 +446,7 @@ def test_an_address_that_is_refused_comes_with_advice_that_the_command_can_follo
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("none.txt", "cannot be read: none.txt: No such file"), (None, "is no text")]
+    ("path", "words"), [("none.txt", "cannot be read: none.txt: No such file"), (None, "is not UTF-8 text")]
 )
 def test_a_key_file_that_does_not_do_is_exit_2(path: str | None, words: str) -> None:
     ran = run("balance", "--key-file", path or _key_file(b"\xff\xfe"))
@@ -465,7 +465,7 @@ def test_a_fault_of_this_program_is_one_line_without_its_words(
     ran = run("balance")
     assert ran.exit_code == 4
     assert re.fullmatch(
-        r"smspilot: a fault of this program, please report it: RuntimeError at .*_queries\.py:\d+\.\n", ran.stderr
+        r"smspilot: a bug in this program, please report it: RuntimeError at .*_queries\.py:\d+\.\n", ran.stderr
     )
     ran = run("send", ONE, "x")
     assert ran.exit_code == 3
@@ -608,11 +608,11 @@ def test_the_emulator_is_set_up_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) 
         (("--login", "@:secret"), "--login needs an e-mail address and a password"),
         (("--login", "a@b:se cret"), "--login needs an e-mail address and a password"),
         (("--login", "a@b:secret", "--login", "a@b:other"), "--login names the same account twice"),
-        (("--balance", "much"), "'much' is no amount of roubles"),
-        (("--delivery", "soon"), "'soon' is no number of seconds"),
-        (("--delivery", "-1"), "'-1' is no number of seconds"),
-        (("--loop-protection", "nan"), "'nan' is no number of seconds"),
-        (("--loop-protection", "1e300"), "'1e300' is no number of seconds"),
+        (("--balance", "much"), "'much' is not an amount of roubles"),
+        (("--delivery", "soon"), "'soon' is not a number of seconds"),
+        (("--delivery", "-1"), "'-1' is not a number of seconds"),
+        (("--loop-protection", "nan"), "'nan' is not a number of seconds"),
+        (("--loop-protection", "1e300"), "'1e300' is not a number of seconds"),
     ],
 )
 def test_an_emulator_that_cannot_be_set_up_so_says_why(options: tuple[str, ...], said: str) -> None:
@@ -636,16 +636,14 @@ def test_a_port_that_is_taken_is_exit_2(gateway: Emulator) -> None:
 def test_an_emulator_whose_key_nobody_could_use_is_not_served(key: str) -> None:
     ran = run("emulator", "--port", "0", "--key", key)
     assert (ran.exit_code, ran.stdout) == (2, "")
-    assert ran.stderr == (
-        "smspilot: --key needs a key, and no white space in it; leave the option out to get a new one.\n"
-    )
+    assert ran.stderr == ("smspilot: --key needs a key without white space; omit the option to get a new one.\n")
 
 
 def test_an_emulator_has_the_vendors_test_key_already() -> None:
     ran = run("emulator", "--port", "0", "--key", TEST_KEY)
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr == (
-        "smspilot: --key needs another key: every emulator answers to the vendor's test key as well.\n"
+        "smspilot: --key cannot be the vendor's test key, which every emulator accepts anyway: choose another.\n"
     )
 
 
@@ -656,7 +654,7 @@ def test_an_emulator_at_a_host_that_is_not_found_says_what_to_do(host: str, opti
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr == (
         f"smspilot: the emulator cannot listen at {host}: there is no host of this name; "
-        "check --host, or leave it out to listen at 127.0.0.1.\n"
+        "check --host, or omit it to listen at 127.0.0.1.\n"
     )
 
 
@@ -665,7 +663,7 @@ def test_an_emulator_at_an_address_of_another_machine_says_what_to_do() -> None:
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr == (
         "smspilot: the emulator cannot listen at 192.0.2.1:0 (Cannot assign requested address); "
-        "check --host, or leave it out to listen at 127.0.0.1.\n"
+        "check --host, or omit it to listen at 127.0.0.1.\n"
     )
 
 

@@ -95,7 +95,7 @@ def test_track_gives_up_at_its_time_out(gateway: Emulator) -> None:
     [message] = sent(gateway, 1)
     ran = run("track", message.server_id, "--poll-interval", "0.05", "--timeout", "0.3")
     assert ran.exit_code == 4
-    assert ran.stderr == "smspilot: time is up: 1 message without a final status.\n"
+    assert ran.stderr == "smspilot: timed out: 1 message without a final status.\n"
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -22,7 +22,7 @@ async def test_the_first_asks_and_the_second_insists(capsys: pytest.CaptureFixtu
             os.kill(os.getpid(), signal.SIGINT)
             assert await asyncio.wait_for(heard.get(), 10) == expected
     assert interrupts.exit_code == 130
-    assert capsys.readouterr().err.startswith("stopping: waiting for the answer to what is on the wire")
+    assert capsys.readouterr().err.startswith("stopping: waiting for the answer to what was sent")
 
 
 async def test_a_polite_kill_has_its_own_exit_code() -> None:

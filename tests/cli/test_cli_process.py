@@ -385,7 +385,7 @@ def test_a_console_that_can_not_show_a_text_ends_nothing(gateway: Emulator) -> N
 
 
 FULL = Path("/dev/full")
-NOT_WRITTEN = "smspilot: the output could not be written to its end: No space left on device.\n"
+NOT_WRITTEN = "smspilot: the output could not be written completely: No space left on device.\n"
 needs_a_full_disk = pytest.mark.skipif(not FULL.exists(), reason="Linux has a full disk at hand")
 
 

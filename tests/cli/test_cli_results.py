@@ -225,7 +225,7 @@ def test_an_unknown_outcome_has_a_reason_in_words(why: Reason) -> None:
         ),
         (
             OutcomeUnknown("...", reason=Reason.HTTP_STATUS, http_status=502),
-            "may have been sent (HTTP 502 in place of an answer)",
+            "may have been sent (HTTP 502 instead of an answer)",
         ),
     ],
 )

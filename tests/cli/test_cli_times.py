@@ -30,7 +30,7 @@ def test_zones_are_names_or_offsets(written: str, offset: float) -> None:
 
 @pytest.mark.parametrize("written", ["Mars/Olympus", "", "/etc/passwd", "Europe", "+25", "three", "\0"])
 def test_what_is_no_zone_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="no time zone"):
+    with pytest.raises(ValueError, match="is not a time zone"):
         parse_zone(written)
 
 
@@ -62,7 +62,7 @@ def test_a_naive_time_is_never_guessed_at() -> None:
 
 @pytest.mark.parametrize("written", ["tomorrow", "2026-12-31", "18:00", "2026-13-01 10:00", "2026-12-31 25:00", ""])
 def test_what_is_no_time_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="is no time"):
+    with pytest.raises(ValueError, match="is not a time"):
         parse_time(written, MOSCOW)
 
 
@@ -89,5 +89,5 @@ def test_a_time_since_is_read_as_any_other() -> None:
 
 @pytest.mark.parametrize("written", ["2026-02-30", "31.06.2026", "yesterday", "2026-11"])
 def test_a_date_that_there_is_not_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match=f"'{written}' is no time"):
+    with pytest.raises(ValueError, match=f"'{written}' is not a time"):
         parse_since(written, None)
