@@ -13,7 +13,7 @@ import pytest
 from calling import BASE, SECRET, call
 from manual_clock import idle
 from outcomes import PHONE, TEXT
-from test_callback_sqlite import as_a_kill_would_leave, line_of, worker
+from test_callback_sqlite import FULL, as_a_kill_would_leave, line_of, pragma, worker
 
 from smspilot_async import Client, Message
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink
@@ -334,6 +334,14 @@ async def test_a_reader_that_waits_ends_with_the_inbox(path: Path) -> None:
         await settled(one)
     with pytest.raises(StopAsyncIteration):
         await asyncio.wait_for(waiting, 5)
+
+
+async def test_events_are_written_through_to_the_disk_also_where_claims_are_not(one: CallbackInbox) -> None:
+    await called(one, 1, 2)
+    assert [await taken(one), await taken(one), await taken(one)] == [1, 2, None]
+    sink = one._log
+    assert isinstance(sink, SQLiteSink)
+    assert await pragma(sink, "synchronous") == FULL
 
 
 # --- beside the other mode -----------------------------------------------------------------------
