@@ -69,7 +69,7 @@ class Session:
         self._settings = settings
         self._vetoes = asyncio.Semaphore(settings.max_pending)
         self._hooks_until = math.inf
-        self._left: list[Remains] = []
+        self._unreported: list[Remains] = []
         self._transport = _transport(settings, clock)
         self.requester = self._new_requester(hooks, health)
         self.submissions = BackgroundSubmissions(
@@ -171,13 +171,13 @@ class Session:
     ) -> Packet | SmsPilotError:
         """Send messages in one request, which goes on when the caller does not."""
         context = self.submissions.context
-        submission = Submission(context, entries, test=test or context.test, may_split=False, may_be_vetoed=True)
+        submission = Submission(context, entries, test=test or context.test, may_split=False, check_vetoes=True)
         return await self.submissions.run(submission, until)
 
     async def send_once(self, entries: Sequence[PendingMessage], until: float) -> Packet | SmsPilotError:
         """Send messages in one request, and nothing again: a ledger counts every attempt."""
         context = self.submissions.context
-        submission = Submission(context, entries, test=context.test, may_split=False, once=True, may_be_vetoed=True)
+        submission = Submission(context, entries, test=context.test, may_split=False, once=True, check_vetoes=True)
         return await self.submissions.run(submission, until)
 
     def cleared_up(self, result: Accepted[Message], hooks_done: asyncio.Event) -> None:
@@ -279,17 +279,17 @@ class Session:
     def abandon(self) -> None:
         """Settle and let go of what its event loop leaves, now that this is closed."""
         self.requester.is_closed = True
-        self._left += [Remains(batcher.abandon()) for batcher in self._batchers.values()]
-        self._left += self.submissions.abandon()
+        self._unreported += [Remains(batcher.abandon()) for batcher in self._batchers.values()]
+        self._unreported += self.submissions.abandon()
         self._transport.abandon()
 
-    def inheritance(self) -> list[Remains]:
+    def take_unreported(self) -> list[Remains]:
         """Return what its event loop, which was closed, has left, and of which no one has heard."""
         self.abandon()
-        left, self._left = self._left, []
+        left, self._unreported = self._unreported, []
         return left
 
-    def hand_down(self, left: Iterable[Remains]) -> None:
+    def report_leftovers(self, left: Iterable[Remains]) -> None:
         """Let hooks and the inbox hear what became of the messages of an event loop that was closed."""
         for remains in left:
             if remains.entries:
@@ -358,7 +358,7 @@ class Sessions:
         if session is None or session.is_closed:  # its own closing was cancelled
             session = self._of_loop[loop] = self._new()
         if len(self._of_loop) > 1:
-            session.hand_down(self._left())
+            session.report_leftovers(self._unreported())
         return session
 
     def living(self) -> list[Session]:
@@ -370,9 +370,9 @@ class Sessions:
         self.is_closed = True
         loop = asyncio.get_running_loop()
         session = self._of_loop.pop(loop, None)
-        if left := self._left():
+        if left := self._unreported():
             session = session or self._new()
-            session.hand_down(left)
+            session.report_leftovers(left)
         if session is None:
             return
         try:
@@ -384,12 +384,12 @@ class Sessions:
     def _new(self) -> Session:
         return Session(self._settings, self._hooks, self._recorder, self._clock, callbacks=self._callbacks, owner=self)
 
-    def _left(self) -> list[Remains]:
+    def _unreported(self) -> list[Remains]:
         """Let go of event loops that were closed, and return of what no one has heard."""
         dead = [self._of_loop.pop(loop) for loop in list(self._of_loop) if loop.is_closed()]
         if not dead:
             return []
-        left = [remains for session in dead for remains in session.inheritance()]
+        left = [remains for session in dead for remains in session.take_unreported()]
         dead.clear()
         if sys.is_finalizing():  # the modules that this needs may be gone
             return left
@@ -401,7 +401,7 @@ class Sessions:
     def __del__(self) -> None:
         for session in self.living():
             session.drop()
-        results = [entry.result() for remains in self._left() for entry in remains.entries]
+        results = [entry.result() for remains in self._unreported() for entry in remains.entries]
         for result in results:
             self._hooks.result_without_a_loop(result)
         if results:

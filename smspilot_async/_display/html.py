@@ -127,7 +127,7 @@ def _rows(rows: Sequence[Row], *, private: bool) -> str:
 
 def _grid(rows: Sequence[Row], *, private: bool) -> str:
     columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
-    columns = {name: values for name, values in columns.items() if _tells(name, values)}
+    columns = {name: values for name, values in columns.items() if _has_content(name, values)}
     if not columns:
         return ""
     head = "".join(_head(name, _align(*values)) for name, values in columns.items())
@@ -135,7 +135,7 @@ def _grid(rows: Sequence[Row], *, private: bool) -> str:
     return _table([head, *map("".join, zip(*cells, strict=True))])
 
 
-def _tells(name: str, values: Sequence[Any]) -> bool:
+def _has_content(name: str, values: Sequence[Any]) -> bool:
     if name == "status":  # its words stand in the column "state"
         return False
     return any(values) if name == "error" else any(value not in {None, ""} for value in values)

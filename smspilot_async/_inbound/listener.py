@@ -120,8 +120,8 @@ class InboundListener:
         self._waiting: dict[int, datetime] = {}
         # the messages of the last answer
         self._queue: deque[_Carried] = deque()
-        self._handed: _Carried | None = None
-        self._given = 0
+        self._yielded: _Carried | None = None
+        self._count = 0
         self._swept_at: _Moment | None = None
         self._moment: _Moment | None = None
         # when to ask what
@@ -134,7 +134,7 @@ class InboundListener:
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "not begun" if self._fresh_at is None else "listening"
-        return f"<InboundListener, {state}: {self._given} messages, {len(self._queue)} waiting>"
+        return f"<InboundListener, {state}: {self._count} messages, {len(self._queue)} waiting>"
 
     @property
     def last_poll(self) -> datetime | None:
@@ -155,12 +155,12 @@ class InboundListener:
         """Take it that the last message is done with, and hand over the next."""
         if self._is_closed:
             raise StopAsyncIteration
-        return await self._alone(self._next)
+        return await self._run_step(self._next)
 
     async def __aenter__(self) -> Self:
         if self._is_closed:
             raise RuntimeError("this listener is closed; call listen() again")
-        await self._alone(self._open)
+        await self._run_step(self._open)
         self._is_entered = True
         return self
 
@@ -187,7 +187,7 @@ class InboundListener:
     def __del__(self) -> None:
         self._release()
 
-    async def _alone(self, step: Callable[[], Awaitable[Value]]) -> Value:
+    async def _run_step(self, step: Callable[[], Awaitable[Value]]) -> Value:
         """Take one step, which :meth:`aclose` ends early; an error is the end, a cancellation is not."""
         if self._step is not None:
             raise RuntimeError("a listener serves one task at a time, and another one waits for its next message")
@@ -252,22 +252,22 @@ class InboundListener:
         await self._confirm()
         while not self._queue:
             await self._poll()
-        self._handed = self._queue.popleft()
-        self._given += 1
-        return self._handed.message
+        self._yielded = self._queue.popleft()
+        self._count += 1
+        return self._yielded.message
 
     async def _confirm(self) -> None:
         """Move the cursor over the message that was handed over: its reader asks for the next, so it has that one."""
-        if self._handed is None:
+        if self._yielded is None:
             return
-        id_ = self._handed.message.id
+        id_ = self._yielded.message.id
         if id_:
-            await self._cursor.mark(id_, self._handed.until)
-            self._handed_over[id_] = self._handed.until
+            await self._cursor.mark(id_, self._yielded.until)
+            self._handed_over[id_] = self._yielded.until
             self._waiting.pop(id_, None)
-        self._handed = None
+        self._yielded = None
 
-    def _take(self, messages: Iterable[InboundMessage]) -> None:
+    def _enqueue(self, messages: Iterable[InboundMessage]) -> None:
         """Queue what was not handed over before, in order."""
         now = self._gateway_time().gateway
         queued: set[int] = set()
@@ -283,7 +283,7 @@ class InboundListener:
     async def _poll(self) -> None:
         """Ask once, when it is time to. Everything that the last answer brought has been handed over."""
         if self._swept_at is not None:
-            await self._settle(self._swept_at)
+            await self._commit_sweep(self._swept_at)
         else:
             await self._wait_for_turn()
             if self._since is None and not await self._begin():
@@ -322,7 +322,7 @@ class InboundListener:
             return
         if start < window:
             messages = [message for message in messages if self._is_missing(message, window)]
-        self._take(messages)
+        self._enqueue(messages)
         self._swept_at = self._gateway_time()
         self._succeeded()
         self._polls = 0
@@ -333,7 +333,7 @@ class InboundListener:
             return True
         return message.created + _MINUTE >= window
 
-    async def _settle(self, swept_at: _Moment) -> None:
+    async def _commit_sweep(self, swept_at: _Moment) -> None:
         """Everything up to the sweep was handed over: the next one need not go back further, nor memory."""
         self._since, self._noted = swept_at.gateway, swept_at.wall
         oldest = self._since - _OVERLAP - _MINUTE
@@ -355,7 +355,7 @@ class InboundListener:
             # Older than any sweep goes back: unread since before the first start, or late from an operator.
             self._waiting |= late
             await self._save(self._since)
-        self._take(messages)
+        self._enqueue(messages)
         self._succeeded()
         self._polls += 1
         self._sweep_is_due = self._polls >= _POLLS_PER_SWEEP

@@ -85,7 +85,7 @@ class Transport:
         self._free: list[httpx.AsyncBaseTransport] | None = None
         self._end_of_loop: AsyncGenerator[None, None] | None = None
         self._pool_of_one: Callable[[], httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport
-        self._by_proxy = ""
+        self._proxy_note = ""
         self._opened: set[httpx.AsyncBaseTransport] = set()
         self._closing: set[asyncio.Future[None]] = set()
         self._under_way: set[Progress] = set()
@@ -124,7 +124,7 @@ class Transport:
             return outcome
         finally:
             self._under_way.discard(progress)
-            is_sound = transport is self._user_transport or (isinstance(outcome, Reply) and _has_said_all(transport))
+            is_sound = transport is self._user_transport or (isinstance(outcome, Reply) and _is_fully_read(transport))
             # To be the next one that is used: so few connections stay in use, and warm.
             free.append(transport if is_sound else self._new_pool())
             if not is_sound:
@@ -157,7 +157,7 @@ class Transport:
         finally:
             await progress.hang_up()
         if not progress.request_started:
-            detail += self._by_proxy
+            detail += self._proxy_note
         return Failure(reason, detail, request_started=progress.request_started)
 
     def _request(self, envelope: Envelope, progress: Progress) -> httpx.Request:
@@ -203,7 +203,7 @@ class Transport:
         check_proxy(proxy)
         context = self._ssl_context or await default_context(self._url, proxy)
         self._pool_of_one = partial(_pool_of_one, context, proxy)
-        self._by_proxy = "" if proxy is None else f" (by the proxy {_host_and_port(proxy)})"
+        self._proxy_note = "" if proxy is None else f" (by the proxy {_host_and_port(proxy)})"
         return [self._new_pool() for _ in range(self._max_connections)]
 
     def _new_pool(self) -> httpx.AsyncBaseTransport:
@@ -272,7 +272,7 @@ def _pool_of_one(context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPT
     return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=through, trust_env=False)
 
 
-def _has_said_all(pool: httpx.AsyncBaseTransport) -> bool:
+def _is_fully_read(pool: httpx.AsyncBaseTransport) -> bool:
     connections = getattr(getattr(pool, "_pool", None), "connections", None)
     return connections is not None and not any(map(keeps_more, connections))
 

@@ -27,7 +27,7 @@ class Fairness:
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        slots.when_calm = self._pass_on
+        slots.on_no_urgent = self._pass_on
         self._is_send_coming = False
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_taken = False

@@ -30,7 +30,7 @@ logger: Final = logging.getLogger("smspilot_async")
 HOOKS_GRACE: Final = 5.0  # seconds that hooks may take once the time for closing a client is up
 _LONG: Final = 30.0  # seconds for which hooks may hold something up before the log says so
 # Anything else that a hook raises is its own affair, CancelledError without a cancellation included.
-_ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+_PROGRAM_EXITS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 class Watch:
@@ -67,7 +67,7 @@ class HookRunner:
         clock: For the deadline of a veto.
 
     Attributes:
-        hears_results, hears_requests, has_veto, declares_packets: Whether any hook overrides the method; what no hook
+        observes_results, observes_requests, has_veto, observes_packets: Whether any hook overrides the method; what no hook
             overrides costs nothing.
 
     Raises:
@@ -77,21 +77,21 @@ class HookRunner:
     def __init__(self, hooks: Iterable[Hooks], clock: Clock) -> None:
         self._all = _checked(hooks)
         self._clock = clock
-        self._on_result = _that_override("on_result", self._all)
-        self._before = _that_override("before_request", self._all)
-        self._after = _that_override("after_request", self._all)
-        self._veto = _that_override("veto", self._all)
-        self._before_packet = _that_override("before_packet", self._all)
-        self.hears_results = bool(self._on_result)
-        self.hears_requests = bool(self._before or self._after)
+        self._on_result = _overriding("on_result", self._all)
+        self._before = _overriding("before_request", self._all)
+        self._after = _overriding("after_request", self._all)
+        self._veto = _overriding("veto", self._all)
+        self._before_packet = _overriding("before_packet", self._all)
+        self.observes_results = bool(self._on_result)
+        self.observes_requests = bool(self._before or self._after)
         self.has_veto = bool(self._veto)
-        self.declares_packets = bool(self._before_packet)
+        self.observes_packets = bool(self._before_packet)
 
     # --- listening -------------------------------------------------------------------------------
 
     def client_made(self, client: Observed) -> None:
         """Introduce the client to its hooks."""
-        _tell(self._all, "on_client", lambda hook: hook.on_client(client))
+        _notify(self._all, "on_client", lambda hook: hook.on_client(client))
 
     async def client_closed(self, until: Callable[[], float]) -> None:
         """Let the hooks finish what they began, until a moment in the clock's monotonic seconds."""
@@ -104,15 +104,15 @@ class HookRunner:
 
     def context(self) -> Context | None:
         """Keep the caller's context variables, if there is anybody to hand them to."""
-        return copy_context() if self.hears_requests else None
+        return copy_context() if self.observes_requests else None
 
     def request_begins(self, request: RequestInfo) -> None:
         """Tell of a request that is about to be made."""
-        _tell(self._before, "before_request", lambda hook: hook.before_request(request))
+        _notify(self._before, "before_request", lambda hook: hook.before_request(request))
 
     def request_ended(self, request: RequestInfo, outcome: RequestOutcome) -> None:
         """Tell how a request ended."""
-        _tell(self._after, "after_request", lambda hook: hook.after_request(request, outcome))
+        _notify(self._after, "after_request", lambda hook: hook.after_request(request, outcome))
 
     async def result(self, result: SendResult[Message], until: Callable[[], float], watch: Watch) -> None:
         """Tell what became of a message, until a moment in the clock's monotonic seconds, which may change."""
@@ -121,7 +121,7 @@ class HookRunner:
     def result_without_a_loop(self, result: SendResult[Message]) -> None:
         """Tell what became of a message, where no event loop is left: only to hooks that nothing needs to wait for."""
         at_once = [hook for hook in self._on_result if not inspect.iscoroutinefunction(hook.on_result)]
-        _tell(at_once, "on_result", lambda hook: hook.on_result(result))
+        _notify(at_once, "on_result", lambda hook: hook.on_result(result))
 
     async def _call_each(
         self,
@@ -140,7 +140,7 @@ class HookRunner:
                 answer = call(hook)
                 if inspect.isawaitable(answer):
                     await self._awaited(answer, until())
-            except _ENDS_THE_PROGRAM:
+            except _PROGRAM_EXITS:
                 raise
             except asyncio.CancelledError as error:
                 if _cancellations() > before:
@@ -202,7 +202,7 @@ class HookRunner:
                 answer = await self._awaited(answer, until)
                 if self._clock.monotonic() >= until:  # it kept the time-out to itself
                     return _Undecided(f"{name} gave no answer in time")
-        except _ENDS_THE_PROGRAM:
+        except _PROGRAM_EXITS:
             raise
         except TimeoutError:
             return _Undecided(f"{name} gave no answer in time")
@@ -232,7 +232,7 @@ def _vetoed(reason: str, message: Message, id_: int) -> MessageVetoed:
     return MessageVetoed(text, reason=reason, command="send", message_id=id_)
 
 
-def _that_override(method: str, hooks: Iterable[Hooks]) -> tuple[Hooks, ...]:
+def _overriding(method: str, hooks: Iterable[Hooks]) -> tuple[Hooks, ...]:
     idle = getattr(Hooks, method)
     return tuple(hook for hook in hooks if getattr(getattr(hook, method), "__func__", None) is not idle)
 
@@ -258,12 +258,12 @@ def _cancellations() -> int:
     return task.cancelling() if task is not None else 0
 
 
-def _tell(hooks: Iterable[Hooks], method: str, call: Callable[[Hooks], object]) -> None:
+def _notify(hooks: Iterable[Hooks], method: str, call: Callable[[Hooks], object]) -> None:
     """Call every one of them, whatever the one before it raises."""
     for hook in hooks:
         try:
             call(hook)
-        except _ENDS_THE_PROGRAM:
+        except _PROGRAM_EXITS:
             raise
         except BaseException as error:  # noqa: BLE001 - the application's own
             _log(hook, method, error)

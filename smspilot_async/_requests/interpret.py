@@ -86,7 +86,7 @@ def interpret(
     if isinstance(answer, UnreadableAnswer):
         return _with_excerpt(_unreadable(command, result, answer, now), command, result, secrets)
     if isinstance(answer, ErrorDocument):
-        error = _refusal(command, result, answer, now, tried_before=tried_before, secrets=secrets)
+        error = _interpret_error_document(command, result, answer, now, tried_before=tried_before, secrets=secrets)
         return _with_excerpt(error, command, result, secrets)
     if isinstance(answer, Packet):
         return _packet(command, answer, tried_before=tried_before)  # type: ignore[return-value]
@@ -133,7 +133,7 @@ def _unanswered(command: Command[Any], reason: Reason, detail: str, status: int 
     if isinstance(command, Send):
         return unknown(command, reason, detail, http_status=status)
     return Unanswered(
-        f"{_subject(command)}: no answer that can be read ({detail}). {_how_to_ask_again(command)}",
+        f"{_subject(command)}: no answer that can be read ({detail}). {_advice_after(command)}",
         reason=reason,
         http_status=status,
         is_repeatable=is_repeatable(command),
@@ -141,7 +141,7 @@ def _unanswered(command: Command[Any], reason: Reason, detail: str, status: int 
     )
 
 
-def _how_to_ask_again(command: Command[Any]) -> str:
+def _advice_after(command: Command[Any]) -> str:
     if is_repeatable(command):
         return "Ask again."
     return "Messages may have been marked as read by it: ask for them by date."
@@ -175,7 +175,7 @@ def _with_excerpt(error: SmsPilotError, command: Command[Any], reply: Reply, sec
 # --- error documents -----------------------------------------------------------------------------
 
 
-def _refusal(
+def _interpret_error_document(
     command: Command[Any],
     reply: Reply,
     document: ErrorDocument,
@@ -186,11 +186,11 @@ def _refusal(
 ) -> SmsPilotError:
     code, error = document.code, error_class(document.code)
     description = redact(document.description, [*_texts(command), *secrets])
-    is_believed = _is_believed(command, reply.status, code)
-    if reply.status == _TOO_MANY_REQUESTS and (error is GatewayError or not is_believed):
+    is_trusted = _is_trusted(command, reply.status, code)
+    if reply.status == _TOO_MANY_REQUESTS and (error is GatewayError or not is_trusted):
         error = GatewayBusy
-    elif not is_believed:
-        return _foreign_document(command, reply, code, description)
+    elif not is_trusted:
+        return _untrusted_document(command, reply, code, description)
     elif isinstance(command, Send):
         if code == _DUPLICATE and tried_before:
             return _duplicate_of_ours(command)
@@ -207,7 +207,7 @@ def _refusal(
     )
 
 
-def _is_believed(command: Command[Any], status: int, code: int | None) -> bool:
+def _is_trusted(command: Command[Any], status: int, code: int | None) -> bool:
     """Whether an error document can be the gateway's own, and not the page of some proxy on the way.
 
     A proxy may write ``{"error": {"code": 502}}``, or ``{"error": "Bad Gateway"}``, about a send that the gateway took.
@@ -219,7 +219,7 @@ def _is_believed(command: Command[Any], status: int, code: int | None) -> bool:
     return is_success or code in ERROR_CODES
 
 
-def _foreign_document(command: Command[Any], reply: Reply, code: int | None, description: str) -> SmsPilotError:
+def _untrusted_document(command: Command[Any], reply: Reply, code: int | None, description: str) -> SmsPilotError:
     detail = (
         f"HTTP {reply.status} with an error document ({_in_words(code, description)}) that may not be the gateway's"
     )
@@ -305,11 +305,11 @@ def _packet(command: Command[Any], packet: Packet, *, tried_before: bool) -> Pac
     if rows is None:
         detail = f"an answer about {len(packet.messages)} messages that can not be matched to them"
         return unknown(command, Reason.MISMATCH, detail, server_packet_id=packet.server_packet_id)
-    judged = [
-        row if row.id == id_ and _is_accepted(row) else _judge(command, id_, row, tried_before=tried_before)
+    interpreted = [
+        row if row.id == id_ and _is_accepted(row) else _interpret_row(command, id_, row, tried_before=tried_before)
         for id_, row in zip(command.ids, rows, strict=True)
     ]
-    return attrs.evolve(packet, messages=tuple(judged))
+    return attrs.evolve(packet, messages=tuple(interpreted))
 
 
 def match(command: Send, rows: Sequence[SentMessage]) -> Sequence[SentMessage] | None:
@@ -339,7 +339,7 @@ def _is_same_phone(answered: str | None, sent: str) -> bool:
     return not answered or answered == sent or answered.strip()[-10:] == sent[-10:]
 
 
-def _judge(command: Send, id_: int, row: SentMessage, *, tried_before: bool) -> SentMessage:
+def _interpret_row(command: Send, id_: int, row: SentMessage, *, tried_before: bool) -> SentMessage:
     failure = None if _is_accepted(row) else _row_failure(command, id_, row, tried_before=tried_before)
     return attrs.evolve(row, id=id_, failure=failure)
 

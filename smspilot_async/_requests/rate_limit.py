@@ -59,19 +59,19 @@ class RateLimit:
         if background:
             async with self._background_queue:
                 await self._until_nothing_is_urgent()
-                return self._take(messages, came, is_wanted)
+                return self._take_turn(messages, came, is_wanted)
         self._urgent += 1
         try:
             async with self._queue:
                 if self._next > until:
                     return False
                 await self._until_next()
-                return self._take(messages, came, is_wanted)
+                return self._take_turn(messages, came, is_wanted)
         finally:
             self._urgent -= 1
             self._nothing_urgent.set()
 
-    def _take(self, messages: int, came: float, is_wanted: Callable[[], bool]) -> bool:
+    def _take_turn(self, messages: int, came: float, is_wanted: Callable[[], bool]) -> bool:
         if not is_wanted():
             return False
         self._next = max(self._next, came) + messages * self._interval

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from smspilot_async._network.base import Failure, Progress, Reply, free_frames
-from smspilot_async._requests import interpret as _evidence
+from smspilot_async._requests import interpret
 from smspilot_async._requests.retry import Retry, may_repeat
 from smspilot_async.errors import ClientClosed, ConnectionFailed, Reason, SmsPilotError
 from smspilot_async.hooks import RequestInfo, RequestOutcome
@@ -69,7 +69,7 @@ class RequestFormat:
                 secrets=tuple(value for _, value in credentials.fields),
             )
         detail = f"{command.name}: api_key() gave no usable key ({reason}). Nothing was sent."
-        return ConnectionFailed(detail, **_evidence.about(command))
+        return ConnectionFailed(detail, **interpret.about(command))
 
 
 class Requester:
@@ -144,10 +144,10 @@ class Requester:
             return envelope
         if not await self._slot_before(until, background=background):
             detail = f"{command.name}: no connection was free in time. Nothing was sent; it can be tried again."
-            return ConnectionFailed(detail, **_evidence.about(command))
+            return ConnectionFailed(detail, **interpret.about(command))
         try:
             if self.is_closed:
-                return ClientClosed(f"{command.name}: the client was closed meanwhile.", **_evidence.about(command))
+                return ClientClosed(f"{command.name}: the client was closed meanwhile.", **interpret.about(command))
             exchange = self.begin(command, envelope, attempt=attempt)
             reply = await exchange.reply(until)
             try:
@@ -235,7 +235,7 @@ class Exchange(Generic[Answer]):
         self._command = command
         self._envelope = envelope
         self._seconds = 0.0
-        self._info = self._described(attempt, contexts) if requester.hooks.hears_requests else None
+        self._info = self._request_info(attempt, contexts) if requester.hooks.observes_requests else None
 
     async def reply(self, answer_until: float | None = None) -> Reply | Failure:
         """Make the request; ``answer_until`` is in the clock's monotonic seconds, the time-out holds besides."""
@@ -248,7 +248,7 @@ class Exchange(Generic[Answer]):
         except (asyncio.CancelledError, GeneratorExit):  # the latter where its event loop was closed
             cut = Failure(Reason.CANCELLED, "it was cancelled", request_started=self.progress.request_started)
             self._seconds = requester.clock.monotonic() - started
-            self._tell_end(cut, _evidence.interpret(self._command, cut, now=requester.clock.now()))
+            self._notify_ended(cut, interpret.interpret(self._command, cut, now=requester.clock.now()))
             raise
         finally:
             self._seconds = requester.clock.monotonic() - started
@@ -256,7 +256,7 @@ class Exchange(Generic[Answer]):
     def answer(self, reply: Reply | Failure, *, tried_before: bool = False) -> Answer | SmsPilotError:
         """Tell what the reply means; ``tried_before``: an earlier attempt of this very send reached the gateway."""
         requester = self._requester
-        answer = _evidence.interpret(
+        answer = interpret.interpret(
             self._command,
             reply,
             now=requester.clock.now(),
@@ -264,10 +264,10 @@ class Exchange(Generic[Answer]):
             secrets=self._envelope.secrets,
         )
         requester.health.note(self._command, answer)
-        self._tell_end(reply, answer)
+        self._notify_ended(reply, answer)
         return answer
 
-    def _described(self, attempt: int, contexts: Sequence[Context]) -> RequestInfo:
+    def _request_info(self, attempt: int, contexts: Sequence[Context]) -> RequestInfo:
         envelope = self._envelope
         return RequestInfo(
             command=self._command.name,
@@ -280,7 +280,7 @@ class Exchange(Generic[Answer]):
             contexts=tuple(contexts) or (copy_context(),),
         )
 
-    def _tell_end(self, reply: Reply | Failure, answer: object) -> None:
+    def _notify_ended(self, reply: Reply | Failure, answer: object) -> None:
         if self._info is None:
             return
         error = answer if isinstance(answer, SmsPilotError) else None

@@ -34,7 +34,7 @@ class Slots:
         self._free = total
         self._background_free = background_places(total)
         self._kept = total - self._background_free
-        self.when_calm: Callable[[], None] | None = None
+        self.on_no_urgent: Callable[[], None] | None = None
         """Called when the last of what can not wait is over."""
         self._waiting: deque[Callable[[], bool]] = deque()
         self._background_waiting: deque[Callable[[], bool]] = deque()
@@ -96,5 +96,5 @@ class Slots:
             granted = self._background_waiting.popleft()()
             self._free -= granted
             self._background_free -= granted
-        if not background and self.when_calm is not None and not self.has_urgent:
-            self.when_calm()
+        if not background and self.on_no_urgent is not None and not self.has_urgent:
+            self.on_no_urgent()

@@ -46,22 +46,22 @@ class BackgroundSubmissions:
         self._owner = owner
         self._when_closed = when_closed
         self._submissions: dict[asyncio.Task[None], Submission | Announcement] = {}
-        self._hold: weakref.ref[asyncio.TimerHandle] | None = None
+        self._keep_alive: weakref.ref[asyncio.TimerHandle] | None = None
 
     def start(self, submission: Submission | Announcement) -> None:
         """Let a submission run until it is done, whatever becomes of its caller."""
         task = asyncio.create_task(submission.run(), name=f"smspilot packet of {len(submission.entries)}")
         submission.task = task
         self._submissions[task] = submission
-        if self._hold is None:
+        if self._keep_alive is None:
             loop = asyncio.get_running_loop()
-            self._hold = weakref.ref(loop.call_later(_NEVER, _Held(loop, self._owner(), self._when_closed)))
+            self._keep_alive = weakref.ref(loop.call_later(_NEVER, _KeepAlive(loop, self._owner(), self._when_closed)))
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._submissions.pop(task).end()
-        if not self._submissions and self._hold is not None:
-            hold, self._hold = self._hold(), None
+        if not self._submissions and self._keep_alive is not None:
+            hold, self._keep_alive = self._keep_alive(), None
             if hold is not None:
                 hold.cancel()
 
@@ -105,7 +105,7 @@ class BackgroundSubmissions:
 
     def abandon(self) -> list[Remains]:
         """Settle what an event loop that was closed has left, and return of what no one has heard."""
-        left, self._submissions, self._hold = list(self._submissions.values()), {}, None
+        left, self._submissions, self._keep_alive = list(self._submissions.values()), {}, None
         return [submission.abandon() for submission in left]
 
     def interrupt_hooks(self) -> None:
@@ -133,7 +133,7 @@ class BackgroundSubmissions:
         return {task for task, submission in self._submissions.items() if not submission.is_running_hooks}
 
 
-class _Held:
+class _KeepAlive:
     """What a timer of a loop holds, and nothing else does: it goes with the timer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: object, when_closed: Callable[[], object]) -> None:

@@ -34,7 +34,7 @@ class Batcher:
         packet_size: Messages in a packet, at most.
         linger: Seconds that a message may wait for company, but half of the time to its deadline at most: it would
             else run out of time for nothing.
-        max_pending: Messages that may queue; beyond it callers wait outside, in order.
+        max_pending: Messages that may queue; beyond it callers wait overflow, in order.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Batcher:
         self._linger = linger
         self._max_pending = max_pending
         self._queue: deque[PendingMessage] = deque()
-        self._outside: deque[PendingMessage] = deque()
+        self._overflow: deque[PendingMessage] = deque()
         self._is_pumping = False
         self._waits_for_slot = False
-        self._goes_at_once = linger == 0
-        self._left = 0
-        self._someone_left = asyncio.Event()
+        self._sends_at_once = linger == 0
+        self._sent_count = 0
+        self._progress_made = asyncio.Event()
         self._linger_timer: Timer | None = None
         self._linger_ends = math.inf
         self._deadline_timer: Timer | None = None
@@ -64,7 +64,7 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Messages in the queue, and those that wait for a place in it; from any thread."""
-        entries = [*self._queue, *self._outside]  # a copy: the loop goes on meanwhile
+        entries = [*self._queue, *self._overflow]  # a copy: the loop goes on meanwhile
         return sum(entry.outcome is None and not entry.is_taken_back for entry in entries)
 
     def send(
@@ -83,8 +83,8 @@ class Batcher:
         if self._linger:
             now = self._context.clock.monotonic()
             entry.lingers_until = now + min(self._linger, (until - now) / 2)
-        if self._outside or len(self._queue) >= self._max_pending:
-            self._outside.append(entry)
+        if self._overflow or len(self._queue) >= self._max_pending:
+            self._overflow.append(entry)
         else:
             self._queue.append(entry)
             if self._linger:
@@ -92,11 +92,11 @@ class Batcher:
         self._pump_soon()
         return waiter
 
-    def _let_in(self) -> None:
-        """Fill the queue with those that wait outside, in their order."""
-        queue, outside = self._queue, self._outside
-        while outside and len(queue) < self._max_pending:
-            queue.append(outside.popleft())
+    def _refill(self) -> None:
+        """Fill the queue with those that wait overflow, in their order."""
+        queue, overflow = self._queue, self._overflow
+        while overflow and len(queue) < self._max_pending:
+            queue.append(overflow.popleft())
 
     # --- leaving ---------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Batcher:
 
     def _is_due(self) -> bool:
         is_full = len(self._queue) >= min(self._packet_size, self._max_pending)
-        return bool(self._queue) and (self._goes_at_once or is_full)
+        return bool(self._queue) and (self._sends_at_once or is_full)
 
     def _take_slot(self) -> bool:
         self._waits_for_slot = False
@@ -129,41 +129,41 @@ class Batcher:
 
     def _start_packet(self) -> None:
         entries = [self._queue.popleft() for _ in range(min(len(self._queue), self._packet_size))]
-        self._let_in()
+        self._refill()
         if not self._queue:
-            self._goes_at_once = self._linger == 0
+            self._sends_at_once = self._linger == 0
         if self._linger:
-            self._call_off_linger()
+            self._cancel_linger()
             self._watch_linger(*itertools.islice(self._queue, self._packet_size))  # with more than that one is full
         self._submissions.start(Submission(self._context, entries, test=self._test, has_slot=True))
-        self._left += len(entries)
-        self._someone_left.set()
+        self._sent_count += len(entries)
+        self._progress_made.set()
 
     def flush(self) -> int:
         """Let everything that waits for company go now, and return the number of the last that waits."""
         if self._queue:
-            self._goes_at_once = True
+            self._sends_at_once = True
             self._pump_soon()
-        return self._left + len(self._queue) + len(self._outside)
+        return self._sent_count + len(self._queue) + len(self._overflow)
 
     # --- waiting for company ---------------------------------------------------------------------
 
     def _watch_linger(self, *entries: PendingMessage) -> None:
         """Keep a timer for whoever of the queue may wait the shortest."""
         when = min((entry.lingers_until for entry in entries), default=math.inf)
-        if when < self._linger_ends and not self._goes_at_once:
-            self._call_off_linger()
+        if when < self._linger_ends and not self._sends_at_once:
+            self._cancel_linger()
             self._linger_ends = when
             self._linger_timer = self._context.clock.call_at(when, self._linger_is_over)
 
-    def _call_off_linger(self) -> None:
+    def _cancel_linger(self) -> None:
         self._linger_ends = math.inf
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = None
 
     def _linger_is_over(self) -> None:
-        self._call_off_linger()
+        self._cancel_linger()
         self.flush()
 
     # --- deadlines -------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class Batcher:
         now = self._context.clock.monotonic()
         self._deadline_timer = None
         self._earliest_deadline = math.inf
-        waiting = [entry for entry in itertools.chain(self._queue, self._outside) if entry.outcome is None]
+        waiting = [entry for entry in itertools.chain(self._queue, self._overflow) if entry.outcome is None]
         for entry in waiting:
             if entry.until <= now:
                 entry.give_up()
@@ -191,23 +191,23 @@ class Batcher:
 
     async def gone(self, last: int) -> None:
         """Wait until all have left up to a number that :meth:`flush` returned; what comes later is not waited for."""
-        while self._left < last:
+        while self._sent_count < last:
             self.flush()
-            self._someone_left.clear()
-            await self._someone_left.wait()
+            self._progress_made.clear()
+            await self._progress_made.wait()
 
     def give_up(self) -> None:
         """Settle everything that still queues as not sent."""
-        for entry in itertools.chain(self._queue, self._outside):
+        for entry in itertools.chain(self._queue, self._overflow):
             if entry.outcome is None:
                 entry.give_up()
         self.flush()
 
     def abandon(self) -> list[PendingMessage]:
         """Settle what queued in an event loop that was closed, with its callers, as not sent."""
-        left = [entry for entry in itertools.chain(self._queue, self._outside) if entry.outcome is None]
+        left = [entry for entry in itertools.chain(self._queue, self._overflow) if entry.outcome is None]
         self._queue.clear()
-        self._outside.clear()
+        self._overflow.clear()
         for entry in left:
             entry.waiter = None
             entry.give_up()
@@ -215,6 +215,6 @@ class Batcher:
 
     def stop(self) -> None:
         """Call off all timers."""
-        self._call_off_linger()
+        self._cancel_linger()
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()

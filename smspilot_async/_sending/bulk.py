@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 _UNANSWERED: Final = (OutcomeUnknown, ConnectionFailed, GatewayBusy, VetoFailed)
-_LONGEST_SILENCE: Final = 1.0  # seconds that a source may leave a packet unfilled
+_LONGEST_IDLE: Final = 1.0  # seconds that a source may leave a packet unfilled
 
 
 @attrs.define
@@ -134,7 +134,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._patience = patience
         self._test = test
         self._sender = sender
-        self._as_message = _maker(message, country)
+        self._as_message = _message_maker(message, country)
         self._before_packet = before_packet
         self._items: list[Item] = []
         self._entries: list[PendingMessage] = []
@@ -150,7 +150,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._news = asyncio.Event()
         self._handed_out = 0
         self._room_until = 0  # so many items there is room for, without another look
-        self._silence: Timer | None = None
+        self._idle_timer: Timer | None = None
         self._is_due = False  # what was read is to leave as soon as there is room for one packet more
 
     def __repr__(self) -> str:
@@ -250,7 +250,7 @@ class BulkRun(Displayed, Generic[Item]):
             iterator: Any = aiter(self._source)
             try:
                 async for item in iterator:
-                    self._take(item)
+                    self._add_item(item)
                     if self.stats.read >= self._room_until and not await self._is_wanted_further():
                         break
             finally:
@@ -262,7 +262,7 @@ class BulkRun(Displayed, Generic[Item]):
             iterator = iter(self._source)
             try:
                 for item in iterator:
-                    self._take(item)
+                    self._add_item(item)
                     if self.stats.read >= self._room_until and not await self._is_wanted_further():
                         break
             finally:
@@ -297,7 +297,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._room_until = self.stats.read + (1 if self._entries else self._packet_size)
         return not self._is_stopping
 
-    def _take(self, item: Item) -> None:
+    def _add_item(self, item: Item) -> None:
         if not self.stats.read:
             self._started = self._clock.monotonic()
         try:
@@ -315,14 +315,14 @@ class BulkRun(Displayed, Generic[Item]):
         self._entries.append(PendingMessage(message, message.id or next(self._ids), sender=self._sender))
         if len(self._entries) >= self._packet_size:
             self._dispatch()
-        elif self._silence is None:
-            self._silence = self._clock.call_at(self._clock.monotonic() + _LONGEST_SILENCE, self._dispatch)
+        elif self._idle_timer is None:
+            self._idle_timer = self._clock.call_at(self._clock.monotonic() + _LONGEST_IDLE, self._dispatch)
 
     def _dispatch(self) -> None:
         """Send what was read, once there is room: a whole packet, or what there is at a silence and at the end."""
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         if not self._entries or self._is_stopping:
             return
         self._is_due = len(self._under_way) >= self._width()
@@ -334,10 +334,10 @@ class BulkRun(Displayed, Generic[Item]):
             test=self._test,
             background=True,
             rate=self._rate,
-            may_be_vetoed=True,
+            check_vetoes=True,
             patience=self._patience,
             before=None if self._before_packet is None else self._intent(self._items, self._entries),
-            when_settled=self._judge,
+            when_settled=self._check_circuit,
         )
         self._under_way[submission] = self._items
         self._items, self._entries = [], []
@@ -385,7 +385,7 @@ class BulkRun(Displayed, Generic[Item]):
                 stats.not_sent += 1
         self._results.extend(results)
 
-    def _judge(self, submission: Submission) -> None:
+    def _check_circuit(self, submission: Submission) -> None:
         """Pull the brake: for the account's sake at once, for want of answers after some packets in a row."""
         if submission.declined is not None:
             self._stop(submission.declined)
@@ -434,16 +434,16 @@ class BulkRun(Displayed, Generic[Item]):
         )
 
     def _give_up_unsent(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         items, self._items, self._entries = self._items, [], []
         error = self._error if isinstance(self._error, SmsPilotError) else None
         for item in items:
             self._report(NotSent(item, error))
 
 
-def _maker(message: Callable[[Item], Sendable] | None, country: Country | None) -> Callable[[Item], Message]:
+def _message_maker(message: Callable[[Item], Sendable] | None, country: Country | None) -> Callable[[Item], Message]:
     if message is None:
         return as_message if country is None else partial(as_message, country=country)
 

@@ -66,7 +66,7 @@ class Deadlines:
             if entry.outcome is not None or entry.until > now:
                 continue
             if entry in leaving:
-                entry.tell(about(past_deadline([entry]), entry))
+                entry.answer_caller(about(past_deadline([entry]), entry))
             else:
                 entry.give_up()
         self.watch()

@@ -110,9 +110,9 @@ class PendingMessage:
         if self.nonce is not None and (failure := failure_of(outcome)) is not None and failure.message_id is not None:
             set_send_nonce(failure, self.nonce)
         if self.waiter is not None:
-            self.tell(outcome)
+            self.answer_caller(outcome)
 
-    def tell(self, outcome: SentMessage | SmsPilotError) -> None:
+    def answer_caller(self, outcome: SentMessage | SmsPilotError) -> None:
         """Answer its caller, which may be before it is settled."""
         if self.waiter is not None and not self.waiter.done():
             try:

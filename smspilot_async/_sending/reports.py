@@ -81,7 +81,7 @@ class Report:
 
     async def _to_hooks(self) -> None:
         hooks = self._context.hooks
-        if not hooks.hears_results:
+        if not hooks.observes_results:
             return
         self.is_running_hooks = True
         if self._hooks_done is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 import attrs
 
-from smspilot_async._requests import interpret as _evidence
+from smspilot_async._requests import interpret
 from smspilot_async._requests.hook_runner import veto_failed
 from smspilot_async._requests.retry import may_repeat
 from smspilot_async._sending.deadlines import Deadlines, packet_past_deadline
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 logger: Final = logging.getLogger("smspilot_async")
 
 # Refusals that a message may owe to its company in the packet: the same phone twice, a trial account's two at a time.
-_WORTH_A_PACKET_OF_ITS_OWN: Final = frozenset({214, 242})
+_RESEND_ALONE: Final = frozenset({214, 242})
 _LONGEST_PAUSE: Final = 60.0  # seconds between two requests to a gateway that says "not now"
 _MOST_DOUBLINGS: Final = 20  # of the pause; more would be the same
 
@@ -76,7 +76,7 @@ class Submission:
         background: It may not use the connections that are kept for sends.
         has_slot: A place for its first request was taken already.
         rate: A limit of its own, besides the client's.
-        may_be_vetoed: Nobody has asked the hooks yet whether its messages may be sent.
+        check_vetoes: Nobody has asked the hooks yet whether its messages may be sent.
         before: Awaited before the first request; if it raises, nothing is sent.
         patience: Seconds for which a gateway that says "not now" (110, HTTP 429) to all of it is asked again.
         when_settled: Called once, when every message is settled, before anybody else gets its connection.
@@ -93,7 +93,7 @@ class Submission:
         background: bool = False,
         has_slot: bool = False,
         rate: RateLimit | None = None,
-        may_be_vetoed: bool = False,
+        check_vetoes: bool = False,
         before: Callable[[], Awaitable[None]] | None = None,
         patience: float = 0.0,
         when_settled: Callable[[Submission], None] | None = None,
@@ -111,10 +111,10 @@ class Submission:
         self._background = background
         self._has_slot = has_slot
         self._rate = rate
-        self._may_be_vetoed = may_be_vetoed and context.hooks.has_veto
+        self._check_vetoes = check_vetoes and context.hooks.has_veto
         self.declined: Exception | None = None
         self._before = before
-        self._is_declared = before is None and not context.hooks.declares_packets
+        self._is_announced = before is None and not context.hooks.observes_packets
         self._when_settled = when_settled
         self._once = once
         self._attempts = 1 if once else context.retry.attempts
@@ -164,7 +164,7 @@ class Submission:
         self.has_begun = True
         self._deadlines.watch()
         try:
-            if self._may_be_vetoed:
+            if self._check_vetoes:
                 await self._ask_for_vetoes()
             while self._groups:
                 await self._send(self._groups.popleft())
@@ -204,10 +204,10 @@ class Submission:
             if entry.outcome is None:
                 entry.give_up()
         self.done.set_result(None)
-        self._say_settled()
+        self._notify_settled()
         self._release()
 
-    def _say_settled(self) -> None:
+    def _notify_settled(self) -> None:
         call, self._when_settled = self._when_settled, None
         if call is not None:
             call(self)
@@ -242,7 +242,7 @@ class Submission:
     # --- one request -----------------------------------------------------------------------------
 
     async def _send(self, group: _Group) -> None:
-        if not self._has_wanted(group) or not await self._wait_for_turn(group) or not self._has_wanted(group):
+        if not self._drop_unwanted(group) or not await self._wait_for_turn(group) or not self._drop_unwanted(group):
             self._release()
             return
         context = self._context
@@ -254,21 +254,21 @@ class Submission:
         envelope = context.requester.format.write(command)
         if not isinstance(envelope, Envelope):
             self._release()
-            self._take_error(command, group, envelope)
+            self._apply_error(command, group, envelope)
         elif envelope.is_too_large and len(group.entries) > 1 and self._once:
             self._release()
             detail = f"{command.name}: a packet of {command.size} messages is too large. It was not sent; halve it."
-            self._take_error(command, group, BadRequest(detail, **_evidence.about(command)))
+            self._apply_error(command, group, BadRequest(detail, **interpret.about(command)))
         elif envelope.is_too_large and len(group.entries) > 1:
-            self._put_first(_halves(group, tried_before=group.tried_before, has_turn=True))
-        elif self._is_declared or (
-            await self._declare() and self._has_wanted(group) and len(group.entries) == command.size
+            self._prepend(_halves(group, tried_before=group.tried_before, has_turn=True))
+        elif self._is_announced or (
+            await self._announce() and self._drop_unwanted(group) and len(group.entries) == command.size
         ):
             await self._exchange(command, group, envelope)
         else:  # something was taken back while the intent was written down, or it could not be
             self._release()
             group.has_turn = True
-            self._put_first([group])
+            self._prepend([group])
 
     def _callback_urls(self) -> dict[int, str]:
         """Give each message a URL of its own, which it keeps in every attempt: all of them are one send."""
@@ -284,9 +284,9 @@ class Submission:
                 entry.nonce = inbox.nonce_of(url)
         return urls
 
-    async def _declare(self) -> bool:
+    async def _announce(self) -> bool:
         """Let whoever keeps a journal write down, once, before the first byte, that this packet is about to leave."""
-        self._is_declared = True
+        self._is_announced = True
         context = self._context
         leaving = [entry for entry in self.entries if entry.outcome is None]
         until = max(entry.until for entry in leaving)
@@ -307,8 +307,8 @@ class Submission:
 
     async def _exchange(self, command: Send, group: _Group, envelope: Envelope) -> None:
         context = self._context
-        hears = self._context.hooks.hears_requests
-        contexts = [entry.context for entry in group.entries if entry.context is not None] if hears else ()
+        wants_context = self._context.hooks.observes_requests
+        contexts = [entry.context for entry in group.entries if entry.context is not None] if wants_context else ()
         attempt = group.entries[0].attempts + 1
         exchange = context.requester.begin(command, envelope, attempt=attempt, contexts=contexts)
         self._on_the_wire, self._progress = group.entries, exchange.progress
@@ -317,16 +317,16 @@ class Submission:
             if self._background:
                 await self._context.fairness.take()
         finally:  # cancelled in its last moment, it still knows what the gateway answered
-            self._take_answer(command, group, exchange.answer(reply, tried_before=group.tried_before))
+            self._apply_answer(command, group, exchange.answer(reply, tried_before=group.tried_before))
 
-    def _take_answer(self, command: Send, group: _Group, answer: Packet | SmsPilotError) -> None:
+    def _apply_answer(self, command: Send, group: _Group, answer: Packet | SmsPilotError) -> None:
         self.busy = None
         if isinstance(answer, Packet):
-            self._take_rows(command, group, answer)
+            self._apply_rows(command, group, answer)
         else:
-            self._take_error(command, group, answer)
+            self._apply_error(command, group, answer)
         if not self._groups:
-            self._say_settled()
+            self._notify_settled()
         self._release()
         self._on_the_wire, self._progress = (), None
 
@@ -354,7 +354,7 @@ class Submission:
         for limit in limits:
             if not limit.is_open:
                 self._release()
-            is_wanted = partial(self._has_wanted, group)
+            is_wanted = partial(self._drop_unwanted, group)
             if not await limit.wait(messages, until, background=self._background, is_wanted=is_wanted):
                 return False
         return True
@@ -364,7 +364,7 @@ class Submission:
             self._has_slot = False
             self._context.slots.release(background=self._background)
 
-    def _has_wanted(self, group: _Group) -> bool:
+    def _drop_unwanted(self, group: _Group) -> bool:
         """Drop what was settled or taken back meanwhile, or is out of time."""
         now = self._context.clock.monotonic()
         late = [
@@ -382,12 +382,12 @@ class Submission:
             group.entries = [entry for entry in group.entries if entry.outcome is None]
         return bool(group.entries)
 
-    def _put_first(self, groups: Sequence[_Group]) -> None:
+    def _prepend(self, groups: Sequence[_Group]) -> None:
         self._groups.extendleft(reversed(groups))
 
     # --- what an answer means for each message ---------------------------------------------------
 
-    def _take_rows(self, command: Send, group: _Group, packet: Packet) -> None:
+    def _apply_rows(self, command: Send, group: _Group, packet: Packet) -> None:
         self.packet = packet if self.packet is None else _joined(self.packet, packet)
         busy: list[PendingMessage] = []
         for entry, row in zip(group.entries, packet.messages, strict=True):
@@ -396,8 +396,8 @@ class Submission:
                 entry.settle(row)
             elif isinstance(row.failure, GatewayBusy):
                 busy.append(entry)
-            elif self._deserves_its_own_packet(group, row):
-                self._put_first([_Group([entry], tried_before=group.tried_before)])
+            elif self._should_resend_alone(group, row):
+                self._prepend([_Group([entry], tried_before=group.tried_before)])
             else:
                 entry.settle(row)
         if busy:
@@ -405,22 +405,22 @@ class Submission:
             assert failure is not None  # noqa: S101 - it is a GatewayBusy
             self._repeat(command, busy, failure, tried_before=True)
 
-    def _deserves_its_own_packet(self, group: _Group, row: SentMessage) -> bool:
-        is_refused = row.error in _WORTH_A_PACKET_OF_ITS_OWN and isinstance(row.failure, GatewayError)
+    def _should_resend_alone(self, group: _Group, row: SentMessage) -> bool:
+        is_refused = row.error in _RESEND_ALONE and isinstance(row.failure, GatewayError)
         return not self._is_whole and self._attempts > 1 and len(group.entries) > 1 and is_refused
 
-    def _take_error(self, command: Send, group: _Group, error: SmsPilotError) -> None:
+    def _apply_error(self, command: Send, group: _Group, error: SmsPilotError) -> None:
         if len(group.entries) > 1:
             if _names_a_message(error) and self._may_split:
                 # The gateway refused all because of one, and does not say which.
-                self._put_first(_halves(group, tried_before=True))
+                self._prepend(_halves(group, tried_before=True))
                 return
-            error = self._doubted(command, error)
+            error = self._downgraded(command, error)
         self.last_error = error
         tried_before = group.tried_before or not isinstance(error, ConnectionFailed)
         self._repeat(command, group.entries, error, tried_before=tried_before)
 
-    def _doubted(self, command: Send, error: SmsPilotError) -> SmsPilotError:
+    def _downgraded(self, command: Send, error: SmsPilotError) -> SmsPilotError:
         """Return what an error for several messages is worth, if a refused packet may have been taken in part.
 
         Where a packet could be split but must not, no one knows which of its messages is at fault: none is refused.
@@ -429,7 +429,7 @@ class Submission:
         if isinstance(error, GatewayError) and (
             is_split or (not self._context.split_packets and isinstance(error, (MessageRefused, InsufficientFunds)))
         ):
-            return _evidence.partly_taken(command, error.code, error.http_status, error.description)
+            return interpret.partly_taken(command, error.code, error.http_status, error.description)
         return error
 
     def _repeat(
@@ -441,9 +441,9 @@ class Submission:
         wanted = may_repeat(command, error)
         not_before = clock.monotonic() + retry.delay(entries[0].attempts + 1, error) if wanted else math.inf
         is_patient = False
-        if wanted and self._waits_out(error):
+        if wanted and self._is_patient_with(error):
             is_patient = True
-            not_before = self._patiently(not_before, entries[0].attempts, error)
+            not_before = self._patient_retry_at(not_before, entries[0].attempts, error)
         for entry in entries:
             entry.attempts += 1
             entry.error = error
@@ -455,7 +455,7 @@ class Submission:
         if again:
             self._groups.append(_Group(again, tried_before=tried_before, not_before=not_before))
 
-    def _waits_out(self, error: SmsPilotError) -> TypeGuard[GatewayBusy]:
+    def _is_patient_with(self, error: SmsPilotError) -> TypeGuard[GatewayBusy]:
         """Whether the gateway is waited for: it said "not now" to all messages, and so nothing about any of them."""
         is_answered = any(entry.row is not None and not _are_busy(entry.row.failure) for entry in self.entries)
         if not isinstance(error, GatewayBusy) or is_answered or not self._patience:
@@ -469,7 +469,7 @@ class Submission:
         self.busy = error
         return now < self._patient_until
 
-    def _patiently(self, not_before: float, attempts: int, error: GatewayBusy) -> float:
+    def _patient_retry_at(self, not_before: float, attempts: int, error: GatewayBusy) -> float:
         """Return when to ask again: ever more rarely, and once more at the very end."""
         assert self._patient_until is not None  # noqa: S101 - it waits
         retry, now = self._context.retry, self._context.clock.monotonic()
@@ -497,7 +497,7 @@ class Submission:
             return
         entries = [entry for entry in self._on_the_wire if entry.outcome is None]
         command = Send([entry.message for entry in entries], [entry.id for entry in entries])
-        self.last_error = lost = _evidence.unknown(command, Reason.CANCELLED, detail)
+        self.last_error = lost = interpret.unknown(command, Reason.CANCELLED, detail)
         for entry in entries:
             self._settle(entry, lost, alone=len(entries) == 1)
 

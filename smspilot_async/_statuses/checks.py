@@ -34,7 +34,7 @@ __all__ = ["PacketCheck", "PacketChecks"]
 Answer = TypeVar("Answer")
 _CHUNK: Final = 100
 # Asking again will not help, and asking for 40 days would hide it.
-_HOPELESS: Final = (AuthenticationError, AccountBlocked, ClientClosed)
+_NOT_RETRIED: Final = (AuthenticationError, AccountBlocked, ClientClosed)
 
 
 class Ask(Protocol):
@@ -158,7 +158,7 @@ def note_failure(error: SmsPilotError, failures: list[SmsPilotError] | None) -> 
     Raises:
         SmsPilotError: There is nowhere to keep it, or asking again will not help.
     """
-    if failures is None or isinstance(error, _HOPELESS):
+    if failures is None or isinstance(error, _NOT_RETRIED):
         raise error
     failures.append(error)
 

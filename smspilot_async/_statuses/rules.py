@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 STATUS_UNKNOWN: Final = DeliveryStatus.UNKNOWN
 _ORDER: Final = (DeliveryStatus.SCHEDULED, DeliveryStatus.ACCEPTED, DeliveryStatus.WITH_OPERATOR)
 _FIRST_POLL, _SECOND_POLL, _LONGEST_PAUSE, _GROWTH = 60.0, 120.0, 3600.0, 1.5
-_LOST_AFTER, _LOST_POLLS = 600.0, 2
+_UNKNOWN_AFTER, _UNKNOWN_POLLS = 600.0, 2
 
 
 @attrs.frozen
@@ -26,25 +26,25 @@ class Known:
 
 
 def pause_before(poll: int, poll_interval: float | None = None) -> float:
-    """Return the seconds to wait before a poll (1 is the first): 1 minute, then 2, growing by half up to an hour."""
+    """Tell the seconds to wait before a poll (1 is the first): 1 minute, then 2, growing by half up to an hour."""
     if poll_interval is not None:
         return poll_interval
     growth = min(max(poll - 2, 0), 20)
     return _FIRST_POLL if poll == 1 else min(_SECOND_POLL * _GROWTH**growth, _LONGEST_PAUSE)
 
 
-def is_lost(age: float, polls: int) -> bool:
-    """Return whether -2 is the truth about a message that was accepted, or only a gateway that lags behind itself.
+def is_truly_unknown(age: float, polls: int) -> bool:
+    """Tell whether -2 is the truth about a message that was accepted, or only a gateway that lags behind itself.
 
     Args:
         age: Seconds since it was accepted or, if that was later, due.
         polls: How many of the last polls in a row answered -2.
     """
-    return age >= _LOST_AFTER and polls >= _LOST_POLLS
+    return age >= _UNKNOWN_AFTER and polls >= _UNKNOWN_POLLS
 
 
 def beats(new: Known, known: Known | None) -> bool:
-    """Return whether a status replaces what is known.
+    """Tell whether a status replaces what is known.
 
     Final is final, but for what a call said and a poll contradicts with a final status of its own: anybody who knows
     the URL can call. A call only ever brings a message forward; a poll is believed.
@@ -59,7 +59,7 @@ def beats(new: Known, known: Known | None) -> bool:
 def _is_forward(new: int | None, known: int | None) -> bool:
     if new in _ORDER and known in _ORDER:
         return _ORDER.index(new) > _ORDER.index(known)
-    return new != known  # final, or a status that has no place in the order
+    return new != known  # final, or a status that nobody can put in order
 
 
 def is_news(new: MessageStatus, earlier: Iterable[MessageStatus]) -> bool:
@@ -72,14 +72,14 @@ def is_news(new: MessageStatus, earlier: Iterable[MessageStatus]) -> bool:
 
 
 def is_change(new: MessageStatus, known: MessageStatus) -> bool:
-    """Return whether there is something to report.
+    """Tell whether there is something to report.
 
-    Polls do not name the delivery error: one that is missing after a call that named it is no change.
+    Polls do not tell the delivery error, which makes no change of a call that did.
     """
     return new.status != known.status or (new.error or 0) != (known.error or 0)
 
 
 def merged(new: MessageStatus, known: MessageStatus) -> MessageStatus:
-    """Keep the delivery error that a call named and a poll of the same status does not."""
+    """Keep the delivery error that a call told and a poll of the same status does not."""
     is_same_but_silent = new.status == known.status and new.error is None
     return attrs.evolve(new, error=known.error) if is_same_but_silent else new

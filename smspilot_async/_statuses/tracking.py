@@ -13,7 +13,15 @@ import attrs
 
 from smspilot_async._statuses.checks import PacketChecks, check_ids, note_failure
 from smspilot_async._statuses.not_final import NotFinal
-from smspilot_async._statuses.rules import STATUS_UNKNOWN, Known, beats, is_change, is_lost, merged, pause_before
+from smspilot_async._statuses.rules import (
+    STATUS_UNKNOWN,
+    Known,
+    beats,
+    is_change,
+    is_truly_unknown,
+    merged,
+    pause_before,
+)
 from smspilot_async._statuses.server_ids import NO_ID, flat, packet_id, server_id
 from smspilot_async._tools.stream import Results, reading
 from smspilot_async.errors import NotFound, SmsPilotError
@@ -34,8 +42,8 @@ logger: Final = logging.getLogger("smspilot_async")
 HORIZON: Final = 40 * 24 * 3600.0
 """Seconds for which the gateway remembers a message."""
 
-_LAST_LOOK: Final = 10.0
-_LOOK_APART: Final = 10.0
+_LAST_CHECK: Final = 10.0
+_HINT_PAUSE: Final = 10.0
 
 
 @runtime_checkable
@@ -59,7 +67,7 @@ class Tracked:
         begun: When it was accepted or due, as far as we know; in the clock's monotonic seconds, as is ``due``.
         due: When it is asked about next.
         polls: How often it was, with success.
-        lost: How many of the last polls in a row answered -2.
+        unknown_polls: How many of the last polls in a row answered -2.
     """
 
     server_id: str
@@ -69,7 +77,7 @@ class Tracked:
     begun: float = 0.0
     due: float = 0.0
     polls: int = 0
-    lost: int = 0
+    unknown_polls: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -137,7 +145,7 @@ class Tracking(Results[MessageStatus]):
         self._poller: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._hinted: set[str] = set()
-        self._looker: asyncio.Task[None] | None = None
+        self._hint_checker: asyncio.Task[None] | None = None
         for id_, message in messages.items():
             if message.known is not None:
                 self.statuses[id_] = message.known.status
@@ -152,7 +160,7 @@ class Tracking(Results[MessageStatus]):
 
     def _start(self) -> None:
         for id_ in self._messages.keys() - self._pending.keys():
-            self._give(self.statuses[id_])  # so that every message has its final status told once
+            self._give(self.statuses[id_])  # so that every message has its final status answered once
         now = self._clock.monotonic()
         self._until = now + self._timeout
         for message in self._pending.values():
@@ -167,9 +175,9 @@ class Tracking(Results[MessageStatus]):
     def _plan(self, message: Tracked, after: float) -> None:
         """Say when to ask next, not leaving out a last look shortly before the time-out."""
         message.due = after + pause_before(message.polls + 1, self._poll_interval)
-        last_look = self._until - min(_LAST_LOOK, self._timeout / 4)
-        if after < last_look < message.due:
-            message.due = last_look
+        last_check = self._until - min(_LAST_CHECK, self._timeout / 4)
+        if after < last_check < message.due:
+            message.due = last_check
 
     # --- called ----------------------------------------------------------------------------------
 
@@ -180,8 +188,8 @@ class Tracking(Results[MessageStatus]):
             async with reading(source) as calls:
                 async for status in calls:
                     if status.status is None:
-                        self._look_soon(status.server_id)
-                    self._take(status, is_polled=False)
+                        self._check_soon(status.server_id)
+                    self._apply_status(status, is_polled=False)
                     if not self._pending:
                         break
                     await self._wait_for_room()
@@ -191,25 +199,25 @@ class Tracking(Results[MessageStatus]):
         if not self._pending:
             self._dismiss(poller)
 
-    def _look_soon(self, server_id: str | None) -> None:
+    def _check_soon(self, server_id: str | None) -> None:
         """Ask about a message out of turn: a call that nobody need believe says that it is worth a question."""
         if server_id is None or server_id not in self._pending:
             return
         self._hinted.add(server_id)
-        if self._looker is None or self._looker.done():
-            self._looker = self._own(self._look_at_hinted())
+        if self._hint_checker is None or self._hint_checker.done():
+            self._hint_checker = self._own(self._check_hinted())
 
-    async def _look_at_hinted(self) -> None:
+    async def _check_hinted(self) -> None:
         """Ask about them together, and not so often that calls could drive us to ask all the time."""
         while self._hinted:
             ids, self._hinted = sorted(self._hinted & self._pending.keys()), set()
             found = await check_ids(ids, self._ask, in_flight=self._in_flight, failures=[])
             for status in found.values():
-                self._take(status, is_polled=True)
+                self._apply_status(status, is_polled=True)
             if not self._pending:
                 self._dismiss(*filter(None, (self._poller, self._listener)))
                 return
-            await self._clock.sleep(_LOOK_APART)
+            await self._clock.sleep(_HINT_PAUSE)
 
     # --- polled ----------------------------------------------------------------------------------
 
@@ -223,7 +231,7 @@ class Tracking(Results[MessageStatus]):
         except TimeoutError:
             pass  # the caller sees what is pending
         finally:
-            self._dismiss(*filter(None, (self._listener, self._looker)))
+            self._dismiss(*filter(None, (self._listener, self._hint_checker)))
         final = len(self._messages) - len(self._pending)
         logger.info("tracking of %d messages: %d final, %d pending", len(self._messages), final, len(self._pending))
 
@@ -242,7 +250,7 @@ class Tracking(Results[MessageStatus]):
         ids = [message.server_id for message in loose if not message.is_final]
         found = await check_ids(ids, self._ask, in_flight=self._in_flight, failures=failures)
         for status in found.values():
-            self._take(status, is_polled=True)
+            self._apply_status(status, is_polled=True)
         self._plan_next(due, answered | found.keys())
         if failures:
             kinds = ", ".join(sorted({type(error).__name__ for error in failures}))
@@ -260,9 +268,9 @@ class Tracking(Results[MessageStatus]):
         """Ask by packet. What the gateway does not know by its packet joins the loose ones.
 
         Returns:
-            The ids that the answers told of.
+            The ids that the answers answered of.
         """
-        told: set[str] = set()
+        answered: set[str] = set()
         async with PacketChecks(packets, self._ask, in_flight=self._in_flight) as checks:
             async for check in checks:
                 group = packets[check.server_packet_id or ""]
@@ -270,17 +278,17 @@ class Tracking(Results[MessageStatus]):
                     note_failure(check.error, failures)
                     continue
                 for status in check.statuses:
-                    told.add(status.server_id or "")
-                    self._take(status, is_polled=True)
+                    answered.add(status.server_id or "")
+                    self._apply_status(status, is_polled=True)
                 for message in group:
-                    if message.server_id not in told:
+                    if message.server_id not in answered:
                         message.packet = None
                         loose.append(message)
-        return told
+        return answered
 
     # --- taken in --------------------------------------------------------------------------------
 
-    def _take(self, status: MessageStatus, *, is_polled: bool) -> None:
+    def _apply_status(self, status: MessageStatus, *, is_polled: bool) -> None:
         message = self._messages.get(status.server_id or "")
         if message is None or status.status is None or not self._is_credible(message, status, is_polled=is_polled):
             return
@@ -299,10 +307,10 @@ class Tracking(Results[MessageStatus]):
     def _is_credible(self, message: Tracked, status: MessageStatus, *, is_polled: bool) -> bool:
         """Hold -2 back until it is the truth: reported, it would look final and then not be."""
         if is_polled:
-            message.lost = message.lost + 1 if status.status == STATUS_UNKNOWN else 0
+            message.unknown_polls = message.unknown_polls + 1 if status.status == STATUS_UNKNOWN else 0
         if status.status != STATUS_UNKNOWN:
             return True
-        return is_polled and is_lost(self._clock.monotonic() - message.begun, message.lost)
+        return is_polled and is_truly_unknown(self._clock.monotonic() - message.begun, message.unknown_polls)
 
 
 def not_final(id_: str, status: MessageStatus | None) -> NotFinal:

@@ -47,7 +47,7 @@ def decode(command: Command[Answer], body: bytes) -> Answer:
     """
     if isinstance(command, Send) and (packet := read_fast(body)) is not None:
         return packet  # type: ignore[return-value] # it is what a Send is answered with
-    document = read(body, mend_surrogates=isinstance(command, Inbound))
+    document = read(body, repair_surrogates=isinstance(command, Inbound))
     key = _answer_key(command, document)
     if document.get(key) is None and document.get("error"):
         raise _error(document["error"])

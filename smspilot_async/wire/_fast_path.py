@@ -26,7 +26,7 @@ _new = object.__new__
 _known_status = KNOWN_STATUSES.get
 
 
-def _nothing_is_usual(_: bytes) -> Packet | None:
+def _never_fast(_: bytes) -> Packet | None:
     return None
 
 
@@ -76,11 +76,11 @@ def _with_msgspec() -> Callable[[bytes], Packet | None]:
 
 def _amount(written: str) -> Decimal | None:
     """Read money; an amount that nobody pays is not usual."""
-    return _usual_amount(written) if len(written) <= _LONGEST_AMOUNT else None
+    return _cached_amount(written) if len(written) <= _LONGEST_AMOUNT else None
 
 
 @lru_cache(maxsize=1024)  # most messages cost the same
-def _usual_amount(written: str) -> Decimal | None:
+def _cached_amount(written: str) -> Decimal | None:
     return _values.decimal(Decimal(written))
 
 
@@ -116,5 +116,5 @@ def _sent_message(row: Any, packet: str | None) -> SentMessage:
     return sent
 
 
-read_fast: Final = _nothing_is_usual if JSON_LIBRARY == "json" else _with_msgspec()
+read_fast: Final = _never_fast if JSON_LIBRARY == "json" else _with_msgspec()
 """Read the answer to a send; ``None`` if it is not a usual one."""

@@ -42,18 +42,18 @@ class UnreadableAnswer(Exception):
     """The bytes are no answer of the gateway. Its text tells what they are instead, and nothing of their content."""
 
 
-def read(body: bytes, *, mend_surrogates: bool = False) -> dict[str, Any]:
+def read(body: bytes, *, repair_surrogates: bool = False) -> dict[str, Any]:
     """Parse an answer, JSON or XML as its first character says.
 
     Args:
         body: The answer.
-        mend_surrogates: Read a lone surrogate as U+FFFD; otherwise no document holds one.
+        repair_surrogates: Read a lone surrogate as U+FFFD; otherwise no document holds one.
 
     Raises:
         UnreadableAnswer: for anything but a JSON object or an XML document.
     """
     try:
-        text = _mended(body.decode(errors="surrogatepass")) if mend_surrogates else body.decode()
+        text = _repaired(body.decode(errors="surrogatepass")) if repair_surrogates else body.decode()
     except UnicodeDecodeError:
         raise UnreadableAnswer("not UTF-8") from None
     text = text.strip(_AROUND)
@@ -62,13 +62,13 @@ def read(body: bytes, *, mend_surrogates: bool = False) -> dict[str, Any]:
     if b"\0" in body:
         raise UnreadableAnswer("UTF-16, or no text at all")  # which expat would read, whatever it is told
     if text[0] == "{":
-        return _read_json(text, body, mend_surrogates=mend_surrogates)
+        return _read_json(text, body, repair_surrogates=repair_surrogates)
     if text[0] == "<" and not _html(text):
-        return _read_xml(_without_references_to_surrogates(text) if mend_surrogates else text)
+        return _read_xml(_without_references_to_surrogates(text) if repair_surrogates else text)
     raise UnreadableAnswer("an HTML page" if text[0] == "<" else "neither JSON nor XML")
 
 
-def _read_json(text: str, body: bytes, *, mend_surrogates: bool) -> dict[str, Any]:
+def _read_json(text: str, body: bytes, *, repair_surrogates: bool) -> dict[str, Any]:
     """Read an object; what is only looked for is looked for in the bytes, where that is quicker."""
     try:
         document = loads(text)
@@ -78,8 +78,8 @@ def _read_json(text: str, body: bytes, *, mend_surrogates: bool) -> dict[str, An
         raise UnreadableAnswer("broken JSON") from None
     _check_depth(document, containers=body.count(b"{") + body.count(b"["))
     if b"\\u" in body and _escaped_surrogate(text):
-        if mend_surrogates:
-            document = _all_mended(document)
+        if repair_surrogates:
+            document = _all_repaired(document)
         _refuse_lone_surrogates(document)
     assert isinstance(document, dict)  # noqa: S101 - it began with a brace
     return document
@@ -117,23 +117,23 @@ def _refuse_lone_surrogates(document: Any) -> None:
         raise UnreadableAnswer("a lone surrogate in a string") from None
 
 
-def _mended(text: str) -> str:
+def _repaired(text: str) -> str:
     """Join surrogates that make a pair, and read each that is left as U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _all_mended(node: Any) -> Any:
+def _all_repaired(node: Any) -> Any:
     if isinstance(node, str):
-        return _mended(node)
+        return _repaired(node)
     if isinstance(node, list):
-        return [_all_mended(child) for child in node]
+        return [_all_repaired(child) for child in node]
     if isinstance(node, dict):
-        return {_mended(name): _all_mended(child) for name, child in node.items()}
+        return {_repaired(name): _all_repaired(child) for name, child in node.items()}
     return node
 
 
 def _without_references_to_surrogates(text: str) -> str:
-    return _mended(_character_reference.sub(_surrogate, text))
+    return _repaired(_character_reference.sub(_surrogate, text))
 
 
 def _surrogate(reference: re.Match[str]) -> str:

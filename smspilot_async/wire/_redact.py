@@ -55,7 +55,9 @@ _json_escape = re.compile(r"\\u([0-9a-fA-F]{4})")
 _long_run = re.compile(r"[\w+/=-]{20,}")  # of base64, of a key
 
 
-_foreign = re.compile(r"[^\x00-\x7f\u0400-\u04ff\u2010-\u2026]+")  # what other encodings make of a text, among it
+_unexpected_characters = re.compile(
+    r"[^\x00-\x7f\u0400-\u04ff\u2010-\u2026]+"
+)  # what other encodings make of a text, among it
 
 
 _parts_of_word = re.compile(r"[^\W\d_]+|\d+")
@@ -84,7 +86,7 @@ def excerpt(body: bytes, texts: Sequence[str]) -> str:
     for _ in range(_MOST_LAYERS):
         words = _unescaped(words)
     words = _markup.sub(" ", words)
-    words = _long_run.sub("…", _foreign.sub("…", words))
+    words = _long_run.sub("…", _unexpected_characters.sub("…", words))
     private = {part.casefold() for text in texts for part in _parts_of_word.findall(text)}
     words = _word.sub(lambda word: "…" if _has_any(private, word[0]) else word[0], words)
     return " ".join(redact(" ".join(words.split()), texts).split())

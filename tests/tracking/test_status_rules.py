@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from smspilot_async import MessageStatus, NotFinal, Outcome, SmsPilotError
-from smspilot_async._statuses.rules import Known, beats, is_lost, pause_before
+from smspilot_async._statuses.rules import Known, beats, is_truly_unknown, pause_before
 from smspilot_async._statuses.tracking import not_final
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_an_unknown_status_is_taken_once() -> None:
     [(0, 1, False), (599.9, 9, False), (600, 1, False), (600, 2, True), (86400, 2, True), (-5, 3, False)],
 )
 def test_lost_takes_ten_minutes_and_two_polls(age: float, polls: int, lost: bool) -> None:  # noqa: FBT001
-    assert is_lost(age, polls) is lost
+    assert is_truly_unknown(age, polls) is lost
 
 
 # --- the error -----------------------------------------------------------------------------------
