@@ -1,4 +1,4 @@
-"""How a client is doing, told without asking anybody: what its requests brought, what waits, what nobody knows."""
+"""The health of a client, known without a request: results of its requests, queues, unknown outcomes."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ __all__ = ["Health", "HealthRecorder"]
 
 
 class Polling(Protocol):
-    """What polls the gateway for inbound messages."""
+    """Polls the gateway for inbound messages."""
 
     @property
     def fresh_at(self) -> float | None:
-        """When it last had everything, in the clock's monotonic seconds; ``None`` while it is not listening."""
+        """When it was last up to date, in the clock's monotonic seconds; ``None`` while it is not listening."""
 
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """How a client is doing, at one moment.
+    """The health of a client at one moment.
 
     Attributes:
-        is_open: It takes calls.
-        last_success: When the gateway last answered a request as one that works; aware, UTC; ``None`` before that.
-        failures_in_a_row: Requests since then that failed in a way that others would too: no connection, no readable
-            answer, "try again later", or an error that concerns the account (key, funds, blocked), also where it is
-            told of each message of a packet. A refused message is no failure.
-        queued: Messages that wait to leave, those between two attempts included.
-        in_flight: Messages on the wire, whose answer has not come.
-        open_unknowns: Messages that may have been sent, of which nobody has found out since this client was made.
-        listen_lag: Seconds since the last good poll of :meth:`Client.listen`, or since it began if there was none; of
-            the listener that is furthest behind; ``None`` where nobody listens.
-        balance: Roubles, as the gateway told last.
-        balance_at: When it told that; aware, UTC.
+        is_open: The client accepts calls.
+        last_success: When a request last succeeded; aware, UTC; ``None`` before the first success.
+        failures_in_a_row: Requests since then that failed in a way that affects others: no connection, no readable
+            answer, "try again later", or an error of the account (key, funds, blocked), even if it was reported for
+            each message of a packet. A refused message is not a failure.
+        queued: Messages that wait to be sent, including those between two attempts.
+        in_flight: Messages on the wire, not answered yet.
+        open_unknowns: Messages since this client was created that may have been sent and are still unresolved.
+        listen_lag: Seconds since the last successful poll of :meth:`Client.listen`, or since its start if there was
+            none; of several listeners the longest; ``None`` if there is none.
+        balance: The account's balance in roubles, from the gateway's last answer that had it.
+        balance_at: When that answer came; aware, UTC.
     """
 
     is_open: bool
@@ -58,7 +58,7 @@ class Health:
     balance_at: datetime | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as plain values for JSON: times in ISO 8601, UTC; the balance as a string with its own digits."""
+        """Return plain values for JSON: times in ISO 8601, UTC; the balance as a string with the gateway's digits."""
         return {
             "is_open": self.is_open,
             "last_success": _iso(self.last_success),
@@ -73,11 +73,11 @@ class Health:
 
 
 class HealthRecorder:
-    """What a client notes of its requests, for :class:`Health`; all its event loops share one.
+    """Records what :class:`Health` reports; one per client, for all its event loops.
 
     Attributes:
-        open_unknowns: See :class:`Health`; whoever finds out about one takes it off.
-        gateway_time: The gateway's own time, as its last answer told it; aware, UTC.
+        open_unknowns: See :class:`Health`; decremented when one is resolved.
+        gateway_time: The gateway's own time, from its last answer; aware, UTC.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -91,7 +91,7 @@ class HealthRecorder:
         self._listeners: list[weakref.ref[Polling]] = []
 
     def note(self, command: Command[Any], answer: object) -> None:
-        """Note how a request ended."""
+        """Record how a request ended."""
         now = self._clock.now()
         if _is_failure(answer):
             self.failures_in_a_row += 1
@@ -103,19 +103,19 @@ class HealthRecorder:
             self.balance, self.balance_at = balance, now
 
     def watch(self, listener: Polling) -> None:
-        """Note a listener; whoever drops it need not say so."""
+        """Add a listener; it is referenced weakly."""
         self._listeners = [known for known in self._listeners if known() is not None]
         self._listeners.append(weakref.ref(listener))
 
     def listen_lag(self) -> float | None:
-        """Tell the seconds since the last good poll, of the listener that is furthest behind."""
+        """Return the seconds since the last successful poll; of several listeners the longest."""
         listeners = [listener for known in tuple(self._listeners) if (listener := known()) is not None]
         moments = [listener.fresh_at for listener in listeners if listener.fresh_at is not None]
         return self._clock.monotonic() - min(moments) if moments else None
 
 
 def _is_failure(answer: object) -> bool:
-    if isinstance(answer, Packet):  # the gateway may tell of an account's fault with each message
+    if isinstance(answer, Packet):  # the gateway may report an error of the account for each message
         return all(row.failure for row in answer.messages) and any(_is_failure(row.failure) for row in answer.messages)
     if not isinstance(answer, SmsPilotError):
         return False

@@ -1,4 +1,4 @@
-"""Everything of a client that belongs to one event loop: connections, limits, the queue, retries, what is under way."""
+"""The part of a client that belongs to one event loop: connections, limits, the queue, retries, submissions."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ logger: Final = logging.getLogger("smspilot_async")
 
 
 class Session:
-    """A client's life in one event loop.
+    """A client in one event loop.
 
     Args:
         settings: The client's.
         hooks: Its hooks.
-        health: Its health.
+        health: Records its health.
         clock: Its clock.
         callbacks: Its inbox.
         owner: The client's sessions.
@@ -79,7 +79,7 @@ class Session:
         self.batcher = self.batcher_for(test=settings.test)
 
     def batcher_for(self, *, test: bool) -> Batcher:
-        """Return the queue of test messages or of live ones: they never share a packet."""
+        """Return the queue of test messages, or that of real ones: they never share a packet."""
         batcher = self._batchers.get(test)
         if batcher is None:
             settings = self._settings
@@ -136,11 +136,11 @@ class Session:
 
     @property
     def is_closed(self) -> bool:
-        """Nothing can be asked or sent any more; connections may still be closing."""
+        """No requests or sends are accepted any more; connections may still be closing."""
         return self.requester.is_closed
 
     async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
-        """Ask what became of one message, also when this session is over and the client goes on in another."""
+        """Return the status of one message, also if this session is over and the client continues in another."""
         try:
             session = self._session_here()
         except ClientClosed as closed:
@@ -149,10 +149,10 @@ class Session:
         return answer if isinstance(answer, SmsPilotError) else next(iter(answer), MessageStatus())
 
     def _session_here(self) -> Session:
-        """Tell the client's session of this loop and this moment.
+        """Return the client's current session of the running loop.
 
         Raises:
-            ClientClosed: there is none.
+            ClientClosed: There is none.
         """
         if not self.is_closed and asyncio.get_running_loop() is self._loop:
             return self
@@ -161,7 +161,7 @@ class Session:
         return owner.here()
 
     def keep_client(self) -> None:
-        """Let the client live as long as this session: whoever holds it has questions yet."""
+        """Keep the client alive as long as this session: the inbox still needs it."""
         self._kept = self._owner()
 
     # --- sending ---------------------------------------------------------------------------------
@@ -169,25 +169,25 @@ class Session:
     async def send_packet(
         self, entries: Sequence[PendingMessage], *, test: bool, until: float
     ) -> Packet | SmsPilotError:
-        """Send messages in one request, which goes on when the caller does not."""
+        """Send messages in one request, which continues if the caller is cancelled."""
         context = self.submissions.context
         submission = Submission(context, entries, test=test or context.test, may_split=False, check_vetoes=True)
         return await self.submissions.run(submission, until)
 
     async def send_once(self, entries: Sequence[PendingMessage], until: float) -> Packet | SmsPilotError:
-        """Send messages in one request, and nothing again: a ledger counts every attempt."""
+        """Send messages in one request, without retries: a ledger counts every attempt."""
         context = self.submissions.context
         submission = Submission(context, entries, test=context.test, may_split=False, once=True, check_vetoes=True)
         return await self.submissions.run(submission, until)
 
     def cleared_up(self, result: Accepted[Message], hooks_done: asyncio.Event) -> None:
-        """Let the hooks hear, in a task of its own, that a message whose outcome was unknown was accepted.
+        """Call the hooks, in a separate task, with ``Accepted`` for a message whose outcome was unknown.
 
-        Closing waits for them as for those that hear of any other result.
+        Closing waits for them as for any other result.
 
         Args:
-            result: What is known now.
-            hooks_done: Set once they have heard that it is unknown.
+            result: The result.
+            hooks_done: Set once hooks were called with ``Unknown``.
         """
         self.requester.health.open_unknowns -= 1
         try:
@@ -202,11 +202,13 @@ class Session:
         session.submissions.start(Announcement(session.submissions.context, [entry], hooks_done=hooks_done_here))
 
     async def ask_for_veto(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
-        """Ask the hooks whether a message may queue; they hear of one that may not as they hear of any other.
+        """Ask the hooks whether a message may be sent; if not, they are called with its result as usual.
 
-        They are asked about no more messages at once than may queue; callers beyond it wait, in order.
+        The number of concurrent calls is limited as the queue is; further callers wait, in order.
         """
-        veto: MessageVetoed | None = veto_failed("no hook had allowed it when it was taken back", id_)  # if cancelled
+        veto: MessageVetoed | None = veto_failed(
+            "it was withdrawn before the hooks had allowed it", id_
+        )  # if cancelled
         try:
             async with self._clock.timeout_at(until):
                 await self._vetoes.acquire()
@@ -224,21 +226,21 @@ class Session:
         return veto
 
     def queued(self) -> int:
-        """Count the messages that wait to leave."""
+        """Return the number of messages that wait to be sent."""
         return sum(batcher.waiting for batcher in list(self._batchers.values())) + self.submissions.queued()
 
     async def flush(self) -> None:
-        """Let everything go that waits, and wait for the answers to all of it."""
+        """Send everything that is queued, and wait for all answers."""
         going = [(batcher, batcher.flush()) for batcher in self._batchers.values()]
         for batcher, last in going:
             await batcher.gone(last)
         if tasks := self.submissions.tasks:
             await asyncio.wait(tasks)
 
-    # --- the end ---------------------------------------------------------------------------------
+    # --- closing ---------------------------------------------------------------------------------
 
     async def aclose(self, timeout: float | None) -> None:  # noqa: ASYNC109 - a public promise of Client.aclose
-        """Send what waits, wait for the answers, at most ``timeout`` seconds, and close all connections."""
+        """Send what is queued, wait for the answers, at most ``timeout`` seconds, and close all connections."""
         for stop in list(self.submissions.when_closing):
             stop()
         if timeout is None:
@@ -249,25 +251,25 @@ class Session:
                     await self._drain()
             except TimeoutError:
                 await self._cut_short()
-        self.requester.is_closed = True  # a read that is still under way must not open new connections
+        self.requester.is_closed = True  # a read in progress must not open new connections
         for batcher in self._batchers.values():
             batcher.stop()
         await self._transport.aclose()
 
     async def _drain(self) -> None:
         await self.flush()
-        while tasks := self.submissions.tasks:  # what the last answers have cleared up
+        while tasks := self.submissions.tasks:  # such as results that the last answers have brought
             await asyncio.wait(tasks)
 
     async def _cut_short(self) -> None:
-        """What queues is not sent; what is on the wire may have been. Hooks hear of it, but may not hang for ever."""
+        """Settle queued messages as not sent, and those on the wire as unknown; hooks get a limited time for both."""
         for batcher in self._batchers.values():
             batcher.give_up()
         try:
             async with self._clock.timeout_at(self._clock.monotonic() + HOOKS_GRACE):
                 await self._end_submissions()
         except TimeoutError:
-            self._hooks_until = self._clock.monotonic()  # each is still called, and has no time to wait for anything
+            self._hooks_until = self._clock.monotonic()  # each is still called, but not awaited
             self.submissions.interrupt_hooks()
             await self._end_submissions()
 
@@ -277,45 +279,45 @@ class Session:
             await asyncio.wait(tasks)
 
     def abandon(self) -> None:
-        """Settle and let go of what its event loop leaves, now that this is closed."""
+        """Settle and release what is left after the event loop was closed."""
         self.requester.is_closed = True
         self._unreported += [Remains(batcher.abandon()) for batcher in self._batchers.values()]
         self._unreported += self.submissions.abandon()
         self._transport.abandon()
 
     def take_unreported(self) -> list[Remains]:
-        """Return what its event loop, which was closed, has left, and of which no one has heard."""
+        """Return, once, what was not reported before the event loop was closed."""
         self.abandon()
         left, self._unreported = self._unreported, []
         return left
 
     def report_leftovers(self, left: Iterable[Remains]) -> None:
-        """Let hooks and the inbox hear what became of the messages of an event loop that was closed."""
+        """Report messages of an event loop that was closed to the hooks and the inbox."""
         for remains in left:
             if remains.entries:
                 context = self.submissions.context
                 self.submissions.start(Announcement(context, remains.entries, callbacks=remains.callbacks))
 
     def drop(self) -> None:
-        """Have the loop close all connections, from any thread: nobody will use them again, or close them."""
+        """Have the loop close all connections, from any thread, since nothing else will."""
         self._transport.drop()
 
 
 class Sessions:
-    """The sessions of a client, one for each event loop that it is used in; its views share them.
+    """The sessions of a client, one for each event loop in which it is used; its views share them.
 
-    A client that is dropped drops these, and with them its connections. So nothing that lives as long as a loop, and no
-    session, holds them, but for as long as something is under way.
+    Dropping a client drops these, and with them its connections. So nothing that lives as long as a loop, and no
+    session, may reference them, except while something is under way.
 
     Args:
         settings: The client's.
         hooks: Its hooks.
-        health: Its health.
+        health: Records its health.
         clock: Its clock.
         callbacks: Its inbox.
 
     Attributes:
-        is_closed: The client takes no calls.
+        is_closed: The client accepts no calls.
     """
 
     def __init__(
@@ -337,7 +339,7 @@ class Sessions:
             callbacks.attach(self.check_one)
 
     async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
-        """Ask what became of a message, of another process as well, in the session of the running loop."""
+        """Return the status of a message, also of another process, by the session of the running loop."""
         try:
             session = self.here()
         except ClientClosed as closed:
@@ -355,18 +357,18 @@ class Sessions:
             raise client_closed()
         loop = asyncio.get_running_loop()
         session = self._of_loop.get(loop)
-        if session is None or session.is_closed:  # its own closing was cancelled
+        if session is None or session.is_closed:  # the latter if its closing was cancelled
             session = self._of_loop[loop] = self._new()
         if len(self._of_loop) > 1:
             session.report_leftovers(self._unreported())
         return session
 
     def living(self) -> list[Session]:
-        """Return those whose loop can go on, from any thread."""
+        """Return the sessions whose loop is not closed, from any thread."""
         return [session for loop, session in list(self._of_loop.items()) if not loop.is_closed()]
 
     async def aclose(self, timeout: float | None) -> None:  # noqa: ASYNC109 - a public promise of Client.aclose
-        """Close the client and its session of the running loop, and let go of the loops that were closed."""
+        """Close the client and its session of the running loop, and forget event loops that were closed."""
         self.is_closed = True
         loop = asyncio.get_running_loop()
         session = self._of_loop.pop(loop, None)
@@ -377,7 +379,7 @@ class Sessions:
             return
         try:
             await session.aclose(timeout)
-        except BaseException:  # cancelled: closing again goes on where this ended
+        except BaseException:  # cancelled: closing again continues here
             self._of_loop.setdefault(loop, session)
             raise
 
@@ -385,7 +387,7 @@ class Sessions:
         return Session(self._settings, self._hooks, self._recorder, self._clock, callbacks=self._callbacks, owner=self)
 
     def _unreported(self) -> list[Remains]:
-        """Let go of event loops that were closed, and return of what no one has heard."""
+        """Forget event loops that were closed, and return what was not reported."""
         dead = [self._of_loop.pop(loop) for loop in list(self._of_loop) if loop.is_closed()]
         if not dead:
             return []
@@ -395,7 +397,7 @@ class Sessions:
             return left
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()  # a closed loop's sockets stand in cycles; here, and not later, nobody is warned of them
+            gc.collect()  # a closed loop's sockets are in cycles; collected later, they would cause a ResourceWarning
         return left
 
     def __del__(self) -> None:
@@ -413,8 +415,8 @@ class Sessions:
 
 
 def client_closed() -> ClientClosed:
-    """Make the error of a call that comes too late."""
-    return ClientClosed("the client is closed. Nothing was sent; enter it again to open it again.")
+    """Return the error of a call after the client was closed."""
+    return ClientClosed("the client is closed. Nothing was sent; enter it again to reopen it.")
 
 
 def _transport(settings: Settings, clock: Clock) -> Transport:

@@ -376,7 +376,7 @@ def test_a_status_that_says_there_is_no_such_place_sends_the_reader_to_the_url(
 ) -> None:
     for command in (ONE, Balance()):
         answer = interpret(command, Reply(status, PAGE), now=NOW)
-        assert ("look whether the url is the gateway's" in str(answer)) is is_elsewhere
+        assert ("check that the url is the gateway's" in str(answer)) is is_elsewhere
 
 
 # --- Retry-After ---------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""One question to the gateway, from the command to the interpreted answer: retries, slots, rates, hooks."""
+"""Requests to the gateway, from the command to the interpreted answer: retries, slots, rates, hooks."""

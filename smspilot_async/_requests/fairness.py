@@ -1,9 +1,9 @@
-"""Whose turn it is to use the CPU: a one-time code goes before the packets of a campaign.
+"""Shares the CPU fairly: a one-time code takes precedence over the packets of a campaign.
 
-To write or read a packet of a hundred messages takes up to a millisecond, in which nothing else of this process moves,
-and several packets of a bulk run tend to be ready at once. So they go one in a turn of the event loop, and while a send
-is under way they wait for it, but not for long. This is about the CPU of this process and not about the gateway's
-time: the event loop's own clock counts here.
+Writing or reading a packet of a hundred messages takes up to a millisecond, in which the event loop is blocked, and
+several packets of a bulk run tend to be ready at once. So only one is processed per iteration of the event loop, and
+while a send is under way packets wait for it, but not for long. This concerns the CPU of this process and not the
+gateway's time: it uses the event loop's own clock.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from smspilot_async._requests.slots import Slots
 
-_LONGEST_HOLD: Final = 0.005  # seconds; sends without end slow a campaign down, but never stop it
+_LONGEST_HOLD: Final = 0.005  # seconds; a constant stream of sends slows a campaign down, but never stops it
 
 
 class Fairness:
-    """The CPU of one event loop, shared between sends, which never ask, and those that call :meth:`take`.
+    """Shares the CPU of one event loop between sends, which never wait, and background work, which calls :meth:`take`.
 
     Args:
-        slots: Tell whether something is under way that can not wait.
+        slots: Used to find out whether urgent requests are under way.
     """
 
     def __init__(self, slots: Slots) -> None:
@@ -38,16 +38,16 @@ class Fairness:
         return self._is_send_coming or self._slots.has_urgent
 
     def announce_send(self) -> None:
-        """A send was called, and gets its place in the next turn of the loop."""
+        """Note that a send was called; it gets its slot in the next iteration of the loop."""
         self._is_send_coming = True
 
     def send_begins(self) -> None:
-        """It has its place now, or waits for one."""
+        """Note that the send has its slot now, or waits for one."""
         self._is_send_coming = False
         self._pass_on()
 
     async def take(self) -> None:
-        """Wait until the caller may do something long, up to its next ``await``."""
+        """Wait until the caller may do CPU-bound work, up to its next ``await``."""
         if not self._is_taken and not self._is_urgent and not self._waiting:
             self._begin_turn()
             return
@@ -65,7 +65,7 @@ class Fairness:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Give the turn to the first that waits, or, while sends are under way, after a moment."""
+        """Give the turn to the first waiter: now or, while sends are under way, after a short delay."""
         if self._is_taken or not self._waiting:
             return
         if not self._is_urgent:
@@ -79,7 +79,7 @@ class Fairness:
             self._hold = None
         while self._waiting:
             waiter = self._waiting.popleft()
-            if not waiter.done():  # and not cancelled meanwhile
+            if not waiter.done():  # otherwise it was cancelled
                 waiter.set_result(None)
                 self._begin_turn()
                 return

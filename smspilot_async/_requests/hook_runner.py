@@ -1,4 +1,4 @@
-"""The hooks of one client: each is called for what it overrides, and none can break a request by what it raises."""
+"""Runs the hooks of one client: only overridden methods are called, and no exception of a hook breaks a request."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("smspilot_async")
 
-HOOKS_GRACE: Final = 5.0  # seconds that hooks may take once the time for closing a client is up
-_LONG: Final = 30.0  # seconds for which hooks may hold something up before the log says so
-# Anything else that a hook raises is its own affair, CancelledError without a cancellation included.
+HOOKS_GRACE: Final = 5.0  # seconds that hooks may take after the timeout for closing a client
+_LONG: Final = 30.0  # seconds for which hooks may block something before a warning is logged
+# Everything else that a hook raises is only logged, including CancelledError without a cancellation.
 _PROGRAM_EXITS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 class Watch:
-    """Names the hook that holds up a packet, or the closing of a client, once that takes long.
+    """Logs the name of a hook that blocks a packet, or the closing of a client, for long.
 
-    Nothing is cut off: the hook may be writing down what nobody else knows. Each packet has one watch, for a timer a
-    message would cost more than the message.
+    The hook is not cancelled: it may be storing a result that is recorded nowhere else. There is one watch per packet:
+    a timer per message would cost more than the message.
 
     Attributes:
         at_work: The hook that was called last, and its method.
@@ -56,7 +56,7 @@ class Watch:
     def _warn(self) -> None:
         if self.at_work is not None:
             hook, method = self.at_work
-            logger.warning("hook %s.%s: after %.0f s it is still waited for", type(hook).__name__, method, _LONG)
+            logger.warning("hook %s.%s: still not finished after %.0f s", type(hook).__name__, method, _LONG)
 
 
 class HookRunner:
@@ -67,11 +67,11 @@ class HookRunner:
         clock: For the deadline of a veto.
 
     Attributes:
-        observes_results, observes_requests, has_veto, observes_packets: Whether any hook overrides the method; what no hook
-            overrides costs nothing.
+        observes_results, observes_requests, has_veto, observes_packets: Whether any hook overrides the method; a method
+            that no hook overrides costs nothing.
 
     Raises:
-        TypeError: one of them is none.
+        TypeError: One of them is not a :class:`Hooks` instance.
     """
 
     def __init__(self, hooks: Iterable[Hooks], clock: Clock) -> None:
@@ -87,39 +87,39 @@ class HookRunner:
         self.has_veto = bool(self._veto)
         self.observes_packets = bool(self._before_packet)
 
-    # --- listening -------------------------------------------------------------------------------
+    # --- observers -------------------------------------------------------------------------------
 
     def client_made(self, client: Observed) -> None:
-        """Introduce the client to its hooks."""
+        """Call ``on_client`` of every hook."""
         _notify(self._all, "on_client", lambda hook: hook.on_client(client))
 
     async def client_closed(self, until: Callable[[], float]) -> None:
-        """Let the hooks finish what they began, until a moment in the clock's monotonic seconds."""
+        """Await ``aclose`` of every hook, until a moment in the clock's monotonic seconds."""
         with self.watch() as watch:
             await self._call_each(self._all, "aclose", lambda hook: hook.aclose(), until, watch)
 
     def watch(self) -> Watch:
-        """Keep watch over the hooks that are called in its body."""
+        """Return a watch over the hooks that are called in the body of its ``with``."""
         return Watch(self._clock)
 
     def context(self) -> Context | None:
-        """Keep the caller's context variables, if there is anybody to hand them to."""
+        """Copy the caller's context variables, if a hook observes requests."""
         return copy_context() if self.observes_requests else None
 
     def request_begins(self, request: RequestInfo) -> None:
-        """Tell of a request that is about to be made."""
+        """Call ``before_request`` of the hooks that override it."""
         _notify(self._before, "before_request", lambda hook: hook.before_request(request))
 
     def request_ended(self, request: RequestInfo, outcome: RequestOutcome) -> None:
-        """Tell how a request ended."""
+        """Call ``after_request`` of the hooks that override it."""
         _notify(self._after, "after_request", lambda hook: hook.after_request(request, outcome))
 
     async def result(self, result: SendResult[Message], until: Callable[[], float], watch: Watch) -> None:
-        """Tell what became of a message, until a moment in the clock's monotonic seconds, which may change."""
+        """Call ``on_result``, waiting until a moment in the clock's monotonic seconds, which may change meanwhile."""
         await self._call_each(self._on_result, "on_result", lambda hook: hook.on_result(result), until, watch)
 
     def result_without_a_loop(self, result: SendResult[Message]) -> None:
-        """Tell what became of a message, where no event loop is left: only to hooks that nothing needs to wait for."""
+        """Call ``on_result`` without an event loop: only of hooks where it is not a coroutine function."""
         at_once = [hook for hook in self._on_result if not inspect.iscoroutinefunction(hook.on_result)]
         _notify(at_once, "on_result", lambda hook: hook.on_result(result))
 
@@ -131,7 +131,7 @@ class HookRunner:
         until: Callable[[], float],
         watch: Watch,
     ) -> None:
-        """Call every one of them, also when the one before it is cancelled."""
+        """Call every hook, even if the one before it was cancelled."""
         cancelled: asyncio.CancelledError | None = None
         for hook in hooks:
             before = _cancellations()
@@ -147,7 +147,7 @@ class HookRunner:
                     cancelled = error
                 else:
                     _log(hook, method, error)
-            except BaseException as error:  # noqa: BLE001 - the application's own fault must not touch the result
+            except BaseException as error:  # noqa: BLE001 - an error of the application must not change the result
                 _log(hook, method, error)
         if cancelled is not None:
             raise cancelled
@@ -158,14 +158,14 @@ class HookRunner:
         async with self._clock.timeout_at(until):
             return await answer
 
-    # --- a say in what is sent -------------------------------------------------------------------
+    # --- hooks that can stop a message -----------------------------------------------------------
 
     async def verdict(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
-        """Ask whether a message may be sent; what raises or does not answer by ``until`` has not allowed it.
+        """Ask the hooks whether a message may be sent; one that raises or does not answer by ``until`` disallows it.
 
         Args:
             message: The message.
-            id_: The number it is to travel under.
+            id_: The id it will be sent with.
             until: In the clock's monotonic seconds.
         """
         for hook in self._veto:
@@ -177,14 +177,14 @@ class HookRunner:
         return None
 
     async def before_packet(self, messages: Sequence[Message], until: float) -> str | None:
-        """Let the hooks write down what is about to leave; the first that fails ends it.
+        """Await ``before_packet`` of the hooks, until the first one that fails.
 
         Args:
             messages: Those of the packet.
             until: In the clock's monotonic seconds.
 
         Returns:
-            Why the packet must not leave; ``None`` if it may.
+            Why the packet must not be sent; ``None`` if it may.
         """
         for hook in self._before_packet:
             answer = await self._decided(hook, "before_packet", lambda hook: hook.before_packet(messages), until)
@@ -193,20 +193,20 @@ class HookRunner:
         return None
 
     async def _decided(self, hook: Hooks, method: str, call: Callable[[Hooks], Any], until: float) -> Any:
-        """Call a hook that has a say in what is sent, and wait for its answer."""
+        """Call a hook that can stop a message, and wait for its answer."""
         name = f"{type(hook).__name__}.{method}"
         before = _cancellations()
         try:
             answer = call(hook)
             if inspect.isawaitable(answer):
                 answer = await self._awaited(answer, until)
-                if self._clock.monotonic() >= until:  # it kept the time-out to itself
+                if self._clock.monotonic() >= until:  # it suppressed the timeout
                     return _Undecided(f"{name} gave no answer in time")
         except _PROGRAM_EXITS:
             raise
         except TimeoutError:
             return _Undecided(f"{name} gave no answer in time")
-        except BaseException as error:  # the application's own; without its words, which may be private
+        except BaseException as error:  # an error of the application; its text may be private
             if isinstance(error, asyncio.CancelledError) and _cancellations() > before:
                 raise
             return _Undecided(f"{name} raised {type(error).__name__}")
@@ -215,13 +215,13 @@ class HookRunner:
 
 @attrs.frozen
 class _Undecided:
-    """A hook that has a say in what is sent raised, or did not answer in time."""
+    """A hook that can stop a message raised, or did not answer in time."""
 
     why: str
 
 
 def veto_failed(reason: str, id_: int | None = None) -> VetoFailed:
-    """Make the error for a message that no hook has allowed."""
+    """Return the error of a message that the hooks did not allow."""
     text = f"send: {reason}. Nothing was sent; it can be tried again."
     return VetoFailed(text, reason=reason, command="send", message_id=id_)
 
@@ -259,13 +259,13 @@ def _cancellations() -> int:
 
 
 def _notify(hooks: Iterable[Hooks], method: str, call: Callable[[Hooks], object]) -> None:
-    """Call every one of them, whatever the one before it raises."""
+    """Call every hook, whatever the one before it raises."""
     for hook in hooks:
         try:
             call(hook)
         except _PROGRAM_EXITS:
             raise
-        except BaseException as error:  # noqa: BLE001 - the application's own
+        except BaseException as error:  # noqa: BLE001 - an error of the application
             _log(hook, method, error)
 
 
@@ -275,7 +275,7 @@ def _log(hook: Hooks, method: str, error: BaseException) -> None:
 
 
 def _where(error: BaseException) -> str:
-    """Name the line of the application that raised, in place of a traceback, which would show people's data."""
+    """Return the line of the application that raised, instead of a traceback, which would show personal data."""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__") != __name__:
             return f"{Path(frame.f_code.co_filename).name}, line {line}"

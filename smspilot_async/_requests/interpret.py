@@ -1,7 +1,7 @@
 """What an answer, or the lack of one, proves: pure functions from HTTP replies to answers and errors.
 
-Nothing is raised here. An error is returned as a value and raised later, outside of any ``except`` block, so that no
-parser's or httpx's exception, and no bytes of a request, hang on to it.
+Nothing is raised here. An error is returned as a value and raised later, outside of any ``except`` block, so that it
+holds no exception of a parser or httpx, and no bytes of a request.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ Answer = TypeVar("Answer")
 _DUPLICATE: Final = 243
 _OK: Final = 200
 _TOO_MANY_REQUESTS: Final = 429
-_ELSEWHERE: Final = {301, 302, 303, 307, 308, 404, 405, 410}  # this place has nothing to do with us
+_ELSEWHERE: Final = {301, 302, 303, 307, 308, 404, 405, 410}  # the url is probably not the gateway's
 _REFUSED: Final = -2
 _UNDELIVERED: Final = -1
 _NEVER_OF_A_SEND: Final = frozenset({300, 301, 302, 303, 304, 500})  # the codes of check and inbound
-# The gateway reads the document and the account before it looks at messages, and checks a message before it takes it;
-# 110 says that the gateway behind it was away, 112 that the account holds nothing. 241 (not enough for all of it) and
-# codes that are not known may come up once the first messages of a packet have been taken.
+# The gateway reads the document and the account before it looks at messages, and checks a message before it accepts it;
+# 110 means that the gateway's backend was unavailable, 112 that the account is empty. 241 (not enough for all of it)
+# and unknown codes may be raised when the first messages of a packet have already been accepted.
 _PROVES_NOTHING_WAS_TAKEN: Final = (BadRequest, AuthenticationError, AccountBlocked, MessageRefused, GatewayBusy)
 _NO_MONEY: Final = 112
 
@@ -74,11 +74,11 @@ def interpret(
     """Turn the end of an HTTP exchange into an answer or an error.
 
     Args:
-        command: What was asked.
-        result: What came back.
-        now: The time, for a ``Retry-After`` that names a date; aware.
-        tried_before: Whether an earlier attempt of this very send reached the gateway.
-        secrets: The key, or login and password, of the request: no error repeats them.
+        command: The command of the request.
+        result: The reply or the failure.
+        now: The current time, for a ``Retry-After`` that is a date; aware.
+        tried_before: Whether an earlier attempt of the same send may have reached the gateway.
+        secrets: The key, or login and password, of the request: no error contains them.
     """
     if isinstance(result, Failure):
         return _failed(command, result)
@@ -115,7 +115,7 @@ def _unreadable(command: Command[Any], reply: Reply, answer: UnreadableAnswer, n
     if reply.status == _TOO_MANY_REQUESTS:
         return _too_many_requests(command, reply, now)
     if reply.status >= 300:  # noqa: PLR2004 - redirects are not followed: a POST would be sent twice
-        advice = "; look whether the url is the gateway's" if reply.status in _ELSEWHERE else ""
+        advice = "; check that the url is the gateway's" if reply.status in _ELSEWHERE else ""
         return _unanswered(command, Reason.HTTP_STATUS, f"HTTP {reply.status} with {answer}{advice}", reply.status)
     return _unanswered(command, Reason.UNREADABLE, str(answer), reply.status)
 
@@ -133,7 +133,7 @@ def _unanswered(command: Command[Any], reason: Reason, detail: str, status: int 
     if isinstance(command, Send):
         return unknown(command, reason, detail, http_status=status)
     return Unanswered(
-        f"{_subject(command)}: no answer that can be read ({detail}). {_advice_after(command)}",
+        f"{_subject(command)}: no readable answer ({detail}). {_advice_after(command)}",
         reason=reason,
         http_status=status,
         is_repeatable=is_repeatable(command),
@@ -144,14 +144,14 @@ def _unanswered(command: Command[Any], reason: Reason, detail: str, status: int 
 def _advice_after(command: Command[Any]) -> str:
     if is_repeatable(command):
         return "Ask again."
-    return "Messages may have been marked as read by it: ask for them by date."
+    return "It may have marked messages as read: query them by date."
 
 
 def unknown(command: Send, reason: Reason, detail: str, **more: Any) -> OutcomeUnknown:
-    """Make the error that says: it left, and may have been sent."""
+    """Return the error of a send that may have reached the gateway."""
     return OutcomeUnknown(
-        f"{_subject(command)}: it left, but its outcome is unknown ({detail}). It may have been sent: do not send it "
-        "again before you know; the vendor's cabinet lists what arrived.",
+        f"{_subject(command)}: the outcome is unknown ({detail}). It may have been sent: do not send it again before "
+        "you know; the vendor's cabinet lists what arrived.",
         reason=reason,
         **about(command),
         **more,
@@ -163,9 +163,9 @@ _UNREAD: Final = frozenset({Reason.HTTP_STATUS, Reason.UNREADABLE})
 
 
 def _with_excerpt(error: SmsPilotError, command: Command[Any], reply: Reply, secrets: Sequence[str]) -> SmsPilotError:
-    """Keep in an error what an answer that could not be read says, but for whatever may be private in it.
+    """Add to an error an excerpt of an answer that could not be read, without anything that may be private.
 
-    Of inbound messages and accounts there is none: nobody knows what in it is private.
+    Queries of inbound messages and of the account get none: what is private in their answers cannot be recognised.
     """
     if isinstance(error, Unanswered) and error.reason in _UNREAD and isinstance(command, _SAYS_NOTHING_OF_OTHERS):
         error.excerpt = excerpt(reply.body, [*_texts(command), *_senders(command), *secrets])
@@ -208,9 +208,9 @@ def _interpret_error_document(
 
 
 def _is_trusted(command: Command[Any], status: int, code: int | None) -> bool:
-    """Whether an error document can be the gateway's own, and not the page of some proxy on the way.
+    """Return whether an error document can be the gateway's own, and not that of a proxy on the way.
 
-    A proxy may write ``{"error": {"code": 502}}``, or ``{"error": "Bad Gateway"}``, about a send that the gateway took.
+    A proxy may write ``{"error": {"code": 502}}``, or ``{"error": "Bad Gateway"}``, for a send that was accepted.
     The gateway itself answers errors with HTTP 200 (protocol page, "Transport"), but any status may carry one.
     """
     is_success = 200 <= status < 300  # noqa: PLR2004
@@ -228,8 +228,8 @@ def _untrusted_document(command: Command[Any], reply: Reply, code: int | None, d
 
 
 def partly_taken(command: Send, code: int | None, status: int | None, description: str) -> OutcomeUnknown:
-    """Return the error of a packet whose first messages may have been taken before the error came up."""
-    detail = f"error {_in_words(code, description)}, for the whole packet, whose first messages may have been taken"
+    """Return the error of a packet whose first messages may have been accepted before the error occurred."""
+    detail = f"error {_in_words(code, description)}, for the whole packet, whose first messages may have been accepted"
     return unknown(command, Reason.PARTIAL, detail, code=code, http_status=status)
 
 
@@ -242,13 +242,13 @@ def _duplicate_of_ours(command: Send, id_: int | None = None) -> OutcomeUnknown:
 
 
 def error_class(code: int | None) -> type[GatewayError]:
-    """Tell the class for a code; unknown codes are plain :class:`GatewayError`."""
+    """Return the error class of a code; unknown codes are plain :class:`GatewayError`."""
     known = ERROR_CODES.get(code) if code is not None else None
     return known.error if known else GatewayError
 
 
 def _in_words(code: int | None, description: str) -> str:
-    """Name a code with the vendor's text for it, or, where it is not known here, with what the gateway said."""
+    """Return a code with the vendor's text for it or, if the code is unknown, with what the gateway said."""
     if code is not None and code in ERROR_CODES:
         return f"{code}, {ERROR_CODES[code].text}"
     words = "no code" if code is None else f"{code}, which this library does not know"
@@ -294,8 +294,8 @@ def retry_after(reply: Reply, now: datetime) -> float | None:
 def _packet(command: Command[Any], packet: Packet, *, tried_before: bool) -> Packet | SmsPilotError:
     if isinstance(command, Cost):
         return OutcomeUnknown(
-            f"{_subject(command)}: only the price was asked for, but the gateway answered as if it had sent the "
-            "messages. Take them for sent, and ask the vendor.",
+            f"{_subject(command)}: only the price was requested, but the gateway answered as if it had sent the "
+            "messages. Treat them as sent, and ask the vendor.",
             reason=Reason.SENT_BY_COST,
             server_packet_id=packet.server_packet_id,
             **about(command),
@@ -303,7 +303,7 @@ def _packet(command: Command[Any], packet: Packet, *, tried_before: bool) -> Pac
     assert isinstance(command, Send)  # noqa: S101 - nothing else is answered with a packet
     rows = match(command, packet.messages)
     if rows is None:
-        detail = f"an answer about {len(packet.messages)} messages that can not be matched to them"
+        detail = f"an answer about {len(packet.messages)} messages that cannot be matched to those sent"
         return unknown(command, Reason.MISMATCH, detail, server_packet_id=packet.server_packet_id)
     interpreted = [
         row if row.id == id_ and _is_accepted(row) else _interpret_row(command, id_, row, tried_before=tried_before)
@@ -313,10 +313,10 @@ def _packet(command: Command[Any], packet: Packet, *, tried_before: bool) -> Pac
 
 
 def match(command: Send, rows: Sequence[SentMessage]) -> Sequence[SentMessage] | None:
-    """Bring the rows of an answer into the order of the messages; ``None`` if nobody can say which is whose.
+    """Return the rows of an answer in the order of the messages; ``None`` if they cannot be matched.
 
-    Unique ids equal to those that were sent decide; else the position does, where neither id nor phone contradicts it.
-    An id of 0 or none says nothing, and texts are never compared.
+    Rows are matched by id if the ids are unique and equal to those sent; otherwise by position, if neither id nor phone
+    contradicts it. An id of 0 or none is ignored, and texts are never compared.
     """
     if len(rows) != command.size:
         return None
@@ -335,7 +335,7 @@ def match(command: Send, rows: Sequence[SentMessage]) -> Sequence[SentMessage] |
 
 
 def _is_same_phone(answered: str | None, sent: str) -> bool:
-    """Compare without the country code's writing: the gateway turns a domestic 8… into 7…."""
+    """Compare the last ten digits: the gateway turns a domestic 8… into 7…."""
     return not answered or answered == sent or answered.strip()[-10:] == sent[-10:]
 
 
@@ -345,7 +345,7 @@ def _interpret_row(command: Send, id_: int, row: SentMessage, *, tried_before: b
 
 
 def _is_accepted(row: SentMessage) -> bool:
-    """Tell in a glance what almost all rows are."""
+    """Return whether a row is clearly accepted, as almost all are."""
     return not row.error and row.status != _REFUSED and row.server_id is not None and row.server_id != "0"
 
 
@@ -369,7 +369,7 @@ def _row_failure(command: Send, id_: int, row: SentMessage, *, tried_before: boo
 def _contradiction(row: SentMessage, about_it: dict[str, Any]) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"send of message {about_it['message_id']}: the answer says neither that it was accepted nor that it was "
-        f"refused (status {row.status}, error {row.error}). It may have been sent: check before you send it again.",
+        f"refused (status {row.status}, error {row.error}). It may have been sent: check before sending it again.",
         reason=Reason.UNREADABLE,
         code=row.error,
         server_packet_id=row.server_packet_id,
@@ -381,7 +381,7 @@ def _contradiction(row: SentMessage, about_it: dict[str, Any]) -> OutcomeUnknown
 
 
 def about(command: Command[Any]) -> dict[str, Any]:
-    """Tell what an error is about, as the keywords that every error takes."""
+    """Return the keyword arguments that every error takes: what it is about."""
     fields: dict[str, Any] = {"command": command.name}
     if isinstance(command, (Send, Cost)):
         fields["packet_size"] = command.size

@@ -1,4 +1,4 @@
-"""A limit of messages per second, shared by all sends of a client in one loop."""
+"""A limit in messages per second, shared by all sends of a client in one event loop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class RateLimit:
-    """Lets messages through at a steady rate, in the order of arrival, those that cannot wait before those that can.
+    """Lets messages through at a steady rate, in order of arrival, urgent ones first.
 
-    A turn is taken when it comes, and not reserved before: whoever gives up while waiting leaves no gap behind, and a
-    one-time code waits for one packet of a campaign at most.
+    A turn is taken when it comes, and not reserved in advance: a waiter that gives up leaves no gap, and a one-time
+    code waits for one packet of a campaign at most.
 
     Args:
         per_second: Messages per second; ``None`` for no limit.
-        clock: For now and sleep.
+        clock: The client's.
     """
 
     def __init__(self, per_second: float | None, clock: Clock) -> None:
@@ -38,7 +38,7 @@ class RateLimit:
 
     @property
     def is_open(self) -> bool:
-        """Whoever comes now need not wait."""
+        """A message that arrives now need not wait."""
         is_queued = self._queue.locked() or self._background_queue.locked()
         return not self.is_set or (self._next <= self._clock.monotonic() and not is_queued)
 
@@ -49,9 +49,9 @@ class RateLimit:
 
         Args:
             messages: How many.
-            until: In the clock's monotonic seconds; nothing that is ``background`` has such a limit.
-            background: They can wait, for those that cannot.
-            is_wanted: Whether they are still to be sent when their turn comes; if not, it is the next one's.
+            until: In the clock's monotonic seconds; ignored with ``background``.
+            background: Urgent messages go first.
+            is_wanted: Whether they are still to be sent when their turn comes; if not, the turn goes to the next.
         """
         if not self.is_set:
             return True

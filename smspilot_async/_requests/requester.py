@@ -1,4 +1,4 @@
-"""One question to the gateway, from the command to the interpreted answer; hooks and health hear of each request."""
+"""Makes requests to the gateway, from the command to the interpreted answer, and reports each to hooks and health."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ Answer = TypeVar("Answer")
 
 @attrs.frozen(repr=False, kw_only=True)
 class RequestFormat:
-    """How commands are written down as HTTP requests.
+    """How commands are encoded as HTTP requests.
 
     Attributes:
-        credentials: Returns the key, or login and password, to use now.
+        credentials: Returns the current key, or login and password.
         url: The endpoint.
-        shown_url: The same without a query, which may hold anything.
-        wire: The language of documents.
+        shown_url: The same without its query, which may be private.
+        wire: The format of documents.
         style: How the document travels.
         parameters: URL parameters that go with every request.
     """
@@ -54,7 +54,7 @@ class RequestFormat:
     parameters: Mapping[str, str]
 
     def write(self, command: Command[Any]) -> Envelope | ConnectionFailed:
-        """Write a command down as an HTTP request, with the key of this moment."""
+        """Encode a command as an HTTP request, with the current key."""
         try:
             credentials = self.credentials()
         except Exception as error:  # noqa: BLE001 - a caller's own function may raise anything
@@ -68,31 +68,31 @@ class RequestFormat:
                 parameters=self.parameters,
                 secrets=tuple(value for _, value in credentials.fields),
             )
-        detail = f"{command.name}: api_key() gave no usable key ({reason}). Nothing was sent."
+        detail = f"{command.name}: api_key() returned no usable key ({reason}). Nothing was sent."
         return ConnectionFailed(detail, **interpret.about(command))
 
 
 class Requester:
-    """Asks the gateway, in one event loop.
+    """Makes requests to the gateway, in one event loop.
 
     Args:
-        format: How commands are written down.
+        format: How commands are encoded.
         transport: The connections.
-        slots: Places for requests under way.
-        fairness: Lets sends go before what runs in the background.
-        hooks: Hear of each request.
-        health: Notes how each ended.
-        retry: How what may be repeated is repeated.
+        slots: Limits concurrent requests.
+        fairness: Gives sends precedence over background work.
+        hooks: Called for each request.
+        health: Records how each request ended.
+        retry: The schedule of retries.
         clock: The client's.
 
     Attributes:
-        gateway_date: The gateway's own time, as its last answer reported it; aware, UTC.
-        is_closed: Nothing is asked any more; connections may still be closing.
+        gateway_date: The gateway's own time, from its last answer; aware, UTC.
+        is_closed: No requests are accepted; connections may still be closing.
     """
 
     def __init__(
         self,
-        format: RequestFormat,  # noqa: A002 - of requests
+        format: RequestFormat,  # noqa: A002 - the format of requests
         transport: Transport,
         *,
         slots: Slots,
@@ -117,12 +117,12 @@ class Requester:
     async def ask(
         self, command: Command[Answer], deadline: float, *, background: bool = False
     ) -> Answer | SmsPilotError:
-        """Ask something that costs nothing, in the caller's task, with retries, for ``deadline`` seconds at most.
+        """Make a free request in the caller's task, with retries, for ``deadline`` seconds at most.
 
         Args:
-            command: What to ask.
+            command: Any command but a send.
             deadline: Seconds.
-            background: It may not use the connections that are kept for sends.
+            background: Do not use the connections that are reserved for sends.
         """
         until = self.clock.monotonic() + deadline
         attempt = 0
@@ -153,7 +153,7 @@ class Requester:
             try:
                 if background:
                     await self.fairness.take()
-            finally:  # cancelled in its last moment, it still tells the hooks what the gateway answered
+            finally:  # even if this is cancelled here, hooks are called with the gateway's answer
                 answer = exchange.answer(reply)
         finally:
             self.slots.release(background=background)
@@ -172,53 +172,54 @@ class Requester:
     def begin(
         self, command: Command[Answer], envelope: Envelope, *, attempt: int, contexts: Sequence[Context] = ()
     ) -> Exchange[Answer]:
-        """Return one request of a command, to be made by a caller that holds a place in ``slots``.
+        """Return one request of a command, to be made by a caller that holds a slot.
 
         Args:
-            command: What is asked.
-            envelope: The same, written down.
+            command: The command.
+            envelope: The encoded command.
             attempt: 1 for the first.
-            contexts: Of the callers it serves; the running one, if there are none.
+            contexts: Context variables of the callers it serves; by default the current ones.
         """
         return Exchange(self, command, envelope, attempt=attempt, contexts=contexts)
 
     async def exchange(
         self, command: Command[Any], envelope: Envelope, progress: Progress, answer_until: float | None = None
     ) -> Reply | Failure:
-        """Make one HTTP exchange; the caller holds a place in ``slots``.
+        """Make one HTTP exchange; the caller holds a slot.
 
         Args:
-            command: What is asked, for the size of its answer.
-            envelope: The same, written down.
-            progress: Tells a caller that cancels how far it came.
-            answer_until: How long to wait for the answer, in the clock's monotonic seconds; the timeout holds besides.
+            command: The command, which limits the size of the answer.
+            envelope: The encoded command.
+            progress: Updated with how far the request got, also for a caller that cancels.
+            answer_until: When to stop waiting for the answer, in the clock's monotonic seconds; the timeout applies,
+                too.
         """
         try:
             reply = await self._transport.exchange(
                 envelope, largest=command.largest_answer, progress=progress, answer_until=answer_until
             )
         except BaseException as error:
-            free_frames(error)  # cancelled or interrupted: those of httpcore, and ours below, hold the request
+            free_frames(error)  # cancelled or interrupted: the frames of httpcore and of this library hold the request
             raise
         if isinstance(reply, Reply) and reply.date and reply.date != self._date:
-            self._date = reply.date  # read once in a second, not with every answer
+            self._date = reply.date  # parsed once a second, not with every answer
             if (date := _http_date(reply.date)) is not None:
                 self.gateway_date = self.health.gateway_time = date
         return reply
 
 
 class Exchange(Generic[Answer]):
-    """One request of a command. The caller holds a place in the requester's ``slots``.
+    """One request of a command. The caller holds one of the requester's slots.
 
     Args:
-        requester: Who asks.
-        command: What is asked.
-        envelope: The same, written down.
+        requester: The requester.
+        command: The command.
+        envelope: The encoded command.
         attempt: 1 for the first.
-        contexts: Of the callers it serves; the running one, if there are none.
+        contexts: Context variables of the callers it serves; by default the current ones.
 
     Attributes:
-        progress: Tells a caller that cancels how far it came.
+        progress: How far the request got, also for a caller that cancels.
     """
 
     def __init__(
@@ -238,14 +239,14 @@ class Exchange(Generic[Answer]):
         self._info = self._request_info(attempt, contexts) if requester.hooks.observes_requests else None
 
     async def reply(self, answer_until: float | None = None) -> Reply | Failure:
-        """Make the request; ``answer_until`` is in the clock's monotonic seconds, the time-out holds besides."""
+        """Make the request; ``answer_until`` is in the clock's monotonic seconds, and the timeout applies, too."""
         requester = self._requester
         if self._info is not None:
             requester.hooks.request_begins(self._info)
         started = requester.clock.monotonic()
         try:
             return await requester.exchange(self._command, self._envelope, self.progress, answer_until)
-        except (asyncio.CancelledError, GeneratorExit):  # the latter where its event loop was closed
+        except (asyncio.CancelledError, GeneratorExit):  # the latter if its event loop was closed
             cut = Failure(Reason.CANCELLED, "it was cancelled", request_started=self.progress.request_started)
             self._seconds = requester.clock.monotonic() - started
             self._notify_ended(cut, interpret.interpret(self._command, cut, now=requester.clock.now()))
@@ -254,7 +255,7 @@ class Exchange(Generic[Answer]):
             self._seconds = requester.clock.monotonic() - started
 
     def answer(self, reply: Reply | Failure, *, tried_before: bool = False) -> Answer | SmsPilotError:
-        """Tell what the reply means; ``tried_before``: an earlier attempt of this very send reached the gateway."""
+        """Interpret the reply; ``tried_before``: an earlier attempt of the same send may have reached the gateway."""
         requester = self._requester
         answer = interpret.interpret(
             self._command,

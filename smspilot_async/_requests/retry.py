@@ -1,8 +1,8 @@
-"""Which failure may be tried again, and when: a table, and a schedule.
+"""Which failures may be retried, and when: a table, and a schedule.
 
-Only what is certain is repeated. Of a send: what did not leave (``NOT_SENT``), and what the gateway itself asked to
-be sent again (110, HTTP 429). Of a read: also what was not answered, except for ``inbound("new")``, whose answer
-marks messages as read.
+A send is retried only if it was certainly not sent (``NOT_SENT``), or if the gateway itself asks to send it again (110,
+HTTP 429). A read is retried also if it was not answered, except for ``inbound("new")``, whose answer marks messages as
+read.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from smspilot_async.wire import Command
 
 LONGEST_RETRY_AFTER: Final = 300.0
-"""Seconds. A gateway that asks for more has no use for a client now; a bulk run ends, and does not sleep for days."""
+"""Seconds. If the gateway asks for a longer pause, there is no retry: a bulk run ends and does not sleep for days."""
 
-_spread = random.Random().uniform  # noqa: S311 - spreads clients in time, hides nothing
+_spread = random.Random().uniform  # noqa: S311 - jitter, not cryptography
 
 
 @attrs.frozen(kw_only=True)
 class Retry:
-    """How often, and how patiently, a call is tried again by itself, always inside its deadline.
+    """The schedule of a call's automatic retries, which all end by the call's deadline.
 
     Attributes:
-        attempts: The first one included; 1 tries nothing again.
-        first_delay: Seconds before the second attempt; doubled each time, and up to half as much again at random.
-        longest_delay: Seconds at most.
+        attempts: The maximum number of attempts, including the first; 1 disables retries.
+        first_delay: Seconds before the second attempt; doubled each time, plus up to half as much at random.
+        longest_delay: The longest delay, in seconds.
 
     Raises:
-        ValueError: ``attempts`` is no whole number above 0, or a delay no number above 0.
+        ValueError: ``attempts`` is not a whole number above 0, or a delay is not a number above 0.
     """
 
     attempts: int = 4
@@ -48,14 +48,14 @@ class Retry:
         validate.positive(first_delay=self.first_delay, longest_delay=self.longest_delay)
 
     def delay(self, attempt: int, error: SmsPilotError) -> float:
-        """Tell the seconds to wait after the given attempt (1 is the first) failed with this error."""
+        """Return the seconds to wait after an attempt (1 is the first) that failed with this error."""
         if isinstance(error, GatewayError) and error.retry_after is not None:
             return error.retry_after
         return min(self.first_delay * 2.0 ** (attempt - 1) * _spread(1.0, 1.5), self.longest_delay)
 
 
 def may_repeat(command: Command[Any], error: SmsPilotError) -> bool:
-    """Tell whether repeating the command after this error can do no harm, and will come soon enough to be of use."""
+    """Return whether it is safe to repeat the command after this error, and possible soon enough to be useful."""
     if isinstance(error, GatewayError) and (error.retry_after or 0.0) > LONGEST_RETRY_AFTER:
         return False
     if isinstance(error, (ConnectionFailed, GatewayBusy)):

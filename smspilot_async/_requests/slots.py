@@ -1,7 +1,7 @@
-"""How many requests may be under way at once, and who goes first.
+"""Limits the number of concurrent requests, and gives urgent ones precedence.
 
-A queue of our own stands in front of httpx's pool, because a request that waits *in* the pool makes every other one
-slower. Two connections are kept free of campaigns and status checks, so that a one-time code never waits behind them.
+Requests queue here, in front of httpx's pool, because a request that waits *in* the pool makes every other one slower.
+Two connections are reserved for sends, so that a one-time code never waits behind campaigns and status checks.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _KEPT_FOR_SENDS: Final = 2
 
 
 def background_places(total: int) -> int:
-    """Tell how many of so many connections campaigns and status checks may use at once."""
+    """Return how many of ``total`` connections campaigns and status checks may use concurrently."""
     return max(1, total - _KEPT_FOR_SENDS)
 
 
 class Slots:
-    """Places for requests: first come, first served; those that may use every place before those that may not.
+    """Slots for requests, granted in order of arrival, urgent requests before background ones.
 
     Args:
-        total: Connections.
-        loop: The event loop of those who wait; once that is closed, nothing is granted any more: they died with it.
+        total: The number of connections.
+        loop: The waiters' event loop; once it is closed, nothing is granted: its waiters are gone.
     """
 
     def __init__(self, total: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
@@ -35,20 +35,20 @@ class Slots:
         self._background_free = background_places(total)
         self._kept = total - self._background_free
         self.on_no_urgent: Callable[[], None] | None = None
-        """Called when the last of what can not wait is over."""
+        """Called when the last urgent request has ended."""
         self._waiting: deque[Callable[[], bool]] = deque()
         self._background_waiting: deque[Callable[[], bool]] = deque()
 
     @property
     def has_urgent(self) -> bool:
-        """Something is under way that can not wait: a send, or a question that somebody waits for."""
+        """Whether an urgent request is under way: a send, or a query that a caller awaits."""
         return self._free < self._background_free + self._kept
 
     def take(self, *, background: bool = False) -> bool:
-        """Take a place if one is free and nobody waits for it.
+        """Take a slot if one is free and no one waits for it.
 
         Args:
-            background: The work can wait: it may not use the places kept for sends.
+            background: Whether the request is not urgent: it may not use the slots reserved for sends.
         """
         if (
             self._free <= 0
@@ -61,18 +61,18 @@ class Slots:
         return True
 
     def when_free(self, grant: Callable[[], bool], *, background: bool = False) -> None:
-        """Call ``grant`` when a place is free; it is taken if that returns true."""
+        """Call ``grant`` when a slot is free; the slot is taken if it returns true."""
         (self._background_waiting if background else self._waiting).append(grant)
 
     async def acquire(self, *, background: bool = False) -> None:
-        """Wait for a place, and take it. A waiter that is cancelled takes none."""
+        """Wait for a slot, and take it. A waiter that is cancelled takes none."""
         if self.take(background=background):
             return
         turn = asyncio.get_running_loop().create_future()
 
         def grant() -> bool:
             if turn.done():
-                return False  # cancelled: nobody waits any more
+                return False  # the waiter was cancelled
             turn.set_result(None)
             return True
 
@@ -85,7 +85,7 @@ class Slots:
             raise
 
     def release(self, *, background: bool = False) -> None:
-        """Give a place back, to whoever waits longest."""
+        """Release a slot, to the longest waiter."""
         self._free += 1
         self._background_free += background
         if self._loop is not None and self._loop.is_closed():

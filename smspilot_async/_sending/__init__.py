@@ -1,1 +1,1 @@
-"""From a caller's message to its outcome: packing, packets on their way, bulk runs."""
+"""From a caller's message to its outcome: batching, submission of packets, bulk runs."""

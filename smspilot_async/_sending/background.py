@@ -1,11 +1,11 @@
 """Paid requests in tasks of their own.
 
-A request on the wire may already have been accepted, so its answer, with the ids to ask about later, is awaited
-whatever happens to the caller: a cancelled task, a ``wait_for``, a web client that went away. Measured: no shield
-survives a native ``task.cancel()``, a task of its own does, if somebody holds on to it.
+A request on the wire may already have been accepted, so its answer, with the ids to query later, is awaited whatever
+happens to the caller: a cancelled task, a ``wait_for``, a web client that went away. Measured: no shield survives a
+native ``task.cancel()``, a separate task does, if something references it.
 
-A loop holds its tasks weakly. So a timer that never rings holds them, and the client with them, as long as there are
-any. A loop that is closed drops its timers: that tells of one that was closed by hand, with requests under way.
+An event loop references its tasks weakly. So a timer that never fires references them, and the client, as long as there
+are any. A loop that is closed drops its timers: that is how one is noticed that was closed with requests under way.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class BackgroundSubmissions:
     """The submissions of one event loop.
 
     Args:
-        context: What packets are sent with.
-        owner: Returns what must live as long as they do, if it still does.
+        context: The collaborators and settings.
+        owner: Returns the object that must live as long as they do, or ``None`` if it is gone.
         when_closed: Called when the loop is closed while some are under way.
 
     Attributes:
-        when_closing: Called when the client begins to close: whoever feeds messages in stops.
+        when_closing: Called when the client begins to close: bulk runs stop reading.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class BackgroundSubmissions:
         self._keep_alive: weakref.ref[asyncio.TimerHandle] | None = None
 
     def start(self, submission: Submission | Announcement) -> None:
-        """Let a submission run until it is done, whatever becomes of its caller."""
+        """Run a submission until it is done, whatever happens to its caller."""
         task = asyncio.create_task(submission.run(), name=f"smspilot packet of {len(submission.entries)}")
         submission.task = task
         self._submissions[task] = submission
@@ -68,7 +68,7 @@ class BackgroundSubmissions:
     async def run(self, submission: Submission, until: float) -> Packet | SmsPilotError:
         """Start it, and wait for its outcome until a deadline.
 
-        A caller that is cancelled, or out of time, takes back what still queues; what is on the wire goes on alone.
+        If the caller is cancelled, or its deadline passes, queued messages are withdrawn; requests on the wire go on.
         """
         self.start(submission)
         try:
@@ -84,7 +84,7 @@ class BackgroundSubmissions:
         return submission.outcome()
 
     def take_back(self, submission: Submission) -> None:
-        """Send nothing of it again, and, unless it is on the wire, end it now."""
+        """Withdraw it; unless it is on the wire, end it now."""
         submission.withdraw()
         if submission.is_on_the_wire or submission.done.done():
             return
@@ -92,40 +92,40 @@ class BackgroundSubmissions:
             if entry.outcome is None:
                 entry.give_up()
         if submission.has_begun and not submission.is_running_hooks and submission.task is not None:
-            submission.task.cancel()  # a hook would be cancelled in the middle; what it belongs to ends after it
+            submission.task.cancel()  # while hooks run it is not cancelled: it ends after them
 
     def cut_short(self) -> None:
-        """End everything: what has not begun is not sent, what is on the wire is unknown."""
+        """End everything: what has not started is not sent, what is on the wire is unknown."""
         for task, submission in list(self._submissions.items()):
             submission.withdraw()
             if (
                 submission.has_begun and not submission.is_running_hooks
-            ):  # else it ends by itself, and the hooks hear of it
+            ):  # otherwise it ends by itself, after the hooks were called
                 task.cancel()
 
     def abandon(self) -> list[Remains]:
-        """Settle what an event loop that was closed has left, and return of what no one has heard."""
+        """Settle what is left after the event loop was closed, and return what was not reported."""
         left, self._submissions, self._keep_alive = list(self._submissions.values()), {}, None
         return [submission.abandon() for submission in left]
 
     def interrupt_hooks(self) -> None:
-        """Wait for no hook any longer, but for the one that asks."""
+        """Cancel all running hooks, except the calling one."""
         mine = asyncio.current_task()
         for task, submission in list(self._submissions.items()):
             if submission.has_begun and submission.is_running_hooks and task is not mine:
                 task.cancel()
 
     def queued(self) -> int:
-        """Count the messages that wait to leave, in packets; from any thread."""
+        """Return the number of messages in packets that wait to be sent; from any thread."""
         return sum(submission.queued() for submission in list(self._submissions.values()))
 
     def in_flight(self) -> int:
-        """Count the messages on the wire; from any thread."""
+        """Return the number of messages on the wire; from any thread."""
         return sum(submission.in_flight() for submission in list(self._submissions.values()))
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
-        """Those that are under way, but for the one that asks: a hook may flush."""
+        """The running tasks, except the current one: a hook may flush."""
         mine = self._submissions.get(asyncio.current_task())  # type: ignore[arg-type]
         if mine is None:
             return set(self._submissions)
@@ -134,7 +134,7 @@ class BackgroundSubmissions:
 
 
 class _KeepAlive:
-    """What a timer of a loop holds, and nothing else does: it goes with the timer."""
+    """Referenced by a timer of the event loop only, so that it is dropped with the timer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: object, when_closed: Callable[[], object]) -> None:
         self._loop = loop
@@ -142,7 +142,7 @@ class _KeepAlive:
         self._when_closed = when_closed
 
     def __call__(self) -> None:
-        """Be something that a timer can call."""
+        """Do nothing: a timer needs a callable."""
 
     def __del__(self) -> None:
         if self._loop.is_closed():

@@ -1,8 +1,8 @@
-"""Concurrent ``send()`` calls packed into packets.
+"""Batches concurrent ``send()`` calls into packets.
 
-A call waits for nobody: all calls made in the same turn of the loop share a packet, and so do those made while no
-connection is free. With ``linger`` above zero a message waits that long for company, counted from the first. There is
-one queue, in the order of arrival; nothing but a future stands for a caller, so that ten thousand of them are cheap.
+Calls made in the same iteration of the event loop, or while no connection is free, share a packet without waiting. With
+``linger`` above zero a packet waits that long for further messages, counted from its first. There is one queue, in
+order of arrival; each caller costs just one future, so that ten thousand of them are cheap.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from smspilot_async.errors import SmsPilotError
     from smspilot_async.models import Message, SentMessage
 
-_FINEST_DEADLINE: Final = 0.01  # seconds between two looks at the whole queue
+_FINEST_DEADLINE: Final = 0.01  # seconds between two scans of the whole queue
 
 
 class Batcher:
     """The queue of messages that wait for a packet, in one event loop.
 
     Args:
-        submissions: Where packets go.
-        test: Its messages are tests.
-        packet_size: Messages in a packet, at most.
-        linger: Seconds that a message may wait for company, but half of the time to its deadline at most: it would
-            else run out of time for nothing.
-        max_pending: Messages that may queue; beyond it callers wait overflow, in order.
+        submissions: Starts packets.
+        test: Its messages are test messages.
+        packet_size: The maximum number of messages in a packet.
+        linger: Seconds that a message may wait for others, but at most half of the time to its deadline, so that
+            lingering alone cannot exhaust it.
+        max_pending: The maximum length of the queue; further messages wait in an overflow queue, in order.
     """
 
     def __init__(
@@ -63,17 +63,16 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Messages in the queue, and those that wait for a place in it; from any thread."""
-        entries = [*self._queue, *self._overflow]  # a copy: the loop goes on meanwhile
+        """The number of messages in both queues; from any thread."""
+        entries = [*self._queue, *self._overflow]  # a copy: the event loop continues meanwhile
         return sum(entry.outcome is None and not entry.is_taken_back for entry in entries)
 
     def send(
         self, message: Message, id_: int, until: float, sender: str | None = None
     ) -> asyncio.Future[SentMessage | SmsPilotError]:
-        """Send a message in the next packet that goes; ``until`` is in the clock's monotonic seconds.
+        """Send a message in the next packet; ``until`` is in the clock's monotonic seconds.
 
-        It gives the bare future to wait for: a coroutine more for each of ten thousand callers is what the garbage
-        collector then walks.
+        Returns the bare future: one more coroutine per caller is 10,000 more objects for the garbage collector to walk.
         """
         waiter: asyncio.Future[SentMessage | SmsPilotError] = asyncio.get_running_loop().create_future()
         entry = PendingMessage(message, id_, until=until, sender=sender, waiter=waiter)
@@ -93,15 +92,15 @@ class Batcher:
         return waiter
 
     def _refill(self) -> None:
-        """Fill the queue with those that wait overflow, in their order."""
+        """Fill the queue from the overflow, in order."""
         queue, overflow = self._queue, self._overflow
         while overflow and len(queue) < self._max_pending:
             queue.append(overflow.popleft())
 
-    # --- leaving ---------------------------------------------------------------------------------
+    # --- starting packets ------------------------------------------------------------------------
 
     def _pump_soon(self) -> None:
-        """Look at the queue once every call of this turn of the loop is in it."""
+        """Process the queue once it has every call of this iteration of the event loop."""
         if not self._is_pumping and not self._waits_for_slot:
             self._is_pumping = True
             self._context.fairness.announce_send()
@@ -123,7 +122,7 @@ class Batcher:
 
     def _take_slot(self) -> bool:
         self._waits_for_slot = False
-        self._start_packet()  # it was due when it began to wait, and nothing has left since
+        self._start_packet()  # it was due when it began to wait, and nothing was sent since
         self._pump_soon()
         return True
 
@@ -134,22 +133,22 @@ class Batcher:
             self._sends_at_once = self._linger == 0
         if self._linger:
             self._cancel_linger()
-            self._watch_linger(*itertools.islice(self._queue, self._packet_size))  # with more than that one is full
+            self._watch_linger(*itertools.islice(self._queue, self._packet_size))  # with more, one is full
         self._submissions.start(Submission(self._context, entries, test=self._test, has_slot=True))
         self._sent_count += len(entries)
         self._progress_made.set()
 
     def flush(self) -> int:
-        """Let everything that waits for company go now, and return the number of the last that waits."""
+        """Send everything that lingers now; return the sequence number of the last queued message."""
         if self._queue:
             self._sends_at_once = True
             self._pump_soon()
         return self._sent_count + len(self._queue) + len(self._overflow)
 
-    # --- waiting for company ---------------------------------------------------------------------
+    # --- lingering -------------------------------------------------------------------------------
 
     def _watch_linger(self, *entries: PendingMessage) -> None:
-        """Keep a timer for whoever of the queue may wait the shortest."""
+        """Set the timer for the message that may linger the shortest."""
         when = min((entry.lingers_until for entry in entries), default=math.inf)
         if when < self._linger_ends and not self._sends_at_once:
             self._cancel_linger()
@@ -175,7 +174,7 @@ class Batcher:
         self._deadline_timer = self._context.clock.call_at(when, self._expire)
 
     def _expire(self) -> None:
-        """Answer the callers whose time is up while their message still queues."""
+        """Answer the callers whose deadline has passed while their message is queued."""
         now = self._context.clock.monotonic()
         self._deadline_timer = None
         self._earliest_deadline = math.inf
@@ -190,21 +189,21 @@ class Batcher:
     # --- the end ---------------------------------------------------------------------------------
 
     async def gone(self, last: int) -> None:
-        """Wait until all have left up to a number that :meth:`flush` returned; what comes later is not waited for."""
+        """Wait until all messages up to a number that :meth:`flush` returned were dequeued, but not for later ones."""
         while self._sent_count < last:
             self.flush()
             self._progress_made.clear()
             await self._progress_made.wait()
 
     def give_up(self) -> None:
-        """Settle everything that still queues as not sent."""
+        """Settle everything that is still queued as not sent."""
         for entry in itertools.chain(self._queue, self._overflow):
             if entry.outcome is None:
                 entry.give_up()
         self.flush()
 
     def abandon(self) -> list[PendingMessage]:
-        """Settle what queued in an event loop that was closed, with its callers, as not sent."""
+        """Settle what was queued in an event loop that was closed, and whose callers are gone, as not sent."""
         left = [entry for entry in itertools.chain(self._queue, self._overflow) if entry.outcome is None]
         self._queue.clear()
         self._overflow.clear()
@@ -214,7 +213,7 @@ class Batcher:
         return left
 
     def stop(self) -> None:
-        """Call off all timers."""
+        """Cancel all timers."""
         self._cancel_linger()
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()

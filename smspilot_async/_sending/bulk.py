@@ -1,8 +1,7 @@
-"""A stream of messages in, a stream of results out, in packets, several of them in flight, with memory that stays flat.
+"""Bulk runs: a stream of messages in, a stream of results out, with several packets in flight and bounded memory.
 
-One task, the run's own, advances the source, sends packets and closes the source at the end. It shares no task group
-with the caller, whose own awaits it therefore never cancels; what is on the wire belongs to tasks that outlive even
-the run.
+The run's own task advances the source, starts packets and finally closes the source. It shares no task group with the
+caller, so it never cancels what the caller awaits. Requests on the wire belong to tasks that outlive even the run.
 """
 
 from __future__ import annotations
@@ -45,24 +44,24 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 _UNANSWERED: Final = (OutcomeUnknown, ConnectionFailed, GatewayBusy, VetoFailed)
-_LONGEST_IDLE: Final = 1.0  # seconds that a source may leave a packet unfilled
+_LONGEST_IDLE: Final = 1.0  # seconds for which a source may leave a packet incomplete
 
 
 @attrs.define
 class BulkStats(Displayed):
-    """How far a bulk run has come. Always ``accepted + refused + unknown + not_sent + waiting == read``.
+    """The progress of a bulk run. Always ``accepted + refused + unknown + not_sent + waiting == read``.
 
     Attributes:
-        read: Items taken from the source.
-        accepted: Taken by the gateway.
+        read: Items read from the source.
+        accepted: Messages accepted by the gateway.
         refused: Refused by the gateway, vetoed by a hook, or invalid.
-        unknown: Left, and nobody can know.
-        not_sent: Never left.
-        parts: SMS that the accepted ones were cut into.
-        cost: Roubles for them.
-        balance: Roubles left, as the gateway told last.
-        total: Items in the source, where it knows its length.
-        seconds: Since the first item was read, until the last result.
+        unknown: May have been sent.
+        not_sent: Not sent.
+        parts: The number of SMS in the accepted messages.
+        cost: Their cost, in roubles.
+        balance: The account's balance in roubles, from the gateway's last answer.
+        total: Items in the source, if its length is known.
+        seconds: From the first item read to the last result.
     """
 
     read: int = 0
@@ -78,12 +77,12 @@ class BulkStats(Displayed):
 
     @property
     def done(self) -> int:
-        """Items that have a result."""
+        """Items with a result."""
         return self.accepted + self.refused + self.unknown + self.not_sent
 
     @property
     def waiting(self) -> int:
-        """Items that were read, and have no result yet."""
+        """Items read that have no result yet."""
         return self.read - self.done
 
     @property
@@ -93,17 +92,17 @@ class BulkStats(Displayed):
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the end at this rate, where the source knows its length."""
+        """Seconds until the end at this rate, if the source's length is known."""
         if self.total is None or not self.rate:
             return None
         return max(0, self.total - self.done) / self.rate
 
 
 class BulkRun(Displayed, Generic[Item]):
-    """A bulk run: enter it, iterate over its results, and leave it whenever you like.
+    """A bulk run: enter it, iterate over its results, and leave it at any time.
 
     Attributes:
-        stats: How far it has come, up to date at any moment.
+        stats: Its progress, always up to date.
     """
 
     def __init__(
@@ -149,9 +148,9 @@ class BulkRun(Displayed, Generic[Item]):
         self._room: asyncio.Future[None] | None = None
         self._news = asyncio.Event()
         self._handed_out = 0
-        self._room_until = 0  # so many items there is room for, without another look
+        self._room_until = 0  # the number of items to read before checking for room again
         self._idle_timer: Timer | None = None
-        self._is_due = False  # what was read is to leave as soon as there is room for one packet more
+        self._is_due = False  # send what was read as soon as there is room for one more packet
 
     def __repr__(self) -> str:
         stats = self.stats
@@ -168,7 +167,7 @@ class BulkRun(Displayed, Generic[Item]):
             return "over"
         return "stopping" if self._is_stopping else "running"
 
-    # --- the caller's side -----------------------------------------------------------------------
+    # --- the caller's interface ------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         if self._reader is not None:
@@ -188,12 +187,12 @@ class BulkRun(Displayed, Generic[Item]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Read nothing more, and wait until what is on the wire is accounted for."""
+        """Stop reading, and wait until every message on the wire has its result."""
         if self._reader is not None and self._reader.get_loop().is_closed():
-            return  # everything has died with the event loop, and is settled
+            return  # everything ended with the event loop, and is settled
         self._stop(None)
         try:
-            while not self._is_over and exc_type is not GeneratorExit:  # a task that was dropped can wait for nothing
+            while not self._is_over and exc_type is not GeneratorExit:  # a task that was dropped cannot wait
                 await self._wait_for_news()
         finally:
             self._submissions.when_closing.discard(self._client_is_closing)
@@ -217,7 +216,7 @@ class BulkRun(Displayed, Generic[Item]):
 
     @property
     def busy(self) -> GatewayBusy | None:
-        """Why the run waits: the gateway's "not now" (110, HTTP 429) to a packet; ``None`` while it does not wait."""
+        """The gateway's "not now" (110, HTTP 429) that the run currently waits out; ``None`` otherwise."""
         return next((submission.busy for submission in self._under_way if submission.busy is not None), None)
 
     @property
@@ -234,10 +233,10 @@ class BulkRun(Displayed, Generic[Item]):
         try:
             await self._advance()
         except asyncio.CancelledError:
-            if not self._is_stopping:  # taken for the end of the source, it would lose the rest silently
+            if not self._is_stopping:  # treated as the end of the source, it would silently lose the rest
                 self._error = RuntimeError("the source was cancelled, or the run from outside")
                 self._is_stopping = _is_cancelled_from_outside()
-        except Exception as error:  # noqa: BLE001 - the source's own, raised once the results before it are out
+        except Exception as error:  # noqa: BLE001 - an error in the source, raised after the results before it
             self._error = self._error or error
         if self._is_stopping:
             self._give_up_unsent()
@@ -245,7 +244,7 @@ class BulkRun(Displayed, Generic[Item]):
             self._dispatch()
 
     async def _advance(self) -> None:
-        # One loop for both would need an asynchronous generator around a list, and so one turn more for each message.
+        # One loop for both would need an asynchronous generator around a list, which costs time for each message.
         if isinstance(self._source, AsyncIterable):
             iterator: Any = aiter(self._source)
             try:
@@ -254,7 +253,7 @@ class BulkRun(Displayed, Generic[Item]):
                     if self.stats.read >= self._room_until and not await self._is_wanted_further():
                         break
             finally:
-                item = None  # what looks into an error shows this frame
+                item = None  # a traceback may show this frame's variables
                 self._is_reading = False
                 if (aclose := getattr(iterator, "aclose", None)) is not None:
                     await aclose()
@@ -268,27 +267,27 @@ class BulkRun(Displayed, Generic[Item]):
             finally:
                 item = None  # the same
                 self._is_reading = False
-                if isinstance(iterator, Generator):  # a file is its own iterator, too, but its owner's to close
+                if isinstance(iterator, Generator):  # a file is its own iterator, too, but its owner closes it
                     iterator.close()
 
     def _may_read(self) -> bool:
-        """Hold no more than so many packets, in flight or as results that the caller has not taken yet."""
+        """Return whether there is room: it limits messages in flight and results that the caller has not taken."""
         held = self.stats.read - self._handed_out
         limit = self._packet_size * self._in_flight
         if self._is_stopping or self._is_due:
             return False
-        if self._entries:  # a packet that was begun may be filled, but not for ever, if all that comes is invalid
+        if self._entries:  # a packet may be completed, but not for ever, if all further items are invalid
             return held < limit
         return len(self._under_way) < self._width() and held + self._packet_size <= limit
 
     def _width(self) -> int:
-        """Tell how many packets may be in flight: few until the gateway answers, lest many be lost if it does not."""
+        """Return how many packets may be in flight: few until the gateway answers, in case it never does."""
         if self._was_answered and not self._unanswered_in_a_row:
             return self._in_flight
         return max(1, min(self._in_flight, self._max_unknown - self._unanswered_in_a_row))
 
     async def _is_wanted_further(self) -> bool:
-        """Wait for room; ``False`` once nothing more is to be read, even if the source swallows its cancellation."""
+        """Wait for room; ``False`` when reading must stop, even if the source suppresses its cancellation."""
         await self._context.fairness.take()
         while not self._is_stopping and not self._may_read():
             self._room = asyncio.get_running_loop().create_future()
@@ -308,7 +307,7 @@ class BulkRun(Displayed, Generic[Item]):
             self._news.set()
             return
         except BaseException:
-            del item  # the application's own error shows this frame
+            del item  # the traceback of the application's error shows this frame
             raise
         self.stats.read += 1
         self._items.append(item)
@@ -319,7 +318,7 @@ class BulkRun(Displayed, Generic[Item]):
             self._idle_timer = self._clock.call_at(self._clock.monotonic() + _LONGEST_IDLE, self._dispatch)
 
     def _dispatch(self) -> None:
-        """Send what was read, once there is room: a whole packet, or what there is at a silence and at the end."""
+        """Send what was read once there is room: a full packet, or an incomplete one if the source is idle or over."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
@@ -345,13 +344,13 @@ class BulkRun(Displayed, Generic[Item]):
         self._submissions.start(submission)
 
     def _intent(self, items: Sequence[Item], entries: Sequence[PendingMessage]) -> Callable[[], Awaitable[None]]:
-        return lambda: self._declare(items, entries)  # which shows nothing, where a partial shows its arguments
+        return lambda: self._announce(items, entries)  # the repr of a partial would show its arguments
 
-    async def _declare(self, items: Sequence[Item], entries: Sequence[PendingMessage]) -> None:
-        """Tell the application what is about to leave, which a vetoed message is not."""
-        assert self._before_packet is not None  # noqa: S101 - it is called for nothing else
+    async def _announce(self, items: Sequence[Item], entries: Sequence[PendingMessage]) -> None:
+        """Call ``before_packet`` with the items that are about to be sent, without vetoed ones."""
+        assert self._before_packet is not None  # noqa: S101 - otherwise this is not called
         leaving = Secret([item for item, entry in zip(items, entries, strict=True) if entry.outcome is None])
-        del items  # the application's own error shows this frame
+        del items  # the traceback of the application's error shows this frame
         await self._before_packet(leaving.reveal())
 
     # --- results ---------------------------------------------------------------------------------
@@ -386,7 +385,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._results.extend(results)
 
     def _check_circuit(self, submission: Submission) -> None:
-        """Pull the brake: for the account's sake at once, for want of answers after some packets in a row."""
+        """Circuit breaker: stop at an error of the account, or after several unanswered packets in a row."""
         if submission.declined is not None:
             self._stop(submission.declined)
             return
@@ -397,7 +396,7 @@ class BulkRun(Displayed, Generic[Item]):
                 return
         asked = len(submission.entries) - sum(map(is_veto, failures))
         if not asked:
-            return  # the gateway was told of nothing
+            return  # nothing was submitted
         if submission.has_lost_patience and len(failures) == asked and isinstance(failures[0], GatewayBusy):
             self._stop(failures[0])
             return
@@ -413,7 +412,7 @@ class BulkRun(Displayed, Generic[Item]):
     # --- stopping --------------------------------------------------------------------------------
 
     def _stop(self, error: Exception | None) -> None:
-        """Read nothing more, and take back what has not left."""
+        """Stop reading, and withdraw what was not sent yet."""
         if self._is_stopping or self._reader is None:
             return
         self._is_stopping = True
@@ -423,13 +422,13 @@ class BulkRun(Displayed, Generic[Item]):
             self._submissions.take_back(submission)
         if self._reader.done():
             self._give_up_unsent()
-        elif self._is_reading:  # and not closing the source, which is left in peace
+        elif self._is_reading:  # closing the source is not interrupted
             self._reader.cancel()
 
     def _client_is_closing(self) -> None:
         self._stop(
             ClientClosed(
-                "the client was closed while a bulk run was going on. What was read and had not left was not sent."
+                "the client was closed during a bulk run. Messages that were read but not on the wire were not sent."
             )
         )
 
@@ -451,7 +450,7 @@ def _message_maker(message: Callable[[Item], Sendable] | None, country: Country 
         try:
             return as_message(message(item), country)
         finally:
-            del item  # the application's own error shows this frame
+            del item  # the traceback of the application's error shows this frame
 
     return make
 

@@ -1,4 +1,4 @@
-"""What every packet of a client is sent with, in one event loop."""
+"""The collaborators and settings with which packets are sent, in one event loop."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class SendingContext:
     """The collaborators of a packet, and the client's settings that concern it.
 
     Attributes:
-        requester: Writes requests, and makes them.
+        requester: Encodes and makes requests.
         clock, slots, fairness, hooks, health, retry: The requester's.
         rate: The client's limit of messages per second.
-        callbacks: The inbox that gives each message a URL of its own, if there is one.
-        follow_up: What that inbox may ask for later.
-        sender: For messages that name none.
-        test: Packets are not handed to operators.
-        deadline: Seconds of a call that names none.
-        split_packets: A refused packet took nothing, so that its halves may be sent again.
-        hooks_until: Returns when hooks must have heard of results, in the clock's monotonic seconds.
-        keep_client: Lets the client live as long as the event loop: the inbox has questions yet.
+        callbacks: The inbox that gives each message its own URL, if there is one.
+        follow_up: Used by that inbox later, for checks and findings.
+        sender: For messages without one.
+        test: Packets are not passed on to operators.
+        deadline: The default deadline of a call, in seconds.
+        split_packets: A refused packet was not accepted in part, so its halves may be sent again.
+        hooks_until: Returns when hooks must be done with results, in the clock's monotonic seconds.
+        keep_client: Keeps the client alive as long as the event loop: the inbox still needs it.
     """
 
     requester: Requester

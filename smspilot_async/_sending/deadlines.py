@@ -1,4 +1,4 @@
-"""The deadlines of a packet's callers: whose time is up is answered, and what is on the wire goes on."""
+"""The deadlines of a packet's callers: a caller is answered at its deadline, requests on the wire continue."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Deadlines:
-    """Answers the callers of a packet whose time is up; what is on the wire goes on without them.
+    """Answers the callers of a packet at their deadlines; requests on the wire continue without them.
 
     Args:
         entries: The messages of the packet.
         clock: The client's.
-        on_the_wire: Returns the messages whose request is under way.
-        stop_connecting: Ends a request that has not left yet, if no message of it is wanted any more, and returns
+        on_the_wire: Returns the messages whose request is on the wire.
+        stop_connecting: Ends a request that has not started, if none of its messages is wanted any more; returns
             whether it did.
     """
 
@@ -46,14 +46,14 @@ class Deadlines:
         self._timer: Timer | None = None
 
     def watch(self) -> None:
-        """Set a timer for the earliest deadline of a caller that still waits."""
+        """Set a timer for the earliest deadline of the waiting callers."""
         waiting = [entry.until for entry in self._entries if entry.waiter is not None and not entry.waiter.done()]
         earliest = min(waiting, default=math.inf)
         if earliest < math.inf:
             self._timer = self._clock.call_at(earliest, self._expire)
 
     def cancel(self) -> None:
-        """Call the timer off."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -73,13 +73,13 @@ class Deadlines:
 
 
 def past_deadline(entries: Sequence[PendingMessage]) -> OutcomeUnknown:
-    """Return the error of messages whose callers' time is up while they are on the wire."""
+    """Return the error of messages whose callers' deadline passed while they are on the wire."""
     command = Send([entry.message for entry in entries], [entry.id for entry in entries])
-    return interpret.unknown(command, Reason.DEADLINE, "no answer before the deadline; hooks will hear the result")
+    return interpret.unknown(command, Reason.DEADLINE, "no answer before the deadline; hooks will get the result")
 
 
 def packet_past_deadline(entries: Sequence[PendingMessage], packet: Packet | None) -> Packet | OutcomeUnknown:
-    """Return what is known of a packet whose caller's time is up while it is on the wire.
+    """Return what is known of a packet whose caller's deadline passed while it is on the wire.
 
     Args:
         entries: Its messages.

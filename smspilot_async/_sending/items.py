@@ -1,4 +1,4 @@
-"""Makes messages of what callers hand in: messages, mappings, and pairs."""
+"""Makes messages of the items that callers pass in: messages, mappings, and pairs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _FIELDS: Final = frozenset(attribute.name for attribute in attrs.fields(Message)
 
 
 def as_message(item: Any, country: Country | None = None) -> Message:
-    """Make a message of what a caller handed in: a message, a mapping with its fields, or ``(to, text)``.
+    """Make a message of an item: a :class:`Message`, a mapping with its fields, or a pair ``(to, text)``.
 
     Args:
-        item: What was handed in.
-        country: How phones are read, but not that of a message.
+        item: The item.
+        country: How phones are read, except that of a :class:`Message`.
 
     Raises:
-        InvalidMessage: if it is none of them, or a field is wrong or unknown.
+        InvalidMessage: It is none of these, or a field is invalid or unknown.
     """
     if isinstance(item, Message):
         return item
@@ -54,5 +54,5 @@ def _from_mapping(item: Mapping[Any, Any], country: Country | None) -> Message:
 
 
 def _is_field_name(name: Any) -> bool:
-    """Tell a mistyped name, to be shown, from a phone or a text that somebody used as a key."""
+    """Return whether a key looks like a field name, which may be shown, and not like a phone or a text."""
     return isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= _LONGEST_NAME

@@ -1,4 +1,4 @@
-"""One message on its way through the client, and what its caller is told in the end."""
+"""A message on its way through the client, from the caller to its outcome."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ _NEW_IDS: Final = (1_000_000_000, 2_000_000_000)
 
 
 class PendingMessage:
-    """One message on its way through the client, from the caller's hand to a result.
+    """A message on its way through the client, from the caller to its result.
 
     Args:
         message: The message.
-        id: The number it travels under.
-        until: No attempt begins after this moment, in the clock's monotonic seconds.
-        sender: For a message that names none, before the client's own.
-        waiter: What its caller waits for, if it waits for this message alone. Cancelled, it takes the message back as
-            long as that has not left.
+        id: The id it is sent with.
+        until: No attempt starts after this moment, in the clock's monotonic seconds.
+        sender: For a message without one, instead of the client's.
+        waiter: The caller's future, if the caller waits for this message alone. Cancelling it withdraws the message,
+            unless it was already sent.
 
     Attributes:
-        outcome: What became of it, once that is settled: the gateway's answer about it, or why there is none.
+        outcome: Once settled: the gateway's answer about it, or why there is none.
         row: The last answer about it, also while it is being sent again.
         error: The last reason why there was no answer about it.
-        is_withdrawn: Its caller takes it back, if it has not left.
-        is_reported: The hooks have heard of its outcome.
-        lingers_until: When it has waited long enough for company, in the clock's monotonic seconds.
-        nonce: By which the inbox knows this send from others of the same id.
-        context: Its caller's, where the packet's task is not the caller's own and a hook wants to know.
+        is_withdrawn: It must not be sent any more.
+        is_reported: Hooks were called with its outcome.
+        lingers_until: When it stops waiting for more messages, in the clock's monotonic seconds.
+        nonce: Distinguishes this send, for the inbox, from others with the same id.
+        context: The caller's context variables, if the packet has its own task and a hook observes requests.
     """
 
     __slots__ = (
@@ -96,16 +96,16 @@ class PendingMessage:
 
     @property
     def is_taken_back(self) -> bool:
-        """Its caller does not want it sent any more."""
+        """It must not be sent any more."""
         return self.is_withdrawn or (self.waiter is not None and self.waiter.cancelled())
 
     @property
     def is_late(self) -> bool:
-        """It was settled after its caller had left, or had been told that it is unknown."""
+        """It was settled after its caller had gone, or was answered that it is unknown."""
         return self.is_taken_back or (self.waiter is not None and self.waiter.result() is not self.outcome)
 
     def settle(self, outcome: SentMessage | SmsPilotError) -> None:
-        """Say what became of it."""
+        """Set its outcome, and answer its caller."""
         self.outcome = outcome
         if self.nonce is not None and (failure := failure_of(outcome)) is not None and failure.message_id is not None:
             set_send_nonce(failure, self.nonce)
@@ -113,26 +113,26 @@ class PendingMessage:
             self.answer_caller(outcome)
 
     def answer_caller(self, outcome: SentMessage | SmsPilotError) -> None:
-        """Answer its caller, which may be before it is settled."""
+        """Answer its caller, possibly before it is settled."""
         if self.waiter is not None and not self.waiter.done():
             try:
                 self.waiter.set_result(outcome)
-            except RuntimeError:  # its loop was closed, and took its caller along
+            except RuntimeError:  # its event loop was closed, and the caller is gone
                 return
 
     def give_up(self) -> None:
-        """Settle it with what the last attempt brought, or, if there was none, as not sent."""
+        """Settle it with the result of the last attempt or, if there was none, as not sent."""
         self.settle(self.row or self.error or _not_sent(self.id))
 
     def result(self) -> SendResult[Message]:
-        """Tell what became of it, for hooks, to whom an error names the message even if it is about a whole packet."""
+        """Return its result, for hooks: the error has the message's id, even if it is about a whole packet."""
         outcome = self.outcome
         if isinstance(outcome, SmsPilotError) and outcome.message_id is None:
             outcome = about(outcome, self)
         return result_of(self.message, outcome)
 
     def as_row(self) -> SentMessage:
-        """Tell what became of it as a row of a packet."""
+        """Return its outcome as a row of a packet."""
         if isinstance(self.outcome, SentMessage):
             return self.outcome
         return SentMessage(id=self.id, failure=self.outcome)
@@ -140,15 +140,15 @@ class PendingMessage:
 
 def _not_sent(id_: int) -> ConnectionFailed:
     text = (
-        f"send of message {id_}: its deadline passed, it was taken back, or its client or event loop was closed, while "
-        "it waited for a connection, its turn or company. Nothing was sent: it can be sent again, with a longer "
-        "deadline if need be."
+        f"send of message {id_}: its deadline passed, it was cancelled, or its client or event loop was closed, while "
+        "it waited for a connection, the rate limit or its packet. Nothing was sent: it can be sent again, with a "
+        "longer deadline if need be."
     )
     return ConnectionFailed(text, command="send", message_id=id_)
 
 
 def about(error: Error, entry: PendingMessage) -> Error:
-    """Make each caller an error of its own, since each raises it."""
+    """Return a copy of an error for one caller, since each caller raises it."""
     mine = copy(error)
     mine.message_id = entry.id
     if entry.nonce is not None:
@@ -161,7 +161,7 @@ def failure_of(outcome: SentMessage | SmsPilotError | None) -> SmsPilotError | N
 
 
 def number_apart(entries: Sequence[PendingMessage]) -> None:
-    """Give a new number to a message whose own one stands in the packet already: answers are told apart by it."""
+    """Assign a new id to a message whose id is already in the packet: answers are matched by id."""
     if len({entry.id for entry in entries}) == len(entries):
         return
     given = {entry.id for entry in entries}
@@ -174,7 +174,7 @@ def number_apart(entries: Sequence[PendingMessage]) -> None:
 
 
 def result_of(item: Item, outcome: SentMessage | SmsPilotError | None) -> SendResult[Item]:
-    """Turn what became of a message into its result, with the caller's own object in it."""
+    """Return a message's result, with the caller's own item in it."""
     sent, error = (outcome, outcome.failure) if isinstance(outcome, SentMessage) else (None, outcome)
     if error is None:
         return NotSent(item) if sent is None else Accepted(item, sent)
@@ -184,5 +184,5 @@ def result_of(item: Item, outcome: SentMessage | SmsPilotError | None) -> SendRe
 
 
 def is_veto(outcome: object) -> TypeGuard[MessageVetoed]:
-    """Tell whether a hook decided that a message must not be sent: a refusal, as final as that of an invalid one."""
+    """Return whether a hook decided that a message must not be sent: a refusal, as final as that of an invalid one."""
     return isinstance(outcome, MessageVetoed) and not isinstance(outcome, VetoFailed)

@@ -1,4 +1,4 @@
-"""What became of messages, on its way to the inbox of status callbacks and to the hooks."""
+"""Reports outcomes of messages to the inbox of status callbacks and to the hooks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _STEPS_OF_AN_END: Final = 10
 
 @attrs.frozen
 class Remains:
-    """Messages that are settled, and of which no one has heard, because their event loop was closed.
+    """Messages that are settled but were not reported, because their event loop was closed.
 
     Attributes:
         entries: The messages.
-        callbacks: The inbox's URL of each, by its id, if it went out with one.
+        callbacks: The inbox's URL of each, by its id, if it was sent with one.
     """
 
     entries: Sequence[PendingMessage]
@@ -34,16 +34,16 @@ class Remains:
 
 
 class Report:
-    """Reports what became of the messages of a packet, each once, as soon as it is settled.
+    """Reports the outcome of each message of a packet once, as soon as it is settled.
 
     Args:
-        context: What the packet is sent with.
+        context: The collaborators and settings.
         entries: The messages.
-        callbacks: The inbox's URL of each, by its id, once they have some; taken out as they are reported.
-        hooks_done: The hooks hear nothing of it before this is set.
+        callbacks: The inbox's URL of each, by its id, once they have one; removed as they are reported.
+        hooks_done: Hooks are not called before this is set.
 
     Attributes:
-        is_running_hooks: A hook is at work, or will be: who flushes in a hook must not wait for this.
+        is_running_hooks: A hook is running, or will be: a hook that flushes must not wait for this.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Report:
         self._hooks_done = hooks_done
 
     async def send(self) -> None:
-        """Report what is settled to the inbox and the hooks; what the inbox then finds out, the hooks hear after it."""
+        """Report settled messages to the inbox and the hooks; hooks are called with the inbox's findings afterwards."""
         hooks_done = asyncio.Event()
         try:
             self._to_inbox(hooks_done)
@@ -70,7 +70,7 @@ class Report:
             hooks_done.set()
 
     def _to_inbox(self, hooks_done: asyncio.Event) -> None:
-        """Say which number each send got, before its caller can follow it: calls are compared with that."""
+        """Pass the id of each send to the inbox before its caller can track it: callbacks are compared with it."""
         if (inbox := self._context.callbacks) is None or not self.callbacks:
             return
         for entry in self._entries:
@@ -95,24 +95,24 @@ class Report:
         self.is_running_hooks = False
 
     def sum_up(self, failures: Sequence[SmsPilotError]) -> None:
-        """Log why messages were not accepted, and count the unknown ones."""
+        """Log why messages were not accepted, and count those with an unknown outcome."""
         if reasons := set(map(_reason, failures)) - {""}:
             logger.warning("packet of %d: %s", len(self._entries), ", ".join(sorted(reasons)))
             self._context.health.open_unknowns += sum(isinstance(failure, OutcomeUnknown) for failure in failures)
 
     def remains(self) -> Remains:
-        """Return what no one has heard yet."""
+        """Return what was not reported yet."""
         return Remains([entry for entry in self._entries if not entry.is_reported], self.callbacks or {})
 
 
 class Announcement:
-    """Messages that are settled already, on their way to the inbox and the hooks in a task of its own.
+    """Reports messages that are already settled to the inbox and the hooks, in a separate task.
 
     Args:
-        context: What packets are sent with.
+        context: The collaborators and settings.
         entries: The messages.
-        callbacks: The inbox's URLs, by their ids.
-        hooks_done: The hooks hear nothing of it before this is set.
+        callbacks: The inbox's URL of each, by its id.
+        hooks_done: Hooks are not called before this is set.
     """
 
     is_on_the_wire = False
@@ -133,15 +133,15 @@ class Announcement:
         self._report = Report(context, entries, callbacks=callbacks, hooks_done=hooks_done)
 
     def queued(self) -> int:
-        """Return 0: nothing of it leaves."""
+        """Return 0: nothing is sent."""
         return 0
 
     def in_flight(self) -> int:
-        """Return 0: nothing of it leaves."""
+        """Return 0: nothing is sent."""
         return 0
 
     def withdraw(self) -> None:
-        """Do nothing: it is settled."""
+        """Do nothing: everything is settled."""
 
     async def run(self) -> None:
         """Log it, and report it."""
@@ -152,12 +152,12 @@ class Announcement:
         await self._report.send()
 
     def end(self) -> None:
-        """Let those go on that wait for it."""
+        """Wake those who wait for it."""
         if not self.done.done():
             self.done.set_result(None)
 
     def abandon(self) -> Remains:
-        """Return what no one has heard of, now that its event loop was closed."""
+        """Return what was not reported, after its event loop was closed."""
         task, self.task = self.task, None
         if task is not None:
             end_at_once(task)
@@ -165,21 +165,21 @@ class Announcement:
 
 
 def end_at_once(task: asyncio.Task[None]) -> None:
-    """Close the coroutine of a task whose event loop was closed, which would complain when the task is dropped."""
+    """Close the coroutine of a task whose event loop was closed; otherwise dropping the task would log an error."""
     task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
     work: Any = task.get_coro()
     for _ in range(_STEPS_OF_AN_END):
         try:
             work.close()
-        except Exception:  # noqa: BLE001, S112 - what awaits something on its way out is told once more that it ends
+        except Exception:  # noqa: BLE001, S112 - a coroutine that awaits something in its cleanup is closed once more
             continue
         return
 
 
 def _reason(failure: SmsPilotError) -> str:
-    """Say in a word why a message was not accepted; nothing of the message."""
+    """Return in short why a message was not accepted, without anything of the message."""
     if is_veto(failure):
-        return ""  # as it was told to be
+        return ""  # by the application's own decision
     if isinstance(failure, VetoFailed):
         return f"not sent ({failure.reason})"
     if isinstance(failure, OutcomeUnknown):

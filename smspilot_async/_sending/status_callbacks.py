@@ -1,4 +1,4 @@
-"""What sending knows of status callbacks: URLs that are sent with messages, and who learns what became of them."""
+"""The interface between sending and the inbox of status callbacks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Sending(Protocol):
-    """What the inbox needs of the client by which a message was sent."""
+    """What the inbox needs of the client that sent a message."""
 
     async def check_one(self, server_id: str) -> MessageStatus | SmsPilotError:
-        """Ask what became of a message."""
+        """Return the status of a message."""
         raise NotImplementedError
 
     def cleared_up(self, result: Accepted[Message], hooks_done: asyncio.Event) -> None:
-        """Call the hooks, after ``hooks_done``, with what became of a message whose outcome was unknown."""
+        """Call the hooks, after ``hooks_done`` is set, with the result of a message whose outcome was unknown."""
 
 
 @runtime_checkable
@@ -28,18 +28,18 @@ class StatusCallbacks(Protocol):
     """Receives the status callbacks of the messages that a client sends, as a ``CallbackInbox`` does."""
 
     def watch(self, server_ids: Collection[str]) -> AsyncIterable[MessageStatus]:
-        """Return statuses of messages as calls bring them."""
+        """Yield statuses of messages as callbacks arrive."""
         raise NotImplementedError
 
     def attach(self, check: Callable[[str], Coroutine[Any, Any, MessageStatus | SmsPilotError]]) -> None:
-        """Learn how a client checks a message, for as long as that client lives."""
+        """Register a client's function for checking a message, for as long as the client lives."""
 
     def urls_for(self, messages: Iterable[tuple[int, Message]]) -> dict[int, str]:
-        """Return a URL of its own for each message that is about to be sent and brings none, by the message's id."""
+        """Return a URL, by the message's id, for each message that is about to be sent and has no URL."""
         raise NotImplementedError
 
     def nonce_of(self, url: str) -> bytes:
-        """Return what identifies the send of a URL."""
+        """Return the nonce that identifies the send of a URL."""
         raise NotImplementedError
 
     def settled(
@@ -52,4 +52,4 @@ class StatusCallbacks(Protocol):
         *,
         is_late: bool,
     ) -> None:
-        """Note what became of a message that was sent with a URL; its hooks were called once ``hooks_done`` is set."""
+        """Record the result of a message that was sent with a URL; ``hooks_done`` is set once hooks were called with it."""

@@ -1,4 +1,4 @@
-"""A packet on its way: its requests, its repeats and splits, and what comes of each of its messages."""
+"""The submission of a packet: its requests, retries and splits, and the outcome of each of its messages."""
 
 from __future__ import annotations
 
@@ -42,20 +42,21 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("smspilot_async")
 
-# Refusals that a message may owe to its company in the packet: the same phone twice, a trial account's two at a time.
+# Refusals that may be due to other messages of the packet: the same phone twice, a trial account's limit of two.
 _RESEND_ALONE: Final = frozenset({214, 242})
-_LONGEST_PAUSE: Final = 60.0  # seconds between two requests to a gateway that says "not now"
-_MOST_DOUBLINGS: Final = 20  # of the pause; more would be the same
+_LONGEST_PAUSE: Final = 60.0  # seconds between two requests while the gateway answers "not now"
+_MOST_DOUBLINGS: Final = 20  # of the pause; more would make no difference
 
 
 @attrs.define
 class _Group:
-    """Messages that go in one request.
+    """Messages that are sent in one request.
 
     Attributes:
-        tried_before: The gateway may have seen them in an earlier request.
+        entries: The messages.
+        tried_before: The gateway may have received them in an earlier request.
         not_before: When to send them, in the clock's monotonic seconds.
-        has_turn: The rate limits have let them through already.
+        has_turn: They have already passed the rate limits.
     """
 
     entries: Sequence[PendingMessage]
@@ -65,21 +66,21 @@ class _Group:
 
 
 class Submission:
-    """A packet on its way, with everything that comes of it: it ends when each of its messages is settled.
+    """Submits a packet to the gateway; it is done when each of its messages is settled.
 
     Args:
-        context: What packets are sent with.
+        context: The collaborators and settings.
         entries: The messages.
-        test: Let the gateway accept them without handing them to operators.
-        may_split: Send messages again apart, if the gateway refuses the packet because of one of them.
-        once: Send nothing again, whatever comes of it: who asked keeps count of attempts.
-        background: It may not use the connections that are kept for sends.
-        has_slot: A place for its first request was taken already.
-        rate: A limit of its own, besides the client's.
-        check_vetoes: Nobody has asked the hooks yet whether its messages may be sent.
+        test: Have the gateway accept them without passing them on to operators.
+        may_split: If the gateway refuses the packet because of one message, send its halves again.
+        once: Never send a message twice, whatever the answer: the caller counts attempts.
+        background: Do not use the connections that are reserved for sends.
+        has_slot: The slot of its first request is already taken.
+        rate: A rate limit in addition to the client's.
+        check_vetoes: Ask the veto hooks first; otherwise the caller already has.
         before: Awaited before the first request; if it raises, nothing is sent.
-        patience: Seconds for which a gateway that says "not now" (110, HTTP 429) to all of it is asked again.
-        when_settled: Called once, when every message is settled, before anybody else gets its connection.
+        patience: Seconds for which a packet is retried that the gateway answers with "not now" (110, HTTP 429).
+        when_settled: Called once, when every message is settled, before the connection is released.
     """
 
     def __init__(
@@ -132,35 +133,35 @@ class Submission:
 
     @property
     def is_running_hooks(self) -> bool:
-        """A hook hears what became of its messages."""
+        """A hook is being called with its results."""
         return self._report.is_running_hooks
 
     @property
     def is_on_the_wire(self) -> bool:
-        """A request left, or may have left, and waits for its answer."""
+        """A request was sent, or may have been, and is not answered yet."""
         return self._progress is not None and self._progress.request_started
 
     def queued(self) -> int:
-        """Count the messages that wait to leave."""
+        """Return the number of messages that wait to be sent."""
         leaving = set(self._on_the_wire)
         waiting = (entry for entry in self.entries if entry not in leaving)
         return sum(entry.outcome is None and not entry.is_taken_back for entry in waiting)
 
     def in_flight(self) -> int:
-        """Count the messages whose request is under way."""
+        """Return the number of messages whose request is on the wire."""
         return len(self._on_the_wire)
 
     def past_deadline(self) -> Packet | OutcomeUnknown:
-        """Return what is known for a caller whose time is up while the packet is on the wire."""
+        """Return what is known when the caller's deadline passes while the packet is on the wire."""
         return packet_past_deadline(self.entries, self.packet)
 
     def withdraw(self) -> None:
-        """Take back whatever has not left, and send nothing again."""
+        """Withdraw the messages that were not sent yet, and send nothing again."""
         for entry in self.entries:
             entry.is_withdrawn = True
 
     async def run(self) -> None:
-        """Send it, as often and in as many pieces as it takes; never raises."""
+        """Send it, with retries and splits as needed; never raises."""
         self.has_begun = True
         self._deadlines.watch()
         try:
@@ -171,8 +172,8 @@ class Submission:
                 await self._report.send()
         except asyncio.CancelledError:
             self._cut_short("cancelled while it was on the wire")
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not turn into a claim that nothing was sent
-            self._cut_short(f"a fault of this library, {type(error).__name__}")
+        except Exception as error:  # noqa: BLE001 - a bug must not turn into a claim that nothing was sent
+            self._cut_short(f"a bug in this library, {type(error).__name__}")
         except BaseException:
             self._cut_short("the program was interrupted")
             raise
@@ -181,7 +182,7 @@ class Submission:
         await self._report.send()
 
     def abandon(self) -> Remains:
-        """Settle it after its event loop was closed: its callers died with that, and its task never goes on."""
+        """Settle it after its event loop was closed: its callers are gone, and its task never continues."""
         self.withdraw()
         for entry in self.entries:
             entry.waiter = None
@@ -196,7 +197,7 @@ class Submission:
         return self._report.remains()
 
     def end(self) -> None:
-        """Make sure that nobody waits for ever; a task may be cancelled before its first step."""
+        """Settle everything, so that no caller waits for ever: a task may be cancelled before its first step."""
         if self.done.done():
             return
         self._deadlines.cancel()
@@ -213,27 +214,27 @@ class Submission:
             call(self)
 
     def outcome(self) -> Packet | SmsPilotError:
-        """Put together what became of a whole packet: an answer, or, if there was none about any message, an error."""
+        """Return the outcome of the whole packet: an answer or, if there was none about any message, an error."""
         if self.packet is None:
             return self.last_error or next(entry.outcome for entry in self.entries if _is_error(entry.outcome))
         return attrs.evolve(self.packet, messages=tuple(entry.as_row() for entry in self.entries))
 
     def failures(self) -> list[SmsPilotError]:
-        """Tell why messages were not accepted, once they are settled."""
-        # Almost all are accepted, as their rows tell at a glance.
+        """Return the errors of messages that were not accepted, once they are settled."""
+        # Almost all are accepted, which their rows show quickly.
         rest = [entry.outcome for entry in self.entries if entry.row is None or entry.row.failure is not None]
         return [failure for failure in map(failure_of, rest) if failure is not None]
 
-    # --- before it queues ------------------------------------------------------------------------
+    # --- vetoes ----------------------------------------------------------------------------------
 
     async def _ask_for_vetoes(self) -> None:
-        """Settle what a hook vetoes, and what no hook has allowed by the deadline."""
-        latest = self._context.clock.monotonic() + self._context.deadline  # of those that have no deadline of their own
+        """Settle messages that a hook vetoes, or does not allow by the deadline."""
+        latest = self._context.clock.monotonic() + self._context.deadline  # for messages without a deadline
         untils = (latest if entry.until == math.inf else entry.until for entry in self.entries)
         await asyncio.gather(*map(self._ask_for_veto, self.entries, untils))
 
     async def _ask_for_veto(self, entry: PendingMessage, until: float) -> None:
-        entry.error = veto_failed("no hook had allowed it when it was taken back", entry.id)  # should that happen
+        entry.error = veto_failed("it was withdrawn before the hooks had allowed it", entry.id)  # should that happen
         verdict = await self._context.hooks.verdict(entry.message, entry.id, until)
         entry.error = None
         if verdict is not None and entry.outcome is None:
@@ -265,13 +266,13 @@ class Submission:
             await self._announce() and self._drop_unwanted(group) and len(group.entries) == command.size
         ):
             await self._exchange(command, group, envelope)
-        else:  # something was taken back while the intent was written down, or it could not be
+        else:  # something was withdrawn while the intent was recorded, or recording it failed
             self._release()
             group.has_turn = True
             self._prepend([group])
 
     def _callback_urls(self) -> dict[int, str]:
-        """Give each message a URL of its own, which it keeps in every attempt: all of them are one send."""
+        """Return each message's own URL, the same in every attempt: all attempts are one send."""
         if self._report.callbacks is None:
             inbox = self._context.callbacks
             self._report.callbacks = {} if inbox is None else self._urls_of(inbox)
@@ -285,7 +286,7 @@ class Submission:
         return urls
 
     async def _announce(self) -> bool:
-        """Let whoever keeps a journal write down, once, before the first byte, that this packet is about to leave."""
+        """Call ``before_packet``, once, before the first byte; return whether the packet may be sent."""
         self._is_announced = True
         context = self._context
         leaving = [entry for entry in self.entries if entry.outcome is None]
@@ -300,7 +301,7 @@ class Submission:
         try:
             if self._before is not None:
                 await self._before()
-        except Exception as error:  # noqa: BLE001 - the application's own, raised to it
+        except Exception as error:  # noqa: BLE001 - an error of the application, which the bulk run raises
             self.declined = error
             self.withdraw()
         return self.declined is None
@@ -316,7 +317,7 @@ class Submission:
         try:
             if self._background:
                 await self._context.fairness.take()
-        finally:  # cancelled in its last moment, it still knows what the gateway answered
+        finally:  # even if this is cancelled here, the gateway's answer counts
             self._apply_answer(command, group, exchange.answer(reply, tried_before=group.tried_before))
 
     def _apply_answer(self, command: Send, group: _Group, answer: Packet | SmsPilotError) -> None:
@@ -346,7 +347,7 @@ class Submission:
         return True
 
     async def _pass_limits(self, group: _Group) -> bool:
-        """Wait until the rate limits let it through, without keeping a connection from others meanwhile."""
+        """Wait for the rate limits, without holding a connection meanwhile."""
         limits = [limit for limit in (self._rate, self._context.rate) if limit is not None and limit.is_set]
         if not limits:
             return True
@@ -365,7 +366,7 @@ class Submission:
             self._context.slots.release(background=self._background)
 
     def _drop_unwanted(self, group: _Group) -> bool:
-        """Drop what was settled or taken back meanwhile, or is out of time."""
+        """Drop messages that were settled or withdrawn, or whose deadline has passed; return whether any is left."""
         now = self._context.clock.monotonic()
         late = [
             entry
@@ -412,7 +413,7 @@ class Submission:
     def _apply_error(self, command: Send, group: _Group, error: SmsPilotError) -> None:
         if len(group.entries) > 1:
             if _names_a_message(error) and self._may_split:
-                # The gateway refused all because of one, and does not say which.
+                # The gateway refused all because of one message, and does not say which.
                 self._prepend(_halves(group, tried_before=True))
                 return
             error = self._downgraded(command, error)
@@ -421,9 +422,9 @@ class Submission:
         self._repeat(command, group.entries, error, tried_before=tried_before)
 
     def _downgraded(self, command: Send, error: SmsPilotError) -> SmsPilotError:
-        """Return what an error for several messages is worth, if a refused packet may have been taken in part.
+        """Return what an error for several messages proves, if a refused packet may have been accepted in part.
 
-        Where a packet could be split but must not, no one knows which of its messages is at fault: none is refused.
+        If the packet could be split but must not be, it is not known which message is at fault: none is refused.
         """
         is_split = _names_a_message(error) and not self._is_whole
         if isinstance(error, GatewayError) and (
@@ -435,7 +436,7 @@ class Submission:
     def _repeat(
         self, command: Send, entries: Sequence[PendingMessage], error: SmsPilotError, *, tried_before: bool
     ) -> None:
-        """Send messages again later, if that can do no harm and there is time; else settle them with this error."""
+        """Schedule a retry of messages, if it is safe and there is time; else settle them with this error."""
         clock, retry = self._context.clock, self._context.retry
         again: list[PendingMessage] = []
         wanted = may_repeat(command, error)
@@ -456,7 +457,7 @@ class Submission:
             self._groups.append(_Group(again, tried_before=tried_before, not_before=not_before))
 
     def _is_patient_with(self, error: SmsPilotError) -> TypeGuard[GatewayBusy]:
-        """Whether the gateway is waited for: it said "not now" to all messages, and so nothing about any of them."""
+        """Return whether patience applies: the gateway answered all messages with "not now"."""
         is_answered = any(entry.row is not None and not _are_busy(entry.row.failure) for entry in self.entries)
         if not isinstance(error, GatewayBusy) or is_answered or not self._patience:
             return False
@@ -464,14 +465,14 @@ class Submission:
         if self._patient_until is None:
             self._patient_until = now + self._patience
             logger.warning(
-                "packet of %d: %s; asked again for up to %.0f s", len(self.entries), _not_now(error), self._patience
+                "packet of %d: %s; retried for up to %.0f s", len(self.entries), _not_now(error), self._patience
             )
         self.busy = error
         return now < self._patient_until
 
     def _patient_retry_at(self, not_before: float, attempts: int, error: GatewayBusy) -> float:
-        """Return when to ask again: ever more rarely, and once more at the very end."""
-        assert self._patient_until is not None  # noqa: S101 - it waits
+        """Return when to retry: at growing intervals, and once more at the very end."""
+        assert self._patient_until is not None  # noqa: S101 - patience applies
         retry, now = self._context.retry, self._context.clock.monotonic()
         if error.retry_after is None:
             not_before = now + min(retry.first_delay * 2.0 ** min(attempts, _MOST_DOUBLINGS), _LONGEST_PAUSE)
@@ -479,11 +480,11 @@ class Submission:
 
     @property
     def has_lost_patience(self) -> bool:
-        """The gateway said "not now" for as long as it was to be waited for."""
+        """The gateway has answered "not now" until ``patience`` was exhausted."""
         return self._patient_until is not None and self._context.clock.monotonic() >= self._patient_until
 
     def _settle(self, entry: PendingMessage, error: SmsPilotError, *, alone: bool) -> None:
-        """Settle with an error; a message that was refused before, and then did not leave again, stays refused."""
+        """Settle with an error; a message that was refused before, and not sent again since, stays refused."""
         if entry.row is None:
             entry.settle(error if alone or entry.waiter is None else about(error, entry))
         elif isinstance(error, ConnectionFailed) or _are_busy(error, entry.row.failure):
@@ -492,7 +493,7 @@ class Submission:
             entry.settle(attrs.evolve(entry.row, failure=about(error, entry)))
 
     def _cut_short(self, detail: str) -> None:
-        """End it before its time, as when the loop ends: what is on the wire may have been sent."""
+        """End it early, as when the loop ends: messages on the wire may have been sent."""
         if self._progress is None or not self._progress.request_started:
             return
         entries = [entry for entry in self._on_the_wire if entry.outcome is None]
@@ -502,7 +503,7 @@ class Submission:
             self._settle(entry, lost, alone=len(entries) == 1)
 
     def _stop_connecting(self, now: float) -> bool:
-        """End a request that has not left yet, if nobody wants it: then it is certain that nothing was sent."""
+        """End a request that has not started, if no caller wants it any more: then certainly nothing was sent."""
         if self.task is None or self._progress is None or self._progress.request_started:
             return False
         unsettled = [entry for entry in self.entries if entry.outcome is None]
@@ -517,7 +518,7 @@ def _is_error(outcome: SentMessage | SmsPilotError | None) -> TypeGuard[SmsPilot
 
 
 def _names_a_message(error: SmsPilotError) -> bool:
-    """Tell whether an error for a packet is about one of its messages, and says that none was taken this time."""
+    """Return whether an error for a packet is about one of its messages, and implies that none was accepted."""
     is_duplicate = isinstance(error, OutcomeUnknown) and error.reason is Reason.DUPLICATE
     return is_duplicate or isinstance(error, MessageRefused)
 
@@ -527,7 +528,7 @@ def _are_busy(*errors: SmsPilotError | None) -> bool:
 
 
 def _not_now(error: GatewayBusy) -> str:
-    return f'the gateway says "not now" ({error.code or "no code"}, HTTP {error.http_status or "200"})'
+    return f'the gateway answered "not now" ({error.code or "no code"}, HTTP {error.http_status or "200"})'
 
 
 def _halves(group: _Group, *, tried_before: bool, has_turn: bool = False) -> list[_Group]:

@@ -88,7 +88,7 @@ async def test_it_says_meanwhile_what_it_waits_for(gateway: Gateway, caplog: pyt
 
     assert [result.outcome for result in results] == [Outcome.ACCEPTED] * 5
     warnings = [record.getMessage() for record in caplog.records if "not now" in record.getMessage()]
-    assert warnings == ['packet of 5: the gateway says "not now" (110, HTTP 200); asked again for up to 600 s']
+    assert warnings == ['packet of 5: the gateway answered "not now" (110, HTTP 200); retried for up to 600 s']
 
 
 async def test_one_message_that_stays_busy_does_not_hold_up_those_that_were_taken(gateway: Gateway) -> None:

@@ -166,7 +166,7 @@ async def test_a_hook_that_holds_up_a_bulk_run_is_named_in_the_log_and_not_cut_o
     assert len(await reading) == slow.heard == 3
     await client.aclose()
     assert early == []
-    assert late == ["hook Slow.on_result: after 30 s it is still waited for"]
+    assert late == ["hook Slow.on_result: still not finished after 30 s"]
     assert waits
 
 
