@@ -1,6 +1,6 @@
 """The asyncio client for the SMS gateway SMSPILOT.RU: typed, pooled, and always clear about what was sent.
 
-Everything a user needs is imported from here; modules with a leading underscore are nobody's business.
+Import everything from here; modules with a leading underscore are private.
 """
 
 import logging
@@ -123,7 +123,7 @@ __all__ = [
     "to_dicts",
 ]
 
-# What a library logs is shown by an application that asks for it, and by nobody else.
+# The log of a library is shown only if the application configures logging.
 logging.getLogger("smspilot_async").addHandler(logging.NullHandler())
 
 name_after(__name__)

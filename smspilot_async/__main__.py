@@ -1,4 +1,4 @@
-"""``python -m smspilot_async`` is ``smspilot``."""
+"""Runs the command ``smspilot`` by ``python -m smspilot_async``."""
 
 from smspilot_async.cli import main
 

@@ -1,9 +1,9 @@
-"""What the first digits of a number tell: its country and, in Russia, whether it is a mobile or a fixed line.
+"""Numbering plan: a number's country and, in Russia, whether it is a mobile or a fixed line, by its first digits.
 
-The table is that of the ITU's calling codes, and of Russia's area codes as they stand in 2025. Codes that several
-countries share belong to the one that most numbers are of, or to none (+1). Networks without a country (satellites,
-+800) are not in it, nor are the mobile ranges of other countries. Ported numbers keep their digits, so it says nothing
-of operators; what is of +7 and not Kazakh is taken for Russian (Abkhazia's +7 840 and +7 940).
+The table has the ITU's calling codes, and Russia's area codes as of 2025. Codes that several countries share are
+assigned to the one with most numbers, or to none (+1). Networks without a country (satellites, +800) are not included,
+nor are the mobile ranges of other countries. Ported numbers keep their digits, so there are no operators; all of +7
+that is not Kazakh counts as Russian (Abkhazia's +7 840 and +7 940).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 Country: TypeAlias = Literal["RU"]
-"""The countries whose domestic way of writing phones is known."""
+"""The countries whose domestic notation of phones is supported."""
 
 _RUSSIAN_LENGTH: Final = 11  # with the country code
 _LONGEST_CODE: Final = 3
@@ -77,13 +77,13 @@ _COUNTRIES: Final = {
 
 @attrs.frozen
 class PhoneKind:
-    """What the first digits of a number tell, by a small table; nothing tells whether the number is in use.
+    """A number's country and kind of line, by its first digits; it does not show whether the number is in use.
 
     Attributes:
-        country: ISO 3166 code; ``None`` where the digits begin no country's code, or one that several share (+1).
-        name: The country's name in English, for people.
-        line: ``"mobile"`` or ``"landline"`` (``8 800`` and its like among them) of a Russian number; ``None`` where it
-            is not known, and so of all other countries.
+        country: ISO 3166 code; ``None`` if the calling code is unknown, or shared by several countries (+1).
+        name: The country's name in English, for display.
+        line: ``"mobile"`` or ``"landline"`` (including ``8 800`` and the like) for a Russian number; ``None`` if not
+            known, and for all other countries.
     """
 
     country: str | None
@@ -95,7 +95,7 @@ _RUSSIAN_MOBILE: Final = PhoneKind("RU", "Russia", "mobile")
 
 
 def kind_of(digits: str) -> PhoneKind:
-    """Look up a number in the gateway's form."""
+    """Return the kind of a normalised number."""
     if digits.startswith("79"):  # as almost all are
         return _RUSSIAN_MOBILE
     return _kind_by_prefix(digits[: 1 + _LONGEST_CODE])

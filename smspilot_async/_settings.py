@@ -1,4 +1,4 @@
-"""What a client was told, by its arguments or by the environment where they are silent; checked when it is made."""
+"""A client's settings, from its arguments or the environment; validated when the client is created."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ DEFAULT_URL: Final = "https://smspilot.ru/api2.php"
 
 
 class ExposureWarning(UserWarning):
-    """A setting was chosen that shows the key or people's data to others."""
+    """A setting exposes the key or personal data to others."""
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class Settings:
-    """A client's settings, checked. Its ``repr`` shows nothing, nor do tools that show the fields of attrs' classes."""
+    """A client's validated settings. Its ``repr`` shows nothing, nor do tools that show the fields of attrs classes."""
 
     credentials: Callable[[], Credentials]
     url: str = attrs.field(repr=False)
@@ -58,17 +58,17 @@ class Settings:
 
     @property
     def shown_url(self) -> str:
-        """The endpoint, without a query, which may hold anything; one with credentials is refused."""
+        """The endpoint without its query, which may be private; URLs with credentials are rejected anyway."""
         return urlsplit(self.url)._replace(query="").geturl()
 
 
 def credentials_from(
     api_key: Secret[object], login: Secret[str | None], password: Secret[str | None]
 ) -> Callable[[], Credentials]:
-    """Find out who asks: explicit credentials, ``SMSPILOT_API_KEY``, or the file that ``SMSPILOT_API_KEY_FILE`` names.
+    """Return the credentials: the arguments, ``SMSPILOT_API_KEY``, or the file named by ``SMSPILOT_API_KEY_FILE``.
 
     Raises:
-        ValueError: if there are none, or half of a login, or two kinds at once.
+        ValueError: There are none, or half of a login, or both kinds.
     """
     if login.reveal() is not None or password.reveal() is not None:
         if api_key.reveal() is not None:
@@ -96,30 +96,30 @@ def _key_from_file(path: str) -> Secret[object]:
     """Read a key.
 
     Raises:
-        ValueError: if the file cannot be read; a decoder's own error would hold its content.
+        ValueError: The file cannot be read; a decoder's own error would contain its content.
     """
     try:
         return Secret(Path(path).read_text(encoding="utf-8-sig").strip())
     except (OSError, UnicodeError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or "it is not UTF-8"
-    raise ValueError(f"SMSPILOT_API_KEY_FILE can not be read: {reason}")
+    raise ValueError(f"SMSPILOT_API_KEY_FILE cannot be read: {reason}")
 
 
 def _printable(secret: Secret[Any]) -> str:
     value = secret.reveal()
     if not isinstance(value, str) or not value or not value.isprintable():
-        del value  # not in this frame, which a traceback would show
-        raise ValueError("a key, login or password is a string of printable characters, and not empty")
+        del value  # a traceback may show this frame's variables
+        raise ValueError("a key, login or password is a non-empty string of printable characters")
     return value
 
 
 def url_from(given: Secret[str | None], *, allow_http: bool) -> str:
-    """Take the endpoint from the argument, ``SMSPILOT_URL``, or the default, and refuse to send a key in clear.
+    """Return the endpoint: the argument, ``SMSPILOT_URL``, or the default; refuse to send a key in clear.
 
     Raises:
-        ValueError: if it is no http(s) URL, holds credentials, or is plain http beyond this machine without
-            ``allow_http``; without the URL.
-        TypeError: if it is no string.
+        ValueError: It is not an http(s) URL, has credentials, or is plain http to another machine without
+            ``allow_http``; the error does not contain the URL.
+        TypeError: It is not a string.
     """
     of_type(str, url=given.reveal())
     endpoint = Secret(os.environ.get("SMSPILOT_URL") or DEFAULT_URL) if given.reveal() is None else given
@@ -129,7 +129,7 @@ def url_from(given: Secret[str | None], *, allow_http: bool) -> str:
 
 
 def _problem_with_url(url: str, *, allow_http: bool) -> str | None:
-    """Say what is wrong with an endpoint, in words that hold nothing of it: it may be a password's."""
+    """Return what is wrong with an endpoint, without any part of it, which may be a password."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -139,7 +139,7 @@ def _problem_with_url(url: str, *, allow_http: bool) -> str | None:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment or not url.isprintable():
         return "url needs an absolute http or https address of the gateway"
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
-        return "an http: url sends the key and every text in clear; use https (or, knowing that, allow_http)"
+        return "an http: url sends the key and every text in clear; use https (or, if that is acceptable, allow_http)"
     return None
 
 
@@ -149,10 +149,10 @@ def _with_path(url: str) -> str:
 
 
 def test_from(*, test: bool) -> bool:
-    """``SMSPILOT_TEST`` switches test mode on for a whole machine, so that a staging system can not send.
+    """Return whether test mode is on: ``SMSPILOT_TEST`` enables it machine-wide, so that a staging system cannot send.
 
     Raises:
-        ValueError: if the variable is neither a yes nor a no.
+        ValueError: The variable is neither a yes nor a no.
     """
     value = os.environ.get("SMSPILOT_TEST", "").strip().lower()
     if value in {"1", "true", "yes", "on"}:
@@ -163,11 +163,11 @@ def test_from(*, test: bool) -> bool:
 
 
 def parameters_from(debug_email: Secret[str | None], referral: int | str | None) -> dict[str, str]:
-    """Collect the URL parameters that go with every request (API-2, "debug" and "r")."""
+    """Return the URL parameters of every request (API-2, "debug" and "r")."""
     parameters = {}
     if debug_email.reveal() is not None:
         warnings.warn(
-            "debug_email mails every request, with the key, phones and texts, to that address",
+            "debug_email has every request, with the key, phones and texts, mailed to that address",
             ExposureWarning,
             stacklevel=3,
         )
@@ -178,7 +178,7 @@ def parameters_from(debug_email: Secret[str | None], referral: int | str | None)
 
 
 def style_from(style: RequestStyle) -> RequestStyle:
-    """Check the request style; ``"query"`` is allowed, with a warning."""
+    """Return the request style; warn about ``"query"``."""
     if style == "query":
         warnings.warn(
             "request_style='query' puts the key, phones and texts into URLs, which servers and proxies log",
@@ -189,16 +189,16 @@ def style_from(style: RequestStyle) -> RequestStyle:
 
 
 def check_callbacks(callbacks: object) -> None:
-    """Refuse what is no inbox.
+    """Check that the argument is an inbox.
 
     Raises:
-        TypeError: naming the setting.
+        TypeError: It is not.
     """
     if callbacks is not None and not isinstance(callbacks, StatusCallbacks):
         raise TypeError(f"callbacks must be a CallbackInbox, not {type(callbacks).__name__}")
 
 
 def check_sender(sender: str | None) -> None:
-    """Check the default sender by the rules of a message's own."""
+    """Check the default sender like that of a message."""
     if sender is not None:
         text.check_sender(sender)

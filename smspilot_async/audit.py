@@ -1,4 +1,4 @@
-"""An audit trail: one line of JSON for each message's outcome, without its text, and with its phone as a keyed hash."""
+"""An audit trail: one line of JSON per message outcome, without the text, and with the phone as a keyed hash."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["AuditLog"]
 
 logger: Final = logging.getLogger("smspilot_async")
 
-_SHORTEST_KEY: Final = 16  # there are so few phones that only the key keeps them from being tried out
+_SHORTEST_KEY: Final = 16  # bytes; there are so few phones that only the key prevents trying them all
 _HASH_DIGITS: Final = 32
 _MOST_WAITING: Final = 100_000  # lines; so that a disk that hangs does not fill the memory
 _PRIVATE: Final = 0o600
@@ -42,24 +42,23 @@ class AuditLog(Hooks):
         audit = AuditLog("audit.jsonl", key=os.environ["AUDIT_KEY"])
         client = Client(hooks=[audit])
 
-    Each line has ``time`` (when it was told, ISO 8601, UTC), ``outcome`` (``"accepted"``, ``"refused"``, ``"unknown"``,
+    Each line has ``time`` (of the outcome, ISO 8601, UTC), ``outcome`` (``"accepted"``, ``"refused"``, ``"unknown"``,
     ``"not_sent"``), ``id`` (yours, or the client's), ``server_id``, ``packet_id``, ``error`` (its class), ``code`` (the
     gateway's), ``parts``, ``cost`` (roubles, a string with the gateway's digits) and ``phone``: the first 32
     hex digits of HMAC-SHA256 over the phone's digits. What is not known is ``null``.
 
-    Making one opens the file for a moment, so that a wrong path is an error there and then: of all moments of a hook's
-    life only this one belongs to the application, and an error in it ends a start. Lines are written by a thread. A
-    disk that fails, or a folder that goes missing, breaks no send: that is logged once, the lines wait, up to 100,000
-    of them, and are written when it works again. Closing the client writes what waits. A file that was moved or
-    deleted, as by logrotate, is followed by a new one.
+    The constructor opens the file briefly, so that a wrong path is an error at start. Lines are written by a thread. A
+    failing disk, or a missing folder, breaks no send: it is logged once, and up to 100,000 lines are buffered until
+    writing works again. Closing the client writes the buffered lines. If the file is moved or deleted, as by logrotate,
+    a new one is created.
 
     Args:
-        path: The file; it is made, for its owner only, if it does not exist.
-        key: The secret of the hash, 16 bytes at least. With it, and only with it, a phone can be looked for.
+        path: The file; if it does not exist, it is created, readable by its owner only.
+        key: The secret key of the hash, at least 16 bytes. Finding a phone in the log requires this key.
 
     Raises:
-        ValueError: the key is too short.
-        OSError: the file can not be opened.
+        ValueError: The key is too short.
+        OSError: The file cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, key: str | bytes) -> None:
@@ -74,10 +73,10 @@ class AuditLog(Hooks):
         self._begin()
 
     def _begin(self) -> None:
-        """Hold nothing; a forked process has neither its parent's thread nor its share of the lines and locks."""
+        """Start empty: a forked process has no writer thread, and must not write its parent's lines."""
         self._process = os.getpid()
-        self._guard = threading.Lock()  # of what waits
-        self._pen = threading.Lock()  # of the file, and what is on its way there
+        self._guard = threading.Lock()  # for the buffered lines
+        self._pen = threading.Lock()  # for the file, and the lines being written
         self._waiting: deque[tuple[datetime, SendResult[Message]]] = deque()
         self._unwritten = b""
         self._writer: ThreadPoolExecutor | None = None
@@ -90,7 +89,7 @@ class AuditLog(Hooks):
         return f"AuditLog({self._path!r})"
 
     def on_result(self, result: SendResult[Message]) -> None:
-        """Take a line, to be written by the thread."""
+        """Buffer a line, to be written by the thread."""
         if self._process != os.getpid():
             self._begin()
         with self._guard:
@@ -106,11 +105,11 @@ class AuditLog(Hooks):
                 self._writer.submit(self._write_all)
 
     async def aclose(self) -> None:
-        """Write what waits; what cannot be written is counted in the log. A later result opens the file again."""
+        """Write the buffered lines; how many cannot be written is logged. A later result reopens the file."""
         await in_thread(self.close)
 
     def close(self) -> None:
-        """Do the same as :meth:`aclose`, for who has no event loop; it blocks."""
+        """Like :meth:`aclose`, without an event loop; it blocks."""
         if self._process != os.getpid():
             self._begin()
         with self._guard:
@@ -119,7 +118,7 @@ class AuditLog(Hooks):
             writer.shutdown()
         self._write_all()
         with self._pen:
-            # Where the disk works, what waits now came meanwhile from another client, and has a thread of its own.
+            # If the disk works, lines in the buffer came from another client meanwhile, whose thread writes them.
             missing = self._dropped + (self._unwritten.count(b"\n") + len(self._waiting) if self._has_failed else 0)
             self._dropped = 0
             if missing:
@@ -134,7 +133,7 @@ class AuditLog(Hooks):
     # --- in the thread ---------------------------------------------------------------------------
 
     def _write_all(self) -> None:
-        """Write until nothing waits, or the disk fails: then the next result is the next try."""
+        """Write until the buffer is empty or the disk fails; the next result triggers the next attempt."""
         with self._pen:
             try:
                 while self._has_more():
@@ -160,14 +159,14 @@ class AuditLog(Hooks):
             self._file = _opened(self._path)
         lock = LockedFile(self._file)
         with suppress(OSError):  # some network file systems have no locks
-            lock.wait_for_lock()  # half of what others write would look like a line cut by a kill
+            lock.wait_for_lock()  # part of others' writes would look like a line cut off by a kill
         try:
             self._append(self._file)
         finally:
             lock.unlock()
 
     def _append(self, file: int) -> None:
-        if _ends_within_a_line(file):  # the disk was full, or a process was killed: that costs one line
+        if _ends_within_a_line(file):  # the disk was full, or a process was killed: one line is lost
             os.write(file, b"\n")
         while self._unwritten:
             written = os.write(file, self._unwritten)
@@ -182,7 +181,7 @@ class AuditLog(Hooks):
         if not self._has_failed:
             self._has_failed = True
             reason = error.strerror or type(error).__name__
-            logger.error("audit log: %s can not be written (%s); its lines wait", self._path, reason)
+            logger.error("audit log: %s cannot be written (%s); its lines are buffered", self._path, reason)
 
     def _line(self, moment: datetime, result: SendResult[Message]) -> bytes:
         sent = result.sent
@@ -206,15 +205,15 @@ class AuditLog(Hooks):
 
 
 def _check(path: str) -> None:
-    """Open and close a file.
+    """Open and close the file.
 
     Raises:
-        OSError: telling what to do.
+        OSError: It cannot be opened; the error says what to do.
     """
     try:
         os.close(_opened(path))
     except OSError as error:
-        advice = "name a file in a folder that exists, and in which this process may write"
+        advice = "choose a file in an existing folder in which this process may write"
         raise OSError(error.errno, f"audit log: {error.strerror}; {advice}", path) from None
 
 
@@ -223,7 +222,7 @@ def _opened(path: str) -> int:
 
 
 def _stands_at(path: str, file: int) -> bool:
-    """Tell whether an open file is still the one at the path, and not one that a rotation moved or deleted."""
+    """Return whether an open file is still the one at the path, and was not moved or deleted by a rotation."""
     try:
         return os.path.samestat(Path(path).stat(), os.fstat(file))
     except FileNotFoundError:

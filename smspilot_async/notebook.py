@@ -1,7 +1,7 @@
-"""For notebooks: answers shown whole on request, and a bulk run's progress as it goes.
+"""For notebooks: answers as tables, and the live progress of a bulk run.
 
-Answers show themselves as tables where a cell ends with them, with phones, texts and names masked; :func:`show` does
-the same for lists, and unmasks. Nothing of Jupyter's is imported here: what is not running needs no display.
+Answers at the end of a cell are shown as tables, with phones, texts and names masked; :func:`show` does the same for
+lists, and can unmask. Jupyter is not imported here: if it is not running, there is no display.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["Shown", "progress", "show"]
 
 Item = TypeVar("Item")
 
-_EVERY: Final = 0.25  # seconds: as often as a reader takes figures in, and far less than messages come
+_EVERY: Final = 0.25  # seconds: as often as anyone can read, and far less often than results arrive
 
 
 @attrs.frozen
 class Shown:
-    """What a notebook shows as a table; its ``repr`` holds none of it."""
+    """Shown by a notebook as a table; its ``repr`` contains no data."""
 
     _page: str = attrs.field(repr=False)
 
@@ -44,33 +44,33 @@ class Shown:
 def show(
     answers: Answer | Iterable[Answer] | AccountInfo | BulkRun[Any] | BulkStats, *, private: bool = False
 ) -> Shown:
-    """Show answers as a table, where a notebook's cell ends with this; of many rows the first 20, failures before.
+    """Show answers as a table at the end of a notebook cell; of many rows the first 20, failures first.
 
     Args:
         answers: An answer, or a list of one kind: statuses, results of a bulk run, inbound messages, packets.
-        private: Whether phones, texts and names are shown as well. They are then saved with the notebook.
+        private: Also show phones, texts and names. They are then saved with the notebook.
 
     Raises:
-        TypeError: It is nothing that this library answers.
+        TypeError: These are not answers of this library.
     """
     return Shown(_html.page(answers, private=private))
 
 
 @asynccontextmanager
 async def progress(run: BulkRun[Item]) -> AsyncIterator[BulkRun[Item]]:
-    """Enter a bulk run, and show how far it is while it goes on: counts, messages per second, cost, time left.
+    """Enter a bulk run, and show its live progress: counts, messages per second, cost, time left.
 
     ::
 
-        async with progress(client.bulk(people)) as run:
+        async with progress(client.bulk(source)) as run:
             async for result in run:
                 ...
 
-    The display changes four times a second, however fast results come, and once more when the run is over. Outside of
-    notebooks there is none, and this is the run alone.
+    The display is updated four times a second, however fast results arrive, and once more at the end. Outside of
+    notebooks this only enters the run.
 
     Args:
-        run: What :meth:`~smspilot_async.Client.bulk` answers, not entered yet.
+        run: A run from :meth:`~smspilot_async.Client.bulk` that was not entered yet.
     """
     display = _display()
     live = _Live(run.stats, display) if display is not None else None
@@ -85,7 +85,7 @@ async def progress(run: BulkRun[Item]) -> AsyncIterator[BulkRun[Item]]:
 
 
 class _Display(Protocol):
-    """IPython's handle of an output that can be changed."""
+    """IPython's handle of an output that can be updated."""
 
     def display(self, shown: object) -> object: ...
 
@@ -93,7 +93,7 @@ class _Display(Protocol):
 
 
 def _display() -> _Display | None:
-    """Ask for an output of the running cell, if there is a notebook to show it."""
+    """Return an output of the running cell; ``None`` outside of notebooks."""
     ipython: Any = sys.modules.get("IPython")
     if ipython is None or getattr(ipython.get_ipython(), "kernel", None) is None:
         return None  # a terminal would print each change below the last
@@ -102,7 +102,7 @@ def _display() -> _Display | None:
 
 
 class _Live:
-    """Shows the figures again and again, by a timer: messages cost nothing, and a silent gateway is seen, too."""
+    """Shows the figures periodically, by a timer: no cost per message, and a silent gateway is visible, too."""
 
     def __init__(self, stats: BulkStats, display: _Display) -> None:
         self._stats = stats
@@ -121,6 +121,6 @@ class _Live:
             self._draw()
 
     def _draw(self) -> None:
-        with contextlib.suppress(Exception):  # a page that went away must not end a run
+        with contextlib.suppress(Exception):  # a closed page must not end a run
             self._show(self._stats)
         self._show = self._update

@@ -1,6 +1,6 @@
-"""Spans and metrics by OpenTelemetry, after the semantic conventions of HTTP clients; only its API is needed.
+"""OpenTelemetry spans and metrics, by the semantic conventions for HTTP clients; only the API package is needed.
 
-Nothing of a message, no key, phone or URL query is ever an attribute.
+No attribute ever has a message's content, key, phone or URL query.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ __all__ = ["OpenTelemetryHooks"]
 _FIRST_BAD_STATUS: Final = 400
 # The boundaries that the conventions name for http.client.request.duration, in seconds.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-# The context in which results are told may be another caller's. An empty one would be taken for none.
-_NOBODYS: Final = trace.set_span_in_context(trace.INVALID_SPAN, otel_context.Context())
+# The current context in ``on_result`` may be another caller's. An empty context would count as none given.
+_NO_SPAN: Final = trace.set_span_in_context(trace.INVALID_SPAN, otel_context.Context())
 
 
 class OpenTelemetryHooks(Hooks):
-    """Tells OpenTelemetry of requests, messages and money: ``Client(hooks=[OpenTelemetryHooks()])``.
+    """Exports requests, messages and cost to OpenTelemetry: ``Client(hooks=[OpenTelemetryHooks()])``.
 
-    One client span for each HTTP request. It is a child of its caller's span; where a packet carries messages
-    of several callers, it is a root, with links to all of theirs. Metrics: ``http.client.request.duration`` (s);
+    There is one client span per HTTP request. It is a child of its caller's span; if a packet has messages of several
+    callers, it is a root span with links to all of theirs. Metrics: ``http.client.request.duration`` (s);
     ``smspilot.packets``, ``smspilot.messages`` (both by ``smspilot.outcome``), ``smspilot.parts``, ``smspilot.cost``
-    (roubles); and of the clients that are open ``smspilot.unknowns``, ``smspilot.queue``, ``smspilot.in_flight``
-    (messages), ``smspilot.balance`` (roubles) and ``smspilot.listen.lag`` (s), from :meth:`Client.health`; of several
-    clients the sum, but the lowest balance and the longest lag.
+    (roubles); and for open clients, from :meth:`Client.health`, ``smspilot.unknowns``, ``smspilot.queue``,
+    ``smspilot.in_flight`` (messages), ``smspilot.balance`` (roubles) and ``smspilot.listen.lag`` (s). For several
+    clients it is the sum, except for the lowest balance and the longest lag.
 
     Args:
-        tracer_provider: Left out, the global one.
-        meter_provider: Likewise.
+        tracer_provider: By default the global one.
+        meter_provider: By default the global one.
     """
 
     def __init__(
@@ -74,20 +74,20 @@ class OpenTelemetryHooks(Hooks):
             description="Duration of HTTP client requests.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
-        self._packets = meter.create_counter("smspilot.packets", "{packet}", "Requests that carried messages to send.")
-        self._messages = meter.create_counter("smspilot.messages", "{message}", "Messages, by what became of them.")
-        self._parts = meter.create_counter("smspilot.parts", "{part}", "SMS that accepted messages were cut into.")
-        self._cost = meter.create_counter("smspilot.cost", "RUB", "Roubles for accepted messages.")
+        self._packets = meter.create_counter("smspilot.packets", "{packet}", "Requests to send messages.")
+        self._messages = meter.create_counter("smspilot.messages", "{message}", "Messages, by outcome.")
+        self._parts = meter.create_counter("smspilot.parts", "{part}", "SMS in accepted messages.")
+        self._cost = meter.create_counter("smspilot.cost", "RUB", "Cost of accepted messages, in roubles.")
         for name, unit, description, value, together in _OBSERVED:
             meter.create_observable_gauge(name, [self._observer(value, together)], unit, description)
 
     def on_client(self, client: Observed) -> None:
-        """Observe a client for as long as it is in use."""
+        """Observe a client for as long as it exists."""
         self._clients = [known for known in self._clients if known() is not None]
         self._clients.append(weakref.ref(client))
 
     def before_request(self, request: RequestInfo) -> None:
-        """Begin a span."""
+        """Start a span."""
         parent, links = _callers(request.contexts)
         attributes = _http(request) | {
             "url.full": request.url,
@@ -105,8 +105,8 @@ class OpenTelemetryHooks(Hooks):
     def after_request(self, request: RequestInfo, outcome: RequestOutcome) -> None:
         """End its span, and count it."""
         span = self._spans.pop(request, None)
-        # An exemplar is the request's own span: the context that runs is that of any of its callers.
-        context = _NOBODYS if span is None else trace.set_span_in_context(span, otel_context.Context())
+        # Exemplars refer to the request's own span: the current context may be that of any caller.
+        context = _NO_SPAN if span is None else trace.set_span_in_context(span, otel_context.Context())
         self._duration.record(outcome.seconds, _http(request) | _ending(outcome), context)
         if request.command == "send":
             self._packets.add(1, {"smspilot.outcome": outcome.kind}, context)
@@ -118,10 +118,10 @@ class OpenTelemetryHooks(Hooks):
 
     def on_result(self, result: SendResult[Message]) -> None:
         """Count a message, its parts and its price."""
-        self._messages.add(1, {"smspilot.outcome": result.outcome.value}, _NOBODYS)
+        self._messages.add(1, {"smspilot.outcome": result.outcome.value}, _NO_SPAN)
         if isinstance(result, Accepted):
-            self._parts.add(result.sent.parts or 0, context=_NOBODYS)
-            self._cost.add(float(result.sent.price or 0), context=_NOBODYS)
+            self._parts.add(result.sent.parts or 0, context=_NO_SPAN)
+            self._cost.add(float(result.sent.price or 0), context=_NO_SPAN)
 
     def _observer(
         self, value: Callable[[Health], float | None], together: Callable[[list[float]], float]
@@ -135,19 +135,19 @@ class OpenTelemetryHooks(Hooks):
         return observe
 
 
-# What is observed, and how the values of several clients make one: what they have together, or the worst of them.
+# The observed values, and how those of several clients are combined: their sum, or the worst.
 _OBSERVED: Final[Sequence[tuple[str, str, str, Callable[[Health], float | None], Callable[[list[float]], float]]]] = (
     ("smspilot.unknowns", "{message}", "Messages that may have been sent.", lambda health: health.open_unknowns, sum),
-    ("smspilot.queue", "{message}", "Messages that wait to leave.", lambda health: health.queued, sum),
+    ("smspilot.queue", "{message}", "Messages that wait to be sent.", lambda health: health.queued, sum),
     ("smspilot.in_flight", "{message}", "Messages on the wire.", lambda health: health.in_flight, sum),
     (
         "smspilot.balance",
         "RUB",
-        "Roubles left, as told last.",
+        "The last known balance, in roubles.",
         lambda health: None if health.balance is None else float(health.balance),
         min,
     ),
-    ("smspilot.listen.lag", "s", "Since the last good poll.", lambda health: health.listen_lag, max),
+    ("smspilot.listen.lag", "s", "Time since the last successful poll.", lambda health: health.listen_lag, max),
 )
 
 
@@ -172,7 +172,7 @@ def _ending(outcome: RequestOutcome) -> dict[str, AttributeValue]:
 
 
 def _callers(contexts: Sequence[CallerContext]) -> tuple[Context, list[Link]]:
-    """Tell the parent of a request that one caller made, or the links of one that several share."""
+    """Return the parent context of a request with one caller, or the links of one that several share."""
     found: dict[Any, tuple[Context, trace.SpanContext]] = {}
     for caller in contexts:
         context = caller.run(otel_context.get_current)

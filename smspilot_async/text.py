@@ -1,12 +1,12 @@
-"""What fits into an SMS, and how phones and sender names are written: pure functions of strings.
+"""The size of texts, and the notation of phones and sender names: pure functions of strings.
 
 Lengths follow the gateway (API-2, "Length"): one SMS holds 160 characters of the GSM-7 alphabet or 70 of UCS-2; a
-longer text is cut into parts of 153 or 67, ten at most. Rules about phones are the library's own, and deliberately few:
-only a default country makes it guess.
+longer text is split into parts of 153 or 67, ten at most. Rules about phones are the library's own, and deliberately
+few: only with a default country does it guess.
 
-A character that takes two units (``€`` in GSM-7, an emoji in UCS-2) stands whole in one part: phones show rubbish
-otherwise, so operators and their libraries cut before it. The vendor's document does not say whether the gateway does,
-or divides the length by that of a part. `measure` counts whole characters; `check_text` refuses only what has too many
+A character of two units (``€`` in GSM-7, an emoji in UCS-2) is never split over two parts: phones would show rubbish,
+so operators and their libraries split before it. The vendor's document does not say whether the gateway does that, or
+divides the length by that of a part. `measure` keeps characters whole; `check_text` refuses only a text with too many
 parts by either count.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PARTS", "Country", "PhoneKind", "TextSize", "describe_phone", "measure", "normalize_phone"]
 
 MAX_PARTS: Final = 10
-"""The gateway refuses longer texts with 221."""
+"""The gateway refuses texts with more parts, with code 221."""
 
 _SURELY_FITS: Final = 335  # characters, even if each of them takes two of the 670 units of UCS-2
 
@@ -54,14 +54,15 @@ _RUSSIAN_LENGTH = 11
 
 @attrs.frozen
 class TextSize:
-    """How a text is counted.
+    """The size of a text.
 
     Attributes:
-        alphabet: ``"GSM-7"`` (Latin) or ``"UCS-2"`` (anything else, Cyrillic among it).
-        units: Its length: septets of GSM-7 (brackets, braces, ``^~|€``, backslash and form feed count two), or 16-bit
-            units (an emoji counts two).
-        parts: Into how many SMS it is cut, each of them paid. No part ends between the two units of a character. Should
-            the gateway divide the length by that of a part instead, which its document leaves open, it counts fewer.
+        alphabet: ``"GSM-7"`` (Latin) or ``"UCS-2"`` (anything else, including Cyrillic).
+        units: Its length: septets of GSM-7 (square brackets, braces, ``^~|€``, backslash and form feed count as two),
+            or 16-bit units of UCS-2 (an emoji counts as two).
+        parts: The number of SMS it is split into, each of which is billed. No part ends between the two units of a
+            character. If the gateway divides the length by that of a part instead, which its document leaves open, it
+            counts fewer.
     """
 
     alphabet: Literal["GSM-7", "UCS-2"]
@@ -70,7 +71,7 @@ class TextSize:
 
 
 def measure(text: str) -> TextSize:
-    """Count a text as the operators do.
+    """Return the size of a text, as operators count it.
 
     >>> measure("Hello").parts
     1
@@ -103,22 +104,22 @@ def _is_pair(data: bytes) -> bool:
 
 
 def normalize_phone(phone: str | int, country: Country | None = None) -> str:
-    """Bring a phone into the gateway's form: digits, country code first.
+    """Return a phone in the gateway's form: digits, beginning with the country code.
 
-    Spaces, brackets, dots, dashes and a leading ``+`` are stripped. A number without ``+``, of 11 digits, that begins
-    with 89 or 87 is a domestic Russian or Kazakh one: its 8 becomes 7. Anything else stays as it is (``+84…`` is
-    Vietnam), unless it can only be a mistake: no country code begins with 0, and numbers of +7 have 11 digits.
+    Spaces, brackets, dots, dashes and a leading ``+`` are stripped. A number without ``+``, with 11 digits, that begins
+    with 89 or 87 is a domestic Russian or Kazakh one: its 8 becomes 7. Anything else is kept (``+84…`` is Vietnam),
+    unless it is certainly a mistake: no country code begins with 0, and numbers of +7 have 11 digits.
 
     Args:
-        phone: However it is written.
-        country: ``"RU"`` reads what has no ``+`` as a Russian means it: ten digits get their 7, ``8 495 …`` becomes
-            ``7495…``, and ``00`` or ``8 10`` stand for ``+``. Then ten digits that are no Russian number, or fewer, are
-            refused: another country's needs its ``+``.
+        phone: The phone, in any notation.
+        country: With ``"RU"``, a number without ``+`` is read as it is written in Russia: ten digits are prefixed with
+            7, ``8 495 …`` becomes ``7495…``, and ``00`` or ``8 10`` mean ``+``. Ten digits that are not a Russian
+            number, or fewer, are then refused: numbers of other countries need their ``+``.
 
     Raises:
-        InvalidMessage: with the gateway's code: 108 nothing there, 111 not a number (``79087964781.0`` and
-            ``7.9E+10``, which spreadsheets make of one, among them), 215 wrong length (7 to 15 digits, of +7 11).
-        ValueError: ``country`` is another one.
+        InvalidMessage: With the gateway's code: 108 empty, 111 not a number (including ``79087964781.0`` and
+            ``7.9E+10``, as spreadsheets write it), 215 wrong length (7 to 15 digits, for +7 exactly 11).
+        ValueError: ``country`` is not supported.
 
     >>> normalize_phone("+7 (908) 796-47-81"), normalize_phone("8 908 796 47 81")
     ('79087964781', '79087964781')
@@ -133,7 +134,7 @@ def normalize_phone(phone: str | int, country: Country | None = None) -> str:
         return _normalized(phone, country)
     except InvalidMessage as error:
         problem = error.with_traceback(None)
-    del phone  # what looks into errors shows the frames of a traceback
+    del phone  # a traceback may show this frame's variables
     raise problem
 
 
@@ -171,7 +172,7 @@ def _international(digits: str) -> str:
         raise InvalidMessage(f"a phone has 7 to 15 digits, this one {len(digits)}", field="to", code=215)
     if digits[0] == "0":
         raise InvalidMessage(
-            "a phone begins with its country code, and none begins with 0: write + in place of 00", field="to", code=111
+            "a phone begins with its country code, and none begins with 0: write + instead of 00", field="to", code=111
         )
     if digits[0] == "7" and len(digits) != _RUSSIAN_LENGTH:
         raise InvalidMessage(f"a phone of +7 has 11 digits, this one {len(digits)}", field="to", code=215)
@@ -184,7 +185,7 @@ def _from_trunk(digits: str) -> str:
 
 
 def _russian(digits: str) -> str:
-    """Read digits without a plus as they are written in Russia."""
+    """Read digits without a ``+`` as they are written in Russia."""
     if prefix := _dialled_abroad(digits):
         return _international(digits[prefix.end() :])
     if digits[0] == "8" and is_russian(digits[1:]):
@@ -204,10 +205,10 @@ def _russian(digits: str) -> str:
 
 
 def dialled(phone: str | int, country: Country) -> str:
-    """Read a phone with a default country, and write it so that :class:`Message` reads the same without one.
+    """Return a phone, read with a default country, in a form that :class:`Message` reads the same without one.
 
     Raises:
-        InvalidMessage: as :func:`normalize_phone` does.
+        InvalidMessage: As :func:`normalize_phone` does.
     """
     try:
         digits = normalize_phone(phone, country)
@@ -220,11 +221,11 @@ def describe_phone(phone: str | int, country: Country | None = None) -> PhoneKin
     """Return a phone's country, and whether a Russian one is a landline, by its first digits.
 
     Args:
-        phone: However it is written.
-        country: How it is read, as with :func:`normalize_phone`.
+        phone: The phone, in any notation.
+        country: As with :func:`normalize_phone`.
 
     Raises:
-        InvalidMessage, ValueError: as :func:`normalize_phone` does.
+        InvalidMessage, ValueError: As :func:`normalize_phone` does.
 
     >>> describe_phone("8 495 123-45-67", "RU")
     PhoneKind(country='RU', name='Russia', line='landline')
@@ -236,10 +237,10 @@ def describe_phone(phone: str | int, country: Country | None = None) -> PhoneKin
 
 
 def check_country(country: object) -> None:
-    """Refuse a default country whose domestic way of writing phones is not known.
+    """Check that the domestic notation of a default country is supported.
 
     Raises:
-        ValueError: it is neither ``"RU"`` nor ``None``.
+        ValueError: It is neither ``"RU"`` nor ``None``.
     """
     if country is not None and country != "RU":
         raise ValueError(f"country is 'RU' or None, not {country!r}")
@@ -249,14 +250,14 @@ def check_text(text: str) -> None:
     """Refuse a text that the gateway would refuse, or that XML cannot carry.
 
     Raises:
-        InvalidMessage: with the gateway's code: 220 empty, 12 a character that XML cannot carry, 221 too long however
+        InvalidMessage: With the gateway's code: 220 empty, 12 a character that XML cannot carry, 221 too long however
             its parts are counted.
     """
     if not isinstance(text, str):
         raise InvalidMessage(f"a text is a str, not {type(text).__name__}", field="text", code=220)
     if not text:
         raise InvalidMessage("a text is required", field="text", code=220)
-    if not text.isprintable() and (found := _not_xml(text)):  # what is printable can stand in XML, and is told sooner
+    if not text.isprintable() and (found := _not_xml(text)):  # printable text is valid in XML, and is detected faster
         where = f"U+{ord(found.group()):04X} at position {found.start()}"
         raise InvalidMessage(f"holds a character that no SMS request can carry, {where}", field="text", code=12)
     if len(text) <= _SURELY_FITS:
@@ -267,17 +268,17 @@ def check_text(text: str) -> None:
     if fewest > MAX_PARTS:
         raise InvalidMessage(
             f"{size.units} characters of {size.alphabet} make {fewest} parts; "
-            f"{MAX_PARTS} parts ({limit} characters) are the most",
+            f"the maximum is {MAX_PARTS} parts ({limit} characters)",
             field="text",
             code=221,
         )
 
 
 def check_sender(sender: str) -> None:
-    """Refuse what can be no sender name.
+    """Refuse an invalid sender name.
 
     Raises:
-        InvalidMessage: with the gateway's code 115.
+        InvalidMessage: With the gateway's code 115.
     """
     if not _sender(sender):
         raise InvalidMessage(

@@ -65,7 +65,7 @@ async def test_a_listener(client: Client, emulator: Emulator, *, is_entered: boo
     for to in PHONES:
         emulator.inbound(to, TEXT)
     listener = client.listen()
-    assert shown(listener) == "<InboundListener, not begun: 0 messages, 0 waiting>"
+    assert shown(listener) == "<InboundListener, not started: 0 messages, 0 waiting>"
 
     if is_entered:
         await listener.__aenter__()

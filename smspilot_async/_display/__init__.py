@@ -1,4 +1,4 @@
-"""How answers look: tables for notebooks, rows for data frames."""
+"""Display of answers: tables for notebooks, rows for data frames."""
 
 from smspilot_async._display.html import page
 from smspilot_async._display.rows import to_dicts

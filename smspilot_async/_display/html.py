@@ -1,7 +1,7 @@
-"""How answers look in a notebook: tables in HTML.
+"""Display of answers in notebooks: HTML tables.
 
-Everything that came from elsewhere is escaped. People's data is masked, unless it is asked for. No colour is set but
-that of a dot, so that it reads on a dark page as on a light one; and nothing is taken for a formula between dollars.
+All data is escaped. Personal data is masked, unless requested. Only dots have colours, so that tables are readable on
+dark and light pages; and text between dollar signs is not rendered as a formula.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _DOTS: Final = {
     "unknown": _UNCERTAIN,
     "not_sent": _UNCERTAIN,
 }
-# MathJax, which notebooks run over every output, passes over these classes; an SMS may hold two dollars.
+# MathJax, which notebooks run over every output, ignores these classes; an SMS may contain two dollar signs.
 _PAGE: Final = '<div class="smspilot tex2jax_ignore mathjax_ignore">{}</div>'
 
 
 def page(shown: Any, *, private: bool = False) -> str:
-    """Write anything that this library answers, or a list of it.
+    """Return the HTML of an answer of this library, or of a list of answers.
 
     Args:
         shown: An answer, or answers of one kind.
@@ -120,7 +120,7 @@ def _progress(stats: BulkStats) -> str:
 def _rows(rows: Sequence[Row], *, private: bool) -> str:
     if len(rows) <= _MOST_ROWS:
         return _grid(rows, private=private)
-    # What was not accepted is what one looks for among many.
+    # Among many rows, those that were not accepted are of interest.
     first = sorted(rows, key=lambda row: row.get("outcome", "accepted") == "accepted")[:_MOST_ROWS]
     return _grid(first, private=private) + _line(f"… and {len(rows) - _MOST_ROWS:,} more")
 
@@ -136,14 +136,14 @@ def _grid(rows: Sequence[Row], *, private: bool) -> str:
 
 
 def _has_content(name: str, values: Sequence[Any]) -> bool:
-    if name == "status":  # its words stand in the column "state"
+    if name == "status":  # the column "state" has it in words
         return False
     return any(values) if name == "error" else any(value not in {None, ""} for value in values)
 
 
 def _table(rows: Iterable[str]) -> str:
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<table style="color: inherit">{body}</table>'  # where a page's own style thinks of light ones only
+    return f'<table style="color: inherit">{body}</table>'  # some pages' own style supports only a light theme
 
 
 def _head(name: str, align: str) -> str:
@@ -164,7 +164,7 @@ def _align(*values: Any) -> str:
 
 
 def _masked(name: str, value: Any) -> str:
-    """Hide people's data; a phone's last two digits tell one row from the next."""
+    """Mask personal data; a phone's last two digits stay, to distinguish rows."""
     if value in {None, ""}:
         return ""
     return _MASK + (value[-2:] if name in _PHONES and len(value) >= _SHORTEST_PHONE else "")
@@ -192,4 +192,4 @@ def _line(*words: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return html.escape(text).encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair can not be displayed
+    return html.escape(text).encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair cannot be displayed

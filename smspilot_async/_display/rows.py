@@ -1,6 +1,6 @@
 """Answers as rows for data frames: flat dicts of plain values.
 
-It is data, not display: phones and texts are in it. Columns are the same for all rows of a kind, whatever is in them.
+Phones and texts are included. All rows of a kind have the same columns.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Answer: TypeAlias = Packet | SentMessage | PacketCheck | MessageStatus | Inbound
 
 
 def to_dicts(answers: Answer | Iterable[Answer]) -> list[dict[str, Any]]:
-    """Turn answers into rows for pandas and polars: flat dicts of plain values, **phones and texts included**.
+    """Return answers as rows for pandas and polars: flat dicts of plain values, **phones and texts included**.
 
     ::
 
@@ -42,26 +42,26 @@ def to_dicts(answers: Answer | Iterable[Answer]) -> list[dict[str, Any]]:
         pandas.DataFrame(rows)
         polars.DataFrame(rows, infer_schema_length=None)
 
-    polars looks at 100 rows to guess what a column holds, unless it is told to look at all; it then rounds prices that
-    have more digits further down. pandas makes floats of whole numbers where some are missing.
+    polars infers a column's type from 100 rows, unless it is told to use all (as above); it then rounds prices with
+    more digits in later rows. pandas turns whole numbers into floats if some are missing.
 
     Args:
-        answers: A packet, the results of a bulk run, statuses, checks of packets, inbound messages: one or many, of one
+        answers: A packet, results of a bulk run, statuses, checks of packets, or inbound messages: one or many, of one
             kind.
 
     Returns:
         A row for each message, in order; all rows of a kind have the same keys.
 
-        Of messages that were sent: ``id``, ``server_id``, ``server_packet_id``, ``outcome`` (``"accepted"``,
+        Packets and results: ``id``, ``server_id``, ``server_packet_id``, ``outcome`` (``"accepted"``,
         ``"refused"``, ``"unknown"`` or ``"not_sent"``), ``to``, ``text``, ``sender``, ``parts``, ``price``
         (``Decimal``, roubles), ``status``, ``state`` (the status in words), ``error`` (the gateway's code), ``failure``
-        (why, in words), ``send_at`` (aware, UTC), ``country``, ``operator``. What no answer told of a bulk run's item
-        is taken from the item.
+        (why, in words), ``send_at`` (aware, UTC), ``country``, ``operator``. Values that are missing from the gateway's
+        answer are taken from the bulk run's item.
 
-        Of statuses: ``id``, ``server_id``, ``status``, ``state``, ``error``, ``modified`` (without a zone). A check of
-        a packet has ``server_packet_id`` and ``failure`` besides; one that failed is one row.
+        Statuses: ``id``, ``server_id``, ``status``, ``state``, ``error``, ``modified`` (without a time zone). Checks of
+        packets also have ``server_packet_id`` and ``failure``; a failed check is one row.
 
-        Of inbound messages: ``id``, ``phone``, ``num``, ``text``, ``created`` (aware, UTC), ``seen``.
+        Inbound messages: ``id``, ``phone``, ``num``, ``text``, ``created`` (aware, UTC), ``seen``.
 
     Raises:
         TypeError: Something is none of these.
@@ -134,7 +134,7 @@ def _failure(error: SmsPilotError | None) -> Iterable[tuple[str, Any]]:
 
 
 def _given(item: Any) -> Iterable[tuple[str, Any]]:
-    """What the caller's own object says, as far as it can be told: an invalid one may hold anything."""
+    """Return the fields of the caller's own item, as far as they are valid: an invalid item may contain anything."""
     fields: dict[Any, Any]
     match item:
         case Message():
@@ -186,7 +186,7 @@ def _in_utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC)
 
 
-# --- what became of it, and what came in ---------------------------------------------------------
+# --- statuses and inbound messages ---------------------------------------------------------------
 
 
 def _status(status: MessageStatus) -> Row:

@@ -1,1 +1,1 @@
-"""What people send to the account: the listener, and the cursor that survives a restart."""
+"""Inbound messages: the listener, and its cursor, which survives a restart."""

@@ -1,7 +1,7 @@
-"""How far ``Client.listen`` has come: the cursor, and one in a file that survives a kill at any moment.
+"""The cursor of ``Client.listen``: its position, also in a file that survives a kill at any moment.
 
-"At most one message is repeated per kill" needs a durable write for every message; the file cursor makes it one short
-line appended to its file and synced, in a thread, and writes the file anew, small again, only after a sweep.
+"At most one message is repeated per kill" needs a durable write for every message. The file cursor appends one short
+line and syncs it, in a thread; only after a sweep it rewrites the file, which is small again then.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ _sync = getattr(os, "fdatasync", os.fsync)  # not every system tells data and me
 
 
 class CursorError(SmsPilotError):
-    """The cursor of ``listen`` can not be used: its file is no cursor, or can not be read or written.
+    """The cursor of ``listen`` cannot be used: its file is not a cursor, or cannot be read or written.
 
-    What was already handed over stays handed over, and a file that is no cursor is left as it is.
+    Messages that were already yielded stay so, and a file that is not a cursor is left unchanged.
     """
 
 
 class CursorInUse(CursorError):
-    """Another listener holds this cursor. Two of them would each lose what the other one reads."""
+    """Another listener holds this cursor. With two, each would lose what the other one reads."""
 
 
 @attrs.frozen
 class CursorState:
-    """How far a listener has come.
+    """The position of a listener.
 
     Attributes:
-        since: Everything created before has been handed over; the gateway's time, aware.
-        handed_over: Ids that were handed over since, or so shortly before that a sweep may bring them again, each with
-            the time until which it may; aware.
-        waiting: Ids that an answer carried, not handed over yet, and too old for an ordinary sweep to bring again,
-            each with when it was created; aware.
-        noted: What this machine's clock said at ``since``, aware; ``None`` if that is not known. It bounds the
-            gateway's time after a restart, and is no part of a comparison.
+        since: Everything created before was yielded; the gateway's time, aware.
+        handed_over: Ids yielded since, or so shortly before that a sweep may return them again, each with the time
+            until which it may; aware.
+        waiting: Ids from an answer that were not yielded yet, and are too old for an ordinary sweep to return again,
+            each with its creation time; aware.
+        noted: This machine's time at ``since``, aware; ``None`` if it is not known. It bounds the gateway's time after
+            a restart, and is ignored in comparisons.
     """
 
     since: datetime
@@ -65,40 +65,40 @@ class CursorState:
 
 @runtime_checkable
 class InboundCursor(Protocol):
-    """Where a listener keeps how far it has come. It holds ids and times only: no phones, no texts.
+    """Stores a listener's position: ids and times only, no phones, no texts.
 
     A listener calls :meth:`acquire`, :meth:`load` and :meth:`save`, in this order, before it reads anything; then
-    :meth:`mark` for every message and :meth:`save` now and then; at its end, which may come early, :meth:`release`.
+    :meth:`mark` for every message and :meth:`save` occasionally; at its end, which may come early, :meth:`release`.
     What was saved or marked must be durable when the call returns.
     """
 
     async def acquire(self) -> None:
-        """Lock it, for this listener alone.
+        """Lock it exclusively.
 
         Raises:
-            CursorInUse: another listener holds it.
+            CursorInUse: Another listener holds it.
         """
         ...
 
     async def load(self) -> CursorState | None:
-        """Return what was saved and marked last; ``None`` if this is the first time."""
+        """Return the last saved state, with the ids marked since; ``None`` the first time."""
         ...
 
     async def save(self, state: CursorState) -> None:
-        """Replace everything by this state, all of it or nothing."""
+        """Replace everything by this state, atomically."""
         ...
 
     async def mark(self, id: int, until: datetime) -> None:  # noqa: A002 - the gateway's own word for it
-        """Add one id to ``handed_over`` of the state (and take it out of ``waiting``)."""
+        """Add an id to ``handed_over`` of the state (and remove it from ``waiting``)."""
         ...
 
     def release(self) -> None:
-        """Unlock it, at once and without waiting: it is also called when a listener is only dropped."""
+        """Unlock it, at once and without waiting: it is also called when a listener is dropped."""
         ...
 
 
 class _MemoryCursor:
-    """No cursor: the listener's own memory will do."""
+    """Stores nothing: the listener's own memory is enough."""
 
     async def acquire(self) -> None:
         pass
@@ -119,11 +119,11 @@ class _MemoryCursor:
 class FileCursor:
     """A cursor in a file, which survives a kill or a power failure at any moment.
 
-    Beside the file stands ``<path>.lock``, which the system unlocks when the process ends, however it ends; it stays
-    there, empty. Both are readable by their owner only.
+    Next to the file, an empty file ``<path>.lock`` is kept, which the system unlocks when the process ends, however it
+    ends. Both are readable by their owner only.
 
     Args:
-        path: The file. It need not exist; its folder must, on a local disk.
+        path: The file. It need not exist; its folder must exist, on a local disk.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -138,8 +138,8 @@ class FileCursor:
         """Lock the file.
 
         Raises:
-            CursorInUse: another listener holds it, in this process or another.
-            CursorError: the lock's file can not be made.
+            CursorInUse: Another listener holds it, in this process or another.
+            CursorError: The lock file cannot be created.
         """
         if self._is_taken:
             raise _in_use(self._path)
@@ -157,23 +157,23 @@ class FileCursor:
         """Read the file.
 
         Raises:
-            CursorError: it is no cursor, or can not be read; it is left as it is.
+            CursorError: It is not a cursor, or cannot be read; it is left unchanged.
         """
         return await self._in_thread(self._locked.load)
 
     async def save(self, state: CursorState) -> None:
-        """Write the file anew.
+        """Rewrite the file.
 
         Raises:
-            CursorError: it can not be written; it is then as it was.
+            CursorError: It cannot be written; it is then unchanged.
         """
         await self._in_thread(self._locked.save, state)
 
     async def mark(self, id: int, until: datetime) -> None:  # noqa: A002 - the protocol's name
-        """Append an id to the file; :meth:`save` comes first.
+        """Append an id to the file; :meth:`save` must be called first.
 
         Raises:
-            CursorError: it can not be written.
+            CursorError: It cannot be written.
         """
         await self._in_thread(self._locked.mark, id, until)
 
@@ -195,14 +195,14 @@ class FileCursor:
             return await in_thread(work, *args)
         except OSError as error:
             reason = error.strerror or type(error).__name__
-        raise CursorError(f"listen: the cursor {self._path} can not be used: {reason}.")
+        raise CursorError(f"listen: the cursor {self._path} cannot be used: {reason}.")
 
 
 def cursor_of(given: str | os.PathLike[str] | InboundCursor | None) -> InboundCursor:
-    """Make a cursor of what ``Client.listen`` was given.
+    """Return the cursor for the argument of ``Client.listen``.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It cannot be one.
     """
     if given is None:
         return _MemoryCursor()
@@ -218,10 +218,10 @@ def _in_use(path: object) -> CursorInUse:
 
 
 class _CursorFile:
-    """A cursor's file while it is locked. Everything here blocks, and runs in a thread, but for :meth:`close`.
+    """A cursor's file while it is locked. Everything here blocks, and runs in a thread, except :meth:`close`.
 
-    The file is a line of JSON, the state, and then a line for each id that was marked since. A kill in the middle of
-    a line leaves one without its end, and that mark was never promised to anybody.
+    The file is a line of JSON with the state, then a line for each id that was marked since. A kill in the middle of a
+    write leaves an incomplete line; that mark had not been confirmed.
     """
 
     def __init__(self, path: str) -> None:
@@ -237,12 +237,12 @@ class _CursorFile:
             return None
         except _NoCursorError as error:
             reason = str(error)
-        raise CursorError(f"listen: {self._path} {reason}; it was left as it is. Nothing was read.")
+        raise CursorError(f"listen: {self._path} {reason}; it was left unchanged. Nothing was read.")
 
     def save(self, state: CursorState) -> None:
         draft = self._path.with_name(f"{self._path.name}.new")
         with self._guard:
-            self._close_journal()  # a file that is open can not be replaced everywhere
+            self._close_journal()  # some systems cannot replace an open file
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
             try:
                 write_all(descriptor, _written(state))
@@ -274,7 +274,7 @@ class _CursorFile:
 
 
 def _lock(path: Path) -> LockedFile:
-    # The lock's file is beside the cursor's, because each save puts another file in its place.
+    # The lock is a separate file, because each save replaces the cursor's file.
     lock = LockedFile(os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, _PRIVATE))
     try:
         if lock.try_lock():
@@ -290,7 +290,7 @@ def _lock(path: Path) -> LockedFile:
 
 
 class _NoCursorError(Exception):
-    """The bytes are no cursor; its text says what is wrong with them, to follow a path."""
+    """The bytes are not a cursor; its text says what is wrong, to be appended to a path."""
 
 
 def _written(state: CursorState) -> bytes:
@@ -312,7 +312,7 @@ def _read(data: bytes) -> CursorState:
     if head is None:
         raise _NoCursorError("is not a cursor of listen")
     if head.get("version") != _VERSION:
-        raise _NoCursorError(f"is a cursor of another version than {_VERSION}, the only one that is understood")
+        raise _NoCursorError(f"is a cursor of another version than {_VERSION}, the only one that is supported")
     try:
         return _state(head, map(json.loads, marks))
     except (ValueError, LookupError, TypeError, ArithmeticError, OSError, RecursionError):

@@ -1,8 +1,8 @@
-"""Inbound messages for ever, none lost: the polling iterator behind ``Client.listen``.
+"""Inbound messages, indefinitely and without loss: the polling iterator behind ``Client.listen``.
 
-Reading ``"new"`` destroys what it reads, so nothing rests on it: a sweep by date, from a time up to which everything is
-known to have been handed over, mends whatever a lost answer or another reader took away, and the ids handed over since
-keep it from repeating any.
+Reading ``"new"`` marks messages as read, so it alone is not reliable: a sweep, a query by date since the time up to
+which everything was yielded, recovers whatever a lost answer or another reader took away. The ids yielded since then
+prevent repetition.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _OVERLAP: Final = timedelta(minutes=10)
 _MINUTE: Final = timedelta(minutes=1)
 _POLLS_PER_SWEEP: Final = 20
 _LONGEST_BACKOFF: Final = 300.0
-_MOST_DOUBLINGS: Final = 30  # beyond the longest back-off in any case, and far from overflow
+_MOST_DOUBLINGS: Final = 30  # always more than the longest back-off, and far from overflow
 _ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked)
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
 _FASTEST: Final = 61 / 60
-"""How fast the gateway's time may pass, in seconds of ours: clocks drift by far less."""
+"""How fast the gateway's clock may run, compared to this machine's: clocks drift by far less."""
 
 
 @attrs.frozen
 class _Carried:
-    """A message that an answer carried.
+    """A message from an answer.
 
     Attributes:
-        message: It.
-        until: Sweeps that ask from a later time will not bring it again.
+        message: The message.
+        until: Sweeps since a later time will not return it again.
     """
 
     message: InboundMessage
@@ -76,11 +76,11 @@ class _Moment:
     monotonic: float | None
 
     def limit(self, date: datetime, wall: datetime, monotonic: float) -> datetime:
-        """Return a later answer's date, or how late it can be over there by now if that is earlier.
+        """Return a later answer's date, or the latest that the gateway's time can be by now, if that is earlier.
 
-        A date is only as good as the clock of the machine, or the proxy, that wrote it. One that ran ahead would make
-        the next sweeps begin in the future, where they find nothing of what got lost; one that lags only makes them
-        longer. The time of day counts as well, because a machine that sleeps stops its monotonic clock.
+        A date is only as good as the clock of the machine, or the proxy, that wrote it. One that is ahead would make
+        the next sweeps begin in the future, where they find nothing; one that lags only makes them longer. The time of
+        day is used as well, because a machine that sleeps stops its monotonic clock.
         """
         passed = max(0.0, (wall - self.wall).total_seconds())
         if self.monotonic is not None:
@@ -90,14 +90,14 @@ class _Moment:
 
 
 class InboundListener:
-    """Inbound messages, one after the other, for ever: iterate over it, inside ``async with`` or without.
+    """Yields inbound messages one by one, indefinitely: iterate over it, inside ``async with`` or without.
 
-    A wait for the next message may be cancelled at any time, as by ``asyncio.wait_for``; the next wait goes on from
-    there. ``async with`` holds the cursor until its block ends. Without it the cursor is let go of when a wait is
-    cancelled or nothing refers to the listener any more, as after a ``break``. It serves one task at a time.
+    A wait for the next message may be cancelled at any time, as by ``asyncio.wait_for``; the next wait continues from
+    there. ``async with`` holds the cursor until its block ends. Without it the cursor is released when a wait is
+    cancelled or nothing references the listener any more, as after a ``break``. Only one task may use it at a time.
     """
 
-    # A step that is cancelled at any await leaves everything such that the next one goes on.
+    # A step may be cancelled at any await; the next one continues from there.
 
     def __init__(
         self, requester: Callable[[], Requester], cursor: InboundCursor, *, poll_interval: float, deadline: float
@@ -106,14 +106,14 @@ class InboundListener:
         self._cursor = cursor
         self._poll_interval = poll_interval
         self._deadline = deadline
-        # its life
+        # life cycle
         self._is_entered = False
         self._is_open = False
         self._is_closed = False
         self._step: asyncio.Timeout | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        # the cursor's state, here
+        # the cursor's state
         self._since: datetime | None = None
         self._noted: datetime | None = None
         self._handed_over: dict[int, datetime] = {}
@@ -124,7 +124,7 @@ class InboundListener:
         self._count = 0
         self._swept_at: _Moment | None = None
         self._moment: _Moment | None = None
-        # when to ask what
+        # schedule
         self._sweep_is_due = True
         self._polls = 0
         self._failures = 0
@@ -133,7 +133,7 @@ class InboundListener:
         self._fresh_at: float | None = None
 
     def __repr__(self) -> str:
-        state = "closed" if self._is_closed else "not begun" if self._fresh_at is None else "listening"
+        state = "closed" if self._is_closed else "not started" if self._fresh_at is None else "listening"
         return f"<InboundListener, {state}: {self._count} messages, {len(self._queue)} waiting>"
 
     @property
@@ -143,7 +143,7 @@ class InboundListener:
 
     @property
     def fresh_at(self) -> float | None:
-        """The clock's monotonic seconds of the last good poll, or of its begin; ``None`` while it does not listen."""
+        """The clock's monotonic seconds of the last successful poll, or of the start; ``None`` if not listening."""
         return None if self._is_closed else self._fresh_at
 
     # --- life ------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class InboundListener:
         return self
 
     async def __anext__(self) -> InboundMessage:
-        """Take it that the last message is done with, and hand over the next."""
+        """Treat the last message as processed, and return the next."""
         if self._is_closed:
             raise StopAsyncIteration
         return await self._run_step(self._next)
@@ -173,9 +173,9 @@ class InboundListener:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End it: a task that waits for the next message sees the iteration end, and the cursor is released.
+        """Close it: the iteration ends for a task that waits for the next message, and the cursor is released.
 
-        The message that was handed over last, and after which no other was asked for, comes again at the next start.
+        The message that was yielded last is yielded again at the next start, since no other was requested after it.
         """
         if not self._is_closed:
             self._is_closed = True
@@ -188,9 +188,9 @@ class InboundListener:
         self._release()
 
     async def _run_step(self, step: Callable[[], Awaitable[Value]]) -> Value:
-        """Take one step, which :meth:`aclose` ends early; an error is the end, a cancellation is not."""
+        """Run one step, which :meth:`aclose` ends early; an error closes the listener, a cancellation does not."""
         if self._step is not None:
-            raise RuntimeError("a listener serves one task at a time, and another one waits for its next message")
+            raise RuntimeError("only one task may use a listener at a time, and another one waits for its next message")
         self._step = asyncio.timeout(None)
         self._idle.clear()
         try:
@@ -198,7 +198,7 @@ class InboundListener:
                 return await step()
         except asyncio.CancelledError:
             if not self._is_entered:
-                self._release()  # nobody may ever come back, and a traceback may keep this object alive
+                self._release()  # the caller may never return, and a traceback may keep this object alive
             raise
         except Exception as error:
             was_closed, self._is_closed = self._is_closed, True
@@ -217,7 +217,7 @@ class InboundListener:
             self._cursor.release()
 
     async def _open(self) -> None:
-        """Lock and load the cursor, for the first time or after a cancellation has let go of it."""
+        """Lock and load the cursor, for the first time or after a cancellation has released it."""
         if self._is_open:
             return
         if self._fresh_at is None:
@@ -231,7 +231,7 @@ class InboundListener:
             await self._save(self._since)
 
     def _adopt(self, state: CursorState) -> None:
-        """Go on from a state, unless it is our own: then what was carried and not handed over is still good."""
+        """Continue from a state, unless it is this listener's own: then its queue is still valid."""
         ours = self._since, self._handed_over.keys(), self._waiting.keys()
         if ours == (state.since, state.handed_over.keys(), state.waiting.keys()):
             return
@@ -245,7 +245,7 @@ class InboundListener:
         self._swept_at = None
         self._sweep_is_due = True
 
-    # --- handing over ----------------------------------------------------------------------------
+    # --- yielding --------------------------------------------------------------------------------
 
     async def _next(self) -> InboundMessage:
         await self._open()
@@ -257,7 +257,7 @@ class InboundListener:
         return self._yielded.message
 
     async def _confirm(self) -> None:
-        """Move the cursor over the message that was handed over: its reader asks for the next, so it has that one."""
+        """Move the cursor past the message that was yielded: its reader requests the next, so it has processed it."""
         if self._yielded is None:
             return
         id_ = self._yielded.message.id
@@ -268,11 +268,11 @@ class InboundListener:
         self._yielded = None
 
     def _enqueue(self, messages: Iterable[InboundMessage]) -> None:
-        """Queue what was not handed over before, in order."""
+        """Queue messages that were not yielded before, in order."""
         now = self._gateway_time().gateway
         queued: set[int] = set()
         for message in sorted(messages, key=_order):
-            if message.id:  # 0 says nothing, and what has no id can not be remembered
+            if message.id:  # 0 is no id, and a message without an id cannot be recognised
                 if message.id in self._handed_over or message.id in queued:
                     continue
                 queued.add(message.id)
@@ -281,7 +281,7 @@ class InboundListener:
     # --- polling ---------------------------------------------------------------------------------
 
     async def _poll(self) -> None:
-        """Ask once, when it is time to. Everything that the last answer brought has been handed over."""
+        """Poll once, when it is time. Every message of the last answer has been yielded."""
         if self._swept_at is not None:
             await self._commit_sweep(self._swept_at)
         else:
@@ -299,8 +299,8 @@ class InboundListener:
             await self._clock.sleep(delay)
 
     async def _begin(self) -> bool:
-        """Have a time on record to sweep from before anything can get lost; tell whether it worked."""
-        # Any answer, an error too, brings the gateway's time; that to the balance changes nothing over there.
+        """Store a time to sweep from before anything can get lost; return whether that succeeded."""
+        # Any answer, even an error, has the gateway's time; a query of the balance has no side effects.
         answer = await self._ask(Balance())
         if isinstance(answer, SmsPilotError) and not isinstance(answer, GatewayError):
             self._failed(answer)
@@ -312,8 +312,8 @@ class InboundListener:
         return True
 
     async def _sweep(self) -> None:
-        """Ask by date for everything that may have got lost, and once that is handed over, move the date."""
-        assert self._since is not None  # noqa: S101 - it has begun
+        """Query everything that may have got lost by date; the date moves once all of that was yielded."""
+        assert self._since is not None  # noqa: S101 - set by _begin
         window = self._since - _OVERLAP
         start = min([window, *self._waiting.values()])
         messages = await self._ask(Inbound(start))
@@ -328,13 +328,13 @@ class InboundListener:
         self._polls = 0
 
     def _is_missing(self, message: InboundMessage, window: datetime) -> bool:
-        """Tell what was waited for from what was handed over so long ago that its id is forgotten."""
+        """Return whether a message was not yielded yet, rather than so long ago that its id is forgotten."""
         if message.id in self._waiting or message.created is None or not message.seen:
             return True
         return message.created + _MINUTE >= window
 
     async def _commit_sweep(self, swept_at: _Moment) -> None:
-        """Everything up to the sweep was handed over: the next one need not go back further, nor memory."""
+        """Move ``since`` to the time of the sweep, up to which everything was yielded, and forget older ids."""
         self._since, self._noted = swept_at.gateway, swept_at.wall
         oldest = self._since - _OVERLAP - _MINUTE
         self._handed_over = {id_: until for id_, until in self._handed_over.items() if until >= oldest}
@@ -343,8 +343,8 @@ class InboundListener:
         self._swept_at = None
 
     async def _read_new(self) -> None:
-        """Ask for what no answer carried yet."""
-        assert self._since is not None  # noqa: S101 - it has begun
+        """Query messages that no answer has contained yet."""
+        assert self._since is not None  # noqa: S101 - set by _begin
         messages = await self._ask(Inbound("new"))
         if isinstance(messages, SmsPilotError):
             self._failed(messages)
@@ -352,7 +352,7 @@ class InboundListener:
         window = self._since - _OVERLAP
         late = {sms.id: sms.created for sms in messages if sms.id and sms.created and sms.created < window}
         if late:
-            # Older than any sweep goes back: unread since before the first start, or late from an operator.
+            # Older than the range of any sweep: unread since before the first start, or late from an operator.
             self._waiting |= late
             await self._save(self._since)
         self._enqueue(messages)
@@ -361,7 +361,7 @@ class InboundListener:
         self._sweep_is_due = self._polls >= _POLLS_PER_SWEEP
 
     async def _ask(self, command: Command[Value]) -> Value | SmsPilotError:
-        self._sweep_is_due = True  # until its answer is safe: to be cancelled is to fail
+        self._sweep_is_due = True  # until its answer is stored: a cancellation counts as a failure
         self._due = self._clock.monotonic() + self._poll_interval
         answer = await self._requester().ask(command, self._deadline, background=True)
         if isinstance(answer, _ACCOUNT_ERRORS):
@@ -375,7 +375,7 @@ class InboundListener:
         self._fresh_at = self._clock.monotonic()
 
     def _failed(self, error: SmsPilotError) -> None:
-        """Wait longer each time, as long as the gateway wishes at least if that is not for days, and sweep then."""
+        """Schedule a sweep, later after each failure, and not before a ``Retry-After`` that is not for days."""
         delay = min(
             self._poll_interval * 2.0 ** min(self._failures, _MOST_DOUBLINGS),
             max(self._poll_interval, _LONGEST_BACKOFF),
@@ -396,7 +396,7 @@ class InboundListener:
         return self._requester().clock
 
     def _gateway_time(self) -> _Moment:
-        """The time of the answer that has just come; this machine's if the gateway should tell none."""
+        """Return the gateway's time in the last answer; this machine's time if there was none."""
         wall, monotonic = self._clock.now(), self._clock.monotonic()
         date = self._requester().gateway_date or wall
         if self._moment is not None:
@@ -410,7 +410,7 @@ def _order(message: InboundMessage) -> tuple[bool, datetime, int]:
 
 
 def _in_a_word(error: SmsPilotError) -> object:
-    """Name a failure with nothing of what was asked or answered."""
+    """Return a failure in short, without anything of the request or the answer."""
     if isinstance(error, GatewayError) and error.code is not None:
         return f"code {error.code}"
     return error.reason if isinstance(error, Unanswered) else type(error).__name__

@@ -1,1 +1,1 @@
-"""Bytes to the gateway and back: connections, ways through proxies, and what a failure proves."""
+"""Bytes to the gateway and back: connections, proxies, and what a failure proves."""

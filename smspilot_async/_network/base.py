@@ -1,4 +1,4 @@
-"""What a request ends as, and how far it came: the words in which the network speaks to those above it."""
+"""The result of an HTTP exchange, and how far a request got: the types that the network layer returns."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from smspilot_async.errors import Reason
 
 
 class NotBegun(httpcore.ConnectError):
-    """The other end was gone, or spoke unasked, before a request began: not a byte of it was written."""
+    """The peer had closed the connection, or sent data unasked, before a request began: no byte of it was written."""
 
 
 @attrs.frozen
 class Reply:
-    """An HTTP answer, whole."""
+    """A complete HTTP answer."""
 
     status: int
     body: bytes = attrs.field(repr=False)
@@ -28,13 +28,13 @@ class Reply:
 
 @attrs.frozen
 class Failure:
-    """No whole HTTP answer.
+    """No complete HTTP answer.
 
     Attributes:
         reason: What happened.
-        detail: The same in words, with nothing of the request.
-        request_started: A byte of the request may have left; false only where there is evidence that none did.
-        http_status: The status, where one arrived.
+        detail: The same in words, without anything of the request.
+        request_started: A byte of the request may have been sent; false only if there is evidence that none was.
+        http_status: The status, if one arrived.
     """
 
     reason: Reason
@@ -44,12 +44,12 @@ class Failure:
 
 
 class Progress:
-    """How far one request has come, as httpcore reports it.
+    """How far a request got, as httpcore reports it.
 
-    A CONNECT to a proxy is not our request. A transport that reports nothing proves nothing.
+    A CONNECT to a proxy does not count as the request. A transport that reports nothing proves nothing.
 
     Attributes:
-        has_connection: It waits for no place in the pool any more.
+        has_connection: It does not wait for the pool any more.
     """
 
     __slots__ = ("_headers_left", "_is_called_off", "_is_reported", "_socket", "has_connection")
@@ -62,10 +62,10 @@ class Progress:
         self._socket: Any = None
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
-        """Take one event of httpcore's trace.
+        """Process an event of httpcore's trace.
 
         Raises:
-            httpcore.ConnectError: The request was called off before it began.
+            httpcore.ConnectError: The request was cancelled before it began.
         """
         self._is_reported = True
         if event.endswith("connect_tcp.complete"):
@@ -80,24 +80,24 @@ class Progress:
 
     @property
     def request_started(self) -> bool:
-        """A byte of the request may have left; false only where there is evidence that none did."""
+        """A byte of the request may have been sent; false only if there is evidence that none was."""
         return self.has_connection and (not self._is_reported or self._headers_left)
 
     async def call_off(self) -> None:
-        """Let it end where it has not begun: httpcore closes no connection that is only just being made."""
+        """End a request that has not begun: httpcore does not close a connection that is still being opened."""
         self._is_called_off = True
         await self.hang_up()
 
     async def hang_up(self) -> None:
-        """Close a connection that never came to a request: cancelled in the middle of TLS, httpcore forgets it."""
+        """Close a connection that no request was sent on: if it is cancelled during TLS, httpcore forgets it."""
         if self._socket is not None and not self.request_started:
             with anyio.CancelScope(shield=True), suppress(Exception):
                 await self._socket.aclose()
 
 
 def free_frames(error: BaseException | None) -> None:
-    """Free the frames of a failure, and with them the request: since Python 3.13 httpx leaves them in a cycle."""
-    seen = set[int]()  # whatever raised it may have made it its own cause
+    """Release the frames of a failure, and with them the request: since Python 3.13 httpx leaves them in a cycle."""
+    seen = set[int]()  # an exception may be its own cause
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         error.__traceback__ = None

@@ -1,8 +1,8 @@
-"""One connection to the gateway, without an http proxy: httpcore's HTTP/1.1 over asyncio's own TCP and TLS.
+"""One connection to the gateway, without an HTTP proxy: httpcore's HTTP/1.1 over asyncio's own TCP and TLS.
 
-httpcore would take anyio's, which give the event loop a turn at every read and write, and do TLS in Python: an exchange
-of 200 messages over TLS then takes half as much CPU again (measured: 707 µs against 481). Nothing here keeps a
-time-out: the transport has one for the whole exchange.
+httpcore would use anyio, which yields to the event loop at every read and write, and does TLS in Python: an exchange of
+200 messages over TLS then takes half as much CPU again (measured: 707 µs against 481). There are no timeouts here: the
+transport has one for the whole exchange.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
-_HEAD_START: Final = 0.25  # seconds that an address has before the next one is tried beside it (RFC 8305)
-_MUCH: Final = 256 * 1024  # bytes that may wait to be read before the other end has to wait
+_HEAD_START: Final = 0.25  # seconds before the next address is tried concurrently (RFC 8305)
+_MUCH: Final = 256 * 1024  # bytes that are buffered before reading is paused
 
 
 def genuine(method: Function, package: str) -> Function | None:
-    """Return a method as its package defines it; ``None`` where a test's mock stands in its place already."""
+    """Return a method as its package defines it; ``None`` if a test has already mocked it."""
     return method if method.__module__.partition(".")[0] == package else None
 
 
@@ -40,15 +40,15 @@ _POOL: Final = genuine(httpcore.AsyncConnectionPool.handle_async_request, "httpc
 
 
 class Connection:
-    """A connection for one request at a time: opened when it is needed.
+    """A connection for one request at a time, opened when needed.
 
-    It is opened anew if it was closed, was idle for long, or was left in the middle of an answer. It stands in
-    the place of httpcore's pool, which has nothing to choose from where each request has a connection of its own.
+    It is reopened if it was closed, idle for too long, or left in the middle of an answer. It replaces httpcore's pool,
+    which has nothing to choose from here, since each concurrent request has its own connection.
 
     Args:
         context: For TLS.
-        network: The way to sockets: straight, or through a SOCKS proxy.
-        longest_idle: Seconds for which it may be idle and is still used again.
+        network: Opens sockets, directly or through a SOCKS proxy.
+        longest_idle: Seconds for which an idle connection may be reused.
     """
 
     def __init__(self, context: ssl.SSLContext, network: Network, *, longest_idle: float) -> None:
@@ -59,16 +59,16 @@ class Connection:
         self._pool: httpcore.AsyncConnectionPool | None = None
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send a request; the response is to be closed before the next one.
+        """Send a request; the response must be closed before the next one.
 
         Raises:
-            NotBegun: The other end was gone, or spoke unasked, as soon as the connection stood.
+            NotBegun: The peer closed the new connection, or sent data unasked, before the request.
         """
         if httpcore.AsyncConnectionPool.handle_async_request is not _POOL:
             return await self._by_pool(request)
         current = self._current
         if current is not None and current.is_idle() and not current.has_expired():
-            with suppress(NotBegun):  # it went in the very last moment
+            with suppress(NotBegun):  # it was closed at the last moment
                 return await current.handle_async_request(request)
         await self.aclose()
         self._current = httpcore.AsyncHTTPConnection(
@@ -80,7 +80,7 @@ class Connection:
         return await self._current.handle_async_request(request)
 
     async def _by_pool(self, request: httpcore.Request) -> httpcore.Response:
-        """Send a request by httpcore's own pool, since a test has put a mock in its place."""
+        """Send a request by httpcore's own pool, since a test has mocked that."""
         if self._pool is None:
             self._pool = httpcore.AsyncConnectionPool(
                 ssl_context=self._context,
@@ -92,12 +92,12 @@ class Connection:
 
     @property
     def connections(self) -> list[httpcore.AsyncConnectionInterface]:
-        """The open ones, if there are any: so httpcore's pool names its own."""
+        """The open connections, like the attribute of httpcore's pool."""
         open_ones: list[httpcore.AsyncConnectionInterface] = [] if self._current is None else [self._current]
         return open_ones if self._pool is None else open_ones + self._pool.connections
 
     async def aclose(self) -> None:
-        """Close it. The next request opens it again."""
+        """Close it. The next request reopens it."""
         current, self._current = self._current, None
         pool, self._pool = self._pool, None
         if current is not None:
@@ -107,7 +107,7 @@ class Connection:
 
 
 class Network(httpcore.AsyncNetworkBackend):
-    """How httpcore gets at sockets."""
+    """Opens sockets for httpcore."""
 
     async def connect_tcp(
         self,
@@ -117,15 +117,15 @@ class Network(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to a host, as :meth:`connect` does."""
+        """Connect to a host by :meth:`connect`."""
         del timeout, local_address, socket_options
         return await self.connect(host, port)
 
     async def connect(self, host: str, port: int) -> Stream:
-        """Connect to whichever address of a host answers first.
+        """Connect to the address of a host that answers first.
 
         Raises:
-            httpcore.ConnectError: None did.
+            httpcore.ConnectError: None answered.
         """
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -141,27 +141,27 @@ class Network(httpcore.AsyncNetworkBackend):
 
 
 class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
-    """A connected socket: what asyncio tells of it on one side, what httpcore asks on the other."""
+    """A connected socket: an asyncio protocol with the interface that httpcore expects."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
         self._has_ended = False
         self._error: Exception | None = None
-        self._is_paused = False  # the other end has to wait until something is read
-        self._is_full = False  # the system has no room for what we write
-        self._is_asking = False  # a part of a request was written since something was read
+        self._is_paused = False  # reading is paused until the buffer is consumed
+        self._is_full = False  # the system's send buffer is full
+        self._is_asking = False  # part of a request was written since the last read
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
 
-    # --- what asyncio tells ----------------------------------------------------------------------
+    # --- called by asyncio -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what has come until it is read."""
+        """Buffer data until it is read."""
         self._received += data
         if len(self._received) > _MUCH and not self._is_paused:
             self._is_paused = True
@@ -169,19 +169,19 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         _wake(self._reader)
 
     def eof_received(self) -> None:
-        """Take the end for the end of both directions: asyncio closes the socket."""
+        """Treat an end of input as the end of the connection: asyncio closes the socket."""
         self._end(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End, for good or for a reason."""
+        """Record that the connection was closed or lost."""
         self._end(exc)
 
     def pause_writing(self) -> None:
-        """Wait with what else is to be written."""
+        """Make writers wait."""
         self._is_full = True
 
     def resume_writing(self) -> None:
-        """Go on writing."""
+        """Wake waiting writers."""
         self._is_full = False
         _wake(self._writer)
 
@@ -194,12 +194,12 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def _why_not(self) -> str:
         if self._error is not None:
             return str(self._error)
-        return "the connection was closed" if self._has_ended else "the other end spoke before it was asked"
+        return "the connection was closed" if self._has_ended else "the other end sent data before the request"
 
-    # --- what httpcore asks ----------------------------------------------------------------------
+    # --- called by httpcore ----------------------------------------------------------------------
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
-        """Return what has come, once something has; nothing at the end.
+        """Return the buffered data, once there is some; empty at the end.
 
         Raises:
             httpcore.ReadError: The connection broke.
@@ -221,11 +221,11 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return bytes(data)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
-        """Hand bytes to the system, and wait while it has no room for more.
+        """Write bytes, and wait while the system's send buffer is full.
 
         Raises:
             httpcore.WriteError: The connection is closed, or broke.
-            NotBegun: It was closed before the request began, or something has come that can be no answer to it.
+            NotBegun: It was closed before the request began, or data arrived that cannot be its answer.
         """
         del timeout
         if not buffer:
@@ -233,7 +233,7 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         if not self._is_asking and (self._received or self._has_ended):
             raise NotBegun(self._why_not())
         self._is_asking = True
-        if not self._has_ended:  # afterwards asyncio would drop them in silence
+        if not self._has_ended:  # otherwise asyncio would silently drop them
             self._transport.write(buffer)
         while self._is_full and not self._has_ended:
             self._writer = asyncio.get_running_loop().create_future()
@@ -242,9 +242,9 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(self._why_not())
 
     async def aclose(self) -> None:
-        """Close it at once; what was not written is not written any more."""
+        """Close it at once; buffered data is not written."""
         if self._loop.is_closed():
-            return  # it goes with its event loop, which can wait for nothing
+            return  # it ended with its event loop, in which nothing can be awaited
         self._transport.abort()
         await asyncio.sleep(0)  # in which asyncio closes the socket
 
@@ -254,15 +254,15 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
     ) -> httpcore.AsyncNetworkStream:
-        """Shake hands.
+        """Do the TLS handshake.
 
         Raises:
-            httpcore.ConnectError: The other end is not who it should be, went away, or speaks no TLS.
+            httpcore.ConnectError: The peer's certificate is invalid, or it hung up, or does not speak TLS.
         """
         del timeout
         if self._received or self._has_ended:
-            # What came in the clear, from anybody on the way, would be read as if it had come over TLS; and with nobody
-            # there asyncio would wait for the handshake all the same.
+            # Data that came in clear, from anyone on the way, would be read as if it had come over TLS; and with the
+            # connection closed, asyncio would still wait for the handshake.
             failure = httpcore.ConnectError(self._why_not())
             await self.aclose()
             raise failure
@@ -271,23 +271,23 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             secured = await loop.start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
-        if secured is None:  # so asyncio tells that the other end went away in the last moment
+        if secured is None:  # asyncio's way to say that the peer closed the connection at the last moment
             raise httpcore.ConnectError("the connection was closed in the TLS handshake")
         self._transport = secured
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        """Tell whether there is something to be read, an end among it, and what else asyncio knows."""
+        """Return whether there is something to read, including an end of input, or other information of asyncio's."""
         if info == "is_readable":
             return bool(self._received) or self._has_ended or _is_readable(self._transport)
         return self._transport.get_extra_info(info)
 
 
 def keeps_more(connection: Any) -> bool:
-    """Tell whether bytes that came in one piece with an answer are kept, and would be taken for the next one.
+    """Return whether bytes that arrived together with an answer are buffered, and would be read as the next answer.
 
-    Neither httpcore nor anyio, whose TLS it takes on the way through a proxy, has a public word for them. Where they
-    are not found in what these keep to themselves, the connection is not trusted.
+    Neither httpcore nor anyio, whose TLS it uses through a proxy, makes them public. If their private buffers are not
+    found, the connection is not trusted.
     """
     while hasattr(connection, "_connection"):
         connection = connection._connection  # noqa: SLF001
@@ -296,21 +296,21 @@ def keeps_more(connection: Any) -> bool:
 
 
 def _keeps_records(stream: Any) -> bool:
-    """Tell whether TLS has records that it has not opened yet: anyio opens one at a time, and no socket shows the rest.
+    """Return whether TLS has records that are not decrypted: anyio decrypts one at a time; no socket shows the rest.
 
-    asyncio opens all of them at once, and has handed them to a :class:`Stream`.
+    asyncio decrypts all of them at once, and has passed them to a :class:`Stream`.
     """
     layer: Any = getattr(stream, "_stream", None)
-    while hasattr(layer, "transport_stream"):  # anyio's TLS, which to import would cost each start some milliseconds
+    while hasattr(layer, "transport_stream"):  # anyio's TLS; importing it would cost each start some milliseconds
         records = getattr(layer, "_read_bio", None)
         if records is None or records.pending:
             return True
-        layer = layer.transport_stream  # an https proxy's, which carries the gateway's
+        layer = layer.transport_stream  # that of an https proxy, below the gateway's
     return False
 
 
 def _in_turn(found: Iterable[tuple[Any, ...]]) -> list[str]:
-    """Bring addresses into an order in which IPv6 and IPv4 take turns; the system's first stays the first."""
+    """Return addresses with IPv6 and IPv4 alternating; the system's first one stays first."""
     by_family: defaultdict[int, list[str]] = defaultdict(list)
     for family, _, _, _, address in found:
         by_family[family].append(address[0])
@@ -322,7 +322,7 @@ async def _connected(address: str, port: int) -> tuple[asyncio.Transport, Stream
     try:
         return await asyncio.get_running_loop().create_connection(Stream, address, port)
     except OSError as error:
-        # Each event loop has words of its own for it; the system's are the ones to look for.
+        # Each event loop words it differently; users search for the system's words.
         number = error.errno or 0
         why = os.strerror(number) if number in errno.errorcode else error.strerror or str(error)
         there = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -330,7 +330,7 @@ async def _connected(address: str, port: int) -> tuple[asyncio.Transport, Stream
 
 
 async def _first_to_answer(addresses: Iterable[str], port: int) -> Stream:
-    """Try address after address, each beside those that have not answered after a moment; the first one wins.
+    """Try addresses one by one, concurrently with those that do not answer quickly; the first to answer wins.
 
     Raises:
         OSError: None answered.
@@ -359,13 +359,13 @@ async def _first_to_answer(addresses: Iterable[str], port: int) -> Stream:
 
 
 def _hang_up(attempt: asyncio.Task[tuple[asyncio.Transport, Stream]]) -> None:
-    """Close what was connected too late."""
+    """Close a connection that came too late."""
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result()[0].abort()
 
 
 def _is_readable(transport: asyncio.BaseTransport) -> bool:
-    """Look whether something came of which the event loop has not told yet."""
+    """Return whether data has arrived that the event loop has not delivered yet."""
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:
         return True

@@ -1,4 +1,4 @@
-"""Which way requests take: proxies from the environment or by argument, TLS, and whether an address can be used."""
+"""Proxies from the environment or by argument, TLS contexts, and checks of addresses."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 async def default_context(url: str, proxy: str | None) -> ssl.SSLContext:
-    """Make the TLS context of a client that was given none: certifi's roots, or ``SSL_CERT_FILE``'s."""
+    """Return the default TLS context: with certifi's roots, or those of ``SSL_CERT_FILE``."""
     if not url.startswith("https:") and not (proxy or "").startswith("https:"):
-        return httpx.create_ssl_context(verify=False)  # no TLS on the way; spares reading the roots
+        return httpx.create_ssl_context(verify=False)  # TLS is not used; saves reading the roots
     return await asyncio.to_thread(httpx.create_ssl_context)
 
 
 def proxy_from_environment(url: str) -> str | None:
-    """Find the proxy that the environment names for this endpoint; none has a way to an emulator on this machine."""
+    """Return the environment's proxy for this endpoint; none for an emulator on this machine."""
     parts = urlsplit(url)
     if is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
         return None
@@ -37,11 +37,11 @@ def proxy_from_environment(url: str) -> str | None:
 def check_network(
     proxy: Secret[str | None], ssl_context: ssl.SSLContext | None, transport: httpx.AsyncBaseTransport | None
 ) -> None:
-    """Refuse settings of the network that could only fail later.
+    """Check network settings that would otherwise fail later.
 
     Raises:
-        ValueError: see :func:`check_proxy`.
-        TypeError: a proxy, context or transport that is none.
+        ValueError: See :func:`check_proxy`.
+        TypeError: A proxy, context or transport has the wrong type.
     """
     of_type(str, proxy=proxy.reveal())
     check_proxy(proxy.reveal())
@@ -50,10 +50,10 @@ def check_network(
 
 
 def check_url(url: str) -> None:
-    """Refuse an endpoint that httpx can not use.
+    """Check that httpx can use an endpoint.
 
     Raises:
-        ValueError: without the URL.
+        ValueError: It cannot; the error does not contain the URL.
     """
     is_usable = _is_usable(url)
     del url  # a traceback would show it
@@ -62,10 +62,10 @@ def check_url(url: str) -> None:
 
 
 def check_proxy(proxy: str | None) -> None:
-    """Refuse a proxy that httpx can not use.
+    """Check that httpx can use a proxy.
 
     Raises:
-        ValueError: naming what is wrong, without the proxy's credentials.
+        ValueError: It cannot; the error does not contain the proxy's credentials.
     """
     if proxy is None:
         return
@@ -76,7 +76,7 @@ def check_proxy(proxy: str | None) -> None:
 
 
 def _host_and_port(url: str) -> str:
-    """Name a proxy without its user and password."""
+    """Return a proxy's host and port, without its user and password."""
     return httpx.URL(url).netloc.decode()
 
 
@@ -88,7 +88,7 @@ def _is_usable(url: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine, by its name or address."""
+    """Return whether a host is this machine, by its name or address."""
     if host == "localhost":
         return True
     try:

@@ -1,7 +1,7 @@
-"""The way to the gateway through a SOCKS5 proxy: RFC 1928, and RFC 1929 for a user and a password.
+"""Connections through a SOCKS5 proxy: RFC 1928, and RFC 1929 for a user and a password.
 
-httpcore knows the way, too, with a package more to install. But it takes each answer of the proxy for one read, and
-writes the password into its log. The proxy looks the gateway's name up itself, with ``socks5:`` as with ``socks5h:``.
+httpcore supports SOCKS5, too, with an additional package. But it expects each answer of the proxy in one read, and logs
+the password. The proxy resolves the gateway's name, with ``socks5:`` as with ``socks5h:``.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ _LONGEST: Final = 255  # bytes of a user, and of a password
 _REFUSALS: Final = {
     1: "it failed",
     2: "its rules do not allow that",
-    3: "the network can not be reached",
-    4: "the host can not be reached, or its name is unknown",
+    3: "the network cannot be reached",
+    4: "the host cannot be reached, or its name is unknown",
     5: "the connection was refused",
     6: "the connection timed out",
-    7: "it makes no connections",
-    8: "it does not know this kind of address",
+    7: "it does not support connections",
+    8: "it does not support this kind of address",
 }
-ADVICE: Final = "Ask whoever runs it, or exempt the gateway in NO_PROXY"
+ADVICE: Final = "Ask its administrator, or exempt the gateway in NO_PROXY"
 
 
 class LoginRefused(httpcore.ProxyError):
-    """The proxy wants a user and a password, or others than these."""
+    """The proxy requires a user and a password, or refused them."""
 
 
 class Socks(Network):
-    """Sockets that a SOCKS5 proxy has connected.
+    """Opens sockets through a SOCKS5 proxy.
 
     Args:
-        host: The proxy's.
-        port: The proxy's.
-        user: For a proxy that wants one; empty for none.
+        host: The proxy's host.
+        port: The proxy's port.
+        user: For a proxy that requires one; empty for none.
         password: The same.
     """
 
@@ -61,22 +61,22 @@ class Socks(Network):
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Take the proxy that a URL names."""
+        """Return a network for the proxy's URL."""
         proxy = urlsplit(url)
         user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
         return cls(proxy.hostname or "", proxy.port or _PORT, user=user, password=password)
 
     async def connect(self, host: str, port: int) -> Stream:
-        """Connect to a host by way of the proxy.
+        """Connect to a host through the proxy.
 
         Raises:
-            httpcore.ConnectError: The proxy can not be reached.
-            httpcore.ProxyError: It does not let through; the text tells what to do.
+            httpcore.ConnectError: The proxy cannot be reached.
+            httpcore.ProxyError: It refused; the text says what to do.
         """
         try:
             stream = await super().connect(self._host, self._port)
         except httpcore.ConnectError as error:
-            raise httpcore.ConnectError(f"the SOCKS proxy can not be reached: {error}") from error
+            raise httpcore.ConnectError(f"the SOCKS proxy cannot be reached: {error}") from error
         try:
             await self._introduce(stream)
             await _ask_for(stream, host, port)
@@ -95,16 +95,16 @@ class Socks(Network):
         if version != _VERSION:
             raise httpcore.ProxyError("the proxy does not speak SOCKS5: an http proxy's URL begins with http:")
         if method == _NO_METHOD and self._login is None:
-            raise LoginRefused("the SOCKS proxy wants a user and a password: put them into its URL")
+            raise LoginRefused("the SOCKS proxy requires a user and a password: put them into its URL")
         if method not in methods:
-            raise httpcore.ProxyError("the SOCKS proxy wants to know who we are in a way other than by a password")
+            raise httpcore.ProxyError("the SOCKS proxy requires a login method other than a password")
         if method == _LOGIN and self._login is not None:
             await _log_in(stream, *self._login)
 
 
 async def _log_in(stream: Stream, user: bytes, password: bytes) -> None:
     if max(len(user), len(password)) > _LONGEST:
-        raise LoginRefused("a SOCKS proxy takes a user and a password of 255 bytes at most")
+        raise LoginRefused("the user and the password of a SOCKS proxy have at most 255 bytes each")
     await stream.write(bytes([_LOGIN_VERSION, len(user)]) + user + bytes([len(password)]) + password)
     _, status = await _exactly(2, stream)
     if status != 0:
@@ -134,7 +134,7 @@ def _address(host: str) -> bytes:
 
 
 async def _skip_address(stream: Stream, kind: int) -> None:
-    """Read where the proxy connects from, whole: what follows is the gateway's."""
+    """Read the address that the proxy connects from: everything after it is the gateway's."""
     lengths = {_IPV4: 4, _IPV6: 16}
     length = (await _exactly(1, stream))[0] if kind == _NAME else lengths.get(kind)
     if length is None:
@@ -143,10 +143,10 @@ async def _skip_address(stream: Stream, kind: int) -> None:
 
 
 async def _exactly(count: int, stream: Stream) -> bytes:
-    """Read so many bytes, in however many pieces they come.
+    """Read ``count`` bytes, in however many pieces they arrive.
 
     Raises:
-        EOFError: The connection ended before.
+        EOFError: The connection ended first.
     """
     data = b""
     while len(data) < count:

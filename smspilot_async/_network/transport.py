@@ -1,11 +1,12 @@
-"""The one file that knows httpx: connections, their limits and time-outs, caps on answers, and what a failure proves.
+"""HTTP exchanges over httpx: connections, their limits and timeouts, caps on answers, and what a failure proves.
 
-A request ends as a :class:`Reply` or a :class:`Failure`, never as an exception, so that no httpx object, and with it no
-request body, hangs on to an error. Measured reasons for its shape: httpx's pool slows down quadratically with its
-size, so each connection stands for itself, behind a limiter of ours; a keep-alive connection that the server has given
-up swallows a request, so none is used after four idle seconds. And one is used again only after a whole answer, with
-nothing behind it: a task that is cancelled while httpcore puts a connection back, which its shield does not keep off,
-leaves it taken for ever, and what follows an answer in the same piece would be taken for the next one.
+A request ends as a :class:`Reply` or a :class:`Failure`, never as an exception, so that no error references an httpx
+object, and with it the request's body. Measured reasons for this design: httpx's pool slows down quadratically with its
+size, so each connection is separate, behind this library's own limiter; a request on a keep-alive connection that the
+server has already abandoned is lost, so none is used after four idle seconds. And a connection is reused only after a
+complete answer with nothing after it: a task that is cancelled while httpcore returns a connection to its pool, which
+its shield does not prevent, leaves that connection in use for ever, and data after an answer would be read as the next
+one.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _LONGEST_IDLE: Final = 4.0
 _HEADERS: Final = {
     "User-Agent": f"smspilot-async/{__version__}",
     "Accept": "*/*",
-    "Accept-Encoding": "identity",  # what is not compressed can not be a bomb
+    "Accept-Encoding": "identity",  # an uncompressed answer cannot be a decompression bomb
     "Connection": "keep-alive",
 }
 _AUTODETECT_GZIP: Final = zlib.MAX_WBITS | 32
@@ -49,16 +50,16 @@ _ROUTE: Final = genuine(httpx.AsyncClient._transport_for_url, "httpx")  # noqa: 
 
 
 class Transport:
-    """Connections to the gateway, for the event loop it was made in.
+    """Connections to the gateway, for the event loop in which it was created.
 
     Args:
         url: The endpoint, for its scheme and host.
-        max_connections: To the gateway, at most.
+        max_connections: The maximum number of connections to the gateway.
         timeout: Seconds for one exchange, connecting included.
-        proxy: A proxy's URL; without it the environment decides (``HTTPS_PROXY``, ``NO_PROXY``).
-        ssl_context: For TLS; without it the system's and certifi's roots.
-        user_transport: A transport to use in place of all that; whoever made it closes it.
-        clock: For the time-outs.
+        proxy: A proxy's URL; by default that of the environment (``HTTPS_PROXY``, ``NO_PROXY``).
+        ssl_context: For TLS; by default with certifi's roots.
+        user_transport: A transport to use instead; it is not closed here.
+        clock: For the timeouts.
     """
 
     def __init__(
@@ -98,14 +99,14 @@ class Transport:
         progress: Progress,
         answer_until: float | None = None,
     ) -> Reply | Failure:
-        """Send one request and read its answer. At most ``max_connections`` may be under way; the caller counts them.
+        """Send one request and read its answer. The caller ensures that at most ``max_connections`` are under way.
 
         Args:
             envelope: The request.
-            largest: The most bytes its answer may have.
-            progress: Is kept up to date, also for a caller that cancels.
-            answer_until: How long it may wait for the answer, in the clock's monotonic seconds; the time-out holds
-                besides.
+            largest: The maximum size of its answer, in bytes.
+            progress: Kept up to date, also for a caller that cancels.
+            answer_until: When to stop waiting for the answer, in the clock's monotonic seconds; the timeout applies,
+                too.
         """
         free = self._free
         if free is None:
@@ -125,7 +126,7 @@ class Transport:
         finally:
             self._under_way.discard(progress)
             is_sound = transport is self._user_transport or (isinstance(outcome, Reply) and _is_fully_read(transport))
-            # To be the next one that is used: so few connections stay in use, and warm.
+            # Last in, first out: so few connections are used, and they stay warm.
             free.append(transport if is_sound else self._new_pool())
             if not is_sound:
                 self._let_go(transport)
@@ -141,7 +142,7 @@ class Transport:
         try:
             request = self._request(envelope, progress)
         except (httpx.InvalidURL, ValueError):
-            return Failure(Reason.DISCONNECTED, "the request can not be written as HTTP", request_started=False)
+            return Failure(Reason.DISCONNECTED, "the request cannot be written as HTTP", request_started=False)
         try:
             async with self._clock.timeout_at(until):
                 return await _roundtrip(transport, request, largest)
@@ -151,7 +152,7 @@ class Transport:
             detail = "no connection in time" if not progress.request_started else "no answer in time"
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, the request's fate is the question
             free_frames(error)
-            if self._loop.is_closed():  # this coroutine is being dropped, and who cleaned up on its way out missed it
+            if self._loop.is_closed():  # this coroutine is being dropped, and a cleanup replaced its GeneratorExit
                 raise GeneratorExit from None
             reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=not progress.request_started)
         finally:
@@ -172,7 +173,7 @@ class Transport:
         )
 
     def _parsed(self, url: str) -> httpx.URL | str:
-        """Parse the endpoint once; a URL that holds a document, and the key with it, is not kept."""
+        """Parse the endpoint once; a URL that contains a document, and with it the key, is not cached."""
         if url != self._url:
             return url
         if self._endpoint is None:
@@ -191,7 +192,7 @@ class Transport:
             try:
                 pools = await self._pools()
             except (OSError, ValueError) as error:
-                detail = f"the connection can not be set up: {_in_words(error, with_text=True)}"
+                detail = f"the connection cannot be set up: {_in_words(error, with_text=True)}"
                 return Failure(Reason.DISCONNECTED, detail, request_started=False)
             self._free = pools
             self._end_of_loop = _close_with_the_loop(self._opened)
@@ -212,7 +213,7 @@ class Transport:
         return pool
 
     def _let_go(self, pool: httpx.AsyncBaseTransport) -> None:
-        """Close a pool in a task of its own: a cancellation of this one does not stop it, nor lose the answer to it."""
+        """Close a pool in a separate task: cancelling the current one does not stop that, nor lose the answer."""
         if self._loop.is_closed():
             return
         self._aside(pool.aclose()).add_done_callback(partial(self._let_gone, pool))
@@ -222,14 +223,14 @@ class Transport:
             self._opened.discard(pool)
 
     def _aside(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
-        """Close something in a task of its own, for which closing everything waits."""
+        """Close something in a separate task, which :meth:`aclose` awaits."""
         closing = asyncio.ensure_future(work)
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         return closing
 
     async def aclose(self) -> None:
-        """Close all connections, also if this is cancelled. The next request opens new ones."""
+        """Close all connections, even if this is cancelled. The next request opens new ones."""
         self._free = None
         for progress in self._under_way:
             self._aside(progress.call_off())
@@ -242,13 +243,13 @@ class Transport:
             self._end_of_loop = None
 
     def abandon(self) -> None:
-        """Let go of connections whose event loop was closed without a chance to close them: nothing uses them again."""
+        """Forget connections whose event loop was closed before they could be: nothing uses them again."""
         self._free = None
         self._end_of_loop = None
         self._opened, self._closing = set(), set()
 
     def drop(self) -> None:
-        """Have the event loop close all connections, from any thread: it closes generators that nobody holds."""
+        """Have the event loop close all connections, from any thread: it closes generators that are dropped."""
         self._free = None
         self._end_of_loop = None
 
@@ -278,9 +279,9 @@ def _is_fully_read(pool: httpx.AsyncBaseTransport) -> bool:
 
 
 class _Direct(httpx.AsyncHTTPTransport):
-    """httpx's transport over a connection of ours, in the place of httpcore's pool.
+    """httpx's transport over a :class:`Connection` instead of httpcore's pool.
 
-    It stays httpx's, and what it calls httpcore's, so that whatever users' tests put there keeps requests at home.
+    Its class is still httpx's, and the method it calls httpcore's, so that mocks in users' tests catch its requests.
     """
 
     def __init__(self, context: ssl.SSLContext, network: Network) -> None:
@@ -302,7 +303,7 @@ async def _roundtrip(transport: httpx.AsyncBaseTransport, request: httpx.Request
 
 
 def _as_routed(transport: httpx.AsyncBaseTransport, url: httpx.URL) -> httpx.AsyncBaseTransport:
-    """Return what a test's mock has an ``httpx.AsyncClient`` take in place of its transport.
+    """Return the transport that a test's mock gives to an ``httpx.AsyncClient``.
 
     There is no such client here; but a request that escapes a mock is a real SMS.
     """
@@ -314,7 +315,7 @@ async def _read(response: httpx.Response, largest: int) -> Reply | Failure:
     too_large = Failure(Reason.TOO_LARGE, f"an answer of over {largest} bytes", http_status=response.status_code)
     body = bytearray()
     if decompress is None:
-        return Failure(Reason.UNREADABLE, "an encoding nobody asked for", http_status=response.status_code)
+        return Failure(Reason.UNREADABLE, "an encoding that was not requested", http_status=response.status_code)
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         return Failure(Reason.UNREADABLE, "a transport that is not asynchronous", http_status=response.status_code)
@@ -330,14 +331,14 @@ async def _read(response: httpx.Response, largest: int) -> Reply | Failure:
 
 
 class _Inflate:
-    """Undo gzip or deflate that was not asked for, never by more than the caller still has room for."""
+    """Decompresses gzip or deflate that was not requested, to at most the given number of bytes."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(_AUTODETECT_GZIP)
 
     def __call__(self, chunk: bytes, room: int) -> bytes:
         if self._zlib.eof:
-            return b""  # zlib would keep all that follows the end
+            return b""  # zlib would buffer everything after the end
         return self._zlib.decompress(chunk, room)
 
 
@@ -355,7 +356,7 @@ def _decompressor(encoding: str) -> Any:
 
 
 def _in_words(error: Exception, *, with_text: bool) -> str:
-    """Name the failure, with its own text only while connecting: then it may tell a host, but nothing of a request."""
+    """Return the failure in words, with its own text only while connecting: then it has no part of a request."""
     text = " ".join(_number.sub("", str(error)).split()) if with_text else ""
     return text or _WORDS.get(type(error).__name__) or f"the transport raised {type(error).__name__}"
 
@@ -366,7 +367,7 @@ _WORDS: Final = {
     "ReadError": "the connection broke",
     "WriteError": "the connection broke",
     "CloseError": "the connection broke",
-    "ProxyError": "the proxy does not let through",
+    "ProxyError": "the proxy refused the connection",
     "LocalProtocolError": "the request cannot be written as HTTP",
     "RemoteProtocolError": "the connection was closed in the middle of the answer",
 }

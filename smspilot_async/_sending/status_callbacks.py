@@ -52,4 +52,4 @@ class StatusCallbacks(Protocol):
         *,
         is_late: bool,
     ) -> None:
-        """Record the result of a message that was sent with a URL; ``hooks_done`` is set once hooks were called with it."""
+        """Record the result of a message sent with a URL; ``hooks_done`` is set once hooks were called with it."""

@@ -1,1 +1,1 @@
-"""What became of messages: checks, tracking, and the rules that statuses follow."""
+"""Delivery statuses of messages: checks, tracking, and the rules for statuses."""

@@ -1,6 +1,6 @@
-"""Questions about many messages at once, split over requests: by packet, and by id.
+"""Checks of many messages, split over several requests: by packet, and by id.
 
-How a request is made is the client's business: it comes in as ``Ask``.
+The client passes the function that makes a request, ``Ask``.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = ["PacketCheck", "PacketChecks"]
 
 Answer = TypeVar("Answer")
 _CHUNK: Final = 100
-# Asking again will not help, and asking for 40 days would hide it.
+# Polling again will not help, and polling for 40 days would hide the error.
 _NOT_RETRIED: Final = (AuthenticationError, AccountBlocked, ClientClosed)
 
 
 class Ask(Protocol):
-    """Asks the gateway, on connections that are not kept for sends."""
+    """Makes a request, on connections that are not reserved for sends."""
 
     async def __call__(self, command: Command[Answer], until: float | None = None) -> Answer | SmsPilotError:
-        """Ask, until a moment in the clock's monotonic seconds, or for as long as the client's deadline says."""
+        """Make a request, until a moment in the clock's monotonic seconds; by default within the client's deadline."""
         raise NotImplementedError
 
 
@@ -50,13 +50,13 @@ class Ask(Protocol):
 
 @attrs.frozen
 class PacketCheck(Displayed):
-    """What became of the messages of one packet, or why it is not known.
+    """The statuses of the messages of one packet, or why there are none.
 
     Attributes:
-        server_packet_id: The gateway's number for the packet; ``None`` where what was given holds none.
-        statuses: One entry per message; empty where the check failed.
-        error: Why it failed: :class:`~smspilot_async.NotFound` where the gateway does not know the packet,
-            :class:`~smspilot_async.Unanswered` where it can be asked again.
+        server_packet_id: The gateway's id for the packet; ``None`` if the given packet has none.
+        statuses: One entry per message; empty if the check failed.
+        error: Why it failed: :class:`~smspilot_async.NotFound` if the gateway does not know the packet,
+            :class:`~smspilot_async.Unanswered` if the check can be repeated.
     """
 
     server_packet_id: str | None
@@ -65,7 +65,7 @@ class PacketCheck(Displayed):
 
 
 class PacketChecks(Stream["str | int | Packet", PacketCheck]):
-    """Checks of packets, in order of arrival; made by :meth:`Client.check_packets`."""
+    """Checks of packets, in order of arrival; returned by :meth:`Client.check_packets`."""
 
     def __init__(
         self,
@@ -100,21 +100,20 @@ async def check_ids(
     until: float | None = None,
     failures: list[SmsPilotError] | None = None,
 ) -> dict[str, MessageStatus]:
-    """Ask about many messages, in requests of a hundred ids.
+    """Check many messages, in requests of a hundred ids.
 
-    A request that the gateway refuses because it does not know an id (301, 302) is asked again in halves, until the id
-    stands alone: it gets the status -2, the gateway's own word for it.
+    A request that the gateway refuses because it does not know an id (301, 302) is repeated in halves until that id is
+    alone; then it gets the status -2, which the gateway itself uses for that.
 
     Args:
-        ids: Each one once.
-        ask: Asks.
-        in_flight: Requests at once, at most.
+        ids: Unique ids.
+        ask: Makes a request.
+        in_flight: The maximum number of concurrent requests.
         until: When to give up, in the clock's monotonic seconds.
-        failures: Takes the errors of requests that failed, whose ids then are not in the answer.
+        failures: Errors of failed requests are added here; the ids of those requests are missing from the result.
 
     Raises:
-        SmsPilotError: A request failed, and there is no ``failures`` to take its error; :class:`NotFound` only of an
-            id that was asked about alone.
+        SmsPilotError: A request failed, and there is no ``failures``; :class:`NotFound` only if there is one id.
     """
     found: dict[str, MessageStatus] = {}
     chunks: list[_Chunk] = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
@@ -138,9 +137,9 @@ async def check_ids(
 
 
 async def check(ids: Sequence[str], ask: Ask, *, in_flight: int, until: float) -> list[MessageStatus]:
-    """Ask about messages as :func:`check_ids` does, and bring the answers into the order of the ids.
+    """Check messages like :func:`check_ids`, and return their statuses in the order of the ids.
 
-    An id that no answer tells of has a status of ``None``.
+    An id that is missing from the answers has the status ``None``.
     """
     found = await check_ids(list(dict.fromkeys(ids)), ask, in_flight=in_flight, until=until)
     return [found.get(id_) or MessageStatus(server_id=id_) for id_ in ids]
@@ -153,10 +152,10 @@ async def _check_chunk(
 
 
 def note_failure(error: SmsPilotError, failures: list[SmsPilotError] | None) -> None:
-    """Keep the error of a request that may be made again.
+    """Add the error of a request that will be repeated to ``failures``.
 
     Raises:
-        SmsPilotError: There is nowhere to keep it, or asking again will not help.
+        SmsPilotError: There is no ``failures``, or repeating the request will not help.
     """
     if failures is None or isinstance(error, _NOT_RETRIED):
         raise error
@@ -164,7 +163,7 @@ def note_failure(error: SmsPilotError, failures: list[SmsPilotError] | None) -> 
 
 
 def _by_id(asked: _Chunk, rows: Sequence[MessageStatus]) -> dict[str, MessageStatus]:
-    """Match rows to ids; a row that names none belongs to the id in its place, if every id has its row."""
+    """Match rows to ids; a row without an id is matched by position, if there are as many rows as ids."""
     if len(rows) == len(asked):
         rows = [
             row if row.server_id is not None else attrs.evolve(row, server_id=id_)

@@ -1,4 +1,4 @@
-"""The error of who waited for a final status in vain."""
+"""The error of a wait for a final status that reached its timeout."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _REFUSED: Final = -2  # the status of a message that the gateway refused, or doe
 
 
 class NotFinal(SmsPilotError, TimeoutError):
-    """Time is up, and the gateway has not told a final status yet: wait again, for its status may still change.
+    """The timeout was reached before the gateway reported a final status: wait again, the status may still change.
 
-    A message for which the gateway has reported a status *was* accepted, and only its delivery is open: then its
+    A message for which the gateway has reported a status *was* accepted, and only its delivery is open: then the
     ``outcome`` is ``accepted``. Without one it is ``unknown``. Never send the message again because of this error.
 
     Attributes:
-        status: The last status that is known; ``None`` if none is.
+        status: The last known status; ``None`` if there is none.
     """
 
     outcome: Outcome = Outcome.UNKNOWN

@@ -1,4 +1,4 @@
-"""What a status is worth: when to ask, whom to believe, and which news replaces what is known. Pure functions."""
+"""The rules for statuses: when to poll, which source to trust, and which status replaces another. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _UNKNOWN_AFTER, _UNKNOWN_POLLS = 600.0, 2
 
 @attrs.frozen
 class Known:
-    """A status, and how we know of it."""
+    """A status, and whether it was polled or came from a callback."""
 
     status: MessageStatus
     is_polled: bool
 
 
 def pause_before(poll: int, poll_interval: float | None = None) -> float:
-    """Tell the seconds to wait before a poll (1 is the first): 1 minute, then 2, growing by half up to an hour."""
+    """Return the seconds to wait before a poll (1 is the first): 1 minute, then 2, growing by half up to an hour."""
     if poll_interval is not None:
         return poll_interval
     growth = min(max(poll - 2, 0), 20)
@@ -34,20 +34,20 @@ def pause_before(poll: int, poll_interval: float | None = None) -> float:
 
 
 def is_truly_unknown(age: float, polls: int) -> bool:
-    """Tell whether -2 is the truth about a message that was accepted, or only a gateway that lags behind itself.
+    """Return whether -2 is really the status of an accepted message, and not only a lag inside the gateway.
 
     Args:
         age: Seconds since it was accepted or, if that was later, due.
-        polls: How many of the last polls in a row answered -2.
+        polls: The number of consecutive polls, up to the last, that answered -2.
     """
     return age >= _UNKNOWN_AFTER and polls >= _UNKNOWN_POLLS
 
 
 def beats(new: Known, known: Known | None) -> bool:
-    """Tell whether a status replaces what is known.
+    """Return whether a status replaces the known one.
 
-    Final is final, but for what a call said and a poll contradicts with a final status of its own: anybody who knows
-    the URL can call. A call only ever brings a message forward; a poll is believed.
+    A final status is never replaced, unless it came from a callback and a poll returns another final status: anyone who
+    knows the URL can make a callback. A callback can only advance a message; a poll is trusted.
     """
     if known is None:
         return True
@@ -59,11 +59,11 @@ def beats(new: Known, known: Known | None) -> bool:
 def _is_forward(new: int | None, known: int | None) -> bool:
     if new in _ORDER and known in _ORDER:
         return _ORDER.index(new) > _ORDER.index(known)
-    return new != known  # final, or a status that nobody can put in order
+    return new != known  # a final status, or an unknown one, which has no order
 
 
 def is_news(new: MessageStatus, earlier: Iterable[MessageStatus]) -> bool:
-    """Return whether a call brings its message further than the calls before it did; a -2 is passed on, and no more."""
+    """Return whether a callback advances its message beyond earlier ones; a -2 is passed on, but never advances it."""
     known: Known | None = None
     for status in earlier:
         if status.status != STATUS_UNKNOWN and beats(called := Known(status, is_polled=False), known):
@@ -72,14 +72,14 @@ def is_news(new: MessageStatus, earlier: Iterable[MessageStatus]) -> bool:
 
 
 def is_change(new: MessageStatus, known: MessageStatus) -> bool:
-    """Tell whether there is something to report.
+    """Return whether a status is a change to report.
 
-    Polls do not tell the delivery error, which makes no change of a call that did.
+    Polls lack the delivery error; a callback that had one is no change for that reason alone.
     """
     return new.status != known.status or (new.error or 0) != (known.error or 0)
 
 
 def merged(new: MessageStatus, known: MessageStatus) -> MessageStatus:
-    """Keep the delivery error that a call told and a poll of the same status does not."""
+    """Return the new status with the delivery error of a callback, if a poll of the same status lacks it."""
     is_same_but_silent = new.status == known.status and new.error is None
     return attrs.evolve(new, error=known.error) if is_same_but_silent else new

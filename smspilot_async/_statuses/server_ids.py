@@ -1,4 +1,4 @@
-"""The ids that the gateway gives out, of messages and of packets, as people hold them in their hands."""
+"""The gateway's ids of messages and packets, and the objects that hold them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Trackable: TypeAlias = SentMessage | Packet | SendResult[Any] | str | int
-"""What tells which messages are meant: answers, results of a run, and the gateway's numbers."""
+"""What identifies messages: answers, results of a bulk run, and the gateway's ids."""
 
 NO_ID: Final = frozenset({None, "", "0"})
 _NOT_ACCEPTED: Final = (Refused, Unknown, NotSent)
@@ -21,10 +21,10 @@ is_server_id = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
 
 
 def server_id(given: object, field: str, code: int) -> str:
-    """Read an id that the gateway gave out, of a message or a packet, from what holds it.
+    """Return the gateway's id of a message or a packet, from the id itself or an object that holds it.
 
     Raises:
-        InvalidMessage: It can not be one.
+        InvalidMessage: It cannot be such an id.
     """
     if isinstance(given, SentMessage):
         given = given.server_id
@@ -32,12 +32,12 @@ def server_id(given: object, field: str, code: int) -> str:
         given = given.server_packet_id
     text = "" if given is None or isinstance(given, bool) else str(given).strip()
     if not is_server_id(text):
-        raise InvalidMessage("needs an id that the gateway gave out", field=field, code=code)
+        raise InvalidMessage("needs an id that the gateway has assigned", field=field, code=code)
     return text
 
 
 def packet_id(given: object) -> str | InvalidMessage:
-    """Read a packet's id, or say why it can not be one."""
+    """Return a packet's id, or the error that says why it cannot be one."""
     try:
         return server_id(given, "server_packet_id", 304)
     except InvalidMessage as error:
@@ -45,9 +45,9 @@ def packet_id(given: object) -> str | InvalidMessage:
 
 
 def flat(given: object) -> Iterator[object]:
-    """Go through what was given, down to each number and each answer that holds one.
+    """Yield each id, and each answer that holds one, from nested collections.
 
-    Results of messages that were not accepted hold none: they are passed over.
+    Results of messages that were not accepted are skipped.
     """
     if isinstance(given, _NOT_ACCEPTED):
         return

@@ -1,6 +1,6 @@
-"""Statuses followed until they are final: asked for on the vendor's schedule, and taken from calls.
+"""Tracks messages until their statuses are final: polls on the vendor's schedule, and takes callbacks.
 
-How a request is made is the client's business: it comes in as ``Ask``.
+The client passes the function that makes a request, ``Ask``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["Tracking"]
 logger: Final = logging.getLogger("smspilot_async")
 
 HORIZON: Final = 40 * 24 * 3600.0
-"""Seconds for which the gateway remembers a message."""
+"""Seconds for which the gateway keeps a message."""
 
 _LAST_CHECK: Final = 10.0
 _HINT_PAUSE: Final = 10.0
@@ -48,26 +48,26 @@ _HINT_PAUSE: Final = 10.0
 
 @runtime_checkable
 class Watchable(Protocol):
-    """A source of calls that follows just the messages which it is asked about, and what came before."""
+    """A source of callbacks that can be limited to some messages, and also yields earlier callbacks."""
 
     def watch(self, server_ids: Collection[str]) -> AsyncIterable[MessageStatus]:
-        """Give their statuses as calls bring them; one of ``None`` only says that a message is worth a question."""
+        """Yield their statuses as callbacks arrive; a status of ``None`` only hints that a message should be polled."""
         raise NotImplementedError
 
 
 @attrs.define(eq=False)
 class Tracked:
-    """One message that is followed.
+    """One message that is tracked.
 
     Attributes:
-        server_id: The gateway's number for it.
-        packet: The gateway's number for its packet, while asking by packet makes sense.
-        wait: Seconds from the start until it goes out.
+        server_id: The gateway's id for it.
+        packet: The gateway's id for its packet, while polling by packet makes sense.
+        wait: Seconds from the start until it is scheduled.
         known: Its last status.
-        begun: When it was accepted or due, as far as we know; in the clock's monotonic seconds, as is ``due``.
-        due: When it is asked about next.
-        polls: How often it was, with success.
-        unknown_polls: How many of the last polls in a row answered -2.
+        begun: When it was accepted or due, as far as is known; in the clock's monotonic seconds, as is ``due``.
+        due: When it is polled next.
+        polls: The number of successful polls.
+        unknown_polls: The number of consecutive polls, up to the last, that answered -2.
     """
 
     server_id: str
@@ -85,7 +85,7 @@ class Tracked:
 
 
 def tracked_in(given: Trackable | Iterable[Trackable], clock: Clock) -> dict[str, Tracked]:
-    """Collect the messages to follow, each one once: ids, and what was accepted of messages, packets and results.
+    """Collect the messages to track, each one once: ids, and what was accepted of messages, packets and results.
 
     Raises:
         InvalidMessage: Something is none of these.
@@ -102,7 +102,7 @@ def tracked_in(given: Trackable | Iterable[Trackable], clock: Clock) -> dict[str
         else:
             unnumbered += one.accepted
     if unnumbered:
-        logger.warning("tracking: %d accepted messages have no server_id, and can not be followed", unnumbered)
+        logger.warning("tracking: %d accepted messages have no server_id, and cannot be tracked", unnumbered)
     return found
 
 
@@ -115,10 +115,10 @@ def _tracked_message(sent: SentMessage, clock: Clock) -> Tracked:
 
 
 class Tracking(Results[MessageStatus]):
-    """Changes of status, until all are final or time is up; made by :meth:`Client.track`.
+    """Changes of status, until all are final or the timeout is reached; returned by :meth:`Client.track`.
 
     Attributes:
-        statuses: The last known status of each message, by ``server_id``; what is not known has no entry.
+        statuses: The last known status of each message, by ``server_id``; without one there is no entry.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Tracking(Results[MessageStatus]):
 
     def _start(self) -> None:
         for id_ in self._messages.keys() - self._pending.keys():
-            self._give(self.statuses[id_])  # so that every message has its final status answered once
+            self._give(self.statuses[id_])  # so that every message's final status is yielded once
         now = self._clock.monotonic()
         self._until = now + self._timeout
         for message in self._pending.values():
@@ -173,13 +173,13 @@ class Tracking(Results[MessageStatus]):
             self._listener = self._own(self._listen(self._source, poller))
 
     def _plan(self, message: Tracked, after: float) -> None:
-        """Say when to ask next, not leaving out a last look shortly before the time-out."""
+        """Schedule the next poll, with a last one shortly before the timeout."""
         message.due = after + pause_before(message.polls + 1, self._poll_interval)
         last_check = self._until - min(_LAST_CHECK, self._timeout / 4)
         if after < last_check < message.due:
             message.due = last_check
 
-    # --- called ----------------------------------------------------------------------------------
+    # --- callbacks -------------------------------------------------------------------------------
 
     async def _listen(self, source: AsyncIterable[MessageStatus] | Watchable, poller: asyncio.Task[None]) -> None:
         if isinstance(source, Watchable):
@@ -200,7 +200,7 @@ class Tracking(Results[MessageStatus]):
             self._dismiss(poller)
 
     def _check_soon(self, server_id: str | None) -> None:
-        """Ask about a message out of turn: a call that nobody need believe says that it is worth a question."""
+        """Poll a message out of turn, at the hint of a callback that is not trusted otherwise."""
         if server_id is None or server_id not in self._pending:
             return
         self._hinted.add(server_id)
@@ -208,7 +208,7 @@ class Tracking(Results[MessageStatus]):
             self._hint_checker = self._own(self._check_hinted())
 
     async def _check_hinted(self) -> None:
-        """Ask about them together, and not so often that calls could drive us to ask all the time."""
+        """Poll hinted messages together, with a pause, so that callbacks cannot cause a flood of polls."""
         while self._hinted:
             ids, self._hinted = sorted(self._hinted & self._pending.keys()), set()
             found = await check_ids(ids, self._ask, in_flight=self._in_flight, failures=[])
@@ -219,7 +219,7 @@ class Tracking(Results[MessageStatus]):
                 return
             await self._clock.sleep(_HINT_PAUSE)
 
-    # --- polled ----------------------------------------------------------------------------------
+    # --- polls -----------------------------------------------------------------------------------
 
     async def _poll(self) -> None:
         try:
@@ -229,7 +229,7 @@ class Tracking(Results[MessageStatus]):
                     await self._wait_for_room()
                     await self._round()
         except TimeoutError:
-            pass  # the caller sees what is pending
+            pass  # ``pending`` has the rest
         finally:
             self._dismiss(*filter(None, (self._listener, self._hint_checker)))
         final = len(self._messages) - len(self._pending)
@@ -241,7 +241,7 @@ class Tracking(Results[MessageStatus]):
         await self._clock.sleep(next_due - now)
 
     async def _round(self) -> None:
-        """Ask about the messages that are due."""
+        """Poll the messages that are due."""
         now = self._clock.monotonic()
         due = [message for message in self._pending.values() if message.due <= now]
         packets, loose = _grouped(due)
@@ -254,21 +254,21 @@ class Tracking(Results[MessageStatus]):
         self._plan_next(due, answered | found.keys())
         if failures:
             kinds = ", ".join(sorted({type(error).__name__ for error in failures}))
-            logger.warning("tracking: %d checks failed (%s); they are made again next time", len(failures), kinds)
+            logger.warning("tracking: %d checks failed (%s); they will be repeated", len(failures), kinds)
 
     def _plan_next(self, due: list[Tracked], answered: set[str]) -> None:
         now = self._clock.monotonic()
         for message in due:
-            message.polls += message.server_id in answered  # a check that failed is made again after the same pause
+            message.polls += message.server_id in answered  # a check that failed is repeated after the same pause
             self._plan(message, now)
 
     async def _ask_packets(
         self, packets: dict[str, list[Tracked]], loose: list[Tracked], failures: list[SmsPilotError]
     ) -> set[str]:
-        """Ask by packet. What the gateway does not know by its packet joins the loose ones.
+        """Poll by packet. Messages that are missing from their packet's answer are added to ``loose``.
 
         Returns:
-            The ids that the answers answered of.
+            The ids in the answers.
         """
         answered: set[str] = set()
         async with PacketChecks(packets, self._ask, in_flight=self._in_flight) as checks:
@@ -286,7 +286,7 @@ class Tracking(Results[MessageStatus]):
                         loose.append(message)
         return answered
 
-    # --- taken in --------------------------------------------------------------------------------
+    # --- applying statuses -----------------------------------------------------------------------
 
     def _apply_status(self, status: MessageStatus, *, is_polled: bool) -> None:
         message = self._messages.get(status.server_id or "")
@@ -305,7 +305,7 @@ class Tracking(Results[MessageStatus]):
             self._give(status)
 
     def _is_credible(self, message: Tracked, status: MessageStatus, *, is_polled: bool) -> bool:
-        """Hold -2 back until it is the truth: reported, it would look final and then not be."""
+        """Hold -2 back until it is certain: once yielded, it would look final, and might not be."""
         if is_polled:
             message.unknown_polls = message.unknown_polls + 1 if status.status == STATUS_UNKNOWN else 0
         if status.status != STATUS_UNKNOWN:
@@ -314,22 +314,22 @@ class Tracking(Results[MessageStatus]):
 
 
 def not_final(id_: str, status: MessageStatus | None) -> NotFinal:
-    """Make the error that says: time is up."""
+    """Return the error of a wait that reached its timeout."""
     if status is None:
         return NotFinal(
-            f"message {id_}: no status at all in time. Look whether the id is right, and wait again; do not send it "
+            f"message {id_}: no status at all in time. Check that the id is right, and wait again; do not send it "
             "again."
         )
     return NotFinal(
-        f"message {id_}: no final status in time (the last one is {status.status}). It was accepted: wait again, and "
-        "do not send it again.",
+        f"message {id_}: no final status in time (the last one is {status.status}). It was accepted: wait again; do "
+        "not send it again.",
         status=status,
         message_id=status.id,
     )
 
 
 def _grouped(due: Iterable[Tracked]) -> tuple[dict[str, list[Tracked]], list[Tracked]]:
-    """Sort messages into those to ask about by packet, and those that are alone of theirs, to ask about by id."""
+    """Split messages into groups to poll by packet, and those to poll by id, being the only ones of their packets."""
     packets: defaultdict[str | None, list[Tracked]] = defaultdict(list)
     for message in due:
         packets[message.packet].append(message)

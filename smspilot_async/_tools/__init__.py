@@ -1,1 +1,1 @@
-"""What every room may use, and what knows nothing of the gateway: time, files, streams, checks of arguments."""
+"""Tools that every package may use and that are independent of the gateway: time, files, streams, argument checks."""

@@ -1,7 +1,7 @@
-"""The one place that knows what time it is: now, monotonic seconds, sleep, time-out.
+"""The clock: now, monotonic seconds, sleep, timeout.
 
-Everything in the package takes its time from :func:`current`, so that tests turn it by hand: they put a clock of their
-own in place with :func:`use`.
+Everything in the package uses the clock returned by :func:`current`, so that tests can control time: they install their
+own with :func:`use`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Timer(Protocol):
-    """Something that will happen, and can be called off."""
+    """A scheduled call that can be cancelled."""
 
     def cancel(self) -> None:
-        """Call it off."""
+        """Cancel it."""
 
 
 class Clock:
@@ -32,7 +32,7 @@ class Clock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds that only ever grow, for deadlines."""
+        """Return monotonic seconds, for deadlines."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
@@ -53,13 +53,13 @@ _current: ContextVar[Clock] = ContextVar("smspilot_clock", default=_SYSTEM)
 
 
 def current() -> Clock:
-    """Return the clock in use here."""
+    """Return the clock of the current context."""
     return _current.get()
 
 
 @contextlib.contextmanager
 def use(clock: Clock) -> Iterator[None]:
-    """Put another clock in place for the body, and for every client made in it."""
+    """Use another clock in the body, and for every client created in it."""
     token = _current.set(clock)
     try:
         yield

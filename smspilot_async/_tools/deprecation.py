@@ -1,4 +1,4 @@
-"""Keyword arguments that have a new name: the old one still works, with a warning, but is in no signature."""
+"""Renamed keyword arguments: the old name still works, with a warning, but is in no signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What files that must survive a kill need: JSON lines, whole writes, durable names, locks, threads that finish."""
+"""Tools for files that must survive a kill: JSON lines, complete writes, durable names, locks, threads that finish."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ _BINARY: Final = getattr(os, "O_BINARY", 0)
 
 
 def create_private(path: str) -> int:
-    """Make a file that only its owner can read, and return its descriptor; what is added goes to its end.
+    """Create a file that only its owner can read, and return its descriptor; writes append to it.
 
     Raises:
-        OSError: The name is taken, be it by a symbolic link, or the file cannot be made.
-        ValueError: The name cannot be one.
+        OSError: The name is taken, even by a symbolic link, or the file cannot be created.
+        ValueError: The name is invalid.
     """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | _BINARY, PRIVATE)
 
 
 def json_line(record: Any) -> bytes:
-    """Write a record as one line; a line without its end was never promised."""
+    """Return a record as one line; readers ignore a last line without its end, which was never confirmed."""
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of it, however little the system takes at a time."""
+    """Write all data, even if the system accepts only a part at a time."""
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new or changed name in a folder durable, where a folder can be opened for that."""
+    """Make a new or changed name in a folder durable, if the system can sync folders."""
     if sys.platform != "win32":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -59,8 +59,8 @@ class LockedFile:
     """An open file that one holder at a time can lock; the lock ends with the descriptor, however its process ends.
 
     Args:
-        descriptor: The file; it may be a folder, but on Windows.
-        at: The byte that Windows locks, which no one else can read meanwhile.
+        descriptor: The file; except on Windows it may be a folder.
+        at: The offset of the byte that Windows locks, which others cannot read meanwhile.
     """
 
     def __init__(self, descriptor: int, *, at: int = 0) -> None:
@@ -104,7 +104,7 @@ class LockedFile:
 
 
 async def in_thread(work: Callable[..., Value], *args: Any) -> Value:
-    """Run what blocks in a thread, and outlast a cancellation, so that no file is closed under a thread's hands."""
+    """Run a blocking function in a thread; wait for it even if cancelled, so that no file is closed while in use."""
     running = asyncio.get_running_loop().run_in_executor(None, work, *args)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -114,5 +114,5 @@ async def in_thread(work: Callable[..., Value], *args: Any) -> Value:
             cancelled = error
     if cancelled is None:
         return running.result()
-    running.exception()  # it has been asked for, so asyncio does not warn of it
+    running.exception()  # retrieved, so asyncio does not warn about it
     raise cancelled

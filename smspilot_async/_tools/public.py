@@ -1,6 +1,6 @@
-"""Public names say where users import them from, and not in which private module they are written.
+"""Sets the ``__module__`` of public names to the module that users import them from.
 
-So tracebacks, pickles and ``help()`` name the public path, which stays when files move.
+So tracebacks, pickles and ``help()`` show the public path, which does not change when files move.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import FunctionType
 
 
 def name_after(module: str) -> None:
-    """Let every class and function in a module's ``__all__`` say that it is of that module."""
+    """Set ``__module__`` of every class and function in a module's ``__all__`` to that module."""
     home = sys.modules[module]
     public = [getattr(home, name) for name in home.__all__]
     written_here = [one for one in public if isinstance(one, (type, FunctionType))]
@@ -24,7 +24,7 @@ def name_after(module: str) -> None:
 
 
 def _resolve_annotations(kind: type) -> None:
-    """Turn annotations into types, while it says in which module their names are to be found."""
+    """Resolve annotations to types, while ``__module__`` still says where their names are defined."""
     if "__annotations__" in vars(kind):
         with contextlib.suppress(NameError):  # names that only type checkers import
             kind.__annotations__ = inspect.get_annotations(kind, eval_str=True)

@@ -1,4 +1,4 @@
-"""Values that no repr, and so no traceback that shows frames, gives away."""
+"""Values that no ``repr`` shows, and so no traceback with local variables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Value_co = TypeVar("Value_co", covariant=True)
 
 
 class Secret(Generic[Value_co]):
-    """A value that shows itself to nobody who only looks: its ``repr``, and so a frame in a traceback, hides it."""
+    """Hides a value from ``repr``, and so from tracebacks with local variables."""
 
     __slots__ = ("_value",)
 
@@ -24,10 +24,10 @@ class Secret(Generic[Value_co]):
 
     @property
     def is_callable(self) -> bool:
-        """The value is a function that returns the secret of the moment."""
+        """The value is a function that returns the current secret."""
         return callable(self._value)
 
     def call(self) -> Secret[object]:
-        """Ask that function."""
-        assert callable(self._value)  # noqa: S101 - whoever calls this asked before
+        """Call that function."""
+        assert callable(self._value)  # noqa: S101 - checked by the caller
         return Secret(self._value())

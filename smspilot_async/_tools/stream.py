@@ -1,7 +1,7 @@
-"""Results that tasks make and a caller iterates over, with bounded memory.
+"""Results that tasks produce and a caller iterates over, with bounded memory.
 
-There is no task group here: one that is open around a yield cancels its caller when it is left early, or when a worker
-fails. The tasks belong to the object instead, which ends them, and waits for them, when it is left.
+There is no task group here: one that is open around a yield cancels its caller when it is exited early, or when a
+worker fails. The tasks belong to the object instead, which cancels and awaits them when it is exited.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MOST_WAITING: Final = 1000
 
 
 class Results(Generic[Result]):
-    """Enter it, and iterate over what its tasks give, in order of arrival.
+    """Enter it, and iterate over the results of its tasks, in order of arrival.
 
-    A task that fails does not end the others: its error is raised to the caller after the last result.
+    A task that fails does not end the others: its error is raised after the last result.
     """
 
     def __init__(self) -> None:
@@ -49,12 +49,12 @@ class Results(Generic[Result]):
         return "running" if self._tasks else "over"
 
     def _counts(self) -> str:
-        """Say how far it has come, with nothing of what the results hold."""
+        """Return its progress in words, without any content of results."""
         return f"{self._given} results, {len(self._waiting)} of them not taken yet"
 
     async def __aenter__(self) -> Self:
         if self._is_entered:
-            raise RuntimeError("this can be entered once; make another one")
+            raise RuntimeError("this can be entered only once; make another one")
         self._is_entered = True
         self._start()
         return self
@@ -65,12 +65,12 @@ class Results(Generic[Result]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the tasks, and wait for them."""
+        """Cancel the tasks, and wait for them."""
         self._is_left = True
         if any(task.get_loop().is_closed() for task in self._tasks):
-            return  # they have died with the event loop
+            return  # they ended with the event loop
         self._dismiss(*self._tasks)
-        if self._tasks and exc_type is not GeneratorExit:  # a task that was dropped can wait for nothing
+        if self._tasks and exc_type is not GeneratorExit:  # a task that was dropped cannot wait
             await asyncio.wait(set(self._tasks))
         self._waiting.clear()
         self._error = None
@@ -90,10 +90,10 @@ class Results(Generic[Result]):
         self._room.set()
         return self._waiting.popleft()
 
-    # --- for those that build on it --------------------------------------------------------------
+    # --- for subclasses --------------------------------------------------------------------------
 
     def _start(self) -> None:
-        """Begin the work, in tasks made with :meth:`_own`."""
+        """Start the work, in tasks created by :meth:`_own`."""
         raise NotImplementedError
 
     def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -103,7 +103,7 @@ class Results(Generic[Result]):
         return task
 
     def _dismiss(self, *tasks: asyncio.Task[None]) -> None:
-        """End tasks, whose errors then matter to nobody; what is over already stays as it is."""
+        """Cancel tasks, and ignore their errors; tasks that are done are left alone."""
         for task in tasks:
             if not task.done():
                 self._dismissed.add(task)
@@ -111,7 +111,7 @@ class Results(Generic[Result]):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # A cancellation that is not ours comes out of the source: taken for its end, it would lose the rest silently.
+        # Another cancellation comes from the source: treated as its end, it would silently lose the rest.
         error = RuntimeError("cancelled from outside") if task.cancelled() else task.exception()
         if isinstance(error, Exception) and task not in self._dismissed:
             self._error = self._error or error
@@ -125,7 +125,7 @@ class Results(Generic[Result]):
         self._news.set()
 
     async def _wait_for_room(self) -> None:
-        """Wait while the caller has very much to take already."""
+        """Wait while too many results are waiting for the caller."""
         while self._is_full():
             self._room.clear()
             await self._room.wait()
@@ -135,14 +135,14 @@ class Results(Generic[Result]):
 
 
 class Stream(Results[Result], Generic[Item, Result]):
-    """The results of one piece of work for each item of a source, in order of arrival.
+    """The results of a function for each item of a source, in order of arrival.
 
-    One task reads the source, an item at a time and only when there is room for its result, and closes it in the end.
+    One task reads the source, an item at a time and only when there is room for its result, and finally closes it.
 
     Args:
-        source: The items; an error that it raises comes after the results before it.
-        work: Turns an item into a result. An exception of its own ends the stream, as a fault of the source does.
-        in_flight: Items in work at once, at most; as many results again may wait for the caller.
+        source: The items; an error in it is raised after the results before it.
+        work: Turns an item into a result. An exception in it ends the stream, like an error in the source.
+        in_flight: The maximum number of concurrent calls; as many results again may wait for the caller.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Stream(Results[Result], Generic[Item, Result]):
     async def _read(self) -> None:
         async with reading(self._source) as items:
             async for item in items:
-                if self._is_left:  # the source swallowed the cancellation
+                if self._is_left:  # the source suppressed the cancellation
                     return
                 self._own(self._work_on(item))
                 await self._wait_for_room()
@@ -176,13 +176,13 @@ class Stream(Results[Result], Generic[Item, Result]):
             raise
 
     def _is_full(self) -> bool:
-        at_work = len(self._tasks) - 1  # the reader is one of them
+        at_work = len(self._tasks) - 1  # without the reader
         return at_work >= self._in_flight or at_work + len(self._waiting) >= 2 * self._in_flight
 
 
 @asynccontextmanager
 async def reading(source: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[AsyncIterator[Item]]:
-    """Iterate over any source in one way, and close it in the end: in the task that read it."""
+    """Return one kind of iterator for any source, and finally close it, in the task that read it."""
     items = aiter(source) if isinstance(source, AsyncIterable) else _in_turn(source)
     try:
         yield items
@@ -197,5 +197,5 @@ async def _in_turn(source: Iterable[Item]) -> AsyncIterator[Item]:
         for item in items:
             yield item
     finally:
-        if isinstance(items, Generator):  # and not a file, which is its own iterator, but its owner's to close
+        if isinstance(items, Generator):  # not a file, which is its own iterator, but its owner closes it
             items.close()

@@ -1,13 +1,13 @@
-"""Checks of arguments: each names the setting that is wrong, and what it takes."""
+"""Checks of arguments: each error names the setting that is wrong, and what it accepts."""
 
 from __future__ import annotations
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse anything but the allowed words.
+    """Check that a value is one of the allowed words.
 
     Raises:
-        ValueError: naming the setting and what it takes.
+        ValueError: It is not; the error names the setting.
     """
     if value not in allowed:
         raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
@@ -18,23 +18,23 @@ def _is_number(value: object) -> bool:
 
 
 def of_type(kind: type, **values: object) -> None:
-    """Refuse what is of another type: used later, in the middle of a send, it could not tell whether something left.
+    """Check types early: an error in the middle of a send would leave it unclear whether the message was sent.
 
     Raises:
-        TypeError: naming the setting.
+        TypeError: A value has another type; the error names the setting.
     """
     for name, value in values.items():
         if value is not None and not isinstance(value, kind):
             given = type(value).__name__
-            del value, values  # the right ones among them may be private
+            del value, values  # the valid ones may be private
             raise TypeError(f"{name} must be {kind.__name__}, not {given}")
 
 
 def positive(**values: float | None) -> None:
-    """Refuse numbers that are not above zero.
+    """Check that numbers are above zero.
 
     Raises:
-        ValueError: naming the setting.
+        ValueError: One is not; the error names the setting.
     """
     for name, value in values.items():
         if value is not None and (not _is_number(value) or not value > 0):
@@ -42,10 +42,10 @@ def positive(**values: float | None) -> None:
 
 
 def required(**values: float | None) -> None:
-    """Refuse ``None`` where others take it for "for ever": an unanswered request must end some time.
+    """Refuse ``None``, which usually means "without limit": an unanswered request must end some time.
 
     Raises:
-        ValueError: naming the setting.
+        ValueError: One is ``None``; the error names the setting.
     """
     for name, value in values.items():
         if value is None:
@@ -53,10 +53,10 @@ def required(**values: float | None) -> None:
 
 
 def whole(**values: int) -> None:
-    """Refuse numbers that are not whole, or not above zero.
+    """Check that numbers are whole and above zero.
 
     Raises:
-        ValueError: naming the setting.
+        ValueError: One is not; the error names the setting.
     """
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value <= 0:  # type: ignore[redundant-expr] # unchecked
@@ -64,10 +64,10 @@ def whole(**values: int) -> None:
 
 
 def not_negative(**values: float) -> None:
-    """Refuse numbers below zero.
+    """Check that numbers are not below zero.
 
     Raises:
-        ValueError: naming the setting.
+        ValueError: One is; the error names the setting.
     """
     for name, value in values.items():
         if not _is_number(value) or not value >= 0:

@@ -1,8 +1,8 @@
-"""The gateway's language, sans I/O: commands become bytes, bytes become models. No network and no clock.
+"""The gateway's protocol, sans I/O: commands to bytes, bytes to models. No network and no clock.
 
 A command (:mod:`~smspilot_async.wire.commands`) is written in JSON or XML, exactly as API-2 documents it, and wrapped
-into an HTTP request of the chosen style. Reading is the opposite of exact: whatever the gateway answers, in either
-language, is read as leniently as it can be understood, and anything else becomes :class:`UnreadableAnswer`.
+in an HTTP request of the chosen style. Reading is lenient: whatever the gateway answers, in either format, is read as
+far as it can be understood, and anything else becomes :class:`UnreadableAnswer`.
 """
 
 from smspilot_async._tools.public import name_after

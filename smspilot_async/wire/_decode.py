@@ -1,4 +1,4 @@
-"""Documents into models: cattrs maps each row, a lenient reader each field; what no field claims goes to ``extra``."""
+"""Decodes documents into models: cattrs maps rows, lenient readers map fields; unknown fields go to ``extra``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 Model = TypeVar("Model")
 
 _SECRET: Final = frozenset({"apikey", "login", "password"})
-_SHORTEST_ROW: Final = 16  # bytes, on average: a swarm of shorter ones costs seconds, and is no answer
+_SHORTEST_ROW: Final = 16  # bytes, on average: masses of shorter ones cost seconds, and are not an answer
 _FEW_ROWS: Final = 1000
 
 
@@ -28,8 +28,8 @@ class ErrorDocument(Exception):
     """The gateway answered with an error document.
 
     Attributes:
-        code: Its code; ``None`` where there is none that can be read.
-        description: Its text, as it came: it may repeat what was sent.
+        code: Its code; ``None`` if there is no readable one.
+        description: Its text, unchanged: it may repeat what was sent.
     """
 
     def __init__(self, code: int | None, description: str) -> None:
@@ -42,8 +42,8 @@ def decode(command: Command[Answer], body: bytes) -> Answer:
     """Read the answer to a command.
 
     Raises:
-        ErrorDocument: if it is an error document.
-        UnreadableAnswer: if it can not be understood as an answer to this command.
+        ErrorDocument: It is an error document.
+        UnreadableAnswer: It cannot be understood as an answer to this command.
     """
     if isinstance(command, Send) and (packet := read_fast(body)) is not None:
         return packet  # type: ignore[return-value] # it is what a Send is answered with
@@ -60,12 +60,12 @@ def decode(command: Command[Answer], body: bytes) -> Answer:
 
 
 def _answer_key(command: Command[Any], document: Mapping[str, Any]) -> str:
-    """A price request is answered with ``cost`` alone; ``send`` beside it tells that it was a real send."""
+    """A price request is answered with ``cost`` alone; if there is also ``send``, it was a real send."""
     return "send" if isinstance(command, Cost) and document.get("send") is not None else command.name
 
 
 def _error(content: Any) -> ErrorDocument | UnreadableAnswer:
-    """The error, in whichever shape it comes; code 0 is how the gateway writes that there is none."""
+    """Read the error in any of its shapes; with code 0 the gateway says that there is none."""
     fields = content[0] if isinstance(content, list) else content
     if not isinstance(fields, dict):
         fields = {"code": fields, "description": fields if _values.integer(fields) is None else ""}
@@ -81,12 +81,12 @@ def _error(content: Any) -> ErrorDocument | UnreadableAnswer:
 def _structurer(
     model: type[Model], readers: Mapping[str, Callable[[Any, Any], Any]], **renamed: str
 ) -> Callable[[Mapping[str, Any]], Model]:
-    """Make the function that turns a row into a model.
+    """Return a function that turns a row into a model.
 
     Args:
         model: The attrs class.
         readers: The reader of each attribute.
-        renamed: The wire's name of those attributes that are called otherwise there.
+        renamed: The names of attributes that differ in the document.
     """
     converter = cattrs.Converter(detailed_validation=False)
     overrides = {name: override(rename=renamed.get(name), struct_hook=reader) for name, reader in readers.items()}
@@ -186,14 +186,14 @@ _account_info = _structurer(
 
 
 def _rows(content: Any) -> list[dict[str, Any]]:
-    """The rows of an answer: a list, one row alone, or what PHP makes of a list with gaps, an object of rows."""
+    """Return the rows of an answer: a list, a single row, or an object of rows, as PHP writes a list with gaps."""
     if content in (None, "", {}):
         return []
     if isinstance(content, dict):
         nested = list(content.values())
         content = nested if nested and all(isinstance(row, dict) for row in nested) else [content]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise UnreadableAnswer("rows that are no rows")
+        raise UnreadableAnswer("rows that are not objects")
     return content
 
 
@@ -203,7 +203,7 @@ def _rows(content: Any) -> list[dict[str, Any]]:
 def _packet(document: dict[str, Any]) -> Packet:
     rows = _rows(document["send"])
     for row in rows:
-        row["server_packet_id"] = document.get("server_packet_id")  # each message tells in which packet it went
+        row["server_packet_id"] = document.get("server_packet_id")  # each message has its packet's id
     return _packet_fields({**document, "send": rows})
 
 
@@ -221,7 +221,7 @@ def _info(document: dict[str, Any]) -> AccountInfo:
 
 def _required(value: Model | None) -> Model:
     if value is None:
-        raise UnreadableAnswer("an amount that is no number")
+        raise UnreadableAnswer("an amount that is not a number")
     return value
 
 

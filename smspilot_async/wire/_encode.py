@@ -1,6 +1,6 @@
-"""Commands into documents: one builder per language, with the field names and their order as API-2 shows them.
+"""Encodes commands as documents: one builder per format, with the names and order of fields as in API-2.
 
-JSON is compact and keeps Cyrillic as it is. XML is written here and not by xmltodict, which loses carriage returns.
+JSON is compact and keeps Cyrillic unescaped. XML is written here and not by xmltodict, which loses carriage returns.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _attributes(fields: dict[str, str]) -> str:
 
 
 def _rows(command: Send | Cost) -> Iterator[dict[str, str]]:
-    """Give the fields of each message, but for its text."""
+    """Yield the fields of each message, without its text."""
     return map(_message_fields, command.messages, command.ids, repeat(command))
 
 
@@ -128,6 +128,6 @@ def _since(command: Inbound) -> dict[str, str]:
 
 def gmt(moment: datetime) -> str:
     """Write an aware time as the gateway reads it: GMT, whole seconds, rounded down."""
-    with contextlib.suppress(OverflowError):  # on the first and the last day of all, hours do not matter
+    with contextlib.suppress(OverflowError):  # on the first and last possible day, hours do not matter
         moment = moment.astimezone(UTC)
     return moment.replace(tzinfo=None).isoformat(" ", "seconds")

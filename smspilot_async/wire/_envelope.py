@@ -1,4 +1,4 @@
-"""A document into an HTTP request: as its body, as a form field, or in the URL (API-2, "Transport")."""
+"""Wraps a document in an HTTP request: as its body, as a form field, or in the URL (API-2, "Transport")."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 @attrs.frozen(repr=False)
 class Envelope:
-    """One HTTP request. Its ``repr`` tells nothing, since the key is in the body or in the URL."""
+    """One HTTP request. Its ``repr`` shows no content, since the key is in the body or in the URL."""
 
     method: Literal["GET", "POST"]
     url: str = attrs.field(repr=False)  # some tools show what attrs would
     content_type: str | None
     body: bytes = attrs.field(repr=False)
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """The key, or login and password, which no error may repeat."""
+    """The key, or login and password, which no error may contain."""
 
     @property
     def is_too_large(self) -> bool:
-        """Larger than a gateway or a proxy may take; nobody knows the gateway's own limits."""
+        """Whether it is larger than gateways or proxies may accept; the gateway's own limits are not documented."""
         return len(self.body) > _LARGEST_BODY or len(self.url) > _LONGEST_URL
 
     def __repr__(self) -> str:
@@ -49,15 +49,15 @@ def wrap(
     parameters: Mapping[str, str],
     secrets: tuple[str, ...] = (),
 ) -> Envelope:
-    """Put a document into a request.
+    """Wrap a document in a request.
 
     Args:
         document: What :func:`~smspilot_async.wire.encode` wrote.
         url: The gateway's endpoint.
-        wire: The document's language; the gateway sniffs it too, the content type is advice.
-        style: ``"body"``, ``"form"`` (field ``json`` or ``xml`` of a POST) or ``"query"`` (the same of a GET).
-        parameters: URL parameters that any request may carry: ``debug`` and ``r``.
-        secrets: What the document holds of credentials.
+        wire: The document's format; the content type is only a hint, the gateway detects the format itself.
+        style: ``"body"``, ``"form"`` (field ``json`` or ``xml`` of a POST) or ``"query"`` (the same in a GET).
+        parameters: URL parameters that any request may have: ``debug`` and ``r``.
+        secrets: The credentials in the document.
     """
     if style == "query":
         return Envelope("GET", with_parameters(url, {**parameters, wire: document.decode()}), None, b"", secrets)

@@ -1,8 +1,8 @@
-"""The usual answer to a send, read by msgspec straight into typed rows: in less than half the time of the lenient way.
+"""The fast path: msgspec reads the usual answer to a send straight into rows, in less than half the lenient time.
 
-Usual is what the gateway (2.6) says of a packet that it took: each field that the protocol names, in its type, and no
-other. Anything else, be it only a number in quotes, is left to the lenient reader, which also judges what is wrong with
-it. So there is one reading of every answer, and this is a short cut to it.
+Usual is the answer of the gateway (2.6) to an accepted packet: exactly the fields of the protocol, each of its type.
+Anything else, even a number in quotes, is left to the lenient reader, which also decides what is wrong with it. So
+every answer has one reading; this is only a short cut.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _with_msgspec() -> Callable[[bytes], Packet | None]:
 
 
 def _amount(written: str) -> Decimal | None:
-    """Read money; an amount that nobody pays is not usual."""
+    """Read money; an absurdly long amount is not usual."""
     return _cached_amount(written) if len(written) <= _LONGEST_AMOUNT else None
 
 
@@ -95,7 +95,7 @@ def _packet(answer: Any) -> Packet:
 
 
 def _sent_message(row: Any, packet: str | None) -> SentMessage:
-    """Store what the constructor would only store too, in a third of its time."""
+    """Set the fields directly, in a third of the constructor's time."""
     sent = _new(SentMessage)
     fields = sent.__dict__
     fields["id"] = row.id

@@ -1,10 +1,10 @@
 """JSON, by the standard library or, where it is installed, by msgspec (the extra ``speed``): nothing differs but speed.
 
-A msgspec below 0.21, whose errors are no ``ValueError``, counts as not installed.
+A msgspec below 0.21, whose errors are not a ``ValueError``, is treated as not installed.
 
-Floats become ``Decimal``, so that money keeps its digits. What msgspec refuses, the standard library is asked about: so
-there is one judge of what is no JSON, and one set of errors. ``SMSPILOT_JSON`` (``stdlib`` or ``msgspec``) decides
-which of them is used, for tests and benchmarks.
+Floats become ``Decimal``, so that money keeps its digits. Documents that msgspec refuses are read by the standard
+library, which alone decides what is invalid JSON, so there is one set of errors. ``SMSPILOT_JSON`` (``stdlib`` or
+``msgspec``) selects the library, for tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _loads(text: str) -> Any:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are no JSON
+    raise ValueError(name)  # NaN and Infinity are not valid JSON
 
 
 def _dumps(document: Any) -> bytes:
@@ -63,4 +63,4 @@ def _choose(wanted: str) -> tuple[Callable[[str], Any], Callable[[Any], bytes], 
 
 
 loads, dumps, JSON_LIBRARY = _choose(_WANTED)
-"""Read a document, or raise ``ValueError``, ``ArithmeticError`` or ``RecursionError``; write one, in UTF-8; by what."""
+"""``loads`` may raise ``ValueError``, ``ArithmeticError`` or ``RecursionError``; ``dumps`` returns UTF-8."""

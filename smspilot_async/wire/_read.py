@@ -1,11 +1,11 @@
-"""Bytes into a plain document of one shape, whichever language they are in.
+"""Parses bytes, JSON or XML, into a plain document of one shape.
 
-Both readers refuse what is no document quickly and in bounded memory: not UTF-8, HTML, entities, deep nesting, NaN,
-lone surrogates. XML is brought into the shape of JSON: attributes and children are keys, the content of ``<sms>`` is
+Both readers reject anything else quickly and in bounded memory: not UTF-8, HTML, entities, deep nesting, NaN, lone
+surrogates. XML is converted to the shape of JSON: attributes and children are keys, the content of ``<sms>`` is
 ``text``.
 
-People write the texts of inbound messages, and their phones cut emoji in half: there half a character is read as
-U+FFFD, since one such text must not keep all the others from being read, today and at every poll to come.
+The texts of inbound messages come from phones, which may cut emoji in half: there half a character is read as U+FFFD,
+since one such text must not make all others unreadable, now and at every later poll.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from smspilot_async.wire._json import loads
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_AROUND: Final = "\ufeff \t\r\n"  # a byte order mark is what PHP files saved by some editors begin with
+_AROUND: Final = "\ufeff \t\r\n"  # PHP files that some editors save begin with a byte order mark
 _DEEPEST: Final = 32
-_SHORTEST_ELEMENT: Final = 24  # bytes, on average: a swarm of shorter ones costs seconds, and is no answer
+_SHORTEST_ELEMENT: Final = 24  # bytes, on average: masses of shorter ones cost seconds, and are not an answer
 _FEW_ELEMENTS: Final = 1000
 _SHORTEST_ATTRIBUTE: Final = 8  # bytes, on average, as for elements
 _FEW_ATTRIBUTES: Final = 1000
@@ -39,18 +39,18 @@ _CONTENT: Final = "#text"
 
 
 class UnreadableAnswer(Exception):
-    """The bytes are no answer of the gateway. Its text tells what they are instead, and nothing of their content."""
+    """The bytes are not an answer of the gateway. The text says what they are instead, without their content."""
 
 
 def read(body: bytes, *, repair_surrogates: bool = False) -> dict[str, Any]:
-    """Parse an answer, JSON or XML as its first character says.
+    """Parse an answer, JSON or XML depending on its first character.
 
     Args:
         body: The answer.
-        repair_surrogates: Read a lone surrogate as U+FFFD; otherwise no document holds one.
+        repair_surrogates: Read a lone surrogate as U+FFFD; otherwise a document with one is rejected.
 
     Raises:
-        UnreadableAnswer: for anything but a JSON object or an XML document.
+        UnreadableAnswer: It is neither a JSON object nor an XML document.
     """
     try:
         text = _repaired(body.decode(errors="surrogatepass")) if repair_surrogates else body.decode()
@@ -60,7 +60,7 @@ def read(body: bytes, *, repair_surrogates: bool = False) -> dict[str, Any]:
     if not text:
         raise UnreadableAnswer("an empty body")
     if b"\0" in body:
-        raise UnreadableAnswer("UTF-16, or no text at all")  # which expat would read, whatever it is told
+        raise UnreadableAnswer("UTF-16, or not text at all")  # expat would read UTF-16 despite its arguments
     if text[0] == "{":
         return _read_json(text, body, repair_surrogates=repair_surrogates)
     if text[0] == "<" and not _html(text):
@@ -69,7 +69,7 @@ def read(body: bytes, *, repair_surrogates: bool = False) -> dict[str, Any]:
 
 
 def _read_json(text: str, body: bytes, *, repair_surrogates: bool) -> dict[str, Any]:
-    """Read an object; what is only looked for is looked for in the bytes, where that is quicker."""
+    """Read an object; searches run over the bytes, which is faster."""
     try:
         document = loads(text)
     except RecursionError:
@@ -86,12 +86,12 @@ def _read_json(text: str, body: bytes, *, repair_surrogates: bool) -> dict[str, 
 
 
 def _check_depth(document: Any, containers: int) -> None:
-    """Refuse nesting that no answer has, level by level, so that nothing recurses.
+    """Reject deep nesting, level by level, without recursion.
 
     Args:
-        document: What was read.
-        containers: Objects and lists in it, at most: its text has so many brackets. Rows, the last level of an answer,
-            need no look into them once all are found.
+        document: The document.
+        containers: The maximum number of objects and lists in it: the number of brackets in its text. Once all are
+            found, rows, the last level of an answer, need not be searched.
     """
     level: list[Any] = [document]
     for _ in range(_DEEPEST):
@@ -105,7 +105,7 @@ def _check_depth(document: Any, containers: int) -> None:
 
 
 def _containers(node: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    """Give a node's children, if a container is among them; most nodes are rows without."""
+    """Return a node's children, if a container is among them; most nodes are rows without one."""
     children = node.values() if isinstance(node, dict) else node
     return () if _CONTAINERS.isdisjoint(map(type, children)) else children
 
@@ -118,7 +118,7 @@ def _refuse_lone_surrogates(document: Any) -> None:
 
 
 def _repaired(text: str) -> str:
-    """Join surrogates that make a pair, and read each that is left as U+FFFD."""
+    """Join pairs of surrogates, and replace lone ones by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -151,7 +151,7 @@ def _read_xml(text: str) -> dict[str, Any]:
             attr_prefix="",
             cdata_key=_CONTENT,
             force_list=_ROWS,
-            strip_whitespace=False,  # an SMS may begin with a space
+            strip_whitespace=False,  # an SMS may start with a space
         )
     except (expat.ExpatError, ValueError):
         raise UnreadableAnswer("broken XML") from None
@@ -160,7 +160,7 @@ def _read_xml(text: str) -> dict[str, Any]:
 
 
 def _guard_xml(data: bytes) -> None:
-    """Refuse entities, deep nesting and a swarm of elements or attributes before a tree is built of them."""
+    """Reject entities, deep nesting and masses of elements or attributes before a tree is built from them."""
     parser = expat.ParserCreate("utf-8")
     parser.ordered_attributes = True  # a list of names and values, which is cheaper to make than a dict
     depth = 0
@@ -209,7 +209,7 @@ def _as_json(name: str, content: Any) -> dict[str, Any]:
 
 
 def _row(content: Any) -> Any:
-    """An ``<sms>``: xmltodict makes a string of one without attributes, and nothing of an empty one."""
+    """Convert an ``<sms>``: xmltodict makes a string of one without attributes, and ``None`` of an empty one."""
     if not isinstance(content, dict):
         return {} if content is None else {"text": content}
     if _CONTENT in content:

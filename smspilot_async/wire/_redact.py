@@ -1,4 +1,4 @@
-"""Takes private words out of what the gateway said, so that it may stand in errors and logs."""
+"""Removes private words from the gateway's texts, so that they may appear in errors and logs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _LONGEST_READ, _LONGEST_KEPT = 1000, 200
 
 
 def redact(description: str, texts: Sequence[str]) -> str:
-    """Take out of the gateway's words what may be a phone, a key, an address, or a word of a text; cut it short."""
+    """Shorten the gateway's text, and remove what may be a phone, a key, an address or a word of a text."""
     words = description
     if len(words) > _LONGEST_READ:
-        words = words[:_LONGEST_READ].rpartition(" ")[0]  # half a word is not recognised for what it is
+        words = words[:_LONGEST_READ].rpartition(" ")[0]  # half a private word would not be recognised
     if any(text.strip() in words for text in texts if text.strip()):
         return ""
     private = {word.casefold() for text in texts for word in _word.findall(text)}
@@ -38,7 +38,7 @@ def redact(description: str, texts: Sequence[str]) -> str:
     return _control.sub(" ", words)[:_LONGEST_KEPT].strip()
 
 
-_not_text = re.compile(rb"[\x00-\x08\x0e-\x1f]").search  # such as UTF-16 is full of
+_not_text = re.compile(rb"[\x00-\x08\x0e-\x1f]").search  # as in UTF-16
 
 
 _may_be_an_answer = re.compile(
@@ -55,9 +55,7 @@ _json_escape = re.compile(r"\\u([0-9a-fA-F]{4})")
 _long_run = re.compile(r"[\w+/=-]{20,}")  # of base64, of a key
 
 
-_unexpected_characters = re.compile(
-    r"[^\x00-\x7f\u0400-\u04ff\u2010-\u2026]+"
-)  # what other encodings make of a text, among it
+_unexpected_characters = re.compile(r"[^\x00-\x7f\u0400-\u04ff\u2010-\u2026]+")  # including text in a wrong encoding
 
 
 _parts_of_word = re.compile(r"[^\W\d_]+|\d+")
@@ -70,13 +68,13 @@ _MOST_LAYERS: Final = 3  # of escapes
 
 
 def excerpt(body: bytes, texts: Sequence[str]) -> str:
-    """Return the first words of an answer that could not be read, redacted as the gateway's words are, and more.
+    """Return the first words of an answer that could not be read, redacted more strictly than the gateway's texts.
 
-    There is none of half an answer of the gateway's: nobody knows whose texts are in it.
+    It is empty for part of an answer of the gateway, which may contain other people's texts.
 
     Args:
         body: The answer.
-        texts: What was private in the request; a page may quote it, and in whatever way pages write it.
+        texts: The private texts of the request; a page may quote them, with any escapes.
     """
     if _not_text(body) or _may_be_an_answer(body):
         return ""

@@ -1,8 +1,8 @@
-"""One value of an answer into one of ours, leniently: numbers come as numbers or strings, and "none" in many forms.
+"""Lenient readers of single values: numbers may be numbers or strings, and "none" has many forms.
 
-A reader returns ``None`` for what is missing or makes no sense, so that a strange price never hides that a message was
-accepted; only what decides about that (:func:`decisive`) is strict. Readers are called for every field of every row, so
-what is of the right type already goes first. They are hooks of cattrs, whose second argument says nothing new here.
+A reader returns ``None`` for a missing or invalid value, so that an odd price never hides that a message was accepted;
+only values that decide about that (:func:`decisive`) are strict. Readers are called for every field of every row, so
+the right type is tested first. They are hooks of cattrs, whose second argument is not needed here.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def integer(value: Any, _type: object = None) -> int | None:
 
 
 def decisive(value: Any, _type: object = None) -> int | None:
-    """Read a whole number on which it hangs whether a message was accepted.
+    """Read a whole number that decides whether a message was accepted.
 
     Raises:
-        UnreadableAnswer: if there is something, and it is no whole number.
+        UnreadableAnswer: There is a value, and it is not a whole number.
     """
     if type(value) is int and -LARGEST_CODE <= value <= LARGEST_CODE:
         return value
     number = code(value)
     if number is None and value is not None and not (isinstance(value, str) and not value.strip()):
-        raise UnreadableAnswer("a status or error that is no number")
+        raise UnreadableAnswer("a status or error that is not a number")
     return number
 
 
@@ -85,7 +85,7 @@ def string(value: Any, _type: object = None) -> str | None:
 
 
 def identifier(value: Any, _type: object = None) -> str | None:
-    """Read an id that the gateway gave out."""
+    """Read an id that the gateway assigned."""
     text = value if isinstance(value, str) else string(value)
     return text.strip() or None if text is not None else None
 
@@ -97,7 +97,7 @@ def flag(value: Any, _type: object = None) -> bool | None:
 
 
 def gmt(value: Any, _type: object = None) -> datetime | None:
-    """Read a time that the gateway means as GMT, or a Unix stamp; aware, UTC."""
+    """Read a time in GMT, or a Unix timestamp; aware, UTC."""
     if not value:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -108,17 +108,17 @@ def gmt(value: Any, _type: object = None) -> datetime | None:
 
 
 def moscow(value: Any, _type: object = None) -> datetime | None:
-    """Read a time that the gateway means as Moscow's; aware, UTC+3."""
+    """Read a time in Moscow time; aware, UTC+3."""
     return _moment(value, MOSCOW)
 
 
 def zoneless(value: Any, _type: object = None) -> datetime | None:
-    """Read a time whose zone nobody knows; naive."""
+    """Read a time whose zone is not known; naive."""
     return _moment(value, None)
 
 
 def _moment(value: Any, zone: tzinfo | None) -> datetime | None:
-    """Read ``YYYY-MM-DD HH:MM[:SS]``; nothing, ``""`` and ``0000-00-00 00:00:00`` are no date."""
+    """Read ``YYYY-MM-DD HH:MM[:SS]``; ``None`` for no value, ``""`` and ``0000-00-00 00:00:00``."""
     if not isinstance(value, str):
         return None
     stripped = value.strip()

@@ -1,4 +1,4 @@
-"""What can be asked of the gateway, as values; :func:`~smspilot_async.wire.encode` writes them down."""
+"""The gateway's commands, as values; :func:`~smspilot_async.wire.encode` encodes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WireFormat: TypeAlias = Literal["json", "xml"]
 
 @attrs.frozen(repr=False)
 class Credentials:
-    """Who asks: the fields that stand in a JSON document, or as attributes of the XML root. Its ``repr`` tells nothing.
+    """Credentials: the fields of a JSON document, or attributes of the XML root. Their ``repr`` shows no values.
 
     Attributes:
         fields: ``(("apikey", …),)`` or ``(("login", …), ("password", …))``.
@@ -31,11 +31,11 @@ class Credentials:
 
 
 class Command(Generic[Answer_co]):
-    """One command of the gateway; the type parameter is what it is answered with.
+    """One command of the gateway; the type parameter is the type of its answer.
 
     Attributes:
         name: The command's name, for errors and logs, and the key of its answer.
-        answer_base, answer_per_item: The largest answer, in bytes: a base, and so much more per item asked for.
+        answer_base, answer_per_item: The largest answer, in bytes: a base, plus a number per item.
     """
 
     __slots__ = ()
@@ -45,26 +45,26 @@ class Command(Generic[Answer_co]):
 
     @property
     def size(self) -> int:
-        """How many items it carries."""
+        """The number of items in it."""
         return 1
 
     @property
     def largest_answer(self) -> int:
-        """The most bytes that an answer may have."""
+        """The maximum size of an answer, in bytes."""
         return self.answer_base + self.answer_per_item * self.size
 
 
 @attrs.frozen
 class _Messages:
-    """Messages with the ids they travel under, and the sender of those that name none."""
+    """Messages with the ids they are sent with, and the sender of those without one."""
 
     messages: Sequence[Message]
     ids: Sequence[int]
     sender: str | None = attrs.field(default=None, repr=False)
     callbacks: Mapping[int, str] = attrs.field(factory=dict, kw_only=True, repr=False)
-    """By id: the URL to call, for messages that name none."""
+    """By id: the callback URL, for messages without one."""
     senders: Mapping[int, str] = attrs.field(factory=dict, kw_only=True, repr=False)
-    """By id: the sender, before the one of all, for messages that name none."""
+    """By id: the sender, which takes precedence over the common one, for messages without one."""
 
     @property
     def size(self) -> int:
@@ -83,7 +83,7 @@ class Send(_Messages, Command[Packet]):
 
 @attrs.frozen
 class Cost(_Messages, Command[Decimal | Packet]):
-    """Price a packet of messages. An answer that is a :class:`Packet` was a real send."""
+    """Ask for the price of a packet of messages. If the answer is a :class:`Packet`, it was a real send."""
 
     name: ClassVar[str] = "cost"
     answer_per_item: ClassVar[int] = 16 * 1024
@@ -99,7 +99,7 @@ class Check(Command[list[MessageStatus]]):
 
     @property
     def size(self) -> int:
-        """How many statuses are asked for."""
+        """The number of statuses requested."""
         return len(self.server_ids)
 
 
@@ -122,7 +122,7 @@ class Balance(Command[Decimal]):
 
 @attrs.frozen
 class Info(Command[AccountInfo]):
-    """Ask about the account."""
+    """Ask for the account's data."""
 
     name: ClassVar[str] = "info"
     answer_base: ClassVar[int] = 1024 * 1024
@@ -130,7 +130,7 @@ class Info(Command[AccountInfo]):
 
 @attrs.frozen
 class Inbound(Command[list[InboundMessage]]):
-    """Ask for inbound messages: all, those since a time, or (``"new"``) those that no answer carried yet."""
+    """Ask for inbound messages: all, those since a time, or (``"new"``) those that no answer has contained yet."""
 
     name: ClassVar[str] = "inbound"
     answer_base: ClassVar[int] = 8 * 1024 * 1024
@@ -143,5 +143,5 @@ class Inbound(Command[list[InboundMessage]]):
 
 
 def is_repeatable(command: Command[Any]) -> bool:
-    """Tell whether asking twice is the same as asking once."""
+    """Return whether the command has no side effects, so that it may be repeated."""
     return not isinstance(command, Send) and not (isinstance(command, Inbound) and command.is_destructive)

@@ -723,7 +723,7 @@ async def test_what_somebody_on_the_way_says_in_the_clear_is_not_taken_for_the_s
         raw_server(meddle) as meddler,
         Client("API-KEY", url=meddler.https_url, ssl_context=tls.client(), retry=Retry(attempts=1)) as client,
     ):
-        with pytest.raises(ConnectionFailed, match="spoke before it was asked"):
+        with pytest.raises(ConnectionFailed, match="sent data before the request"):
             await client.send("79087964781", "text")
     assert server.requests == []
 

@@ -193,7 +193,9 @@ async def loses_its_tongue(peer: Peer) -> None:
 @pytest.mark.parametrize(
     ("script", "credentials", "says"),
     [
-        pytest.param(socks(1, login=LOGIN), "", "wants a user and a password: put them into its URL", id="no password"),
+        pytest.param(
+            socks(1, login=LOGIN), "", "requires a user and a password: put them into its URL", id="no password"
+        ),
         pytest.param(
             socks(1, login=LOGIN), "me:secret99@", "refused the user or the password: correct", id="wrong one"
         ),
@@ -202,7 +204,9 @@ async def loses_its_tongue(peer: Peer) -> None:
         pytest.param(
             socks(1, reply=5), "", "gateway.test, port 80: the connection was refused (SOCKS reply 5)", id="5"
         ),
-        pytest.param(socks(1, reply=2), "", "its rules do not allow that (SOCKS reply 2). Ask whoever runs it", id="2"),
+        pytest.param(
+            socks(1, reply=2), "", "its rules do not allow that (SOCKS reply 2). Ask its administrator", id="2"
+        ),
         pytest.param(socks(1, reply=99), "", "it does not say why (SOCKS reply 99)", id="99"),
         pytest.param(
             speaks_http, "", "does not speak SOCKS5: an http proxy's URL begins with http:", id="an http proxy"
@@ -235,7 +239,7 @@ async def test_a_proxy_that_is_away_was_sent_nothing() -> None:
     error = await sent_by(by(gone, "me:hunter2@"))
 
     assert isinstance(error, ConnectionFailed)
-    assert "the SOCKS proxy can not be reached" in str(error)
+    assert "the SOCKS proxy cannot be reached" in str(error)
     assert "hunter2" not in str(error)
 
 

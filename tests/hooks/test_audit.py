@@ -169,7 +169,7 @@ async def test_a_disk_that_fails_is_told_once_breaks_no_send_and_loses_nothing_w
             await client.send(PHONE, TEXT, id=number + 1)
             await asyncio.to_thread(log._write_all)  # wait for the thread's step
         assert [record.getMessage() for record in caplog.records] == [
-            f"audit log: {path} can not be written (No space left on device); its lines wait"
+            f"audit log: {path} cannot be written (No space left on device); its lines are buffered"
         ]
         is_full = False
     assert [line["id"] for line in lines(path)] == [1, 2, 3, 4, 5]
@@ -226,7 +226,7 @@ async def test_a_folder_that_goes_missing_is_told_and_breaks_no_send(
     path.parent.rmdir()
     async with client_of(emulator, log) as client:
         await client.send(PHONE, TEXT)
-    assert "can not be written (No such file or directory)" in caplog.text
+    assert "cannot be written (No such file or directory)" in caplog.text
     assert len(emulator.messages) == 1
 
 

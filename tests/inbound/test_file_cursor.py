@@ -202,7 +202,7 @@ async def test_a_full_disk_leaves_the_old_file(path: Path, cursor: FileCursor, m
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(CursorError, match=r"inbound\.cursor can not be used: No space left on device\.$"):
+    with pytest.raises(CursorError, match=r"inbound\.cursor cannot be used: No space left on device\.$"):
         await cursor.save(CursorState(SINCE + timedelta(days=1)))
     assert path.read_bytes() == before
 
@@ -257,7 +257,7 @@ async def test_a_folder_that_does_not_exist_is_named(room: Room, tmp_path: Path)
     path = tmp_path / "nowhere" / "inbound.cursor"
     with pytest.raises(CursorError) as caught:
         await anext(room.client.listen(cursor=str(path)))
-    assert str(caught.value) == f"listen: the cursor {path} can not be used: No such file or directory."
+    assert str(caught.value) == f"listen: the cursor {path} cannot be used: No such file or directory."
 
 
 async def test_it_holds_no_phones_and_no_texts(room: Room, path: Path) -> None:
@@ -360,7 +360,7 @@ async def test_a_lock_that_can_not_be_had_for_another_reason_leaves_no_file_open
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with pytest.raises(CursorError, match="can not be used"):
+    with pytest.raises(CursorError, match="cannot be used"):
         await FileCursor(path).acquire()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(left[0])

@@ -762,7 +762,7 @@ async def test_wait_final_out_of_time_and_nothing_known(slow_desk: Desk) -> None
         await slow_desk.clock.drive(slow_desk.client.wait_final("77", timeout=30))
     assert caught.value.status is None
     assert "accepted" not in str(caught.value)  # an id of which the gateway says nothing may be anything
-    assert "Look whether the id is right" in str(caught.value)
+    assert "Check that the id is right" in str(caught.value)
 
 
 async def test_wait_final_of_what_was_not_accepted_raises_its_failure(desk: Desk) -> None:

@@ -131,8 +131,8 @@ def test_money_keeps_the_digits_that_were_sent(written: str, money: str | None) 
     price = sent(f'{{"price":{written}}}').price
     assert (None if price is None else str(price)) == money
     if money is None:
-        assert unreadable(Balance(), f'{{"balance":{written}}}') == "an amount that is no number"
-        assert unreadable(Cost([], []), f'{{"cost":{written}}}') == "an amount that is no number"
+        assert unreadable(Balance(), f'{{"balance":{written}}}') == "an amount that is not a number"
+        assert unreadable(Cost([], []), f'{{"cost":{written}}}') == "an amount that is not a number"
     else:
         assert str(decode(Balance(), f'{{"balance":{written}}}'.encode())) == money
         assert str(decode(Cost([], []), f'{{"cost":{written}}}'.encode())) == money
@@ -251,7 +251,7 @@ def test_senders_are_a_list_however_it_is_written(written: str, names: tuple[str
 def test_what_decides_about_a_message_must_be_a_number(field: str, written: str) -> None:
     assert (
         unreadable(SEND, f'{{"send":[{{"server_id":"1","{field}":{written}}}]}}')
-        == "a status or error that is no number"
+        == "a status or error that is not a number"
     )
 
 
@@ -339,11 +339,11 @@ def test_no_rows_in_xml(body: str) -> None:
 
 @pytest.mark.parametrize("written", ["1", "true", '"x"', "[1]", "[null]", '["x"]', "[[]]", '[{"id":1},2]'])
 def test_rows_that_are_no_rows_are_unreadable(written: str) -> None:
-    assert unreadable(CHECK, f'{{"check":{written}}}') == "rows that are no rows"
+    assert unreadable(CHECK, f'{{"check":{written}}}') == "rows that are not objects"
 
 
 def test_an_attribute_named_like_the_rows_is_no_row() -> None:
-    assert unreadable(CHECK, '<check sms="1"/>') == "rows that are no rows"
+    assert unreadable(CHECK, '<check sms="1"/>') == "rows that are not objects"
 
 
 # --- texts ---------------------------------------------------------------------------------------
@@ -418,7 +418,7 @@ def test_an_amount_in_xml_may_have_attributes_around_it(body: str) -> None:
     "body", ["<balance/>", "<balance><rur>1</rur></balance>", "<balance></balance>", '<balance rur="1"/>']
 )
 def test_an_amount_that_is_none_is_unreadable(body: str) -> None:
-    assert unreadable(Balance(), body) == "an amount that is no number"
+    assert unreadable(Balance(), body) == "an amount that is not a number"
 
 
 @pytest.mark.parametrize("written", ["1", '"x"', "[]", "null", "true"])
