@@ -182,7 +182,7 @@ async def test_it_serves_one_task_at_a_time(room: Room) -> None:
     inbox = room.client.listen()
     task = asyncio.ensure_future(anext(inbox))
     await idle()
-    with pytest.raises(RuntimeError, match="one task at a time"):
+    with pytest.raises(RuntimeError, match="only one task may use a listener"):
         await anext(inbox)
     room.sms("one")
     await room.advance(30)
