@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from benchmarks.side import Figures, Options
 
 _BASE = "http://127.0.0.1/sms"
-_SECRET = "nobody else can reach it"  # noqa: S105
+_SECRET = "only this process can reach it"  # noqa: S105
 _MESSAGE = Message("79087964781", "text")
 _WARM_UP = 300
 _PAUSE = 0.002

@@ -2,7 +2,7 @@
 
 - Twilio's asynchronous client, one message a request, as many at once as aiohttp's pool holds (100).
 - A ``gather`` over httpx, one message a request, with the server taking 50 to 200 ms. httpx's default limits, but
-  for the pool's time-out, without which it completes nothing (see ``checks``).
+  for the pool's timeout, without which it completes nothing (see ``checks``).
 - sms-pilot-py, the other package for this gateway, sending packets of the same size. It is synchronous: one packet at a
   time. Its address is a class attribute, so a subclass points it at the server here.
 

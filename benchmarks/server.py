@@ -21,7 +21,7 @@ _ids = re.compile(rb'"id": ?"?(\d+)').findall
 _phones = re.compile(rb'"to": ?"?(\d+)').findall
 _packet_id = re.compile(rb'"server_packet_id": ?"?(\d+)').search
 
-# The types of gateway 2.6, and a text of the usual length: nobody compares it with the one that was sent.
+# The types of gateway 2.6, and a text of the usual length: it is not compared with the one that was sent.
 _TEXT: Final = "Ваш код 1234, никому его не сообщайте".encode()
 _ROW: Final = (
     b'{"id":%b,"server_id":"%d","from":"INFORM","to":"%b","text":"' + _TEXT + b'","parts":1,"price":1.69,"status":0,'

@@ -1,4 +1,4 @@
-"""One side of a comparison, in a process of its own: its imports, its memory and its CPU are nobody else's.
+"""One side of a comparison, in a process of its own: its imports, memory and CPU time are its own.
 
 ``python -m benchmarks.side MODULE:FUNCTION OPTIONS`` calls a function with options (JSON) and prints the figures that
 it returns (JSON). A package that is not installed is an answer too.

@@ -1,1 +1,1 @@
-"""What a user copies: two services and a script, each run by the tests as it stands."""
+"""Programs to copy: two services and a script, each run by the tests unchanged."""

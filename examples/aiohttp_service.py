@@ -1,13 +1,13 @@
-"""An aiohttp service that sends one-time codes, and shows by the gateway's callbacks what became of each.
+"""An aiohttp service that sends one-time codes, and learns from the gateway's callbacks what became of each.
 
-It is made for the inside of a network: whoever reaches it can send. Settings: see ``codes.py``; and ``PORT`` (8080).
-Several workers share the port: start it once for each.
+It is meant for an internal network: anyone who can reach it can send. For the settings see ``codes.py``, and ``PORT``
+(8080). Several workers share the port: start one process for each.
 
     python -m examples.aiohttp_service
 
     POST /codes {"phone": "79087964781", "code": "1234"}    {"id": 1, "state": "accepted"}
     GET /codes/1                                            {"id": 1, "state": "accepted", "status": 2}
-    GET /health                                             how the client is doing
+    GET /health                                             the health of the client
 """
 
 import os
@@ -31,7 +31,7 @@ async def live(app: web.Application) -> AsyncIterator[None]:
 
 @routes.post("/codes")
 async def send_code(request: web.Request) -> web.Response:
-    """Send a code. An unknown is no error (202): callers and proxies repeat what fails."""
+    """Send a code. An unknown is not an error (202): callers and proxies retry errors."""
     order = await request.json()
     try:
         sent = await request.app[CODES].send(order["phone"], order["code"])
@@ -42,7 +42,7 @@ async def send_code(request: web.Request) -> web.Response:
 
 @routes.get("/codes/{id:[0-9]+}")
 async def show_code(request: web.Request) -> web.Response:
-    """Show what became of a code."""
+    """Return what became of a code."""
     state = await request.app[CODES].state_of(int(request.match_info["id"]))
     if state is None:
         raise web.HTTPNotFound
@@ -51,12 +51,12 @@ async def show_code(request: web.Request) -> web.Response:
 
 @routes.get("/health")
 async def health(request: web.Request) -> web.Response:
-    """Show how the client of this worker is doing. It asks nobody."""
+    """Return the health of this worker's client, without any request."""
     return web.json_response(request.app[CODES].client.health().to_dict())
 
 
 def create_app() -> web.Application:
-    """Make the application of one worker."""
+    """Create the application of one worker."""
     app = web.Application()
     app[CODES] = codes = Codes()
     app.cleanup_ctx.append(live)

@@ -1,12 +1,12 @@
-"""Send a list, and go on after a kill: nobody gets a message twice, and whoever may have got one is named.
+"""Send a list, and continue after a kill: no message is sent twice, and those that may have been sent are listed.
 
     python -m examples.bulk_script people.csv
 
 reads ``people.csv`` with the columns ``to`` and ``text``, and writes ``people.csv.results.csv``: for each line its
-outcome, ``accepted``, ``refused``, ``not_sent`` or ``unknown``. Run it again after a kill: it sends what has not left.
+outcome, ``accepted``, ``refused``, ``not_sent`` or ``unknown``. Run it again after a kill: it sends what was not sent.
 The key comes from ``SMSPILOT_API_KEY`` or ``SMSPILOT_API_KEY_FILE``.
 
-``smspilot bulk`` does the same and more (a plan, prices, progress, times); this is for a program of one's own.
+``smspilot bulk`` does the same and more (a plan, prices, progress, times); this is a start for a program of your own.
 """
 
 import asyncio
@@ -24,12 +24,11 @@ from typing import Any, BinaryIO
 from smspilot_async import (
     Accepted,
     Client,
-    InvalidMessage,
-    MessageRefused,
     NotSent,
     Refused,
     SendResult,
     SmsPilotError,
+    Unknown,
 )
 
 if sys.platform == "win32":
@@ -41,9 +40,9 @@ Item = dict[str, Any]  # a message's fields; its id is the number of its row
 
 
 class Journal:
-    """What was about to leave, and what became of it: one JSON object a line, on the disk before a packet leaves.
+    """What is about to be sent, and what became of it: one JSON object a line, on the disk before a packet is sent.
 
-    It holds no phones and no texts. A row that was about to leave and has no outcome may have been sent.
+    It holds no phones and no texts. A row that was about to be sent and has no outcome may have been sent.
     """
 
     def __init__(self, file: BinaryIO, fingerprint: str) -> None:
@@ -51,7 +50,7 @@ class Journal:
         self.outcomes: dict[int, dict[str, Any]] = {}
         for record in self._records():
             if record.get("list", fingerprint) != fingerprint:
-                raise SystemExit("The list has changed since it was begun. Nothing was sent.")
+                raise SystemExit("The list has changed since the first run. Nothing was sent.")
             for id_ in record.get("leaving", ()):
                 self.outcomes[id_] = {"id": id_, "outcome": "unknown"}
             if "outcome" in record:
@@ -59,21 +58,21 @@ class Journal:
         self._write({"list": fingerprint})
 
     def outcome_of(self, id_: int) -> dict[str, Any]:
-        """Tell what became of a row."""
+        """Return what became of a row."""
         return self.outcomes.get(id_, {"id": id_, "outcome": "not_sent"})
 
-    def may_leave(self, id_: int) -> bool:
-        """Tell whether a row has certainly not been sent, and may be sent now."""
+    def may_send(self, id_: int) -> bool:
+        """Return whether a row was certainly not sent, so that it may be sent now."""
         return bool(self.outcome_of(id_)["outcome"] == "not_sent")
 
-    async def leaving(self, items: Sequence[Item]) -> None:
-        """Write down that these are about to leave; they do once this has returned."""
+    async def sending(self, items: Sequence[Item]) -> None:
+        """Record that these are about to be sent; they are once this has returned."""
         ids = [item["id"] for item in items]
         await asyncio.to_thread(self._write, {"leaving": ids})
         self.outcomes |= {id_: {"id": id_, "outcome": "unknown"} for id_ in ids}
 
     async def ended(self, result: SendResult[Item]) -> None:
-        """Write down what became of one."""
+        """Record what became of one."""
         record = {"id": result.item["id"], **_outcome(result)}
         self.outcomes[record["id"]] = record
         await asyncio.to_thread(self._write, record)
@@ -82,11 +81,11 @@ class Journal:
         for line in self._file:
             try:
                 yield json.loads(line)
-            except ValueError:  # what a kill left of a line: no packet leaves before its line is whole
+            except ValueError:  # torn by a kill: no packet is sent before its line is complete
                 continue
 
     def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(b"\n" + json.dumps(record).encode())  # what a kill left before it stays a line of its own
+        self._file.write(b"\n" + json.dumps(record).encode())  # a line torn by a kill stays a line of its own
         self._file.flush()
         if "leaving" in record:
             os.fsync(self._file.fileno())
@@ -96,12 +95,10 @@ def _outcome(result: SendResult[Item]) -> dict[str, Any]:
     match result:
         case Accepted(_, sent):
             return {"outcome": "accepted", "server_id": sent.server_id}
-        case Refused(_, (MessageRefused() | InvalidMessage()) as error):
+        case Refused(_, error):
             return {"outcome": "refused", "error": str(error)}
-        case Refused() | NotSent():  # refused for the account's sake, it goes once that is mended
-            return {"outcome": "not_sent"}
-        case _:
-            return {"outcome": "unknown"}
+        case NotSent() | Unknown():
+            return {"outcome": result.outcome}
 
 
 def rows_of(path: Path) -> list[Item]:
@@ -111,7 +108,7 @@ def rows_of(path: Path) -> list[Item]:
 
 
 def write_results(path: Path, results: list[dict[str, Any]]) -> None:
-    """Write one line for each row of the list."""
+    """Write a line for each row of the list."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ["id", "outcome", "server_id", "error"])
         table.writeheader()
@@ -121,7 +118,7 @@ def write_results(path: Path, results: list[dict[str, Any]]) -> None:
 def lock(file: BinaryIO) -> None:
     """Lock a file for this process, or raise."""
     if sys.platform == "win32":
-        file.seek(1 << 40)  # far beyond the end: what is locked nobody else can read on Windows
+        file.seek(1 << 40)  # far beyond the end: on Windows a locked range cannot be read either
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,9 +138,9 @@ def journal_of(path: Path) -> Iterator[Journal]:
 
 
 async def send(rows: list[Item], journal: Journal) -> None:
-    """Send what has not left yet."""
-    left = [row for row in rows if journal.may_leave(row["id"])]
-    async with Client() as client, client.bulk(left, before_packet=journal.leaving) as run:
+    """Send what was not sent yet."""
+    left = [row for row in rows if journal.may_send(row["id"])]
+    async with Client() as client, client.bulk(left, before_packet=journal.sending) as run:
         async for result in run:
             await journal.ended(result)
 

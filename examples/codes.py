@@ -1,16 +1,16 @@
-"""What both services do, whatever their framework: send one-time codes, and know what became of each.
+"""What both services share, whatever their framework: send one-time codes, and record what became of each.
 
 All workers share two SQLite files: ``calls.db`` is the library's, for the gateway's callbacks, ``codes.db`` is this
-service's own. That one holds no phones and no codes, only what became of which message: ``sending``, which is written
-before anything leaves, then ``accepted``, ``refused``, ``not_sent`` or ``unknown``.
+service's own. It holds no phones and no codes, only the state of each message: ``sending``, which is written before
+anything is sent, then ``accepted``, ``refused``, ``not_sent`` or ``unknown``.
 
 Settings come from the environment:
 
 - ``SMSPILOT_API_KEY`` or ``SMSPILOT_API_KEY_FILE``: the key;
 - ``SERVICE_URL``: where the gateway reaches this service, such as ``https://codes.example``;
 - ``CALLBACK_SECRET``: at least 16 characters, the same for all workers;
-- ``STATE_DIRECTORY``: the folder of both files (the current one); systemd sets it by itself;
-- ``CHECK_EVERY``: seconds between checks of what callbacks left open (60);
+- ``STATE_DIRECTORY``: the folder of both files (default: the current one); systemd sets it;
+- ``CHECK_EVERY``: seconds between checks of messages that no callback has finished (60);
 - ``GRACE``: seconds that the process has between SIGTERM and SIGKILL (25).
 """
 
@@ -42,7 +42,7 @@ from smspilot_async import (
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink, redact_access_logs
 
 CALLBACK_PATH = "/smspilot"
-NO_ANSWER_AFTER = 60.0  # seconds after which no answer can come any more: whoever was sending was killed
+NO_ANSWER_AFTER = 60.0  # seconds after which no answer can arrive: the sending process was killed
 DAY = 24 * 3600.0
 
 STATES = {Outcome.NOT_SENT: "not_sent", Outcome.REFUSED: "refused", Outcome.UNKNOWN: "unknown"}
@@ -50,46 +50,46 @@ logger = logging.getLogger("codes")
 
 
 class Codes(Hooks):
-    """One-time codes on their way; each worker has one, with the client and the inbox in it."""
+    """Sends one-time codes and records their states; each worker has one, with its client and its inbox."""
 
     def __init__(self) -> None:
         folder = Path(os.environ.get("STATE_DIRECTORY", "."))
         url, secret = os.environ["SERVICE_URL"] + CALLBACK_PATH, os.environ["CALLBACK_SECRET"]
-        # One of the workers writes each status down, since they share the book.
+        # The workers share one store, so it is enough that one of them records each status.
         self.inbox = CallbackInbox(url, secret=secret, sink=SQLiteSink(folder / "calls.db"), competing=True)
-        # A third of the grace for the callers to get their answer, half of it for what is on the wire after them.
+        # A third of the grace for callers to get their answer, then half of it for what is still on the wire.
         grace = float(os.environ.get("GRACE", "25"))
         self._drain = grace / 2
         self.client = Client(callbacks=self.inbox, hooks=[self], deadline=grace / 3)
-        self._book = Book(folder / "codes.db")
+        self._store = CodeStore(folder / "codes.db")
         self._check_every = float(os.environ.get("CHECK_EVERY", "60"))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Be ready for an application, and close after it: the client first, then what hears of its messages."""
+        """Run while the application does, and close after it: the client first, then what receives its results."""
         redact_access_logs()
-        await self.inbox.open()  # a sink that can not be opened ends the start, not the calls that come later
-        hearing, asking = asyncio.create_task(self._hear()), asyncio.create_task(self._ask())
+        await self.inbox.open()  # a sink that cannot be opened is an error now, not at the first callback
+        receiving, polling = asyncio.create_task(self._receive()), asyncio.create_task(self._poll())
         try:
             yield self
         finally:
-            asking.cancel()
-            await self.client.aclose(timeout=self._drain)  # what it still learns goes into the book
-            await self.inbox.aclose()  # ends the hearing
-            await asyncio.wait([hearing, asking])
-            await self._book.close()
+            polling.cancel()
+            await self.client.aclose(timeout=self._drain)  # its last results are still stored
+            await self.inbox.aclose()  # ends the receiving
+            await asyncio.wait([receiving, polling])
+            await self._store.close()
 
     async def send(self, phone: str, code: str) -> dict[str, Any]:
         """Send a code.
 
         Returns:
-            Its ``id`` and ``state``. If that is ``unknown``, the caller must not repeat it unasked: it may arrive.
+            Its ``id`` and ``state``. If that is ``unknown``, never resend it automatically: it may arrive.
 
         Raises:
             InvalidMessage: A field is wrong; nothing was sent.
         """
         message = Message(phone, f"Ваш код {code}", ttl=10)
-        id_ = await self._book.begin()
+        id_ = await self._store.begin()
         try:
             await self.client.send_message(attrs.evolve(message, id=id_))
         except SmsPilotError as error:
@@ -97,44 +97,44 @@ class Codes(Hooks):
         return {"id": id_, "state": "accepted"}
 
     async def state_of(self, id_: int) -> dict[str, Any] | None:
-        """Tell what became of a code: its ``state`` and, once it is known, its delivery ``status``."""
-        return await self._book.state_of(id_)
+        """Return the ``state`` of a code and, once it is known, its delivery ``status``."""
+        return await self._store.state_of(id_)
 
     async def on_result(self, result: SendResult[Message]) -> None:
-        """Write down how a send ended, also when its caller is gone, or when a callback proves it later."""
+        """Record how a send ended, even if its caller is gone, or when a callback proves it later."""
         id_ = result.item.id
         match result:
             case Accepted(_, sent):
-                await self._book.settle(id_, "accepted", sent.server_id, sent.status)
+                await self._store.settle(id_, "accepted", sent.server_id, sent.status)
             case Refused():
-                await self._book.settle(id_, "refused")
+                await self._store.settle(id_, "refused")
             case NotSent():
-                await self._book.settle(id_, "not_sent")
+                await self._store.settle(id_, "not_sent")
             case Unknown():
-                await self._book.settle(id_, "unknown")
+                await self._store.settle(id_, "unknown")
 
-    async def _hear(self) -> None:
-        """Write down the statuses that the gateway calls, at whichever worker; each is handed to one of them."""
+    async def _receive(self) -> None:
+        """Record the statuses from the gateway's callbacks; whichever worker is called, one of them gets each."""
         async for event in self.inbox:
             try:
-                await self._book.note_called(event.id, event.status)
+                await self._store.record_callback(event.id, event.status)
             except sqlite3.Error as error:
-                logger.warning("a status could not be written down: %s", type(error).__name__)
+                logger.warning("a status could not be stored: %s", type(error).__name__)
 
-    async def _ask(self) -> None:
-        """Ask about what no callback ended: they get lost, and nobody knows whether the gateway repeats one."""
+    async def _poll(self) -> None:
+        """Poll for what callbacks did not bring: they get lost, and whether the gateway repeats one is not known."""
         while True:
             await asyncio.sleep(self._check_every)
             try:
-                if open_ := await self._book.open_since(self._check_every):
+                if open_ := await self._store.open_since(self._check_every):
                     for status in await self.client.check(open_):
-                        await self._book.note_asked(status.server_id, status.status)
+                        await self._store.record_check(status.server_id, status.status)
             except (SmsPilotError, sqlite3.Error) as error:
-                logger.warning("statuses could not be asked for: %s; trying again", type(error).__name__)
+                logger.warning("polling for statuses failed: %s; trying again", type(error).__name__)
 
 
-class Book:
-    """What became of each code, in SQLite, written in a thread of its own: a disk must not stop the event loop."""
+class CodeStore:
+    """The state of each code, in SQLite, written in a thread of its own: a disk must not block the event loop."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -142,34 +142,34 @@ class Book:
         self._database: sqlite3.Connection | None = None
 
     async def begin(self) -> int:
-        """Write down that a message is about to leave, and give its id."""
+        """Record that a message is about to be sent, and return its id."""
         ((id_,),) = await self._run("INSERT INTO codes (began) VALUES (?) RETURNING id", time.time())
         return int(id_)
 
     async def settle(
         self, id_: int | None, state: str, server_id: str | None = None, status: int | None = None
     ) -> None:
-        """Write down how a send ended; a callback may have told a status before."""
+        """Record how a send ended; a callback may have brought a status before."""
         await self._run(
             "UPDATE codes SET state = ?, server_id = ?, status = coalesce(status, ?) WHERE id = ?",
             *(state, server_id, status, id_),
         )
 
-    async def note_called(self, id_: int | None, status: int | None) -> None:
-        """Write down a status that the gateway called."""
+    async def record_callback(self, id_: int | None, status: int | None) -> None:
+        """Record a status from a callback."""
         await self._run(f"{_NOTE} AND id = ?", status, id_)
 
-    async def note_asked(self, server_id: str | None, status: int | None) -> None:
-        """Write down a status that the gateway answered."""
+    async def record_check(self, server_id: str | None, status: int | None) -> None:
+        """Record a status from a check."""
         await self._run(f"{_NOTE} AND server_id = ?", status, server_id)
 
     async def open_since(self, seconds: float) -> list[str]:
-        """Tell the gateway's numbers of those whose status is not final so long after they were begun."""
+        """Return the gateway's numbers of messages that were begun so long ago and have no final status."""
         rows = await self._run(_OPEN, time.time() - DAY, time.time() - seconds)
         return [server_id for (server_id,) in rows]
 
     async def state_of(self, id_: int) -> dict[str, Any] | None:
-        """Tell what is known of a message."""
+        """Return what is known of a message."""
         for state, status, began in await self._run("SELECT state, status, began FROM codes WHERE id = ?", id_):
             is_lost = state == "sending" and time.time() > began + NO_ANSWER_AFTER
             return {"id": id_, "state": "unknown" if is_lost else state, "status": status}
@@ -194,13 +194,13 @@ class Book:
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """Open the book, which the first worker makes."""
+    """Open the file, which the first worker creates."""
     database = sqlite3.connect(path, timeout=30, isolation_level=None)
     try:
-        # Of workers that start at once, one switches the file, for all; the others are refused, and need not repeat it.
+        # Of workers that start at the same time, one switches the file for all; the others are refused, and may go on.
         with suppress(sqlite3.OperationalError):
             database.execute("PRAGMA journal_mode = WAL")
-        # A power cut may forget the last rows. Nothing is sent from this book, so that doubles nothing.
+        # A power failure may lose the last rows. Nothing is sent from this file, so nothing is sent twice.
         database.execute("PRAGMA synchronous = NORMAL")
         database.executescript(_TABLE)
     except sqlite3.Error:
@@ -217,6 +217,6 @@ CREATE TABLE IF NOT EXISTS codes (
 CREATE INDEX IF NOT EXISTS codes_server_id ON codes (server_id);
 CREATE INDEX IF NOT EXISTS codes_began ON codes (began);
 """
-# Delivered (2) and not delivered (-1) are final. -2, "unknown to the gateway", is also said of what it has just taken.
+# Delivered (2) and not delivered (-1) are final. The gateway may answer -2, "unknown", about what it has just accepted.
 _NOTE = "UPDATE codes SET status = ?1 WHERE ?1 <> -2 AND coalesce(status, 0) NOT IN (-1, 2)"
 _OPEN = "SELECT server_id FROM codes WHERE began BETWEEN ? AND ? AND state = 'accepted' AND status NOT IN (-1, 2)"

@@ -1,14 +1,14 @@
-"""A FastAPI service that sends one-time codes, and shows by the gateway's callbacks what became of each.
+"""A FastAPI service that sends one-time codes, and learns from the gateway's callbacks what became of each.
 
-It is made for the inside of a network: whoever reaches it can send. Settings: see ``codes.py``.
+It is meant for an internal network: anyone who can reach it can send. For the settings see ``codes.py``.
 
     uvicorn examples.fastapi_service:app --workers 2 --loop uvloop --timeout-graceful-shutdown 10
 
-Without uvloop, several workers of uvicorn answer 40 ms late on every connection that is kept open (its issue 3149).
+Without uvloop, several workers of uvicorn answer 40 ms late on every kept-alive connection (its issue 3149).
 
     POST /codes {"phone": "79087964781", "code": "1234"}    {"id": 1, "state": "accepted"}
     GET /codes/1                                            {"id": 1, "state": "accepted", "status": 2}
-    GET /health                                             how the client is doing
+    GET /health                                             the health of the client
 """
 
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Codes]]:
 
 
 def codes_of(request: Request) -> Codes:
-    """What the endpoints depend on."""
+    """Return the shared state; the endpoints depend on it."""
     codes: Codes = request.state.codes
     return codes
 
@@ -44,7 +44,7 @@ OurCodes = Annotated[Codes, Depends(codes_of)]
 
 
 class Order(BaseModel):
-    """What a caller wants sent."""
+    """A caller's request to send a code."""
 
     phone: str
     code: str
@@ -52,7 +52,7 @@ class Order(BaseModel):
 
 @app.post("/codes")
 async def send_code(order: Order, codes: OurCodes, response: Response) -> dict[str, Any]:
-    """Send a code. An unknown is no error (202): callers and proxies repeat what fails."""
+    """Send a code. An unknown is not an error (202): callers and proxies retry errors."""
     try:
         sent = await codes.send(order.phone, order.code)
     except InvalidMessage as error:
@@ -64,7 +64,7 @@ async def send_code(order: Order, codes: OurCodes, response: Response) -> dict[s
 
 @app.get("/codes/{id_}")
 async def show_code(id_: int, codes: OurCodes) -> dict[str, Any]:
-    """Show what became of a code."""
+    """Return what became of a code."""
     state = await codes.state_of(id_)
     if state is None:
         raise HTTPException(404)
@@ -73,5 +73,5 @@ async def show_code(id_: int, codes: OurCodes) -> dict[str, Any]:
 
 @app.get("/health")
 async def health(codes: OurCodes) -> dict[str, Any]:
-    """Show how the client of this worker is doing. It asks nobody."""
+    """Return the health of this worker's client, without any request."""
     return codes.client.health().to_dict()

@@ -1,6 +1,6 @@
 """Tests of a service that sends SMS, to be copied: the fixture ``smspilot_emulator`` is a whole gateway, on a socket.
 
-It needs ``pip install 'smspilot-async[emulator]' pytest pytest-asyncio``; with anyio's plugin for pytest, write
+They need ``pip install 'smspilot-async[emulator]' pytest pytest-asyncio``; with anyio's plugin for pytest, write
 ``pytest.mark.anyio`` instead. Nothing in it sleeps, and nothing leaves the machine.
 """
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def send_code(client: Client, phone: str, code: int) -> str:
-    """Send a code; the answer says what to show to the person who waits for it."""
+    """Send a code; return what to show to the person who waits for it."""
     try:
         sent = await client.send(phone, f"Ваш код {code}")
     except OutcomeUnknown:
@@ -39,13 +39,13 @@ async def send_code(client: Client, phone: str, code: int) -> str:
 
 
 async def is_delivered(client: Client, server_id: str) -> bool:
-    """Tell whether the code has arrived."""
+    """Return whether the code has arrived."""
     [status] = await client.check(server_id)
     return status.delivered
 
 
 async def unsubscribed(client: Client) -> list[str]:
-    """Name the phones that have asked to be left alone since the last time."""
+    """Return the phones that have sent STOP since the last call."""
     return [sms.phone for sms in await client.inbound("new") if sms.phone and sms.text == "STOP"]
 
 
@@ -71,7 +71,7 @@ async def test_a_lost_answer_sends_no_second_code(smspilot_emulator: Emulator) -
     assert len(smspilot_emulator.messages) == 1
 
 
-async def test_an_empty_account_is_told(smspilot_emulator: Emulator) -> None:
+async def test_an_empty_account_is_reported(smspilot_emulator: Emulator) -> None:
     smspilot_emulator.refuse(code=112)
     async with Client() as client:
         assert await send_code(client, PHONE, 1234) == "refused"
@@ -92,11 +92,11 @@ async def test_the_status_arrives_by_callback(smspilot_emulator: Emulator) -> No
     async with inbox, Client(callbacks=inbox) as client:
         await send_code(client, PHONE, 1234)
         smspilot_emulator.clock.advance(minutes=2)
-        await smspilot_emulator.settled()  # calls the application
+        await smspilot_emulator.settled()  # the gateway calls the application
         assert await statuses(inbox, 2) == [1, 2]
 
 
-async def test_who_writes_stop_is_left_alone(smspilot_emulator: Emulator) -> None:
+async def test_a_phone_that_sends_stop_is_unsubscribed(smspilot_emulator: Emulator) -> None:
     smspilot_emulator.inbound(PHONE, "STOP")
     async with Client() as client:
         assert await unsubscribed(client) == [PHONE]

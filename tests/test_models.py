@@ -1,4 +1,4 @@
-"""Messages are checked when they are made; models show nobody's data, and can be copied, changed and pickled."""
+"""Messages are checked when they are made; models show no personal data, and can be copied, changed and pickled."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_messages_are_equal_by_value_and_hash_alike() -> None:
     assert len({Message("+7 908 796 47 81", TEXT), Message(PHONE, TEXT)}) == 1
 
 
-# --- nobody's data -------------------------------------------------------------------------------
+# --- personal data -------------------------------------------------------------------------------
 
 
 def every_model() -> list[Any]:

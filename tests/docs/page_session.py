@@ -1,4 +1,4 @@
-"""A reader who types in everything that a page shows, in order, and compares what comes out.
+"""A reader who types in everything that a page shows, in order, and compares the output.
 
 Python runs as in ``python -m asyncio``, where ``await`` may stand at the top; commands run in a real shell, with a
 gateway behind them; a block with a file's name above it is that file. Time is turned by hand, for the page's clients
@@ -95,10 +95,10 @@ class Session:
         self._environment = _environment(folder, emulator)
 
     def run(self, block: Block) -> None:
-        """Do what a reader does with a block.
+        """Run a block as a reader does.
 
         Raises:
-            AssertionError: Something else came out than the page says, or nobody would know what to do with it.
+            AssertionError: The output is not what the page says, or the block cannot be run.
         """
         match block.language:
             case "text":
@@ -118,7 +118,7 @@ class Session:
             case "python":
                 self._output = self._evaluate(block)
             case _:
-                raise AssertionError(f"{self._place(block)}: nobody knows how to run {block.language!r}")
+                raise AssertionError(f"{self._place(block)}: cannot run {block.language!r}")
 
     def close(self) -> None:
         """Leave: close the clients and end what runs in other terminals."""
@@ -246,7 +246,7 @@ def _same(expected: str, found: str, place: str) -> None:
         for line in expected.strip("\n").splitlines()
     )
     shown = found.strip("\n") + "\n" if found.strip("\n") else ""
-    assert re.fullmatch(pattern, shown), f"{place}: the page says\n{expected}\nbut this came out:\n{found}"
+    assert re.fullmatch(pattern, shown), f"{place}: the page says\n{expected}\nbut the output is:\n{found}"
 
 
 def _check_install(command: str) -> None:

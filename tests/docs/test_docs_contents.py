@@ -43,9 +43,9 @@ def test_the_runbook_has_a_row_for_every_reason() -> None:
 
 def test_the_codes_on_the_page_of_errors_are_those_of_the_catalogue() -> None:
     rows = re.findall(r"^\| `(\w+)`[^|]* \| ([^|]+) \|", (DOCS / "errors.md").read_text(encoding="utf-8"), re.MULTILINE)
-    told = {name: _numbers(codes) for name, codes in rows if _numbers(codes)}
-    assert len(told) > 5
-    for name, codes in told.items():
+    listed = {name: _numbers(codes) for name, codes in rows if _numbers(codes)}
+    assert len(listed) > 5
+    for name, codes in listed.items():
         known = {code for code, entry in ERROR_CODES.items() if entry.error.__name__ == name}
         assert codes - {429} == known, name
 

@@ -31,4 +31,4 @@ def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path, monkeypat
             finally:
                 session.close()
     for file in session.files:
-        assert file in session.ran or file.rpartition(".")[0] in session.ran, f"{page.name}: nobody runs {file}"
+        assert file in session.ran or file.rpartition(".")[0] in session.ran, f"{page.name}: {file} is never run"

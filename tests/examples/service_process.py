@@ -49,19 +49,19 @@ class Service:
     log: list[str] = attrs.Factory(list)
 
     async def order(self, number: int) -> tuple[int, dict[str, Any]]:
-        """Have a code sent to the phone of that number."""
+        """Order a code for the phone of that number."""
         order = {"phone": phone(number), "code": f"{CODE}{number}"}
         async with self._http.post(f"{self.url}/codes", json=order) as answer:
             return answer.status, await answer.json()
 
     async def orders(self, count: int) -> list[int]:
-        """Have so many codes sent, each of which must be accepted, and tell their ids."""
+        """Send so many codes, each of which must be accepted; return their ids."""
         answers = await asyncio.gather(*map(self.order, range(count)))
         assert {(status, answer["state"]) for status, answer in answers} == {(201, "accepted")}
         return [answer["id"] for _, answer in answers]
 
     async def show(self, path: str) -> dict[str, Any]:
-        """Look at something."""
+        """Return the JSON at a path."""
         async with self._http.get(f"{self.url}{path}") as answer:
             shown: dict[str, Any] = await answer.json()
             return shown
@@ -82,7 +82,7 @@ class Service:
             statuses[id_] = shown["status"]
 
     async def busy_workers(self, number: int) -> list[dict[str, Any]]:
-        """Wait until so many workers have shown that they sent something, and tell how they are doing."""
+        """Wait until so many workers have sent something; return their health."""
         healths: dict[str, dict[str, Any]] = {}
         async with asyncio.timeout(_PATIENCE):
             while len(healths) < number:
@@ -134,7 +134,7 @@ class Service:
 
 
 def phone(number: int) -> str:
-    """Make up a phone."""
+    """Return a made-up phone."""
     return f"7908{number:07d}"
 
 
@@ -143,7 +143,7 @@ async def serving(
     framework: Framework, emulator: Emulator, folder: Path, *, workers: int, **settings: str
 ) -> AsyncIterator[Service]:
     """Start an example service in a folder, and stop it in the end if it still runs."""
-    # Bound and not listening: nobody else is given this port, and the service can still take it.
+    # Bound and not listening: no other process is given this port, and the service can still take it.
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -1,5 +1,5 @@
 # ruff: noqa: S603 - the program that runs here is ours
-"""The bulk script as a process: killed and started again, it sends nothing twice and loses nobody."""
+"""The bulk script as a process: killed and started again, it sends nothing twice and loses no row."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def started(people: Path, gateway: Emulator) -> subprocess.Popen[str]:
 
 
 def ran(people: Path, gateway: Emulator) -> tuple[int, str]:
-    """Let it run to its end; its exit code and what it said."""
+    """Let it run to its end; return its exit code and its output."""
     process = started(people, gateway)
     said, _ = process.communicate(timeout=PATIENCE)
     return process.returncode, said
@@ -86,7 +86,7 @@ def test_a_second_run_sends_nothing_again(gateway: Emulator, people: Path) -> No
     assert len(gateway.messages) == ROWS - 1
 
 
-def test_killed_and_started_again_it_sends_nothing_twice_and_names_whom_it_does_not_know_of(
+def test_killed_and_started_again_it_sends_nothing_twice_and_lists_what_is_unknown(
     gateway: Emulator, people: Path
 ) -> None:
     moments, killed = random.Random(1), 0
@@ -110,7 +110,7 @@ def test_killed_and_started_again_it_sends_nothing_twice_and_names_whom_it_does_
     assert set(outcomes.values()) <= {"accepted", "unknown", "refused"}
 
 
-def test_a_run_that_stops_for_want_of_money_is_gone_on_with(gateway: Emulator, people: Path) -> None:
+def test_a_run_that_stops_for_lack_of_money_is_continued(gateway: Emulator, people: Path) -> None:
     gateway.account.balance = Decimal(0)
     code, said = ran(people, gateway)
     assert (code, gateway.messages) == (1, ())
@@ -122,12 +122,12 @@ def test_a_run_that_stops_for_want_of_money_is_gone_on_with(gateway: Emulator, p
     assert len(gateway.messages) == ROWS - 1
 
 
-def test_a_list_that_has_changed_is_not_gone_on_with(gateway: Emulator, people: Path) -> None:
+def test_a_list_that_has_changed_is_not_continued(gateway: Emulator, people: Path) -> None:
     ran(people, gateway)
     sent = len(gateway.messages)
     people.write_text("to,text\n79087964781,Hello\n", encoding="utf-8")
     code, said = ran(people, gateway)
-    assert (code, said.strip()) == (1, "The list has changed since it was begun. Nothing was sent.")
+    assert (code, said.strip()) == (1, "The list has changed since the first run. Nothing was sent.")
     assert len(gateway.messages) == sent
 
 

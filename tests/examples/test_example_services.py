@@ -38,13 +38,13 @@ async def test_every_status_arrives_by_callback_and_none_by_polling(
     assert set(statuses.values()) == {-1, 2}
     assert len(emulator.callbacks) == 2 * MESSAGES
     assert all(call.acknowledged for call in emulator.callbacks)
-    assert emulator.state()["pending_faults"] == 1  # the fault still waits: nobody has checked anything
+    assert emulator.state()["pending_faults"] == 1  # the fault still waits: no check was made
     for health in healths:
         assert health["is_open"]
         assert (health["queued"], health["in_flight"], health["open_unknowns"]) == (0, 0, 0)
 
 
-async def test_polling_fills_in_what_callbacks_do_not_tell(
+async def test_polling_fills_in_what_callbacks_do_not_bring(
     framework: Framework, workers: int, emulator: Emulator, tmp_path: Path
 ) -> None:
     unknowns = emulator.unknowns
@@ -56,8 +56,8 @@ async def test_polling_fills_in_what_callbacks_do_not_tell(
         statuses = await service.final_statuses(ids)
     assert statuses == true_statuses(emulator)
     assert len(statuses) == MESSAGES
-    told = {call.server_id for call in emulator.callbacks if call.status in {-1, 2}}
-    assert len(told) < 0.9 * MESSAGES  # the others' final statuses were asked for
+    called = {call.server_id for call in emulator.callbacks if call.status in {-1, 2}}
+    assert len(called) < 0.9 * MESSAGES  # the others' final statuses were asked for
 
 
 async def test_a_callback_turns_an_unknown_into_accepted(

@@ -34,7 +34,7 @@ async def ordered(service: Service, number: int) -> dict[str, Any] | None:
 def judge(states: dict[int, str], emulator: Emulator) -> None:
     """Compare what the service says with what the gateway took."""
     taken = {message.id for message in emulator.messages}
-    assert len({message.to for message in emulator.messages}) == len(emulator.messages)  # nobody got it twice
+    assert len({message.to for message in emulator.messages}) == len(emulator.messages)  # none was sent twice
     assert taken <= states.keys()
     by_state = {state: {id_ for id_ in states if states[id_] == state} for state in states.values()}
     assert by_state.keys() <= {"accepted", "refused", "not_sent", "unknown"}
@@ -72,7 +72,7 @@ async def test_what_the_gateway_does_not_answer_before_the_end_is_unknown_and_wh
 ) -> None:
     async with serving(framework, emulator, tmp_path, workers=1, GRACE="6") as service:
         accepted = await service.orders(10)
-        emulator.fail_next("send", Fault.SLOW, times=CALLERS)  # until it is released, which nobody does
+        emulator.fail_next("send", Fault.SLOW, times=CALLERS)  # until it is released, which never happens
         calls = []
         for number in range(10, 10 + CONNECTIONS):
             calls.append(asyncio.create_task(service.order(number)))

@@ -134,7 +134,7 @@ async def test_statuses_become_rows_with_their_words(client: Client, emulator: E
     [row] = to_dicts(await client.check(sent))
     assert list(row) == STATUS_COLUMNS
     assert (row["server_id"], row["status"], row["state"]) == (sent.server_id, 2, "delivered")
-    assert row["modified"].tzinfo is None  # nobody knows the zone, and no row pretends to
+    assert row["modified"].tzinfo is None  # the zone is not known, and no row pretends otherwise
 
 
 def test_a_failed_check_is_a_row_and_not_a_gap() -> None:

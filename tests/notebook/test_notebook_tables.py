@@ -165,7 +165,7 @@ def test_a_packet_of_twenty_is_not_cut() -> None:
 
 
 def test_a_list_of_statuses_is_shown_with_their_words() -> None:
-    modified = datetime(2030, 1, 15, 12, 0, 5)  # noqa: DTZ001 - nobody knows its zone
+    modified = datetime(2030, 1, 15, 12, 0, 5)  # noqa: DTZ001 - its zone is not known
     statuses = [
         MessageStatus(id=1, server_id="10", status=2, error=0, modified=modified),
         MessageStatus(id=2, server_id="11", status=-1, error=601),

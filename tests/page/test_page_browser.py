@@ -61,7 +61,7 @@ class TestMessages:
         await visitor.sees_texts("Здравствуйте, Аня", "Здравствуйте, Пётр")
         await visitor.searches(words)
         await visitor.sees_texts("Здравствуйте, Аня")
-        await visitor.searches("nobody")
+        await visitor.searches("no such name")
         await visitor.sees_texts()
         await visitor.searches("")
         await visitor.sees_texts("Здравствуйте, Аня", "Здравствуйте, Пётр")

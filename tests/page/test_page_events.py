@@ -1,4 +1,4 @@
-"""The stream of events: nothing is lost, nothing is held for anybody, and nobody is held up."""
+"""The stream of events: nothing is lost, nothing is held for a slow reader, and no one is held up."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class TestStream:
             told = await asyncio.to_thread(read_all, slow)
         assert len(told.messages) == 3000
         assert set(told.statuses.values()) == {2}
-        assert told.rows < 6000  # what changed while nobody read is told once, since nothing was queued
+        assert told.rows < 6000  # what changed while no one read is sent once, since nothing was queued
 
     async def test_a_reader_that_leaves_is_forgotten(self) -> None:
         async with Emulator.serve() as emulator:

@@ -1,0 +1,135 @@
+"""Texts are written as a native engineer writes them: the worst phrases of the past do not come back.
+
+``STILL`` says how many are left in each part of the project that has not been edited yet. Its numbers only fall: lower
+them as you edit. ``python tests/test_words.py`` prints the present ones.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parent.parent
+ROOMS: Final = ("benchmarks", "docs", "examples", "smspilot_async", "tests")
+KINDS: Final = frozenset({".py", ".md", ".ipynb"})
+LAST_UNEDITED_RELEASE: Final = "\n## [0.4.0]"
+
+# What must not be written, and what to write instead.
+BETTER: Final = {
+    r'"""Tells? (?!\S*\()': "Return …; a function that acts says what it does",
+    r"\bnobody\b": "no one, a passive, or what is not known",
+    r"\bcan\s+not\b": "cannot",
+    r"\b(?:that|which) is none\b(?! of)": "that is not a …",
+    r"\btime-outs?\b": "timeout",
+    r"\bnothing left\b(?! to\b)": "nothing was sent",
+    r"\bleaves? the frame away\b": "omits the boilerplate",
+    r"\bbelongs? into\b": "put … inside",
+    r"\btakes? a scheduled message back\b": "a scheduled message cannot be cancelled",
+    r"\bdashes and `+\+`+ go\b": "are stripped",
+    r"`NO_PROXY`+ are heard\b": "are honoured",
+    r"\bwho has a veto\b": "a hook may veto a message",
+    r"\blets nothing go\b": "the message is not sent",
+    r"\bgoes quietly with\b": "is cleaned up without a warning",
+    r"\bis mended\b": "after fixing what … describes",
+    r"\bagain by a rule\b": "never resend it automatically",
+    r"\blooks? whether\b": "check, find out",
+    r"\bsuch as it is\b": "(leave it out)",
+    r"\bin vain\b": "without effect",
+}
+WORST: Final = re.compile("|".join(BETTER), re.IGNORECASE)
+
+STILL: Final[dict[str, int]] = {
+    "smspilot_async": 16,
+    "smspilot_async/_display": 1,
+    "smspilot_async/_inbound": 11,
+    "smspilot_async/_network": 22,
+    "smspilot_async/_requests": 23,
+    "smspilot_async/_sending": 13,
+    "smspilot_async/_statuses": 7,
+    "smspilot_async/_tools": 3,
+    "smspilot_async/cli": 22,
+    "smspilot_async/emulator": 14,
+    "smspilot_async/outbox": 12,
+    "smspilot_async/wire": 6,
+    "tests": 1,
+    "tests/callbacks": 9,
+    "tests/cli": 5,
+    "tests/client": 15,
+    "tests/emulator": 5,
+    "tests/engine": 9,
+    "tests/hooks": 8,
+    "tests/inbound": 6,
+    "tests/outbox": 5,
+    "tests/support": 7,
+    "tests/tracking": 1,
+}
+
+
+def test_no_phrase_of_the_past_comes_back() -> None:
+    found = {part: lines for part, lines in phrases().items() if len(lines) > STILL.get(part, 0)}
+    said = [
+        f"{part}: {len(lines)}, at most {STILL.get(part, 0)}\n    " + "\n    ".join(lines)
+        for part, lines in found.items()
+    ]
+    assert not said, "\n".join([*said, *(f"{phrase} → {better}" for phrase, better in BETTER.items())])
+
+
+def test_every_number_of_what_is_left_belongs_to_a_part_that_exists() -> None:
+    parts = {part_of(path) for path in texts()}
+    assert STILL.keys() <= parts
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        ('"""Tell whether it is open."""', '"""Return whether it is open."""'),
+        ("Nobody can\nnot know it.", "It cannot be known: nobody_knows is a name."),
+        ("a hook that is none", "a hook that is none of ours"),
+        ("a Time-Out", "a timeout"),
+        ("raises; nothing left.", "there is nothing left to send"),
+    ],
+)
+def test_a_phrase_is_found_and_what_to_write_instead_is_not(bad: str, good: str) -> None:
+    assert WORST.search(bad)
+    assert not WORST.search(good)
+
+
+def phrases() -> dict[str, list[str]]:
+    """Return the phrases found, each with its file and line, by part of the project."""
+    found: dict[str, list[str]] = {}
+    for path in texts():
+        text = text_of(path)
+        for phrase in WORST.finditer(text):
+            place = f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, phrase.start()) + 1}: {phrase[0]!r}"
+            found.setdefault(part_of(path), []).append(place)
+    return found
+
+
+def texts() -> Iterator[Path]:
+    """Every text of the project but this one."""
+    paths = [*ROOT.glob("*"), *(path for room in ROOMS for path in (ROOT / room).rglob("*"))]
+    yield from sorted(path for path in paths if path.suffix in KINDS and path != Path(__file__))
+
+
+def text_of(path: Path) -> str:
+    """Return a file's text; of the changelog what is newer than the last release before the texts were edited."""
+    text = path.read_text(encoding="utf-8")
+    return text.partition(LAST_UNEDITED_RELEASE)[0] if path.name == "CHANGELOG.md" else text
+
+
+def part_of(path: Path) -> str:
+    """Return the folder that a file is counted under: two levels at most."""
+    return "/".join(path.relative_to(ROOT).parent.parts[:2]) or "."
+
+
+if __name__ == "__main__":
+    left = Counter({part: len(lines) for part, lines in phrases().items()})
+    sys.stdout.write("".join(f'    "{part}": {number},\n' for part, number in sorted(left.items())))
