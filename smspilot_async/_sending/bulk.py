@@ -7,7 +7,6 @@ caller, so it never cancels what the caller awaits. Requests on the wire belong 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterable, Generator, Iterable, Sized
 from decimal import Decimal
 from functools import partial
@@ -20,6 +19,7 @@ from smspilot_async._sending.items import as_message
 from smspilot_async._sending.pending import PendingMessage, is_veto, result_of
 from smspilot_async._sending.submission import Submission
 from smspilot_async._tools.secret import Secret
+from smspilot_async._tools.stream import ResultQueue
 from smspilot_async.errors import (
     ClientClosed,
     ConnectionFailed,
@@ -138,7 +138,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._items: list[Item] = []
         self._entries: list[PendingMessage] = []
         self._under_way: dict[Submission, list[Item]] = {}
-        self._results: deque[SendResult[Item]] = deque()
+        self._results: ResultQueue[SendResult[Item]] = ResultQueue()
         self._was_answered = False
         self._unanswered_in_a_row = 0
         self._error: Exception | None = None
@@ -146,7 +146,6 @@ class BulkRun(Displayed, Generic[Item]):
         self._is_reading = True
         self._reader: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self._news = asyncio.Event()
         self._handed_out = 0
         self._room_until = 0  # the number of items to read before checking for room again
         self._idle_timer: Timer | None = None
@@ -178,7 +177,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._rate = RateLimit(self._rate_limit, self._clock)
         self._submissions.when_closing.add(self._client_is_closing)
         self._reader = asyncio.create_task(self._read(), name="smspilot bulk run")
-        self._reader.add_done_callback(lambda _: self._news.set())
+        self._reader.add_done_callback(lambda _: self._results.wake())
         return self
 
     async def __aexit__(
@@ -193,7 +192,7 @@ class BulkRun(Displayed, Generic[Item]):
         self._stop(None)
         try:
             while not self._is_over and exc_type is not GeneratorExit:  # a task that was dropped cannot wait
-                await self._wait_for_news()
+                await self._results.wait()
         finally:
             self._submissions.when_closing.discard(self._client_is_closing)
 
@@ -207,7 +206,7 @@ class BulkRun(Displayed, Generic[Item]):
             if self._is_over:
                 error, self._error = self._error, None
                 raise error if error is not None else StopAsyncIteration
-            await self._wait_for_news()
+            await self._results.wait()
         result = self._results.popleft()
         self._handed_out += 1
         if self._room is not None and self._may_read():
@@ -222,10 +221,6 @@ class BulkRun(Displayed, Generic[Item]):
     @property
     def _is_over(self) -> bool:
         return self._reader is not None and self._reader.done() and not self._under_way
-
-    async def _wait_for_news(self) -> None:
-        self._news.clear()
-        await self._news.wait()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -304,7 +299,7 @@ class BulkRun(Displayed, Generic[Item]):
         except InvalidMessage as error:
             self.stats.read += 1
             self._report(Refused(item, error.with_traceback(None)))
-            self._news.set()
+            self._results.wake()
             return
         except BaseException:
             del item  # the traceback of the application's error shows this frame
@@ -365,7 +360,7 @@ class BulkRun(Displayed, Generic[Item]):
             self._dispatch()
         if self._room is not None and self._may_read():
             _wake(self._room)
-        self._news.set()
+        self._results.wake()
 
     def _report(self, *results: SendResult[Item]) -> None:
         stats = self.stats

@@ -22,6 +22,32 @@ Result = TypeVar("Result")
 _MOST_WAITING: Final = 1000
 
 
+class ResultQueue(deque[Result]):
+    """Results on their way from those who make them to the one who takes them.
+
+    It is a deque, so that whoever takes many pays no call of Python's for each. What bounds it is its maker's: to wait
+    for room, or with ``maxlen`` to drop the oldest.
+    """
+
+    def __init__(self, maxlen: int | None = None) -> None:
+        super().__init__(maxlen=maxlen)
+        self._news = asyncio.Event()
+
+    def put(self, result: Result) -> None:
+        """Add a result, and wake the one who waits for it."""
+        self.append(result)
+        self._news.set()
+
+    def wake(self) -> None:
+        """Wake the one who waits: something else has changed, such as that no more will come."""
+        self._news.set()
+
+    async def wait(self) -> None:
+        """Wait for the next :meth:`put` or :meth:`wake`."""
+        self._news.clear()
+        await self._news.wait()
+
+
 class Results(Generic[Result]):
     """Enter it, and iterate over the results of its tasks, in order of arrival.
 
@@ -29,12 +55,11 @@ class Results(Generic[Result]):
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Result] = deque()
+        self._waiting: ResultQueue[Result] = ResultQueue()
         self._given = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._dismissed: set[asyncio.Task[None]] = set()
         self._error: Exception | None = None
-        self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._is_entered = False
         self._is_left = False
@@ -85,8 +110,7 @@ class Results(Generic[Result]):
             if not self._tasks:
                 error, self._error = self._error, None
                 raise error or StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
+            await self._waiting.wait()
         self._room.set()
         return self._waiting.popleft()
 
@@ -116,13 +140,12 @@ class Results(Generic[Result]):
         if isinstance(error, Exception) and task not in self._dismissed:
             self._error = self._error or error
         self._dismissed.discard(task)
-        self._news.set()
+        self._waiting.wake()
         self._room.set()
 
     def _give(self, result: Result) -> None:
-        self._waiting.append(result)
         self._given += 1
-        self._news.set()
+        self._waiting.put(result)
 
     async def _wait_for_room(self) -> None:
         """Wait while too many results are waiting for the caller."""

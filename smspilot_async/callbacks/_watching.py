@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict, deque
+from collections import defaultdict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
+from smspilot_async._tools.stream import ResultQueue
 from smspilot_async.models import MessageStatus
 
 if TYPE_CHECKING:
@@ -242,15 +243,13 @@ class Watch:
     def __init__(self, watching: Watching, server_ids: frozenset[str]) -> None:
         self.server_ids = server_ids
         self._watching = watching
-        self._waiting: deque[MessageStatus] = deque(maxlen=_WAITING_FOR_A_WATCHER)  # polling makes up for the oldest
+        self._waiting = ResultQueue[MessageStatus](_WAITING_FOR_A_WATCHER)  # polling makes up for the oldest
         self._has_looked_back = False
-        self._came = asyncio.Event()
 
     def put(self, status: MessageStatus) -> None:
         """Add a status."""
-        self._waiting.append(status)
         with suppress(RuntimeError):  # its loop was closed, and the watch never was
-            self._came.set()
+            self._waiting.put(status)
 
     def __aiter__(self) -> Self:
         return self
@@ -260,8 +259,7 @@ class Watch:
             self._has_looked_back = True
             self._waiting.extendleft(reversed(await self._watching.seen(self.server_ids)))
         while not self._waiting:
-            self._came.clear()
-            await self._came.wait()
+            await self._waiting.wait()
         return self._waiting.popleft()
 
     async def aclose(self) -> None:
