@@ -179,6 +179,11 @@ class _Bar(Progress):
             yield self.make_tasks_table([task])
             yield Text(task.description)
 
+    def stop(self) -> None:
+        """End it; where it is silent, rich below 14.3 writes an empty line all the same."""
+        if not self.disable:
+            super().stop()
+
 
 def progress_bar(*, transient: bool = False) -> Progress:
     """Return a progress bar on stderr: disabled unless stderr is a terminal; a transient one is erased at its end."""
