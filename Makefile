@@ -20,8 +20,9 @@ test: $(VENV)/.dev
 	$(BIN)/python -m coverage run -m pytest $(WORKERS) -m "not volume"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
-	@echo "Every test again, without msgspec, and what is too many messages for counting coverage"
-	SMSPILOT_JSON=stdlib $(BIN)/python -m pytest $(WORKERS) -q
+	@echo "What reads and writes JSON again, without msgspec, and what is too many messages for counting coverage"
+	SMSPILOT_JSON=stdlib $(BIN)/python -m pytest $(WORKERS) -q -m "not volume" tests/wire_format tests/client tests/engine tests/tracking
+	$(BIN)/python -m pytest $(WORKERS) -q -m volume
 	$(BIN)/python tests/wheel/try_wheel.py
 
 lint: $(VENV)/.dev
