@@ -295,7 +295,7 @@ def test_an_emulator_on_this_machine_is_reached_without_the_proxy(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     report = examine("--url", gateway.url)
     assert report.failed == []
-    assert "HTTP_PROXY names one, but not for this machine itself" in report.says("proxy")
+    assert "HTTP_PROXY names one, but it is not used for this machine itself" in report.says("proxy")
 
 
 @pytest.mark.usefixtures("trusting")
@@ -339,10 +339,14 @@ async def _hangs_up(peer: Peer) -> None:
 @pytest.mark.parametrize(
     ("script", "says", "advice"),
     [
-        (socks(9, reply=5), "did not connect to gateway.invalid, port 443: the connection was refused", "Ask whoever"),
-        (socks(9, login=("you", "hunter3")), "refused the user or the password", "Put a user and a password"),
-        (_answers_in_http, "does not speak SOCKS5", "Ask whoever"),
-        (_hangs_up, "hung up", "Ask whoever"),
+        (
+            socks(9, reply=5),
+            "did not connect to gateway.invalid, port 443: the connection was refused",
+            "Ask its operator",
+        ),
+        (socks(9, login=("you", "hunter3")), "refused the user or the password", "Put a user and password"),
+        (_answers_in_http, "does not speak SOCKS5", "Ask its operator"),
+        (_hangs_up, "hung up", "Ask its operator"),
     ],
 )
 async def test_a_socks_proxy_that_refuses_fails(
@@ -352,11 +356,11 @@ async def test_a_socks_proxy_that_refuses_fails(
         monkeypatch.setenv("HTTPS_PROXY", f"socks5://me:hunter2@127.0.0.1:{proxy.port}")
         report = await examined("--url", "https://gateway.invalid/api2.php")
     assert (report.exit_code, report.failed) == (4, ["proxy"])
-    assert f"the proxy 127.0.0.1:{proxy.port} is used, since HTTPS_PROXY says so, but it does not let us through: " in (
+    assert f"the proxy 127.0.0.1:{proxy.port} is used, since HTTPS_PROXY says so, but it refuses the connection: " in (
         report.says("proxy")
     )
     assert says in report.says("proxy")
-    assert "Ask whoever" not in report.says("proxy")  # that is what to do
+    assert "Ask its operator" not in report.says("proxy")  # that is what to do
     assert report.advice("proxy").startswith(advice)
     assert "HTTPS_PROXY" in report.advice("proxy")
     assert "hunter" not in report.text
@@ -367,7 +371,7 @@ async def test_a_socks_proxy_that_wants_a_password_is_to_get_one(monkeypatch: py
         monkeypatch.setenv("HTTPS_PROXY", f"socks5://127.0.0.1:{proxy.port}")
         report = await examined("--url", "https://gateway.invalid/api2.php")
     assert report.failed == ["proxy"]
-    assert report.advice("proxy").startswith("Put a user and a password")
+    assert report.advice("proxy").startswith("Put a user and password")
 
 
 async def test_a_socks_proxy_that_says_nothing_has_its_own_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +412,7 @@ def _credentials(proxy: RawServer) -> str:
 
 @pytest.mark.parametrize(
     ("status", "advice"),
-    [("407 Proxy Authentication Required", "user and a password"), ("403 Forbidden", "Ask whoever")],
+    [("407 Proxy Authentication Required", "user and password that it accepts"), ("403 Forbidden", "Ask its operator")],
 )
 async def test_a_proxy_that_refuses_fails(status: str, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_server(answering(http(b"", status=status))) as proxy:

@@ -127,7 +127,7 @@ def test_an_existing_file_is_never_overwritten() -> None:
     Path("results.csv").write_text("precious", encoding="utf-8")
     Path("dangling").symlink_to("nowhere")
     for path in ("results.csv", "dangling"):
-        with pytest.raises(Problem, match=f"{path} is there already") as caught:
+        with pytest.raises(Problem, match=f"{path} already exists") as caught:
             Results.create(path)
         assert caught.value.exit_code == 2
     assert Path("results.csv").read_text(encoding="utf-8") == "precious"
@@ -263,7 +263,7 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     summary.show()
     summary.show_reasons()
     out = capsys.readouterr().out
-    assert "cost      1.25 RUB (without 1 message whose price was not told)" in out
+    assert "cost      1.25 RUB (without 1 message without a price)" in out
     assert "unknown   1 - these may have been sent: lines 5" in out
     assert "   2  not sent  duplicate of an earlier row             6-7" in out
     assert "   1  unknown   may have been sent (no answer in time)  5" in out

@@ -191,7 +191,7 @@ def test_a_journal_without_its_whole_head_is_not_taken_for_a_fresh_one(version: 
         append(VERSION_2 if version == 2 else VERSION_1 % PRINT.whole.encode())
     os.truncate("j", length)
     left = on_disk()
-    with pytest.raises(Problem, match=r"damaged, or no journal of ours.*Nothing was sent.*results beside it have"):
+    with pytest.raises(Problem, match=r"damaged, or not a journal.*Nothing was sent.*results beside it contain"):
         Journal.resume("j", PRINT)
     assert on_disk() == left
 
@@ -237,7 +237,7 @@ def test_a_lost_end_is_noticed_where_the_results_know_more(whole: list[bytes], l
     with Journal.resume("j", PRINT) as journal:
         if left < 4:  # the second intent is the fourth line
             with pytest.raises(
-                Problem, match=r"it knows nothing of .* that r\.csv calls sent, or maybe sent \(lines .*5\)"
+                Problem, match=r"it does not contain .* that r\.csv reports as sent or unknown \(lines .*5\)"
             ):
                 journal.check([2, 5], "r.csv")
         else:
@@ -262,7 +262,7 @@ def test_a_run_does_not_go_on_with_a_journal_that_was_cut_off(
     assert (JOURNAL.read_bytes(), results()) == (before, known_before)
     assert len(gateway.messages) == sent_before
     if left < 0:
-        assert f"it knows nothing of 100 rows that {RESULTS} calls sent, or maybe sent (lines 2-101)" in ran.stderr
+        assert f"it does not contain 100 rows that {RESULTS} reports as sent or unknown (lines 2-101)" in ran.stderr
 
 
 def test_results_that_can_not_be_read_are_not_passed_over(gateway: Emulator, killed: Callable[[int], None]) -> None:
@@ -301,13 +301,13 @@ def test_half_a_row_of_results_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"precious", "is damaged, or no journal"),
-        (b"precious\n", "is damaged, or no journal"),
-        (b"[]\n", "is damaged, or no journal"),
+        (b"precious", "is damaged, or not a journal"),
+        (b"precious\n", "is damaged, or not a journal"),
+        (b"[]\n", "is damaged, or not a journal"),
         (b'{"format": "smspilot_async bulk journal", "version": 4}\n', "another version"),
-        (b'{"format": "smspilot_async bulk journal", "version": 3}\n', "is damaged, or no journal"),
-        (b'{"format": "smspilot_async bulk journal", "version": 2}\n', "is damaged, or no journal"),
-        (VERSION_2.replace(b'"version":2', b'"version":3'), "is damaged, or no journal"),
+        (b'{"format": "smspilot_async bulk journal", "version": 3}\n', "is damaged, or not a journal"),
+        (b'{"format": "smspilot_async bulk journal", "version": 2}\n', "is damaged, or not a journal"),
+        (VERSION_2.replace(b'"version":2', b'"version":3'), "is damaged, or not a journal"),
         (VERSION_1 % b"x", "belongs to another list, to other options, or to another gateway"),
     ],
 )
@@ -489,11 +489,11 @@ def test_two_runs_do_not_share_a_journal() -> None:
     with Journal.create("j", PRINT):
         with pytest.raises(Problem, match="j is in use: another run is sending this list"):
             Journal.resume("j", PRINT)
-        with pytest.raises(Problem, match="cannot be made: File exists"):
+        with pytest.raises(Problem, match="cannot be created: File exists"):
             Journal.create("j", PRINT)
     with Journal.resume("j", PRINT) as journal:
         journal.remove()
-    with pytest.raises(Problem, match="there is nothing to resume: no journal j"):
+    with pytest.raises(Problem, match="there is nothing to resume: there is no journal j"):
         Journal.resume("j", PRINT)
 
 
@@ -590,10 +590,10 @@ def test_a_disk_that_fills_up_stops_the_sending_and_the_rest_goes_out_later(
         full_disk(patch, after=6)
         ran = bulk()
     assert ran.exit_code == 4
-    assert f"{JOURNAL} could not be written (No space left on device), so the sending was stopped." in ran.stderr
+    assert f"{JOURNAL} could not be written (No space left on device), so the run was stopped." in ran.stderr
     assert 0 < len(gateway.messages) < 1000
     assert len(results()) == 1000
-    is_warned = "will call them unknown" in ran.stderr
+    is_warned = "will report them as unknown" in ran.stderr
     assert bulk("--resume").exit_code == (3 if is_warned else 0)
     times = Counter(message.to for message in gateway.messages)
     unknown = {row["to"] for row in results() if row["outcome"] == "unknown"}
@@ -626,13 +626,13 @@ def test_what_the_journal_can_not_tell_the_next_run_is_said(
             patch.setattr(Results, "flush", full)
         ran = bulk()
     accepted_before = len(gateway.messages)
-    [line] = [line for line in ran.stderr.splitlines() if "--resume will call them unknown" in line]
-    told = re.match(r"What became of (\d+) rows is not in the journal \(lines 2-", line)
+    [line] = [line for line in ran.stderr.splitlines() if "--resume will report them as unknown" in line]
+    told = re.match(r"The outcome of (\d+) rows is not in the journal \(lines 2-", line)
     assert told is not None
     missing = int(told[1])
     assert 100 <= accepted_before <= missing < 1000  # a packet may have been stopped after its intent was written
     kept = f"{RESULTS} and the lines above" if are_results_full else str(RESULTS)
-    assert f"make room on the disk, and keep a copy of {kept}: " in line
+    assert f"free disk space, and keep a copy of {kept}: " in line
     assert bulk("--resume").exit_code == 3
     assert outcomes() == {"unknown": missing, "accepted": 1000 - missing}
     assert len(gateway.messages) == accepted_before + 1000 - missing
@@ -669,12 +669,12 @@ def test_what_is_unknown_keeps_the_journal_and_is_never_sent_again(gateway: Emul
 
 def test_without_resume_neither_results_nor_journal_are_touched(gateway: Emulator) -> None:
     write_list(numbered(3))
-    for path, words in ((RESULTS, "it may be the results of a run"), (JOURNAL, "was sending this list did not end")):
+    for path, words in ((RESULTS, "it may be the results of a run"), (JOURNAL, "was sending this list did not finish")):
         path.write_text("precious", encoding="utf-8")
         ran = bulk()
         assert (ran.exit_code, ran.stdout) == (2, "")
         assert words in ran.stderr
-        assert "--resume goes on with it" in ran.stderr
+        assert "--resume continues it" in ran.stderr
         assert path.read_text(encoding="utf-8") == "precious"
         path.unlink()
     assert not gateway.messages

@@ -1,7 +1,7 @@
-"""The command ``bulk``: a list goes out, and every row of it is accounted for.
+"""The command ``bulk``: send a list, and account for every row.
 
-First the plan, then the question, then the sending. Which engine sends is this module's smallest concern: it feeds rows
-in, and writes, counts and shows what comes out.
+First the plan, then the confirmation, then the sending. This module feeds rows to the engine, and records, counts and
+shows its results.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ if TYPE_CHECKING:
     from smspilot_async.cli.bulk._sending import Engine
     from smspilot_async.errors import GatewayBusy
 
-_PIPES: Final = ("/dev/stdin", "/dev/fd/", "/proc/")  # names that the shell lends: nothing can be kept beside them
-_BALANCE_DEADLINE: Final = 5.0  # seconds for the balance, which is an extra
-_LOOK: Final = 1.0  # seconds between two looks whether the gateway is waited for
+_PIPES: Final = ("/dev/stdin", "/dev/fd/", "/proc/")  # pipes of the shell: no file can be kept beside them
+_BALANCE_DEADLINE: Final = 5.0  # seconds for asking the balance, which is optional
+_LOOK: Final = 1.0  # seconds between two checks whether a retry is waiting
 
 
 @attrs.frozen(kw_only=True)
 class BulkOptions:
-    """What the user asked for, option by option."""
+    """The options of the command."""
 
     path: str
     template: str | None = None
@@ -84,23 +84,23 @@ class BulkOptions:
 
     @property
     def results_path(self) -> str:
-        """Where the results go."""
+        """The path of the results."""
         if self.results is not None:
             return self.results
         if self.path == STDIN or self.path.startswith(_PIPES):
             name = "stdin" if self.path == STDIN else self.path
-            raise Problem(f"a list from {name} needs --results FILE for what becomes of it.")
+            raise Problem(f"a list from {name} needs --results FILE, for its results.")
         return f"{self.path}.results.csv"
 
     @property
     def journal_path(self) -> str:
-        """Where the journal is."""
+        """The path of the journal."""
         return f"{self.results_path}.journal"
 
 
 @attrs.frozen
 class RecipientList:
-    """A list that can be gone through more than once."""
+    """A list that can be read more than once."""
 
     source: Source
     composer: Composer
@@ -129,7 +129,7 @@ class RecipientList:
         return self.composer.recipients(self.source)
 
     def fingerprint(self, options: BulkOptions, client: Client, account_mark: str) -> Fingerprint:
-        """Tell this list, the options that decide what is sent, and where it goes, from all others."""
+        """Return what identifies the run: list, options that decide what is sent, gateway, account."""
         parts = {
             "list": self.source.digest,
             "--encoding": options.encoding,
@@ -137,20 +137,20 @@ class RecipientList:
             "--tz": str(options.zone),
             "--from": options.sender,
             "--keep-duplicates": options.keep_duplicates,
-            # A test run sends nothing, so a real one cannot go on with it.
+            # A test run sends nothing, so a live one cannot continue it.
             "--test": (options.test, os.environ.get("SMSPILOT_TEST", "")),
         }
         countries = {"--country": options.country, "--only": options.only}
         return Fingerprint(
             {**parts, **countries, "gateway": gateway_of(client), "API key": account_mark},
-            # What 0.4.0 told runs apart by: it read no phone by a country, and lines that are sent are not sent again.
+            # What identified a run in 0.4.0, which had no --country; lines it has sent are not sent again.
             former_parts={**parts, "gateway": host_of(client)},
         )
 
 
 @attrs.frozen
 class _Remaining:
-    """The rows of a list that no earlier run has sent, or may have sent."""
+    """The rows of a list that an earlier run has not sent and cannot have sent."""
 
     recipients: Iterable[Recipient]
     journal: Journal | None
@@ -162,7 +162,7 @@ class _Remaining:
 
 
 def bulk(options: BulkOptions, connection: ConnectionOptions) -> int:
-    """Send a list; answer the exit code.
+    """Send a list and return the exit code.
 
     Raises:
         Problem: Nothing was sent, and the line says why.
@@ -209,8 +209,8 @@ def bulk(options: BulkOptions, connection: ConnectionOptions) -> int:
 def _check_no_journal(path: str) -> None:
     if os.path.lexists(path):
         raise Problem(
-            f"{path} is there already: a run that was sending this list did not end. Nothing was sent. "
-            "--resume goes on with it; to send the list from the start, name another file with --results."
+            f"{path} already exists: a run that was sending this list did not finish. Nothing was sent. "
+            "--resume continues it; to send the list from the start, name another file with --results."
         )
 
 
@@ -227,9 +227,9 @@ def _first_results(options: BulkOptions, plan: Plan, journal: Journal) -> Result
 def _is_wanted(
     plan: Plan, options: BulkOptions, client: Client, recipients: RecipientList, journal: Journal | None
 ) -> bool:
-    """Make the plan, show it, and ask; ``False`` where that was all."""
+    """Make the plan, show it, and ask for confirmation; ``False`` for a dry run."""
     try:
-        # The question blocks: it is asked between two loops, so that Ctrl-C works there as everywhere.
+        # The question blocks, so it is asked between two event loops: Ctrl-C then works as usual.
         with _watched(recipients) as rows:
             _price(plan, client, _Remaining(rows, journal))
         _show_plan(plan, options, recipients)
@@ -247,7 +247,7 @@ def _is_wanted(
 
 @contextlib.contextmanager
 def _watched(recipients: RecipientList) -> Iterator[Iterator[Recipient]]:
-    """Show how far the reading and pricing is, or, where nobody watches, only that it begins."""
+    """Show the progress of reading and pricing; without a terminal, only that it begins."""
     source, lines = recipients.source, recipients.source.lines
     with progress_bar(transient=True) as progress:
         if progress.disable:
@@ -285,7 +285,7 @@ async def _account(client: Client) -> AccountInfo | None:
         return await client.info()
     except (AuthenticationError, AccountBlocked, ConnectionFailed):
         raise
-    except SmsPilotError:  # what it tells is good to know, and no list waits for it
+    except SmsPilotError:  # useful but optional
         return None
 
 
@@ -304,12 +304,12 @@ def _decide(plan: Plan, options: BulkOptions) -> None:
     if not plan.is_covered:
         note(
             f"the balance of {money(plan.balance)} does not cover the price of {money(plan.price)}: "
-            "the gateway will refuse what is not paid for, and the sending will stop there"
+            "the gateway will refuse messages beyond it, and the run will stop there"
         )
     if options.yes or not plan.messages:
         return
     if not on_terminal():
-        raise Problem("nobody to ask at this terminal, and no --yes: nothing was sent.")
+        raise Problem("stdin is not a terminal, so you cannot be asked, and there is no --yes: nothing was sent.")
     as_a_test = ", as a test" if plan.test else ""
     question = f"Send {count(plan.messages, 'message')} for {money(plan.price)}{as_a_test}? [y/N]"
     if not click.confirm(for_reading(question, sys.stderr), show_default=False, err=True):
@@ -327,13 +327,13 @@ def _check_price(plan: Plan, limit: Decimal) -> None:
 
 
 class Run:
-    """One run over a list: what is fed to the engine, and what is done with what comes out.
+    """One run over a list: feeds the engine, and records its results.
 
     Args:
-        options: What the user asked for.
-        engine: Who sends.
-        results: Where it is written down; ``None`` for a run that nobody will ask about.
-        journal: Where it is written down as it happens; what it knows of an earlier run is not done again.
+        options: The options of the command.
+        engine: The engine that sends.
+        results: The file of results; ``None`` to write none.
+        journal: The journal; rows it knows from an earlier run are not sent again.
     """
 
     def __init__(
@@ -347,7 +347,7 @@ class Run:
         self._interrupts = Interrupts(engine.stop, engine.quit)
 
     async def send(self, client: Client, recipients: Iterable[Recipient], *, total: int) -> None:
-        """Send the list, with a progress bar where somebody watches; then ask what is left on the account."""
+        """Send the list, with a progress bar on a terminal; then ask for the balance."""
         async with client:
             with progress_bar() as progress, self._interrupts:
                 bar = progress.add_task("", total=total)
@@ -367,7 +367,7 @@ class Run:
         await self._save()
 
     async def _watch(self, progress: Progress, bar: TaskID) -> None:
-        """Say that the gateway is waited for: where a bar is seen in it, else once for each time."""
+        """Show that a busy gateway is being retried: in the bar, or without a terminal in one line per wait."""
         is_said = False
         while True:
             await asyncio.sleep(_LOOK)
@@ -421,17 +421,17 @@ class Run:
 
     async def _ask_balance(self, client: Client) -> None:
         if isinstance(self._engine.stopped_by, ConnectionFailed):
-            return  # nobody there to ask
+            return  # not reachable
         with contextlib.suppress(SmsPilotError):
             self.summary.balance = await client.balance(deadline=_BALANCE_DEADLINE)
 
     @property
     def is_complete(self) -> bool:
-        """Nothing is left to go on with, and nothing is unknown."""
+        """Whether nothing is unknown and nothing is left to send."""
         return not (self.summary.unknown or self.summary.cut_short or self._failed_files)
 
     def finish(self) -> int:
-        """Show the bill, say what a person must know beyond it, and answer the exit code."""
+        """Show the summary and remarks, and return the exit code."""
         if self._options.as_json:
             print_json(self._as_json())
         else:
@@ -461,10 +461,10 @@ class Run:
         if self.summary.unknown:
             yield (
                 f"{count(len(self.summary.unknown), 'message')} may or may not have been sent; "
-                "sending them again may send them twice; the vendor's cabinet lists what arrived."
+                "resending may send them twice; the vendor's cabinet lists what arrived."
             )
         if self.summary.unknown_packets:
-            yield "smspilot check --packet tells what was taken of those whose packet the results name."
+            yield "where the results name a packet, smspilot check --packet shows which of its messages were accepted."
         if self._results is not None:
             yield from self._results_remarks(self._results)
         if self._journal is not None and not self.is_complete:
@@ -475,13 +475,13 @@ class Run:
             yield f"results: {results.path}"
             return
         why = results.failure.strerror or results.failure
-        yield f"{results.path} could not be written to the end ({why}), so the sending was stopped. Not in it:"
+        yield f"{results.path} could not be written completely ({why}), so the run was stopped. Missing from it:"
         yield from (to_json(attrs.asdict(each)) for each in results.unwritten if each.outcome is not Outcome.NOT_SENT)
 
     def _journal_remarks(self, journal: Journal) -> Iterator[str]:
         if journal.failure is not None:
             why = journal.failure.strerror or journal.failure
-            yield f"{journal.path} could not be written ({why}), so the sending was stopped."
+            yield f"{journal.path} could not be written ({why}), so the run was stopped."
         if journal.unwritten:
             yield self._not_in_journal(journal.unwritten)
         yield f"journal: {journal.path}; --resume sends what was not sent, and nothing that may have been."
@@ -493,8 +493,8 @@ class Run:
         if results is not None and results.failure is not None:
             kept = f"{results.path} and the lines above"
         return (
-            f"What became of {rows} is not in the journal (lines {lines}): --resume will call them unknown, and write "
-            f"the results anew. First make room on the disk, and keep a copy of {kept}: nothing else tells it."
+            f"The outcome of {rows} is not in the journal (lines {lines}): --resume will report them as unknown, and "
+            f"rewrite the results. First free disk space, and keep a copy of {kept}: it is the only record."
         )
 
     def _exit_code(self) -> int:

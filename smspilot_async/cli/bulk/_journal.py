@@ -1,11 +1,11 @@
-"""The journal of a list's run: what was about to leave is on the disk before its first byte leaves.
+"""The journal of a run: the intent to send a packet is on disk before its first byte is sent.
 
-A file of JSON lines beside the results. The head names the format and has fingerprints of the list and each option;
-then there is a line for each packet that is about to leave, with the lines of its rows, and one for each row's
-outcome. It holds no phones and no texts. An intent without an outcome is a message that may have been sent; an intent
-whose outcome is "not sent" is as if it had never been. Each line has a checksum of all that stands before it, so that a
-journal that has lost or changed a line is not taken for a whole one; journals of version 0.4.0 have none, and get them
-from the line on that a later version adds. What a kill left of a last line was promised to no one.
+A file of JSON lines beside the results. The head names the format and has fingerprints of the list and of each option;
+then there is one line per packet about to be sent, with the line numbers of its rows, and one line per outcome of a
+row. It contains no phones and no texts. An intent without an outcome is a message that may have been sent; an intent
+whose outcome is "not sent" counts as if it had not been written. Each line has a checksum of everything before it, so
+that lost or changed lines are detected; journals of version 0.4.0 have none, and get them from the first line that a
+later version adds. An incomplete last line, left by a kill, is dropped: nothing was sent on account of it.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
 
 _FORMAT: Final = "smspilot_async bulk journal"
 _VERSION: Final = 3
-_BEYOND_THE_END: Final = 2**40  # where Windows locks a byte, so that all others can still be read
+_BEYOND_THE_END: Final = 2**40  # the byte that is locked on Windows, so that all others can still be read
 _BINARY: Final = getattr(os, "O_BINARY", 0)
-_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)  # a journal is made where it stands, so a link is not ours
-_sync = getattr(os, "fdatasync", os.fsync)  # not every system tells data and metadata apart
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)  # journals are created in place, so a link is not one of ours
+_sync = getattr(os, "fdatasync", os.fsync)  # not every system has fdatasync
 _check = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
 _phones = re.compile(r"\d{7,}")
 
-_WHAT_IS_KNOWN: Final = "The results beside it have what is known of its run."
+_WHAT_IS_KNOWN: Final = "The results beside it contain what is known about its run."
 MAY_HAVE_BEEN_SENT: Final = "may have been sent (the run ended before the answer)"
 
 
 class JournalError(Exception):
-    """An intent could not be written down, so its packet must not leave; the journal's ``failure`` says why."""
+    """An intent could not be written, so its packet must not be sent; the journal's ``failure`` says why."""
 
 
 class _InUse(Problem):
@@ -61,24 +61,24 @@ class _InUse(Problem):
 
 @attrs.frozen
 class Fingerprint:
-    """What tells a run from all others that do not send the same to the same place.
+    """What identifies a run: runs with the same fingerprint send the same to the same place.
 
     Attributes:
-        parts: The list, the options that decide what is sent, and where it goes, as JSON can write them.
-        former_parts: The same as journals of the versions 1 and 2 have it, which knew the gateway by its host alone.
+        parts: The list, the options that decide what is sent, the gateway and the account, as JSON data.
+        former_parts: The same as in journals of versions 1 and 2, which identified the gateway by its host alone.
     """
 
     parts: Mapping[str, Any] = attrs.field(repr=False)
     former_parts: Mapping[str, Any] = attrs.field(repr=False)
 
     def differences(self, version: int, digests: Mapping[Any, object]) -> list[str]:
-        """Name the parts that have other digests than a journal's."""
+        """Return the names of the parts whose digests differ from a journal's."""
         own = digests_of(self.former_parts if version < _VERSION else self.parts)
         return [name for name in dict.fromkeys([*own, *digests]) if digests.get(name) != own.get(name)]
 
     @property
     def whole(self) -> str:
-        """The one digest that journals of version 1 have."""
+        """The single digest that journals of version 1 have."""
         return _digest([*self.former_parts.values()])
 
 
@@ -86,7 +86,7 @@ class Seal:
     """The checksum in each line of a journal: of everything in the file before it.
 
     Attributes:
-        is_due: Lines without one are damaged from here on.
+        is_due: Whether a line without a checksum is damaged, as it is after the first one with.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Seal:
         self.is_due = False
 
     def add(self, record: Mapping[str, Any]) -> bytes:
-        """Write a record as a line with its checksum."""
+        """Return a record as a line with its checksum."""
         line = json_line(record)
         body, end = line[:-2], line[-2:]
         sealed = b'%b,"check":"%08x"%b' % (body, zlib.crc32(body, self._sum), end)
@@ -102,10 +102,10 @@ class Seal:
         return sealed
 
     def read(self, line: bytes) -> dict[str, Any]:
-        """Read a record from a line without its end.
+        """Return the record of a line (without its line end).
 
         Raises:
-            ValueError: It is no record, it was changed, or a line before it is missing.
+            ValueError: It is not a record, it was changed, or a line before it is missing.
         """
         if found := _check.search(line):
             self.is_due = True
@@ -116,7 +116,7 @@ class Seal:
         self._sum = zlib.crc32(line + b"\n", self._sum)
         record = json.loads(line)
         if not isinstance(record, dict):
-            raise ValueError("no record")  # noqa: TRY004 - one kind of error for every line that is none
+            raise ValueError("not a record")  # noqa: TRY004 - one type of error for every bad line
         record.pop("check", None)
         return record
 
@@ -125,9 +125,9 @@ class Journal:
     """The journal, open and locked for one run.
 
     Attributes:
-        path: Where it is.
-        failure: Why it could not be written, once it could not; then
-        unwritten: holds the outcomes that it lacks: the next run will take them for unknown.
+        path: Its path.
+        failure: Why it could not be written; ``None`` while it could.
+        unwritten: After a failure, the outcomes missing from it: the next run will take them for unknown.
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -144,20 +144,20 @@ class Journal:
 
     @classmethod
     def create(cls, path: str, fingerprint: Fingerprint) -> Journal:
-        """Make it; it must not be there yet.
+        """Create a journal.
 
         Raises:
-            Problem: It is there, or cannot be made.
+            Problem: It already exists, or cannot be created.
         """
         try:
             descriptor = create_private(path)
         except (OSError, ValueError) as wrong:
             why = getattr(wrong, "strerror", None) or str(wrong)
-            raise Problem(f"the journal {path} cannot be made: {why}. Nothing was sent.") from None
+            raise Problem(f"the journal {path} cannot be created: {why}. Nothing was sent.") from None
         journal = cls(path, descriptor)
         try:
             journal._begin(fingerprint)
-        except _InUse:  # a --resume was quicker, and the journal is that run's now
+        except _InUse:  # a --resume was faster and now owns the journal
             journal.close()
             raise
         except BaseException:
@@ -167,16 +167,16 @@ class Journal:
 
     @classmethod
     def resume(cls, path: str, fingerprint: Fingerprint) -> Journal:
-        """Open the one that a run has left, and read what became of that run's messages.
+        """Open the journal that a run has left, and read the outcomes of its messages.
 
         Raises:
-            Problem: There is none, another run holds it, or it belongs to another list.
+            Problem: There is none, it is in use or damaged, or it belongs to another list.
         """
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _NO_LINK | _BINARY)
         except FileNotFoundError:
             raise Problem(
-                f"there is nothing to resume: no journal {path} was left by a run. Nothing was sent."
+                f"there is nothing to resume: there is no journal {path} of an earlier run. Nothing was sent."
             ) from None
         except (OSError, ValueError) as wrong:
             why = getattr(wrong, "strerror", None) or str(wrong)
@@ -195,16 +195,16 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- what it knows ---------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------
 
     @property
     def settled(self) -> int:
-        """How many rows an earlier run has sent, or may have sent."""
+        """The number of rows that an earlier run has sent, or may have sent."""
         left_out = sum(outcome.outcome is Outcome.NOT_SENT for outcome in self._outcomes.values())
         return len(self._open_lines) + len(self._outcomes) - left_out
 
     def check(self, sent: Iterable[int], results: str) -> None:
-        """Compare it with the lines that the results call sent, or maybe sent: it must know all of them.
+        """Check that it knows every line that the results report as sent or unknown.
 
         Raises:
             Problem: It does not, so it has lost lines.
@@ -213,13 +213,13 @@ class Journal:
         if missing:
             rows, lines = count(len(missing), "row"), lines_as_ranges(missing)
             raise Problem(
-                f"{self.path} is damaged: it knows nothing of {rows} that {results} calls sent, or maybe sent (lines "
-                f"{lines}). Nothing was sent now; both files were left as they are. To send to the others, make a list "
+                f"{self.path} is damaged: it does not contain {rows} that {results} reports as sent or unknown (lines "
+                f"{lines}). Nothing was sent now; both files were left unchanged. To send to the others, make a list "
                 "of them, and name other results."
             )
 
     def outcome_of(self, row: Recipient) -> RowOutcome | None:
-        """Tell what became of a row in an earlier run; ``None`` where it is still to be sent."""
+        """Return the outcome of a row in an earlier run; ``None`` if it is still to be sent."""
         outcome = self._outcomes.get(row.line)
         if outcome is not None:
             return attrs.evolve(outcome, to=row.to)
@@ -230,22 +230,22 @@ class Journal:
     # --- writing ---------------------------------------------------------------------------------
 
     def leave_out(self, duplicates: Iterable[tuple[int, int]]) -> None:
-        """Write down which lines repeat an earlier one and are not to be sent, now or ever.
+        """Record which lines repeat an earlier one and are not to be sent, now or by a later run.
 
         Raises:
             Problem: It could not be written.
         """
-        # A later run could not tell, once the first of them has become invalid: its time may have passed.
+        # A later run could not know if the first of them has become invalid since, such as by a send_at in the past.
         try:
             self._append({"duplicates": list(duplicates)})
         except JournalError:
             raise self._not_writable(self.failure) from None
 
     async def intend(self, rows: Sequence[Recipient]) -> None:
-        """Write down, durably, that these rows are about to leave in one packet.
+        """Record durably that these rows are about to be sent in one packet.
 
         Raises:
-            JournalError: It could not be written; the packet must not leave.
+            JournalError: It could not be written; the packet must not be sent.
         """
         await in_thread(self._write_intent, [row.line for row in rows], [row.message for row in rows])
 
@@ -265,14 +265,14 @@ class Journal:
             raise JournalError
 
     def settle(self, outcome: RowOutcome) -> None:
-        """Note what became of a row of which an intent was written."""
+        """Record the outcome of a row whose intent was written."""
         with self._guard:
             if outcome.line in self._open_lines:
                 self._open_lines.discard(outcome.line)
                 self._pending.append(outcome)
 
     async def flush(self) -> None:
-        """Hand the outcomes to the system, where they survive this process; a failure is kept, not raised."""
+        """Write the outcomes, so that they survive this process; a failure is kept in ``failure``, not raised."""
         if self._pending:
             await in_thread(self._write_outcomes)
 
@@ -295,16 +295,16 @@ class Journal:
             write_all(self._descriptor, data)
         except OSError as wrong:
             self.failure = wrong
-            with contextlib.suppress(OSError):  # then half a line stays, which the next run takes off
+            with contextlib.suppress(OSError):  # then an incomplete line remains, which the next run drops
                 os.ftruncate(self._descriptor, self._size)
             raise JournalError from None
         self._size += len(data)
 
-    # --- its life --------------------------------------------------------------------------------
+    # --- opening and closing ---------------------------------------------------------------------
 
     def _begin(self, fingerprint: Fingerprint) -> None:
         try:
-            self._write_head(fingerprint)  # first of all: without its head it is refused by --resume
+            self._write_head(fingerprint)  # first: --resume refuses a journal without a head
             self._lock()
         except OSError as wrong:
             raise self._not_writable(wrong) from None
@@ -358,8 +358,8 @@ class Journal:
             case _:
                 raise Problem(f"{self.path} was written by another version of this program. Nothing was sent.")
         raise Problem(
-            f"{self.path} belongs to {whose}: --resume needs the FILE, the options, the URL and the API key of the run "
-            "that it goes on with. Nothing was sent."
+            f"{self.path} belongs to {whose}: --resume needs the same FILE, options, URL and API key as the run "
+            "that it continues. Nothing was sent."
         )
 
     def _read_record(self, line: bytes) -> None:
@@ -381,14 +381,13 @@ class Journal:
 
     def _no_journal(self) -> Problem:
         return Problem(
-            f"{self.path} is damaged, or no journal of ours; it was left as it is. Nothing was sent now. "
-            f"{_WHAT_IS_KNOWN}"
+            f"{self.path} is damaged, or not a journal; it was left unchanged. Nothing was sent now. {_WHAT_IS_KNOWN}"
         )
 
     def _empty(self) -> Problem:
         return Problem(
-            f"{self.path} is empty, so it does not tell what was sent. Nothing was sent now. {_WHAT_IS_KNOWN} "
-            "If there are no results either, no run has sent this list: remove this file, and leave --resume out."
+            f"{self.path} is empty, so it does not show what was sent. Nothing was sent now. {_WHAT_IS_KNOWN} "
+            "If there are no results either, no run has sent this list: remove this file, and omit --resume."
         )
 
     def _not_writable(self, wrong: OSError | None) -> Problem:
@@ -403,7 +402,7 @@ class Journal:
         raise _InUse(f"{self.path} is in use: another run is sending this list. Nothing was sent.")
 
     def close(self) -> None:
-        """Unlock it, and leave it for a run that goes on with this one."""
+        """Unlock it, and leave it for a run that continues this one."""
         with self._guard:
             if self._pending:
                 self._write_pending()
@@ -412,8 +411,8 @@ class Journal:
                 os.close(descriptor)
 
     def remove(self) -> None:
-        """Take it away: there is nothing to go on with."""
-        if sys.platform == "win32":  # pragma: no cover - what is open cannot be removed there
+        """Delete it: there is nothing to continue."""
+        if sys.platform == "win32":  # pragma: no cover - an open file cannot be removed there
             self.close()
         with contextlib.suppress(OSError):
             Path(self.path).unlink()
@@ -421,7 +420,7 @@ class Journal:
 
 
 def body_hash(messages: Iterable[Message | None]) -> str:
-    """Make the digest of what a packet says, to whom, and how."""
+    """Return a digest of the messages of a packet."""
     fields = [None if message is None else attrs.astuple(message) for message in messages]
     return hashlib.sha256(json.dumps(fields, default=str).encode()).hexdigest()
 
@@ -445,13 +444,13 @@ def _outcome(record: dict[str, Any]) -> RowOutcome:
 
 def _is_decided(outcome: RowOutcome) -> bool:
     if outcome.outcome is Outcome.REFUSED and (known := ERROR_CODES.get(outcome.error_code or 0)) is not None:
-        # No money, a blocked account, a busy gateway: that says nothing about a message, but 0.4.0 called it refused.
+        # No money, a blocked account, a busy gateway: not about the message itself, but 0.4.0 recorded them as refused.
         return known.error.outcome is Outcome.REFUSED
     return outcome.outcome is not Outcome.NOT_SENT
 
 
 def digests_of(parts: Mapping[str, Any]) -> dict[str, str]:
-    """Make a digest of each part of a fingerprint."""
+    """Return a digest of each part of a fingerprint."""
     return {name: _digest(value) for name, value in parts.items()}
 
 

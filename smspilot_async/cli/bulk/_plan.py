@@ -1,6 +1,6 @@
-"""What a run over a list would do: rows, faults, repeats, parts, price. Made before anything is sent.
+"""The plan of a run: rows, faults, repeats, parts, price. It is made before anything is sent.
 
-The list is gone through once for the count and the price; nothing of it is kept but line numbers and three samples.
+The list is read once for the counts and the price; only line numbers and three samples of it are kept.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Fault:
 
 @attrs.frozen
 class Sample:
-    """A message as it would go out."""
+    """A message as it would be sent."""
 
     line: int
     to: str = attrs.field(repr=False)
@@ -67,8 +67,8 @@ class Target:
 
     Attributes:
         url: The gateway's address.
-        mode: What becomes of messages there.
-        account: What the gateway tells of the account; ``None`` where it tells nothing.
+        mode: What happens to messages there.
+        account: What the gateway says about the account; ``None`` if it says nothing.
     """
 
     url: str
@@ -76,12 +76,12 @@ class Target:
     account: AccountInfo | None = None
 
     def as_json(self) -> Mapping[str, Any]:
-        """Write it for a program."""
+        """Return it as JSON data."""
         account = self.account and {"contract": self.account.id, "email": masked(self.account.email)}
         return {"gateway": self.url, "mode": self.mode, "account": account}
 
     def facts(self, senders: Counter[str]) -> Mapping[str, object]:
-        """Name everything that a person looks at before a yes."""
+        """Return what a person needs to see before confirming."""
         return {
             "gateway": self.url,
             "account": self._account_line(),
@@ -91,9 +91,9 @@ class Target:
 
     def _account_line(self) -> str:
         if self.account is None:
-            return "the gateway does not tell"
+            return "not given by the gateway"
         contract = "" if self.account.id is None else f"contract {self.account.id}"
-        return ", ".join(filter(None, (contract, masked(self.account.email)))) or "the gateway does not tell"
+        return ", ".join(filter(None, (contract, masked(self.account.email)))) or "not given by the gateway"
 
     def _sender_line(self, senders: Counter[str]) -> str:
         names = [(self._sender_name(name), number) for name, number in senders.most_common()]
@@ -108,7 +108,7 @@ class Target:
 
 
 def masked(email: str | None) -> str:
-    """Write as much of an address as its owner needs to know it by."""
+    """Return as much of an e-mail address as its owner needs to recognise it."""
     name, at, domain = (email or "").partition("@")
     return f"{name[:1]}…{at}{domain}" if at else ""
 
@@ -118,10 +118,10 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        target: Where it would send to; ``None`` for a run that is no one's decision.
-        test: Nothing of it will be handed to operators.
-        rows: Rows of the list, without those that
-        settled: an earlier run has sent, or may have sent.
+        target: Where it would send to; ``None`` for a run without confirmation, such as the demo's.
+        test: Whether nothing will be handed to operators.
+        rows: Rows of the list, without
+        settled: those that an earlier run has sent, or may have sent.
         sendable: Rows that make a message, repeats among them.
         messages: Messages that would be sent.
         faults: The bad rows.
@@ -129,12 +129,12 @@ class Plan:
         gaps: Lines where a column of the template is empty.
         foreign: Lines of messages to other countries, by country.
         landlines: Lines of messages to Russian landlines.
-        senders: How many messages would bear each sender's name; ``""`` for the account's default.
+        senders: The number of messages with each sender's name; ``""`` for the account's default.
         parts: SMS that would be paid for.
-        price: Roubles, as the gateway prices it; ``None`` while it is not known.
-        unpriced: Messages that the gateway would not price, and
+        price: Roubles, as priced by the gateway; ``None`` while unknown.
+        unpriced: Messages that the gateway did not price, and
         price_error: why.
-        balance: Roubles there are.
+        balance: Roubles on the account.
         samples: The first messages, rendered.
     """
 
@@ -158,7 +158,7 @@ class Plan:
     samples: list[Sample] = attrs.Factory(list)
 
     def sendable(self, rows: Iterable[Recipient]) -> Iterator[Message]:
-        """Count the rows, and answer the messages of those that would be sent."""
+        """Count the rows, and yield the messages that would be sent."""
         for row in rows:
             self.rows += 1
             if row.message is None:
@@ -191,10 +191,10 @@ class Plan:
             self.samples.append(Sample(row.line, message.to, message.text))
 
     async def price_by(self, client: Client, rows: Iterable[Recipient]) -> None:
-        """Go through the rows, and ask the gateway what they would cost and what there is to pay it with.
+        """Read the rows, and ask the gateway for their price and for the balance.
 
         Raises:
-            SmsPilotError: The gateway cannot be asked, or does not let us in.
+            SmsPilotError: The gateway cannot be reached, or refuses the key.
         """
         packets = _packets(self.sendable(rows))
         self.balance = await client.balance()
@@ -214,11 +214,11 @@ class Plan:
 
     @property
     def is_covered(self) -> bool:
-        """The balance is enough, as far as is known."""
+        """Whether the balance is sufficient, as far as is known."""
         return self.price is None or self.balance is None or self.price <= self.balance
 
     def as_json(self) -> Mapping[str, Any]:
-        """Write it for a program."""
+        """Return it as JSON data."""
         return {
             **(self.target.as_json() if self.target is not None else {}),
             "test": self.test,
@@ -271,7 +271,7 @@ class Plan:
         if not self.duplicates:
             return "none"
         lines = lines_as_ranges(line for line, _ in self.duplicates)
-        fate = "sent all the same" if self.keep_duplicates else "not sent; --keep-duplicates sends them"
+        fate = "sent anyway" if self.keep_duplicates else "not sent; --keep-duplicates sends them"
         return f"{len(self.duplicates):,} with the phone and text of an earlier row, {fate}: lines {lines}"
 
     def _by_country(self) -> list[tuple[PhoneKind, list[int]]]:

@@ -1,7 +1,7 @@
-"""Rows of a recipients' file made into messages; each row is either a message or the reason why it is none.
+"""Rows of a list made into messages; each row is either a message or the reason why it cannot be one.
 
-The columns are ``to``, ``text`` (or a template over all columns) and, where wanted, ``from``, ``send_at`` and ``ttl``.
-A bad row stops nothing: it is refused here with the code with which the gateway would have refused it.
+The columns are ``to``, ``text`` (or a template over all columns) and optionally ``from``, ``send_at`` and ``ttl``.
+A bad row does not stop the run: it is refused here, with the code with which the gateway would have refused it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Recipient:
     Attributes:
         position: Its place among the rows, from 0.
         line: The line of the file it starts on.
-        to: The phone: the gateway's form where it is one, else as the file has it.
-        message: What is to be sent, or
-        error: why nothing can be.
-        duplicate_of: The line of the first row with the same phone and text, where there was one before it.
+        to: The phone: in the gateway's form if it is valid, else as in the file.
+        message: The message to send, or
+        error: why there is none.
+        duplicate_of: The line of the first row with the same phone and text, if this row repeats it.
         gaps: Columns of the template that are empty here.
     """
 
@@ -65,10 +65,10 @@ class Composer:
     Attributes:
         columns: The file's columns.
         text: The template, or the column ``text`` as it is.
-        zone: How times without a zone are read.
+        zone: The zone of times that name none.
         sender: The sender of rows that name none.
-        country: How phones without ``+`` are read; ``None`` takes them as they stand.
-        only: The one country whose phones are sent to; ``None`` for all.
+        country: How phones without ``+`` are read; ``None`` leaves them unchanged.
+        only: The only country to send to; ``None`` for all.
     """
 
     columns: tuple[str, ...]
@@ -89,7 +89,7 @@ class Composer:
         country: Country | None = None,
         only: Country | None = None,
     ) -> Composer:
-        """Fit the template and the columns to each other.
+        """Check the template against the columns, and return the composer.
 
         Raises:
             Problem: The template is wrong, or there is neither a template nor a column ``text``.
@@ -110,12 +110,12 @@ class Composer:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Columns that nothing is taken from."""
+        """Columns that are not used."""
         used = {"to", "", *_OPTIONAL, *self.text.columns}
         return tuple(column for column in self.columns if column not in used)
 
     def recipients(self, source: Source) -> Iterator[Recipient]:
-        """Go through the list, and mark what repeats an earlier row."""
+        """Yield the rows of the list; those that repeat an earlier row are marked."""
         first_lines: dict[bytes, int] = {}
         for position, row in enumerate(source.rows()):
             recipient = self._recipient(position, row)
@@ -167,10 +167,10 @@ class Composer:
 
 def _minutes(written: str) -> int:
     if not _whole(written):
-        raise InvalidMessage("is a whole number of minutes from 1 to 1440", field="ttl", code=_BAD_TTL)
+        raise InvalidMessage("must be a whole number of minutes from 1 to 1440", field="ttl", code=_BAD_TTL)
     return int(written)
 
 
 def _fingerprint(message: Message) -> bytes:
-    # A digest, since the texts of a long list would not fit into memory.
+    # A digest, because the texts of a long list would not fit into memory.
     return hashlib.blake2b(f"{message.to}\n{message.text}".encode(), digest_size=16).digest()

@@ -1,7 +1,7 @@
-"""What became of every row, and the file that keeps it: one line per row of the list, in the list's order.
+"""The outcome of every row, and the file of results: one line per row of the list, in the list's order.
 
-The file is made before anything is sent, never over another, and every line is in the system's hands as soon as it is
-known, so that a killed run leaves what it knew.
+The file is created before anything is sent and never replaces another; every line is written as soon as it is known, so
+that a killed run leaves behind what it knew.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COLUMNS: Final = ("line", "to", "outcome", "server_id", "packet", "parts", "pric
 _phone_like = re.compile(r"[+\d\s().-]*").fullmatch
 _FORMULA_STARTS: Final = frozenset("=+-@\N{MINUS SIGN}")
 _NOT_SEEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Me", "Mn", "Zl", "Zp", "Zs"})
-_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol by category, blanks to the eye
+_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol by category, but they look blank
 _MOST_UNWRITTEN: Final = 1000
 
 
@@ -45,7 +45,7 @@ def _outcome(word: str) -> Outcome:
 
 @attrs.frozen(kw_only=True)
 class RowOutcome:
-    """What became of one row; the fields are the columns of the results."""
+    """The outcome of one row; the fields are the columns of the results."""
 
     line: int
     to: str = attrs.field(repr=False)
@@ -59,7 +59,7 @@ class RowOutcome:
 
     @classmethod
     def of(cls, result: SendResult[Recipient]) -> RowOutcome:
-        """Write down a result."""
+        """Return the outcome of a result."""
         row = result.item
         match result:
             case Accepted(sent=sent):
@@ -81,17 +81,17 @@ class RowOutcome:
 
     @classmethod
     def invalid(cls, row: Recipient) -> RowOutcome:
-        """Write down a row that makes no message."""
+        """Return the outcome of a row that is not a valid message."""
         return cls._failed(row, Outcome.REFUSED, row.error)
 
     @classmethod
     def duplicate(cls, row: Recipient) -> RowOutcome:
-        """Write down a row that was left out because it repeats another."""
+        """Return the outcome of a row that was left out because it repeats another."""
         return cls.repeat(row.line, row.duplicate_of, row.to)
 
     @classmethod
     def repeat(cls, line: int, first: int | None, to: str = "") -> RowOutcome:
-        """Write down a line that was left out because it repeats another."""
+        """Return the outcome of a line that was left out because it repeats another."""
         return cls(line=line, to=to, outcome=Outcome.NOT_SENT, error=f"duplicate of line {first}")
 
     @classmethod
@@ -103,7 +103,7 @@ class RowOutcome:
 
 
 def code_of(error: SmsPilotError | None) -> int | None:
-    """Tell the gateway's code for an error, where it has one."""
+    """Return the gateway's code for an error, if it has one."""
     return error.code if isinstance(error, (GatewayError, InvalidMessage, OutcomeUnknown)) else None
 
 
@@ -111,9 +111,9 @@ class Results:
     """The file of results, open for one run.
 
     Attributes:
-        path: Where it is.
-        failure: Why it cannot be written any more, once it cannot; then
-        unwritten: holds the outcomes that are not in it.
+        path: Its path.
+        failure: Why it could not be written; ``None`` while it could.
+        unwritten: The outcomes that are not in it yet; after a failure, those missing from it.
     """
 
     def __init__(self, path: str, file: TextIO, *, draft: str | None = None) -> None:
@@ -128,10 +128,10 @@ class Results:
 
     @classmethod
     def create(cls, path: str) -> Results:
-        """Make the file; it must not be there yet.
+        """Create the file.
 
         Raises:
-            Problem: It is there, or cannot be made.
+            Problem: It already exists, or cannot be created.
         """
         check_free(path)
         try:
@@ -143,14 +143,14 @@ class Results:
 
     @classmethod
     def rewrite(cls, path: str) -> Results:
-        """Make the file anew beside the one that an earlier run has left; it takes that one's place when it is whole.
+        """Write a new file beside that of an earlier run, and replace it once the new one is complete.
 
         Raises:
-            Problem: It cannot be made.
+            Problem: It cannot be created.
         """
         draft = f"{path}.new"
         try:
-            Path(draft).unlink(missing_ok=True)  # what a kill has left, or a link that would lead elsewhere
+            Path(draft).unlink(missing_ok=True)  # left by a killed run, or a link to another place
             results = cls(path, _create(draft), draft=draft)
             results._write_head()
         except (OSError, ValueError) as wrong:
@@ -167,7 +167,7 @@ class Results:
                 os.fsync(self._file.fileno())
         except OSError as wrong:
             self.failure = wrong
-        with contextlib.suppress(OSError):  # said already, in `failure`
+        with contextlib.suppress(OSError):  # already reported in `failure`
             self._file.close()
         if self._draft is not None:
             self._take_place(Path(self._draft), is_whole=error is None and self.failure is None)
@@ -182,7 +182,7 @@ class Results:
             self.failure = self.failure or wrong
 
     def settle(self, position: int, outcome: RowOutcome) -> None:
-        """Note what became of a row; it is written after every row before it."""
+        """Record the outcome of a row; it is written after those of all rows before it."""
         self._early[position] = outcome
         while (ready := self._early.pop(self._next, None)) is not None:
             self.unwritten.append(ready)
@@ -191,7 +191,7 @@ class Results:
             self.flush()
 
     def flush(self) -> None:
-        """Hand what is known to the system, where it survives this process; a failure is kept, not raised."""
+        """Write what is known, so that it survives this process; a failure is kept in ``failure``, not raised."""
         if self.failure is not None:
             return
         try:
@@ -208,7 +208,7 @@ class Results:
 
 
 def lines_sent(path: str) -> set[int]:
-    """Read from the results of an earlier run which lines were sent, or may have been; none where there are none.
+    """Return the lines that the results of an earlier run report as sent or unknown; none if there are no results.
 
     Raises:
         Problem: They cannot be read.
@@ -228,17 +228,15 @@ def _was_sent(row: Mapping[str, str | None]) -> bool:
 
 
 def check_free(path: str) -> None:
-    """Refuse early what :meth:`Results.create` would refuse, before the user is asked anything.
-
-    The same goes for the journal.
+    """Check what :meth:`Results.create` needs, before the user is asked anything.
 
     Raises:
-        Problem: It is there, or its folder is not, or cannot be written to.
+        Problem: The file already exists, or its folder does not exist or is not writable.
     """
     if os.path.lexists(path):
         raise Problem(
-            f"{path} is there already: it may be the results of a run that has sent this list. Nothing was sent. "
-            "If that run did not end, --resume goes on with it; else name another file with --results."
+            f"{path} already exists: it may be the results of a run that has sent this list. Nothing was sent. "
+            "If that run did not finish, --resume continues it; otherwise name another file with --results."
         )
     folder = Path(path).parent
     if not folder.is_dir():
@@ -253,7 +251,9 @@ def _create(path: str) -> TextIO:
 
 def _not_creatable(path: str, wrong: Exception) -> Problem:
     why = getattr(wrong, "strerror", None) or str(wrong)
-    return Problem(f"the results cannot be written to {path}: {why}. Nothing was sent; --results names another place.")
+    return Problem(
+        f"the results cannot be written to {path}: {why}. Nothing was sent; choose another path with --results."
+    )
 
 
 def _cells(outcome: RowOutcome) -> list[Any]:
@@ -270,8 +270,8 @@ def _cells(outcome: RowOutcome) -> list[Any]:
 def no_formula(text: str) -> str:
     """Keep a spreadsheet from running a text that begins like a formula: ``=``, ``+``, ``-`` or ``@``.
 
-    Full-width and other forms of these count too, and whatever stands before them unseen: some programs convert the
-    former, and drop the latter.
+    Full-width and other forms of these count too, and invisible characters before them are skipped: some programs
+    convert the former and drop the latter.
     """
     first = next(filter(_is_seen, text), "")
     return f"'{text}" if unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS else text

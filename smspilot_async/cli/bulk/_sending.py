@@ -1,8 +1,8 @@
 """The engine that sends a list: packets of 100, a few of them in flight, and a result for every row.
 
-The rest of the command knows it only as :class:`Engine`: rows go in, results come out as the gateway answers, and
-afterwards ``stopped_by`` says what ended the sending early. Whatever happens to a packet, each of its rows gets a
-result, and each row that was not reached comes out as not sent.
+The rest of the command uses it only as :class:`Engine`: rows go in, results come out as the gateway answers, and
+afterwards ``stopped_by`` says what ended the run early. Whatever happens to a packet, each of its rows gets a result;
+rows that were not reached are not sent.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 PACKET_SIZE: Final = 100
 IN_FLIGHT: Final = 4
 PATIENCE: Final = 600.0
-"""Seconds for which a gateway that says "not now" is asked again, as ``Client.bulk`` does."""
+"""Seconds for which a busy gateway is retried, as by ``Client.bulk``."""
 
 
 class Engine(Protocol):
-    """Sends a list. Whoever replaces the engine keeps to this."""
+    """Sends a list: what the command needs of its engine."""
 
     stopped_by: SmsPilotError | None
-    """What ended the sending before the list did; ``None`` where nothing did, or the user, or the journal."""
+    """The error that ended the run early; ``None`` if none did, or if the user or the journal did."""
 
     @property
     def rate(self) -> float:
@@ -45,34 +45,34 @@ class Engine(Protocol):
 
     @property
     def waits_for(self) -> GatewayBusy | None:
-        """The gateway's "not now", while it is waited for."""
+        """The error of a busy gateway while it is being retried."""
         ...
 
     def results(self, rows: Iterable[Recipient]) -> AsyncIterator[Sequence[Result]]:
-        """Send the rows; answer what became of each, as soon as it is known."""
+        """Send the rows, and yield their results as soon as they are known."""
         ...
 
     def stop(self) -> None:
-        """Send nothing more; what is on the wire is waited for."""
+        """Send nothing more; wait for packets in flight."""
         ...
 
     def quit(self) -> None:
-        """Do not even wait for what is on the wire: it becomes unknown."""
+        """Do not wait for packets in flight either: their rows become unknown."""
         ...
 
 
 class BulkEngine:
-    """Feeds the client's bulk run, and ties its results to the rows they came from.
+    """Feeds the client's bulk run, and yields its results in groups.
 
     Args:
-        client: Sends.
-        intend: Awaited with the rows of each packet before its first byte leaves; where it raises
-            :class:`JournalError` the packet does not leave, and the sending ends.
-        test: Keep everything from the operators.
-        packet_size: Messages in a packet.
-        in_flight: Packets under way at once.
-        rate_limit: Messages per second, at most; packets are made so small that this holds for each second.
-        patience: Seconds for which a gateway that says "not now" is asked again.
+        client: The client that sends.
+        intend: Awaited with the rows of each packet before its first byte is sent; if it raises
+            :class:`JournalError`, the packet is not sent and the run ends.
+        test: Hand nothing to the operators.
+        packet_size: Messages per packet.
+        in_flight: Packets in flight at once.
+        rate_limit: Messages per second, at most; packets are made small enough for this to hold in every second.
+        patience: Seconds for which a busy gateway is retried.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class BulkEngine:
         self._taken = 0
         self._stopping = False
         self._leaving: asyncio.Future[None] | None = None
-        self._closing: asyncio.Future[None] | None = None  # held, or the loop would forget it
+        self._closing: asyncio.Future[None] | None = None  # a reference, because the loop keeps only weak ones
 
     @property
     def rate(self) -> float:
@@ -108,15 +108,15 @@ class BulkEngine:
 
     @property
     def waits_for(self) -> GatewayBusy | None:
-        """The gateway's "not now", while it is waited for."""
+        """The error of a busy gateway while it is being retried."""
         return None if self._run is None else self._run.busy
 
     async def results(self, rows: Iterable[Recipient]) -> AsyncIterator[Sequence[Result]]:
-        """Send the rows; answer what became of each, as soon as it is known."""
+        """Send the rows, and yield their results as soon as they are known."""
         ahead = iter(rows)
         if not self._stopping:
             self._run = self._client.bulk(
-                (row for row in ahead),  # a run closes its source at its end, and what is left in this one is not sent
+                (row for row in ahead),  # a run closes its source at its end; the rest of `ahead` is still needed below
                 message=_message_of,
                 packet_size=self._packet_size,
                 in_flight=self._in_flight,
@@ -133,24 +133,24 @@ class BulkEngine:
             yield [NotSent(row, self.stopped_by) for row in left]
 
     def stop(self) -> None:
-        """Send nothing more; what is on the wire is waited for."""
+        """Send nothing more; wait for packets in flight."""
         if not self._stopping:
             self._stopping = True
             self._leaving = asyncio.ensure_future(self._inside.aclose())
 
     def quit(self) -> None:
-        """Do not even wait for what is on the wire: it becomes unknown."""
+        """Do not wait for packets in flight either: their rows become unknown."""
         self.stop()
-        # The client knows best what it can still take back: closing it ends its requests, each with the truth.
+        # The client knows what has left: closing it ends each request with its true outcome.
         self._closing = asyncio.ensure_future(self._client.aclose(timeout=0.0))
 
     async def _next(self, run: BulkRun[Recipient]) -> Sequence[Result]:
-        """Wait for results, and take all there are; none, once the run is over."""
+        """Wait for results, and return all there are; none once the run is over."""
         results: list[Result] = []
         while not results or self._taken < run.stats.done:
             try:
                 result = await anext(run)
-            except asyncio.CancelledError:  # Ctrl-C where the loop takes no signal handlers
+            except asyncio.CancelledError:  # Ctrl-C where the loop supports no signal handlers
                 self.stop()
             except (StopAsyncIteration, JournalError):
                 break
@@ -165,5 +165,5 @@ class BulkEngine:
 
 
 def _message_of(row: Recipient) -> Message:
-    assert row.message is not None  # noqa: S101 - rows that make none are refused before
+    assert row.message is not None  # noqa: S101 - rows without a message are refused earlier
     return row.message

@@ -1,8 +1,8 @@
-"""A recipients' file as it lies on the disk: its bytes, its encoding, its delimiter, and its rows with their lines.
+"""The file of a list: its bytes, encoding, delimiter, and rows with their line numbers.
 
-What is wrong with the file as a whole ends the command before anything is sent; what is wrong with a row stays with
-that row. The bytes are read once and parsed as often as needed, so that both passes over the list (the plan, then the
-sending) see the same rows, whatever happens to the file meanwhile.
+An error in the file as a whole ends the command before anything is sent; an error in a row affects only that row. The
+bytes are read once and parsed as often as needed, so that both passes over the list (the plan, then the sending) see
+the same rows, even if the file changes in between.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _DELIMITERS: Final = ",;\t"
 _UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BOM: Final = "\ufeff"
 _LARGEST_CELL: Final = 131_072
-_LONGEST: Final = 2**20  # of a line in bytes, and of a row in characters: what is longer is no list
+_LONGEST: Final = 2**20  # of a line in bytes, and of a row in characters: a longer one is not a list
 _MOST_COLUMNS: Final = 16_384  # as many as a spreadsheet has
 
 
 class _RowTooLongError(Exception):
-    """A row goes on and on."""
+    """A row exceeds the limit, usually by an unclosed quote."""
 
 
 class _Lines:
-    """The file's lines as the CSV reader takes them. No row of them is endless: it would fill the memory."""
+    """The file's lines for the CSV reader. The length of a row is limited: an unclosed quote would fill the memory."""
 
     def __init__(self, data: bytes, codec: str) -> None:
         self._text = io.TextIOWrapper(io.BytesIO(data), encoding=codec, newline="")
@@ -53,7 +53,7 @@ class _Lines:
 
     def __next__(self) -> str:
         line = next(self._text)
-        if self._is_first:  # a codec that names its byte order leaves the mark in the text, and some files have two
+        if self._is_first:  # codecs with a fixed byte order keep the mark in the text, and some files have two
             self._is_first, line = False, line.lstrip(_BOM)
         self._length += len(line)
         if self._length > _LONGEST:
@@ -70,8 +70,8 @@ class RawRow:
 
     Attributes:
         line: The line it starts on, the header being 1.
-        cells: Its cells, in the order of the columns; fewer than those where the row ends early.
-        fault: Why it cannot be read, where it cannot.
+        cells: Its cells, in the order of the columns; fewer if the row ends early.
+        fault: Why it cannot be read; ``None`` if it can.
     """
 
     line: int
@@ -84,9 +84,9 @@ class Source:
     """A file that can be read as a list of recipients.
 
     Attributes:
-        name: What the user calls it.
-        columns: The header's names, in the form in which names are compared; ``""`` for a column without a name.
-        delimiter: What stands between the cells.
+        name: Its name in messages to the user.
+        columns: The header's names, normalised by :func:`column_name`; ``""`` for a column without a name.
+        delimiter: The character between the cells.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Source:
         """Read a file, or stdin for ``-``.
 
         Raises:
-            Problem: The file as a whole cannot be used; the line says why and what to do.
+            Problem: The file cannot be used; the line says why and what to do.
         """
         name = "stdin" if path == STDIN else path
         data = _read_bytes(path, name)
@@ -110,16 +110,16 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """What tells this file from any other."""
+        """A digest that identifies the content."""
         return hashlib.sha256(self._data).hexdigest()
 
     @property
     def lines(self) -> int:
-        """How many lines it has, the header and those inside quotes among them."""
+        """The number of lines, including the header and those inside quotes."""
         return sum(1 for _ in io.TextIOWrapper(io.BytesIO(self._data), encoding=self._encoding, newline=""))
 
     def rows(self) -> Iterator[RawRow]:
-        """Go through the rows below the header; blank ones are passed over."""
+        """Yield the rows below the header; blank ones are skipped."""
         lines = _Lines(self._data, self._encoding)
         reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
         next(reader)
@@ -145,7 +145,7 @@ def _read_bytes(path: str, name: str) -> bytes:
             with Path(path).open("rb") as file:
                 data = _read_lines(file, name)
     except IsADirectoryError:
-        raise Problem(f"{name} is a folder, not a file.") from None
+        raise Problem(f"{name} is a directory, not a file.") from None
     except FileNotFoundError:
         raise Problem(f"there is no file {name}.") from None
     except (OSError, ValueError) as wrong:
@@ -156,14 +156,14 @@ def _read_bytes(path: str, name: str) -> bytes:
 
 
 def _read_lines(file: BinaryIO, name: str) -> bytes:
-    """Read it to its end, or until a line is too long: of two gigabytes without a line end two megabytes are read."""
+    """Return the content; a line that is too long ends the reading early, after two megabytes of two gigabytes."""
     chunks: list[bytes] = []
     unended = 0
     while chunk := file.read(_LONGEST):  # no longer than a line may be: only the first line in it can be too long
         ends = chunk.replace(b"\r", b"\n")
         if unended + (ends + b"\n").index(b"\n") > _LONGEST:
             raise Problem(
-                f"{name}, line {_line_ends(chunks) + 1}: longer than {_LONGEST:,} bytes, which no message is; "
+                f"{name}, line {_line_ends(chunks) + 1}: longer than {_LONGEST:,} bytes, the limit of a line; "
                 "a list is a CSV file with a row per message."
             )
         last = ends.rfind(b"\n")
@@ -182,7 +182,7 @@ def _check_encoding(data: bytes, encoding: str, name: str) -> str:
         raise Problem(f"{name} is in UTF-16: save it as UTF-8, or add --encoding utf-16.")
     is_utf8 = codec in {"utf-8", "utf-8-sig"}
     if not is_utf8 and not data.isascii() and _decodes(data, "utf-8"):
-        raise Problem(f"{name} is in UTF-8, not in {encoding}: leave --encoding {encoding} out.")
+        raise Problem(f"{name} is in UTF-8, not in {encoding}: omit --encoding {encoding}.")
     try:
         text = data.decode(codec)
     except UnicodeError as wrong:
@@ -226,7 +226,7 @@ def _was_misread(text: str) -> bool:
     if text.isascii():
         return False
     try:
-        # No Cyrillic text is UTF-8 by chance when it is written in cp1251.
+        # Cyrillic text encoded in cp1251 is not valid UTF-8 by chance.
         text.encode("cp1251").decode("utf-8")
     except UnicodeError:
         return False

@@ -1,4 +1,4 @@
-"""The bill of a run: how many messages took which way, and what they cost. It grows with every outcome."""
+"""The summary of a run: how many messages had which outcome, and what they cost. It grows with every outcome."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _LEFT_OUT: Final = (Outcome.NOT_SENT, "duplicate of an earlier row")
 
 @attrs.define
 class Summary:
-    """What a run came to.
+    """The counts and costs of a run.
 
     Attributes:
-        test: Nothing of it was handed to operators.
-        counts: How many rows had each outcome; together they are all rows that were read.
-        parts, cost: Of the accepted messages, as the gateway counted them.
-        unpriced: Accepted messages whose price the gateway did not tell.
-        balance: What is left, where the gateway told it.
-        reasons: For each reason, the lines that were refused, left unsent, or left unknown for it.
-        unknown: The lines of which nobody knows.
-        unknown_packets: The gateway's numbers of packets with such lines, where an answer still named them.
-        packets: The gateway's numbers of the packets, in order.
+        test: Whether nothing was handed to operators.
+        counts: The number of rows with each outcome; together, all rows that were read.
+        parts, cost: Of the accepted messages, as counted by the gateway.
+        unpriced: Accepted messages for which the gateway gave no price.
+        balance: The remaining balance, if the gateway gave it.
+        reasons: For each reason, the lines that were refused, not sent or left unknown for it.
+        unknown: The lines whose outcome is unknown.
+        unknown_packets: The gateway's ids of packets with such lines, if an answer named them.
+        packets: The gateway's ids of the packets, in order.
     """
 
     test: bool = False
@@ -56,7 +56,7 @@ class Summary:
     packets: dict[str, None] = attrs.Factory(dict)
 
     def add(self, outcome: RowOutcome) -> None:
-        """Count one row in."""
+        """Add the outcome of a row."""
         self.counts[outcome.outcome] += 1
         if outcome.outcome is Outcome.ACCEPTED:
             self._add_accepted(outcome)
@@ -77,16 +77,16 @@ class Summary:
 
     @property
     def cut_short(self) -> bool:
-        """Rows were left that nobody had decided to leave out."""
+        """Whether rows were not sent, other than duplicates."""
         return any(key[0] is Outcome.NOT_SENT and key != _LEFT_OUT for key in self.reasons)
 
     @property
     def read(self) -> int:
-        """All rows."""
+        """The number of rows."""
         return self.counts.total()
 
     def as_json(self) -> Mapping[str, Any]:
-        """Write it for a program."""
+        """Return it as JSON data."""
         return {
             "test": self.test,
             "read": self.read,
@@ -100,7 +100,7 @@ class Summary:
 
     def show(self) -> None:
         """Print it for a person."""
-        unpriced = f" (without {count(self.unpriced, 'message')} whose price was not told)" if self.unpriced else ""
+        unpriced = f" (without {count(self.unpriced, 'message')} without a price)" if self.unpriced else ""
         print_facts(
             {
                 "test": NOTHING_HANDED_OVER if self.test else None,
@@ -133,5 +133,5 @@ class Summary:
 
 def _reason(outcome: RowOutcome) -> str:
     if outcome.error is not None and outcome.error.startswith("duplicate of line "):
-        return _LEFT_OUT[1]  # they differ in the line they repeat; as a reason they are one
-    return outcome.error or "the sending was stopped before it"
+        return _LEFT_OUT[1]  # they differ only in the line they repeat: one reason
+    return outcome.error or "the run was stopped before it"

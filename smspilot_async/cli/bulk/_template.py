@@ -1,7 +1,7 @@
-"""Texts with gaps: ``Привет, {name}`` filled from the columns of a row, and from nothing else.
+"""Templates: ``Привет, {name}`` is filled from the columns of a row, and from nothing else.
 
-This is deliberately not :meth:`str.format`: no attributes, no formats, no conversions, no code. What stands between the
-braces is the name of a column; ``{{`` and ``}}`` are the braces themselves.
+This is deliberately not :meth:`str.format`: no attributes, no formats, no conversions, no code. Between the braces is
+the name of a column; ``{{`` and ``}}`` are the braces themselves.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ class TemplateError(ValueError):
 
 
 def column_name(written: str) -> str:
-    """Bring a column's name, in a header or between braces, to the form in which names are compared."""
+    """Return a column's name, from a header or a placeholder, in the form in which names are compared."""
     return written.strip().casefold()
 
 
 def column_list(columns: Iterable[str]) -> str:
-    """Name columns for a person; of very many, the first ones."""
+    """Return the names of columns for a person; of very many, the first."""
     named = [brief(column) for column in columns if column]
     more = len(named) - _MOST_NAMED
     return (", ".join(named[:_MOST_NAMED]) or "none") + (f" and {more:,} more" if more > 0 else "")
 
 
 def brief(name: str) -> str:
-    """Cut a name that is too long to be shown."""
+    """Return a name, shortened if it is too long to be shown."""
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 @attrs.frozen
 class Template:
-    """A text cut at its gaps."""
+    """A text split at its placeholders."""
 
     pieces: tuple[Piece, ...]
 
     @classmethod
     def parse(cls, written: str, columns: Iterable[str]) -> Template:
-        """Cut a text at its gaps; every gap must be one of the columns.
+        """Split a text at its placeholders; each must name one of the columns.
 
         Raises:
-            TemplateError: at a lone brace, an empty gap, or a gap that is no column.
+            TemplateError: A lone brace, an empty placeholder, or one that names no column.
         """
         known = set(columns)
         pieces: list[Piece] = []
@@ -74,11 +74,11 @@ class Template:
 
     @cached_property
     def columns(self) -> frozenset[str]:
-        """The columns that it is filled from."""
+        """The columns that it uses."""
         return frozenset(column for _, column in self.pieces if column is not None)
 
     def render(self, values: Mapping[str, str]) -> str:
-        """Fill the gaps; the values are taken as they are, braces in them too."""
+        """Return the text with its placeholders filled; braces in values have no meaning."""
         return "".join(literal + ("" if column is None else values[column]) for literal, column in self.pieces)
 
 

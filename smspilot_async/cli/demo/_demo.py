@@ -1,6 +1,6 @@
-"""The command ``demo``: what this library is good for, shown against an emulated gateway on this machine.
+"""The command ``demo``: what this library prevents, shown against an emulated gateway on this machine.
 
-Every figure is counted while you watch; the seed decides which requests fail.
+Every figure is counted during the run; the seed decides which requests fail.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 
 def demo(*, seed: int, people: int, as_json: bool) -> int:
-    """Play both scenes; answer the exit code."""
-    os.environ.pop("SMSPILOT_TEST", None)  # an emulator sends nothing, and counts no test message as one that arrived
+    """Run both scenes, and return the exit code."""
+    os.environ.pop(
+        "SMSPILOT_TEST", None
+    )  # an emulator sends nothing anyway, and does not count test messages as accepted
     figures = asyncio.run(_play(seed, people, as_json=as_json))
     if as_json:
         print_json(figures)

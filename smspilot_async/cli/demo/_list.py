@@ -1,7 +1,7 @@
-"""Scene two of the demo: the shipped list goes out as ``smspilot bulk`` would send it, until every status is final.
+"""Scene two of the demo: the shipped list is sent as by ``smspilot bulk``, and followed until every status is final.
 
-The gateway is the emulator, with an account like many: two registered senders, a blacklist, a filter, and a few phones
-that are switched off. Its clock is turned by hand, so that an hour of operators takes no time.
+The gateway is the emulator, with a typical account: two registered senders, a blacklist, a filter, and a few phones
+that are switched off. Its clock is advanced by hand, so that deliveries take no time.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 _LIST: Final = "recipients.csv"
 _UNDELIVERED: Final = 0.02
 _TURNS: Final = (timedelta(seconds=10), timedelta(minutes=1))
-_FILTERED: Final = "Cкидка до вечера: Рaспродажа!"  # Latin letters in Cyrillic words: the operators' filters know it
+_FILTERED: Final = "Cкидка до вечера: Рaспродажа!"  # Latin letters in Cyrillic words: caught by the operators' filters
 
 
 async def send_the_list(seed: int, *, as_json: bool) -> Mapping[str, Any]:
-    """Send the shipped list, wait for the last status, and show the bill; answer the figures."""
+    """Send the shipped list, wait for the last status, show the summary, and return the figures."""
     async with Emulator.serve(account=_account(), seed=seed, undelivered=_UNDELIVERED) as emulator:
         emulator.refuse(code=248, text=_FILTERED)
         client = Client(emulator.api_key, url=emulator.url)

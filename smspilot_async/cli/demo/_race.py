@@ -1,7 +1,7 @@
 """Scene one of the demo: a thousand people, a gateway that accepts and then drops the connection, and two senders.
 
 The plain loop is what most code does today: one request per message, and another try at any failure. Both senders meet
-the same faults at the same rate from the same seed, and the gateway's own record tells how often it accepted what.
+the same faults at the same rate from the same seed, and the gateway's own record shows how often it accepted what.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FIRST_PHONE: Final = 79_087_960_000
 
 @attrs.frozen
 class Person:
-    """Somebody who is to get one message."""
+    """A recipient of one message."""
 
     number: int
     phone: str = attrs.field(repr=False)
@@ -40,20 +40,20 @@ class Person:
 
     @property
     def masked(self) -> str:
-        """The phone, as far as it concerns others."""
+        """The phone, masked."""
         return f"{self.phone[:4]}*****{self.phone[-2:]}"
 
 
 @attrs.frozen
 class Tally:
-    """How a sender did, by the gateway's record.
+    """The result of a sender, by the gateway's record.
 
     Attributes:
-        people: How many there were.
+        people: The number of recipients.
         once, twice, never: People by how often the gateway accepted their message; ``twice`` is twice or more.
-        believed: People whom the sender takes for reached.
-        failed: People whom the sender knows not to be reached.
-        unknown: People of whom the sender says that it does not know.
+        believed: People whom the sender reports as reached.
+        failed: People whom the sender reports as not reached.
+        unknown: People whom the sender reports as unknown.
         seconds: How long it took.
     """
 
@@ -67,7 +67,7 @@ class Tally:
     seconds: float
 
     def as_json(self) -> Mapping[str, Any]:
-        """Write it for a program."""
+        """Return it as JSON data."""
         return {
             "reached_once": self.once,
             "reached_twice": self.twice,
@@ -85,7 +85,7 @@ Sender: TypeAlias = "Callable[[Emulator, Sequence[Person], Callable[[], None]], 
 
 @attrs.frozen
 class Report:
-    """What a sender itself says it did."""
+    """What a sender reports itself."""
 
     believed: int
     failed: int
@@ -93,12 +93,12 @@ class Report:
 
 
 def crowd(size: int) -> Sequence[Person]:
-    """Make up people."""
+    """Return made-up recipients."""
     return [Person(number, str(_FIRST_PHONE + number), f"Ваш код {number:04d}") for number in range(1, size + 1)]
 
 
 async def race(people: Sequence[Person], seed: int, progress: Progress) -> tuple[Tally, Tally]:
-    """Let both senders send; answer how the plain loop did, and how this library did."""
+    """Run both senders, and return the results of the plain loop and of this library."""
     plain = await _run_sender(_plain_loop, people, seed, progress, "a plain loop with retries")
     ours = await _run_sender(_this_library, people, seed, progress, "smspilot_async")
     return plain, ours
@@ -106,7 +106,7 @@ async def race(people: Sequence[Person], seed: int, progress: Progress) -> tuple
 
 async def _run_sender(sender: Sender, people: Sequence[Person], seed: int, progress: Progress, name: str) -> Tally:
     bar = progress.add_task(name, total=len(people))
-    # Loop protection would hide the doubles: it is an account's setting, and it ends after some minutes.
+    # Loop protection would hide the duplicates; it depends on the account, and lasts only minutes.
     async with Emulator.serve(seed=seed, loop_protection=None) as emulator:
         emulator.random_faults({_FAULT: FAULT_RATE}, command="send", seed=seed)
         start = time.perf_counter()
@@ -159,11 +159,13 @@ async def _this_library(emulator: Emulator, people: Sequence[Person], step: Call
 
 
 def show(plain: Tally, ours: Tally) -> None:
-    """Print what came of it."""
+    """Print the results."""
     print_line(f"   a plain loop with retries  {_in_words(plain)}", indent=3)
     print_line(f"   smspilot_async             {_in_words(ours)}", indent=3)
     print_line()
-    print_line(f"   The loop reports {plain.believed:,} messages sent, and knows nothing of the doubles.", indent=3)
+    print_line(
+        f"   The loop reports {plain.believed:,} messages sent, and does not know about the duplicates.", indent=3
+    )
     reported = f"{ours.believed:,} sent and {len(ours.unknown):,} unknown"
     print_line(f"   This library reports {reported}, and sends none of those again:", indent=3)
     print_line(f"   {_first_of(ours.unknown)}", indent=3)

@@ -1,4 +1,4 @@
-"""What the gateway's answer to ``info``, or the lack of one, tells about the key and the account."""
+"""What the gateway's answer to ``info``, or the lack of one, says about the key and the account."""
 
 from __future__ import annotations
 
@@ -30,19 +30,21 @@ _IP_RESTRICTION: Final = 113
 _LOW: Final = Decimal(100)
 """Roubles below which it is time to pay: some tens of messages."""
 _SKEW: Final = timedelta(seconds=60)
-_ENDPOINT: Final = "Look at SMSPILOT_URL: the gateway's own address is https://smspilot.ru/api2.php."
+_ENDPOINT: Final = "Check SMSPILOT_URL: the gateway's own address is https://smspilot.ru/api2.php."
 
 
 def http(answer: AccountInfo | SmsPilotError, seconds: float) -> Finding:
-    """Tell whether what answered was the gateway, whatever it said."""
+    """Check that the gateway answered, whatever its answer."""
     milliseconds = round(seconds * 1000)
     match answer:
         case ConnectionFailed():
-            advice = "Try again: a moment before, the steps above did get there."
+            advice = "Try again: a moment ago, the steps above succeeded."
             return failed("http", f"no connection: {bare(answer)}", advice)
         case Unanswered(reason=Reason.TIMEOUT):
-            says = f"the request went out, and no answer came within {seconds:.3g} s"
-            return failed("http", says, "Try again with a longer --timeout; if it stays so, ask the vendor's support.")
+            says = f"the request was sent, and no answer came within {seconds:.3g} s"
+            return failed(
+                "http", says, "Try again with a longer --timeout; if that does not help, ask the vendor's support."
+            )
         case Unanswered(http_status=status):
             says = f"what answers is not the gateway: {no_answer(answer)}"
             return failed("http", says, _ENDPOINT, status=status)
@@ -51,10 +53,10 @@ def http(answer: AccountInfo | SmsPilotError, seconds: float) -> Finding:
 
 
 def key(answer: AccountInfo | SmsPilotError) -> Finding:
-    """Tell whether the gateway takes the key."""
+    """Check that the gateway accepts the key."""
     match answer:
         case SmsPilotError() if _is_address_refused(answer):
-            return not_checked("key", "the gateway does not look at it from this address")
+            return not_checked("key", "the gateway does not check it for this address")
         case AuthenticationError() | AccountBlocked():
             return failed("key", _refusal(answer), _advice(answer), code=answer.code)
         case GatewayError():
@@ -62,20 +64,20 @@ def key(answer: AccountInfo | SmsPilotError) -> Finding:
         case SmsPilotError():
             return not_checked("key", "the gateway did not answer")
         case _:
-            return fine("key", "the gateway takes it, and the account is not blocked")
+            return fine("key", "the gateway accepts it, and the account is not blocked")
 
 
 def address(answer: AccountInfo | SmsPilotError) -> Finding:
-    """Tell whether the key may be used from this machine."""
+    """Check that the key may be used from this machine."""
     if isinstance(answer, GatewayError) and _is_address_refused(answer):
         return failed("address", "the key may not be used from this machine's address", _advice(answer), code=113)
     if isinstance(answer, SmsPilotError):
-        return not_checked("address", "only a key that is taken shows it")
+        return not_checked("address", "only an accepted key shows it")
     return fine("address", "the key may be used from here")
 
 
 def sender(account: AccountInfo, name: str | None) -> Finding:
-    """Tell whether messages may bear this sender's name, or, without one, the account's default."""
+    """Check that messages may use this sender's name or, without one, the account's default."""
     if name is None:
         return _default_sender(account)
     if name in account.senders:
@@ -83,25 +85,25 @@ def sender(account: AccountInfo, name: str | None) -> Finding:
     if account.any_sender:
         return fine("sender", f"{name} is not registered, but the account may use any name")
     if account.any_sender is None and not account.senders:
-        return not_checked("sender", "the gateway does not tell which ones are allowed")
+        return not_checked("sender", "the gateway does not say which names are allowed")
     alike = any(name.casefold() == known.casefold() for known in account.senders)
-    advice = "Write it in capital and small letters as it is registered." if alike else ERROR_CODES[204].advice
+    advice = "Write it in upper and lower case as it is registered." if alike else ERROR_CODES[204].advice
     return failed("sender", f"{name} is not registered for this account", advice, code=204)
 
 
 def _default_sender(account: AccountInfo) -> Finding:
     if account.default_sender is None:
-        return not_checked("sender", "the gateway does not tell the account's default")
+        return not_checked("sender", "the gateway does not say what the account's default is")
     if not account.default_sender:
         return warning("sender", "the account has no default", "Give every message a sender, or the Client one.")
-    return fine("sender", "messages that name none bear the account's default")
+    return fine("sender", "messages without one use the account's default")
 
 
 def balance(account: AccountInfo) -> Finding:
-    """Tell whether there is money to send with."""
+    """Check that there is money to send with."""
     left = account.balance
     if left is None:
-        return not_checked("balance", "the gateway does not tell it")
+        return not_checked("balance", "the gateway does not say")
     says, facts = f"{money(left)} left", {"balance": left, "currency": "RUB"}
     if left <= 0:
         return failed("balance", says, ERROR_CODES[112].advice, **facts)
@@ -111,9 +113,9 @@ def balance(account: AccountInfo) -> Finding:
 
 
 def clock(ours: datetime, gateways: datetime | None) -> Finding:
-    """Compare the clocks: ``send_at`` and ``inbound(since=…)`` are times of ours that the gateway reads by its own."""
+    """Compare the clocks: the gateway reads our ``send_at`` and ``inbound(since=…)`` by its own clock."""
     if gateways is None:
-        return not_checked("clock", "the answer does not tell the gateway's time")
+        return not_checked("clock", "the answer does not contain the gateway's time")
     skew = round((ours - gateways).total_seconds())
     if abs(skew) <= _SKEW.total_seconds():
         return fine("clock", "this machine's agrees with the gateway's", skew_seconds=skew)
@@ -122,7 +124,7 @@ def clock(ours: datetime, gateways: datetime | None) -> Finding:
 
 
 def test_mode(mode: Mode) -> Finding:
-    """Say whether messages reach a phone."""
+    """Report whether messages reach phones."""
     facts = {"on": mode is Mode.TEST, "mode": mode}
     match mode:
         case Mode.TEST:

@@ -1,7 +1,7 @@
-"""``smspilot doctor``: is everything there that sending needs, and if not, what is to be done?
+"""``smspilot doctor``: check everything that sending needs, and say what to do about what is wrong.
 
-It goes the way to the gateway step by step, asks for the account, and compares. It sends no SMS and costs nothing; what
-it says can be shown to others: no key, no login, no password, no phone.
+It connects to the gateway step by step, then asks for the account. It sends no SMS and costs nothing; its output can be
+shown to others: no key, no login, no password, no phone.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _INDENT: Final = _WIDTH + 14
 
 
 def doctor(connection: ConnectionOptions, *, sender: str | None, timeout: float, as_json: bool) -> int:
-    """Examine the way to the gateway and the account, and report.
+    """Check the connection to the gateway and the account, and report.
 
     Args:
         connection: Where the gateway is.
-        sender: The sender's name to look for, in place of the account's default.
+        sender: The sender's name to check, instead of the account's default.
         timeout: Seconds for each step.
         as_json: Print the findings as one document at the end, instead of a line for each as it comes.
 
@@ -80,11 +80,11 @@ async def _examine(client: Client, report: Callable[[Finding], None], sender: st
             await _ask(client, report, sender)
     else:
         for check in ("http", *_OF_THE_ANSWER):
-            report(not_checked(check, "the way to the gateway is not free"))
+            report(not_checked(check, "the gateway cannot be reached"))
 
 
 async def _go(route: Route, report: Callable[[Finding], None]) -> bool:
-    """Go the way; answer whether nothing on it failed."""
+    """Run the steps of the route, and return whether none failed."""
     failed = ""
     try:
         for check, step in route.steps:
@@ -106,7 +106,7 @@ async def _ask(client: Client, report: Callable[[Finding], None], sender: str | 
     report(_account.address(answer))
     if isinstance(answer, SmsPilotError):
         for check in ("sender", "balance"):
-            report(not_checked(check, "the gateway did not report about the account"))
+            report(not_checked(check, "the gateway gave no account data"))
     else:
         report(_account.sender(answer, sender))
         report(_account.balance(answer))

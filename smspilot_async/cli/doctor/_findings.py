@@ -1,4 +1,4 @@
-"""What ``smspilot doctor`` says of one thing that it looked at: how it is, and what to do."""
+"""The result of one check of ``smspilot doctor``: its state, and what to do."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import attrs
 
 
 class State(enum.StrEnum):
-    """How a thing is."""
+    """The state of what was checked."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and something about it should be known."""
+    """It works, but something about it deserves attention."""
     FAILED = "failed"
     NOT_CHECKED = "not checked"
-    """Something before it failed, or nobody can know."""
+    """An earlier check failed, or it cannot be known."""
 
 
 @attrs.frozen
@@ -25,11 +25,11 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        check: What was looked at.
-        state: How it is.
+        check: What was checked.
+        state: Its state.
         says: What was found, in words, with nothing secret in it.
         advice: What to do; empty where there is nothing to do.
-        facts: The same for a program.
+        facts: The same as JSON data.
     """
 
     check: str
@@ -40,20 +40,20 @@ class Finding:
 
 
 def fine(check: str, says: str, **facts: Any) -> Finding:
-    """All is well."""
+    """Return a finding without problems."""
     return Finding(check, State.OK, says, facts=facts)
 
 
 def warning(check: str, says: str, advice: str, **facts: Any) -> Finding:
-    """It works, but."""
+    """Return a finding about something that works, with a warning."""
     return Finding(check, State.WARNING, says, advice, facts)
 
 
 def failed(check: str, says: str, advice: str, **facts: Any) -> Finding:
-    """It does not work."""
+    """Return a finding about something that does not work."""
     return Finding(check, State.FAILED, says, advice, facts)
 
 
 def not_checked(check: str, why: str, **facts: Any) -> Finding:
-    """Nobody knows."""
+    """Return a finding about something that was not checked."""
     return Finding(check, State.NOT_CHECKED, why, facts=facts)

@@ -2,7 +2,7 @@
 
 It is gone by hand, beside the client, which can only tell that it did not arrive. What decides is taken from the
 client: which proxy it would use, and which certificates it would trust. Nothing of the proxy's URL is shown but its
-host and port, for the rest may be a password.
+host and port, because the rest may be a password.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ _SOON: Final = 14
 """Days left in which a certificate should have been renewed."""
 _LARGEST_HEAD: Final = 64 * 1024
 _LOGIN_WANTED: Final = "407"
-_LOGIN: Final = "Put a user and a password that it takes into its URL."
-_ASK: Final = "Ask whoever runs it."
+_LOGIN: Final = "Put a user and password that it accepts into its URL."
+_ASK: Final = "Ask its operator."
 _DELAY: Final = 0.25
-"""Seconds until the next address of a host is tried besides, as the client does (RFC 8305)."""
+"""Seconds until the next address of a host is tried in parallel, as the client does (RFC 8305)."""
 
-# OpenSSL's codes of verification (x509_vfy.h), and what each means to whoever reads this.
+# OpenSSL's verification codes (x509_vfy.h), and what to do about each.
 _CERTIFICATE: Final = {
     9: "Set this machine's clock: the certificate is not valid yet by it.",
-    10: "If this machine's clock is right, the gateway's operator has to renew it; do not switch the check off.",
-    18: "Somebody between here and the gateway answers for it, or SMSPILOT_URL names a server of your own: then put "
+    10: "If this machine's clock is right, the gateway's operator has to renew it; do not disable the check.",
+    18: "Something between here and the gateway answers in its place, or SMSPILOT_URL names your own server: then put "
     "its certificate into a file that SSL_CERT_FILE names.",
     62: "Use the name that the certificate is for in SMSPILOT_URL.",
     64: "Use the name that the certificate is for in SMSPILOT_URL, not an address.",
 }
 _UNTRUSTED: Final = (
-    "The authority behind it is not trusted here: if your organisation opens TLS on the way, put its root certificate "
-    "into a file that SSL_CERT_FILE names; else do not go on."
+    "Its issuer is not trusted here: if your organisation inspects TLS, put its root certificate into a file that "
+    "SSL_CERT_FILE names; otherwise do not continue."
 )
 
 
 class _Refused(Exception):
-    """A proxy does not let through."""
+    """A proxy refuses the connection."""
 
     def __init__(self, says: str, advice: str) -> None:
         super().__init__(says)
@@ -65,7 +65,7 @@ class _Refused(Exception):
 
 
 class Route:
-    """The way to one endpoint; each step goes on from where the one before it stopped.
+    """The route to one endpoint; each step continues from the one before it.
 
     Args:
         url: The endpoint.
@@ -93,7 +93,7 @@ class Route:
             self._proxy = None if proxy is None else urlsplit(proxy)
 
     async def aclose(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         if self._writer is not None:
             self._writer.transport.abort()
         if self._beyond_socks is not None:
@@ -101,20 +101,20 @@ class Route:
 
     @property
     def steps(self) -> list[tuple[str, Callable[[], Awaitable[Finding]]]]:
-        """The steps, in order. None after a failed one makes sense."""
+        """The steps, in order. After a failed one, the rest are skipped."""
         return [("dns", self.dns), ("tcp", self.tcp), ("proxy", self.proxy), ("tls", self.tls)]
 
     # --- the steps -------------------------------------------------------------------------------
 
     async def dns(self) -> Finding:
-        """Resolve the first host on the way: the proxy's, if there is one."""
+        """Resolve the first host: the proxy's if there is one, else the gateway's."""
         if self._wrong_proxy:
             variable = _variable(self._target.scheme)
             says = f"the proxy that {variable} names cannot be used: {self._wrong_proxy}"
             return failed("dns", says, f"Correct {variable}, or unset it.")
         host, port = _address(self._first)
         if _is_address(host):
-            return fine("dns", f"{self._name} is an address, no name to look up", addresses=[host])
+            return fine("dns", f"{self._name} is an address; there is no name to look up", addresses=[host])
         try:
             found = await self._in_time(asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except TimeoutError:
@@ -135,15 +135,17 @@ class Route:
             self._reader, self._writer = await self._in_time(connecting)
         except TimeoutError:
             says = f"no connection to {self._name} within {self._timeout:g} s"
-            return failed("tcp", says, self._advice("A firewall may drop it: let this machine out to that port."))
+            return failed(
+                "tcp", says, self._advice("A firewall may drop it: allow connections from this machine to that port.")
+            )
         except OSError as wrong:
             says = f"no connection to {self._name}: {_in_words(wrong)}"
-            return failed("tcp", says, self._advice("Look whether the address is right, and a server listens there."))
+            return failed("tcp", says, self._advice("Check that the address is right and that a server listens there."))
         milliseconds = round((_clock.current().monotonic() - start) * 1000)
         return fine("tcp", f"connected to {self._name} in {milliseconds} ms", milliseconds=milliseconds)
 
     async def proxy(self) -> Finding:
-        """Say which proxy is used and why, and let it open the way."""
+        """Report which proxy is used and why, and open a tunnel through it."""
         if self._proxy is None:
             return fine("proxy", f"none is used: {_why_none(self._target)}", used=False)
         used = f"{self._name} is used, since {_variable(self._target.scheme)} says so"
@@ -158,10 +160,10 @@ class Route:
             says, advice = _in_words(wrong), _ASK
         else:
             return fine("proxy", used, **facts)
-        return failed("proxy", f"{used}, but it does not let us through: {says}", self._advice(advice), **facts)
+        return failed("proxy", f"{used}, but it refuses the connection: {says}", self._advice(advice), **facts)
 
     async def tls(self) -> Finding:
-        """Shake hands, and look at the certificate."""
+        """Perform the TLS handshake, and check the certificate."""
         if self._target.scheme == "http":
             return fine("tls", "none: the gateway's address begins with http:", used=False)
         host, _ = _address(self._target)
@@ -202,10 +204,10 @@ class Route:
             return await work
 
     async def _through_proxy(self, proxy: SplitResult) -> None:
-        """Ask for a tunnel where the client would.
+        """Ask for a tunnel if the client would.
 
         Raises:
-            _Refused: There is none.
+            _Refused: The proxy opens none.
         """
         if proxy.scheme == "https":
             await self._streams()[1].start_tls(await self._context(), server_hostname=_address(proxy)[0])
@@ -221,10 +223,10 @@ class Route:
             raise _Refused(f"HTTP {' '.join(status) or 'without a status'}", advice)
 
     async def _by_socks(self, proxy: SplitResult) -> None:
-        """Go by a SOCKS proxy as the client does, with a connection of its own.
+        """Connect through a SOCKS proxy as the client does, with a connection of its own.
 
         Raises:
-            _Refused: It does not let through.
+            _Refused: The proxy refuses.
         """
         try:
             self._beyond_socks = await Socks.at(proxy.geturl()).connect(*_address(self._target))
@@ -247,7 +249,7 @@ class Route:
         return await default_context(self._url, None if self._proxy is None else self._proxy.geturl())
 
     def _streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        assert self._reader is not None  # noqa: S101 - the step before has made them
+        assert self._reader is not None  # noqa: S101 - set by the step before
         assert self._writer is not None  # noqa: S101
         return self._reader, self._writer
 
@@ -259,7 +261,7 @@ class Route:
                 advice = _CERTIFICATE.get(code, _UNTRUSTED)
                 return failed("tls", f"the certificate of {host} is not accepted: {message}", advice)
             case TimeoutError():
-                return failed("tls", f"{host} does not shake hands within {self._timeout:g} s", _NO_TLS)
+                return failed("tls", f"{host} does not complete the TLS handshake within {self._timeout:g} s", _NO_TLS)
             case _:
                 why = str(wrong) if isinstance(wrong, httpcore.ConnectError) else _in_words(wrong)
                 return failed("tls", f"{host} does not speak TLS there: {why}", _NO_TLS)
@@ -268,15 +270,17 @@ class Route:
         certificate = tls.getpeercert() or {}
         expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
         days = (expires - _clock.current().now()).days
-        says = f"{tls.version()}, the certificate is for {host} and holds for {count(days, 'day')}"
+        says = f"{tls.version()}, the certificate is for {host} and is valid for {count(days, 'day')}"
         facts = {"version": tls.version(), "expires": expires}
         if days < _SOON:
-            return warning("tls", says, "Sends will stop if its operator does not renew it by then.", **facts)
+            return warning("tls", says, "Sends will fail if its operator does not renew it by then.", **facts)
         return fine("tls", says, **facts)
 
 
-_FIX_DNS: Final = "Look whether the name is right, and whether this machine can resolve any other."
-_NO_TLS: Final = "Look whether SMSPILOT_URL names a port that speaks https, and what stands between here and there."
+_FIX_DNS: Final = "Check that the name is right, and that this machine can resolve other names."
+_NO_TLS: Final = (
+    "Check that SMSPILOT_URL names a port that speaks https, and what is between this machine and that port."
+)
 
 
 def _address(parts: SplitResult) -> tuple[str, int]:
@@ -301,7 +305,7 @@ def _connect_request(host: str, port: int, proxy: SplitResult) -> bytes:
 
 
 def _variable(scheme: str) -> str:
-    """Name the variable that decides, as it is written in this environment."""
+    """Return the name of the variable that decides, as written in this environment."""
     wanted = (f"{scheme}_proxy", "all_proxy")
     found = [name for low in wanted for name in (low, low.upper()) if os.environ.get(name)]
     return found[0] if found else "the system's setting"
@@ -312,12 +316,12 @@ def _why_none(target: SplitResult) -> str:
     if variable in os.environ and proxy_bypass(target.netloc):
         return f"{variable} names one, but NO_PROXY exempts this host"
     if variable in os.environ:
-        return f"{variable} names one, but not for this machine itself"
+        return f"{variable} names one, but it is not used for this machine itself"
     return f"neither {scheme.upper()}_PROXY nor ALL_PROXY is set"
 
 
 def _in_words(wrong: BaseException) -> str:
-    """Say what the system says, and nothing of what was sent."""
+    """Return the system's reason, without anything that was sent."""
     match wrong:
         case ssl.SSLError():
             return (wrong.reason or "no TLS").replace("_", " ").lower()
@@ -330,4 +334,4 @@ def _in_words(wrong: BaseException) -> str:
         case OSError():
             return "could not connect"
         case _:
-            return "an answer that is none of HTTP"
+            return "the answer is not HTTP"
