@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from smspilot_async import Client
+    from smspilot_async.outbox._held import HeldAnswers
     from smspilot_async.outbox._ledger import ClaimedMessage, HotPath
 
 __all__ = ["SendOptions", "Sender", "Sent", "judge", "send_once"]
@@ -70,6 +71,8 @@ START_WITHIN: Final = 10.0
 LEASE_MARGIN: Final = 10.0
 """Seconds that a lease lasts beyond everything that its request may take."""
 URGENT_PLACES: Final = 2
+KEEP_AFTER: Final = 5.0
+"""Seconds for which a sender that has to end still waits for a ledger that is away."""
 POLL: Final = 0.1
 """Seconds between two looks at what is due."""
 _MOST_FAILURES_OF_A_DRAIN: Final = 3
@@ -267,10 +270,12 @@ class Sender:
         hot: The ledger.
         client: What sends; its hooks and callbacks hear of everything.
         options: How.
+        held: Where to keep what cannot be recorded before the process has to end.
     """
 
-    def __init__(self, hot: HotPath, client: Client, options: SendOptions) -> None:
+    def __init__(self, hot: HotPath, client: Client, options: SendOptions, held: HeldAnswers) -> None:
         self.sent = Sent()
+        self._keep = held
         self._hot = hot
         self._options = options
         self._client = client
@@ -311,12 +316,21 @@ class Sender:
 
     async def drain(self) -> Sent:
         """Send what is due, and return once nothing of it can leave now."""
+        await self.replay()
         await self._hot.recover()
         await self._outlast(self._drain())
         return self.sent
 
+    async def replay(self) -> None:
+        """Record what an earlier sender of this machine had to keep in a file."""
+        for path, held in await asyncio.to_thread(lambda: list(self._keep.waiting())):
+            await (self._hot.void(held) if isinstance(held, str) else self._record(held))
+            await asyncio.to_thread(path.unlink)
+            logger.warning("recorded what was kept in %s", path.name)
+
     async def run(self) -> None:
         """Send what is due, and what becomes due, until :meth:`stop`."""
+        await self.replay()
         await self._outlast(self._run())
 
     async def _outlast(self, work: Coroutine[Any, Any, None]) -> None:
@@ -335,7 +349,7 @@ class Sender:
         task.result()
 
     async def _drain(self) -> None:
-        await asyncio.gather(*(self._drain_place(lane) for lane in self._lanes()))
+        await _all_of(self._drain_place(lane) for lane in self._lanes())
 
     def _lanes(self) -> list[int]:
         return [MARKETING] * self._options.in_flight + [SERVICE] * URGENT_PLACES
@@ -346,10 +360,10 @@ class Sender:
                 return
 
     async def _run(self) -> None:
-        places = [asyncio.ensure_future(self._place(lane)) for lane in self._lanes()]
         watch = asyncio.ensure_future(self._watch())
+        watch.add_done_callback(lambda _: self.stop())  # without it nothing would be woken
         try:
-            await asyncio.gather(*places)
+            await _all_of(self._place(lane) for lane in self._lanes())
         finally:
             self._is_over = True  # a cancellation alone may be swallowed on its way out of a database's driver
             watch.cancel()
@@ -430,7 +444,7 @@ class Sender:
             return await self._hot.claim(request)
         except LedgerUnavailable as error:
             unsure = error
-        await self._until_done(lambda: self._hot.void(request.token))
+        await self._until_done(lambda: self._hot.void(request.token), request.token)
         raise unsure
 
     async def _deliver(self, claim: Claim, attempt_id: int, asked_at: float) -> None:
@@ -444,28 +458,29 @@ class Sender:
             if result is None
             else judge(messages, [tries[message.id or 0] for message in messages], result)
         )
-        await self._until_done(lambda: self._record(attempt_id, judgement, invalid))
+        answer = self._answer(attempt_id, judgement, invalid)
+        await self._until_done(lambda: self._record(answer), answer)
         await self._until_done(lambda: self._tell_account(claim, judgement))
         self._count([*judgement.rows, *invalid])
         self._failures = 0 if judgement.is_answered or judgement.is_unknown else self._failures + 1
         if isinstance(result, GatewayBusy):
             self._failures += 1
 
-    async def _record(self, attempt_id: int, judgement: Judgement, invalid: list[MessageAnswer]) -> None:
-        rows = await self._doubt_duplicates(judgement.rows)
-        await self._hot.record(
-            Answer(
-                attempt_id=attempt_id,
-                outcome=judgement.outcome,
-                evidence=judgement.evidence,
-                rows=[*rows, *invalid],
-                give_up_after=int(self._options.give_up_after * SECOND),
-                server_packet_id=judgement.server_packet_id,
-                cost=judgement.cost,
-            )
+    def _answer(self, attempt_id: int, judgement: Judgement, invalid: list[MessageAnswer]) -> Answer:
+        return Answer(
+            attempt_id=attempt_id,
+            outcome=judgement.outcome,
+            evidence=judgement.evidence,
+            rows=[*judgement.rows, *invalid],
+            give_up_after=int(self._options.give_up_after * SECOND),
+            server_packet_id=judgement.server_packet_id,
+            cost=judgement.cost,
         )
 
-    async def _doubt_duplicates(self, rows: list[MessageAnswer]) -> list[MessageAnswer]:
+    async def _record(self, answer: Answer) -> None:
+        await self._hot.record(attrs.evolve(answer, rows=await self._doubt_duplicates(answer.rows)))
+
+    async def _doubt_duplicates(self, rows: Sequence[MessageAnswer]) -> Sequence[MessageAnswer]:
         """Make a 243 unknown where an earlier attempt with the same phone and text may have been accepted."""
         duplicates = [row.id for row in rows if row.code == DUPLICATE and row.event is Event.REFUSED]
         if not duplicates:
@@ -487,10 +502,16 @@ class Sender:
             self._saw_unknown = False
             await self._hot.count_answer()
 
-    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do what must be written down, until it is; meanwhile nothing more is claimed."""
+    async def _until_done(self, work: Callable[[], Awaitable[None]], held: Answer | str | None = None) -> None:
+        """Do what must be written down, until it is; meanwhile nothing more is claimed.
+
+        Args:
+            work: Does it.
+            held: What a file takes instead, once the process has to end.
+        """
         delay = _RECORD_AGAIN
         self._unrecorded += 1
+        last_try: float | None = None
         try:
             while True:
                 try:
@@ -499,10 +520,26 @@ class Sender:
                     logger.warning("%s", error)
                 else:
                     return
+                if self._stopping.is_set():
+                    last_try = last_try or boot_time() + KEEP_AFTER
+                    if boot_time() >= last_try and await self._kept(held):
+                        return
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _RECORD_AGAIN_AT_MOST)
         finally:
             self._unrecorded -= 1
+
+    async def _kept(self, held: Answer | str | None) -> bool:
+        """Keep in a file what the ledger does not take; the account's state is worth no file."""
+        if held is None:
+            return True
+        try:
+            path = await asyncio.to_thread(self._keep.keep, held)
+        except OSError as error:
+            logger.error("what the gateway answered cannot be kept in a file: %s", error.strerror)  # noqa: TRY400
+            return False
+        logger.error("the ledger is away: what the gateway answered is kept in %s, for the next start", path)
+        return True
 
     def _count(self, rows: Iterable[MessageAnswer]) -> None:
         sent = self.sent
@@ -511,6 +548,14 @@ class Sender:
             sent.refused += row.event is Event.REFUSED
             sent.unknown += row.event is Event.UNANSWERED
             sent.put_back += row.event is Event.PUT_BACK
+
+
+async def _all_of(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all of them, and raise the first error after the last one's end: each may have a packet on the wire."""
+    ended = await asyncio.gather(*work, return_exceptions=True)
+    for error in ended:
+        if error is not None:
+            raise error
 
 
 def _release(waiting: asyncio.Future[None]) -> None:

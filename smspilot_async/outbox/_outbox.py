@@ -32,6 +32,7 @@ from smspilot_async.outbox._errors import (
     WrongClient,
 )
 from smspilot_async.outbox._extras import require_postgres
+from smspilot_async.outbox._held import HeldAnswers
 from smspilot_async.outbox._home import (
     POSTGRESQL_HOME,
     check_home,
@@ -210,7 +211,7 @@ class Outbox:
         return self
 
     def _async_engine(self) -> AsyncEngine:
-        engine = create_async_engine(self._url.set(drivername=_DRIVERS[self._dialect][1]))
+        engine = create_async_engine(self._url.set(drivername=_DRIVERS[self._dialect][1]), pool_pre_ping=True)
         if self._dialect == "sqlite":
             _prepare_sqlite(engine.sync_engine)
         return engine
@@ -531,7 +532,9 @@ class Outbox:
             hot = self._hot_path()
             stack.push_async_callback(hot.aclose)
             await hot.open()
-            sender = Sender(hot, client, options)
+            path, uid = self._path, self._row.uid
+            held = await asyncio.to_thread(lambda: HeldAnswers.beside(path) if path else HeldAnswers.of_user(uid))
+            sender = Sender(hot, client, options, held)
             self._senders.add(sender)
             stack.callback(self._senders.discard, sender)
             yield sender

@@ -184,11 +184,10 @@ class SqliteHotPath:
         with contextlib.suppress(queue.Empty):
             while len(jobs) < _MOST_AT_ONCE and jobs[-1] is not None:
                 jobs.append(self._jobs.get_nowait())
-        if jobs[-1] is None:
-            jobs.pop()
+        if jobs == [None]:
+            return None
+        if jobs[-1] is None:  # after those before it
             self._jobs.put(None)
-            if not jobs:
-                return None
         return [job for job in jobs if job is not None]
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
