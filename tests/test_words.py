@@ -47,29 +47,18 @@ BETTER: Final = {
 WORST: Final = re.compile("|".join(BETTER), re.IGNORECASE)
 
 STILL: Final[dict[str, int]] = {
-    "smspilot_async": 16,
-    "smspilot_async/_display": 1,
-    "smspilot_async/_inbound": 11,
-    "smspilot_async/_network": 22,
-    "smspilot_async/_requests": 23,
-    "smspilot_async/_sending": 13,
-    "smspilot_async/_statuses": 7,
-    "smspilot_async/_tools": 3,
-    "smspilot_async/cli": 22,
+    "smspilot_async/cli": 1,
     "smspilot_async/emulator": 14,
     "smspilot_async/outbox": 12,
-    "smspilot_async/wire": 6,
-    "tests": 1,
-    "tests/callbacks": 9,
+    "tests/callbacks": 10,
     "tests/cli": 5,
-    "tests/client": 15,
+    "tests/client": 14,
     "tests/emulator": 5,
     "tests/engine": 9,
-    "tests/hooks": 8,
-    "tests/inbound": 6,
+    "tests/hooks": 6,
+    "tests/inbound": 3,
     "tests/outbox": 5,
     "tests/support": 7,
-    "tests/tracking": 1,
 }
 
 

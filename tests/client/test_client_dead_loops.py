@@ -56,13 +56,13 @@ def is_ours(task: asyncio.Task[Any]) -> bool:
 
 def packet_tasks() -> int:
     """Count our tasks that are still somewhere."""
-    return sum(isinstance(one, asyncio.Task) and is_ours(one) for one in gc.get_objects())
+    return sum(issubclass(type(one), asyncio.Task) and is_ours(one) for one in gc.get_objects())
 
 
 def open_sockets(gateway: Emulator) -> int:
     """Count the sockets that are connected to the gateway."""
     port = urlsplit(gateway.url).port
-    return sum(isinstance(one, socket.socket) and peer_of(one) == port for one in gc.get_objects())
+    return sum(issubclass(type(one), socket.socket) and peer_of(one) == port for one in gc.get_objects())
 
 
 def peer_of(sock: socket.socket) -> int | None:

@@ -126,7 +126,7 @@ def test_a_key_file_that_holds_no_key_is_refused(
         (tmp_path / "key").write_bytes(content)
     monkeypatch.setenv("SMSPILOT_API_KEY_FILE", str(tmp_path / "key"))
 
-    with pytest.raises(ValueError, match=r"SMSPILOT_API_KEY_FILE|not empty"):
+    with pytest.raises(ValueError, match=r"SMSPILOT_API_KEY_FILE|non-empty"):
         Client()
 
 
@@ -349,7 +349,7 @@ async def test_the_parameters_go_with_every_request(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [({"request_style": "query"}, "puts the key"), ({"debug_email": "dev@example.com"}, "mails every request")],
+    [({"request_style": "query"}, "puts the key"), ({"debug_email": "dev@example.com"}, "every request, with the key")],
     ids=["query", "debug_email"],
 )
 def test_a_setting_that_shows_the_key_warns_at_the_callers_line(option: dict[str, Any], words: str) -> None:

@@ -200,7 +200,7 @@ async def loses_its_tongue(peer: Peer) -> None:
             socks(1, login=LOGIN), "me:secret99@", "refused the user or the password: correct", id="wrong one"
         ),
         pytest.param(socks(1, login=LOGIN), f"me:{'secret99' * 40}@", "255 bytes", id="too long"),
-        pytest.param(wants_another_proof, "", "other than by a password", id="another proof"),
+        pytest.param(wants_another_proof, "", "other than a password", id="another proof"),
         pytest.param(
             socks(1, reply=5), "", "gateway.test, port 80: the connection was refused (SOCKS reply 5)", id="5"
         ),
