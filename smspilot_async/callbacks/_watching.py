@@ -40,7 +40,7 @@ class LogReader:
     """
 
     def __init__(self, log: EventLog, clock: Clock) -> None:
-        self.is_closed = False
+        self.is_closed: bool = False
         self._log = log
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()

@@ -81,4 +81,4 @@ def test_another_country_is_refused(client: Client) -> None:
     with pytest.raises(ValueError, match="country is 'RU' or None, not 'DE'"):
         Client("KEY", country="DE")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="country is 'RU' or None, not 'ru'"):
-        client.bulk([], country="ru")  # type: ignore[arg-type]
+        client.bulk([], country="ru")  # type: ignore[call-overload]

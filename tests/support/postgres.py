@@ -83,5 +83,5 @@ class Postgres:
     def execute(self, statement: str, database: str = "postgres") -> list[Any]:
         """Execute a statement by itself, and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
-            cursor = connection.execute(statement)  # type: ignore[call-overload]
+            cursor = connection.execute(statement.encode())
             return list(cursor.fetchall()) if cursor.description else []
