@@ -146,7 +146,7 @@ def try_users_tests(wheel: Path, folder: Path) -> None:
 def _try_example(plugin: str, programs: Path, folder: Path) -> None:
     strict = ("-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning")  # pytest-asyncio's, of its own options
     tested = run(programs / "python", "-m", "pytest", "-q", *strict, EXAMPLE, cwd=folder)
-    passed = tested.returncode == 0 and "5 passed" in tested.stdout
+    passed = tested.returncode == 0 and "6 passed" in tested.stdout
     check(f"a user's tests run with {plugin}", holds=passed, otherwise=tested.stdout + tested.stderr)
 
 
