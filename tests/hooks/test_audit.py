@@ -212,7 +212,7 @@ async def test_lines_that_never_got_written_are_counted_at_the_end(
 @pytest.mark.parametrize("impossible", ["no such folder/audit.jsonl", "a folder"])
 async def test_a_file_that_can_not_be_opened_is_an_error_there_and_then(tmp_path: Path, impossible: str) -> None:
     (tmp_path / "a folder").mkdir()
-    with pytest.raises(OSError, match=r"audit log: .+ in a folder that exists") as caught:
+    with pytest.raises(OSError, match=r"audit log: .+ in an existing folder") as caught:
         AuditLog(tmp_path / impossible, key=KEY)
     assert repr(str(tmp_path / impossible)) in str(caught.value)
     assert KEY not in "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
