@@ -140,7 +140,7 @@ def _check_callback_method(value: Any) -> None:
 
 def _check_ttl(value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not _SHORTEST_TTL <= value <= _LONGEST_TTL:
-        raise InvalidMessage("is a whole number of minutes from 1 to 1440", field="ttl", code=270)
+        raise InvalidMessage("must be a whole number of minutes from 1 to 1440", field="ttl", code=270)
 
 
 @attrs.frozen(repr=False, init=False)

@@ -26,8 +26,7 @@ from socks_servers import socks
 
 from smspilot_async import ConnectionFailed
 from smspilot_async.cli._connection import Mode
-from smspilot_async.cli.doctor import _account
-from smspilot_async.cli.doctor import _route as _doctor_route
+from smspilot_async.cli.doctor import _account, _route
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -320,7 +319,7 @@ async def test_a_socks_proxy_that_lets_through_is_gone_through_to_the_gateways_o
 async def test_a_socks_proxy_is_asked_for_a_gateway_without_tls_too(monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_server(hang_at_once) as server, raw_server(socks(server.port)) as proxy:
         monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{proxy.port}")
-        route = _doctor_route.Route("http://gateway.test/api2.php", timeout=5)
+        route = _route.Route("http://gateway.test/api2.php", timeout=5)
         found = {check: str((await step()).state) for check, step in route.steps}
         await route.aclose()
     assert found == dict.fromkeys(("dns", "tcp", "proxy", "tls"), "ok")
@@ -452,7 +451,7 @@ def test_a_proxy_where_nobody_listens_fails_tcp(monkeypatch: pytest.MonkeyPatch)
 async def test_a_proxy_that_no_proxy_exempts_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "gateway.invalid")
-    finding = await _doctor_route.Route("https://gateway.invalid/api2.php", timeout=5).proxy()
+    finding = await _route.Route("https://gateway.invalid/api2.php", timeout=5).proxy()
     assert str(finding.state) == "ok"
     assert "NO_PROXY exempts" in finding.says
 

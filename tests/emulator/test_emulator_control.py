@@ -17,8 +17,7 @@ from raw_servers import answering, raw_server
 from raw_servers import http as http_answer
 
 from smspilot_async.emulator import TEST_KEY, Account, Emulator, Fault, Settings, Unknowns
-from smspilot_async.emulator.gateway import _refusals
-from smspilot_async.emulator.gateway import _store as _ledger
+from smspilot_async.emulator.gateway import _refusals, _store
 from smspilot_async.emulator.server import _control
 from smspilot_async.emulator.server._control import control_routes
 from smspilot_async.emulator.server._fields import as_plain, plain, read_fields
@@ -203,7 +202,7 @@ class TestWhatIsThere:
     async def test_test_messages_come_in_pieces_though_many_have_the_same_number(
         self, remote: Remote, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(_ledger, "KEPT_TESTS", 4)
+        monkeypatch.setattr(_store, "KEPT_TESTS", 4)
         for number in range(6):
             await remote.gateway(apikey=TEST_KEY, send=[{"to": PHONE, "text": str(number)}])
         first = await remote.get("test-messages", limit=3)

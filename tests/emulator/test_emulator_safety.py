@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from smspilot_async.emulator import TEST_KEY, Emulator
-from smspilot_async.emulator.gateway import _pipeline, _xml
-from smspilot_async.emulator.gateway import _store as _ledger
+from smspilot_async.emulator.gateway import _pipeline, _store, _xml
 from smspilot_async.emulator.gateway._xml import _MOST_ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class TestMemory:
     def test_of_messages_that_cost_nothing_the_newest_are_kept(
         self, emulator: Emulator, desk: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(_ledger, "KEPT_TESTS", 10)
+        monkeypatch.setattr(_store, "KEPT_TESTS", 10)
         for number in range(25):
             desk.send({"to": PHONE, "text": str(number)}, test=1)
         kept = emulator.test_messages
@@ -99,7 +98,7 @@ class TestMemory:
     def test_no_message_that_costs_money_is_forgotten(
         self, emulator: Emulator, desk: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(_ledger, "KEPT_TESTS", 1)
+        monkeypatch.setattr(_store, "KEPT_TESTS", 1)
         for number in range(25):
             desk.one(text=str(number))
         assert len(emulator.messages) == 25

@@ -10,7 +10,7 @@ import pytest
 
 from smspilot_async import Client, Message
 from smspilot_async.emulator import TEST_KEY, Account, Clock, Emulator
-from smspilot_async.emulator.gateway import _store as _ledger
+from smspilot_async.emulator.gateway import _store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +139,7 @@ def test_what_it_sent_is_on_record(emulator: Emulator, ask: Ask) -> None:
 
 
 def test_of_what_it_sent_the_newest_are_kept(emulator: Emulator, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_ledger, "KEPT_TESTS", 3)
+    monkeypatch.setattr(_store, "KEPT_TESTS", 3)
     for count in (2, 1, 1, 1):
         ask(send=rows(count))
     assert [message.server_id for message in emulator.test_messages] == ["10000"] * 3

@@ -9,7 +9,7 @@ from manual_clock import idle
 from watched import Gateway, message
 
 from smspilot_async import Accepted
-from smspilot_async._requests import fairness as _turns
+from smspilot_async._requests import fairness as _fairness
 from smspilot_async._requests.fairness import Fairness
 from smspilot_async._requests.slots import Slots
 
@@ -21,7 +21,7 @@ def slots() -> Slots:
 
 @pytest.fixture(autouse=True)
 def _hold_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_turns, "_LONGEST_HOLD", 3600)
+    monkeypatch.setattr(_fairness, "_LONGEST_HOLD", 3600)
 
 
 async def turns_of_the_loop(count: int) -> None:
@@ -87,7 +87,7 @@ async def test_a_send_that_is_called_lets_no_packet_go_before_it(gateway: Gatewa
 
 
 async def test_but_not_for_ever(slots: Slots, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_turns, "_LONGEST_HOLD", 0)
+    monkeypatch.setattr(_fairness, "_LONGEST_HOLD", 0)
     turns = Fairness(slots)
     slots.take()
     async with asyncio.timeout(30):

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from smspilot_async import Client, Message, Packet, SentMessage
 from smspilot_async.emulator import Emulator
-from smspilot_async.wire import ErrorDocument, Send, UnreadableAnswer, _decode, decode
-from smspilot_async.wire import _fast_path as _usual
+from smspilot_async.wire import ErrorDocument, Send, UnreadableAnswer, _decode, _fast_path, decode
 from smspilot_async.wire._json import JSON_LIBRARY
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ ROW: dict[str, Any] = {
 ANSWER: dict[str, Any] = {"send": [ROW], "server_packet_id": "10003", "balance": 20006.97, "cost": 1.69}
 SEND = Send([Message("79087964781", "text")], [7])
 
-read_fast = _usual._with_msgspec()
+read_fast = _fast_path._with_msgspec()
 
 
 @pytest.fixture
@@ -198,4 +197,4 @@ def repr_of(packet: Packet | str) -> Any:
 
 def test_it_is_taken_where_msgspec_is() -> None:
     body = written(ANSWER)
-    assert (_usual.read_fast(body) is None) is (JSON_LIBRARY == "json")
+    assert (_fast_path.read_fast(body) is None) is (JSON_LIBRARY == "json")
