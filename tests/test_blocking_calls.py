@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
 import httpx
@@ -102,31 +102,63 @@ async def test_tests_themselves_may_block(tmp_path: Path) -> None:
     sleeps()
 
 
-def test_a_test_that_leaves_a_note_fails(tmp_path: Path) -> None:
-    example = """
-        import time
+def run_example(folder: Path, hook: str, *runner: str) -> str:
+    """Run one test in a process of its own, with a detector: the output. Its hook holds the loop up."""
+    example = f"""
+import threading
+import time
 
-        from smspilot_async import Client, Hooks
-        from smspilot_async.emulator import Emulator
+from coverage import Coverage
+from smspilot_async import Client, Hooks
+from smspilot_async.emulator import Emulator
 
-        class Slow(Hooks):
-            def on_result(self, result):
-                time.sleep(0.001)
+class Slow(Hooks):
+    def on_result(self, result):
+{indent(dedent(hook), " " * 8)}
 
-        async def test_it_blocks():
-            emulator = Emulator()
-            async with Client(emulator.api_key, transport=emulator.transport, hooks=[Slow()]) as client:
-                await client.send("79087964781", "text")
-    """
-    (tmp_path / "test_example.py").write_text(dedent(example), encoding="utf-8")
+async def test_it_blocks():
+    emulator = Emulator()
+    async with Client(emulator.api_key, transport=emulator.transport, hooks=[Slow()]) as client:
+        await client.send("79087964781", "text")
+"""
+    (folder / "test_example.py").write_text(example, encoding="utf-8")
     paths = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH")]))
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "blocking_calls", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": paths},
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
+    return subprocess.run(  # noqa: S603 - our own command
+        [
+            sys.executable,
+            "-m",
+            *runner,
+            "pytest",
+            "-p",
+            "blocking_calls",
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "asyncio_mode=auto",
+        ],
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=False,
-    )
-    assert "blocked the event loop: time.sleep, called for " in ran.stdout
-    assert "1 passed, 1 error" in ran.stdout
+    ).stdout
+
+
+def test_a_test_that_leaves_a_note_fails(tmp_path: Path) -> None:
+    printed = run_example(tmp_path, "time.sleep(0.001)")
+    assert "blocked the event loop: time.sleep, called for " in printed
+    assert "1 passed, 1 error" in printed
+
+
+def test_the_lock_of_what_counts_the_lines_run_is_no_blocking_call(tmp_path: Path) -> None:
+    hook = """
+        lock = Coverage.current()._collector.data_lock
+        assert lock.acquire(blocking=False)
+        threading.Timer(0.05, lock.release).start()
+        assert lock.acquire()
+        lock.release()
+    """
+    printed = run_example(tmp_path, hook, "coverage", "run", "--source=smspilot_async", "-m")
+    assert "1 passed" in printed
+    assert "error" not in printed
