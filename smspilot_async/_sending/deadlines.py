@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -26,42 +27,44 @@ class Deadlines:
     Args:
         entries: The messages of the packet.
         clock: The client's.
-        on_the_wire: Returns the messages whose request is on the wire.
-        stop_connecting: Ends a request that has not started, if none of its messages is wanted any more; returns
-            whether it did.
     """
 
-    def __init__(
-        self,
-        entries: Sequence[PendingMessage],
-        clock: Clock,
-        *,
-        on_the_wire: Callable[[], Collection[PendingMessage]],
-        stop_connecting: Callable[[float], bool],
-    ) -> None:
+    def __init__(self, entries: Sequence[PendingMessage], clock: Clock) -> None:
         self._entries = entries
         self._clock = clock
-        self._on_the_wire = on_the_wire
-        self._stop_connecting = stop_connecting
         self._timer: Timer | None = None
 
-    def watch(self) -> None:
-        """Set a timer for the earliest deadline of the waiting callers."""
+    def watch(
+        self, on_the_wire: Callable[[], Collection[PendingMessage]], stop_connecting: Callable[[float], bool]
+    ) -> None:
+        """Set a timer for the earliest deadline of the waiting callers.
+
+        Only a timer keeps what is passed here: it is the packet's own, and a cycle would leave each packet of a bulk
+        run to the garbage collector.
+
+        Args:
+            on_the_wire: Returns the messages whose request is on the wire.
+            stop_connecting: Ends a request that has not started, if none of its messages is wanted any more; returns
+                whether it did.
+        """
         waiting = [entry.until for entry in self._entries if entry.waiter is not None and not entry.waiter.done()]
         earliest = min(waiting, default=math.inf)
         if earliest < math.inf:
-            self._timer = self._clock.call_at(earliest, self._expire)
+            self._timer = self._clock.call_at(earliest, partial(self._expire, on_the_wire, stop_connecting))
 
     def cancel(self) -> None:
         """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
-    def _expire(self) -> None:
+    def _expire(
+        self, on_the_wire: Callable[[], Collection[PendingMessage]], stop_connecting: Callable[[float], bool]
+    ) -> None:
         now = self._clock.monotonic()
-        if self._stop_connecting(now):
+        if stop_connecting(now):
             return
-        leaving = set(self._on_the_wire())
+        leaving = set(on_the_wire())
         for entry in self._entries:
             if entry.outcome is not None or entry.until > now:
                 continue
@@ -69,7 +72,7 @@ class Deadlines:
                 entry.answer_caller(about(past_deadline([entry]), entry))
             else:
                 entry.give_up()
-        self.watch()
+        self.watch(on_the_wire, stop_connecting)
 
 
 def past_deadline(entries: Sequence[PendingMessage]) -> OutcomeUnknown:

@@ -126,9 +126,7 @@ class Submission:
         self._progress: Progress | None = None
         self._on_the_wire: Sequence[PendingMessage] = ()
         self._report = Report(context, entries)
-        self._deadlines = Deadlines(
-            entries, context.clock, on_the_wire=lambda: self._on_the_wire, stop_connecting=self._stop_connecting
-        )
+        self._deadlines = Deadlines(entries, context.clock)
         number_apart(entries)
 
     @property
@@ -163,7 +161,7 @@ class Submission:
     async def run(self) -> None:
         """Send it, with retries and splits as needed; never raises."""
         self.has_begun = True
-        self._deadlines.watch()
+        self._deadlines.watch(lambda: self._on_the_wire, self._stop_connecting)
         try:
             if self._check_vetoes:
                 await self._ask_for_vetoes()

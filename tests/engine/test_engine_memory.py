@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+from smspilot_async._sending.pending import PendingMessage
+from smspilot_async._sending.submission import Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smspilot_async import Client
 
 SCRIPT = r"""
 import asyncio, re, resource, sys
@@ -50,3 +60,25 @@ async def peak_kib(messages: int) -> int:
 async def test_ten_times_the_messages_need_the_same_memory() -> None:
     short, long = await asyncio.gather(peak_kib(20_000), peak_kib(200_000))
     assert long - short < 10 * 1024
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def held() -> list[object]:
+    return [thing for thing in gc.get_objects() if isinstance(thing, Submission | PendingMessage)]
+
+
+@pytest.mark.usefixtures("no_collection")
+async def test_a_packet_is_freed_without_the_garbage_collector(client: Client) -> None:
+    async with client.bulk([("79087964781", str(number)) for number in range(500)], packet_size=50) as run:
+        async for _ in run:
+            pass
+    await client.send("79087964781", "text")
+    await asyncio.gather(*(client.send("79087964781", str(number)) for number in range(20)))
+    assert held() == []
