@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from zoneinfo import ZoneInfo
 
-_offset = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE | re.ASCII).fullmatch
+from smspilot_async._tools import zones
+from smspilot_async._tools.zones import zone_of
+
 _iso = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?",
     re.IGNORECASE | re.ASCII,
@@ -17,33 +18,15 @@ _iso = re.compile(
 _dotted = re.compile(r"(\d\d?)\.(\d\d?)\.(\d{4}) (\d\d?):(\d\d)(?::(\d\d))?", re.ASCII).fullmatch
 _date = re.compile(r"\d{4}-\d\d-\d\d|\d\d?\.\d\d?\.\d{4}", re.ASCII).fullmatch
 _MOSCOW = timezone(timedelta(hours=3))
-_LARGEST_OFFSET = timedelta(hours=15)
 
 
 def parse_zone(written: str) -> tzinfo:
-    """Read an IANA name (``Europe/Moscow``) or an offset (``+03:00``, ``+3``, ``UTC``).
+    """Read an IANA name (``Europe/Moscow``) or an offset (``+03:00``, ``+3``, ``UTC``, ``MSK+2``).
 
     Raises:
         ValueError: It is neither.
     """
-    name = written.strip()
-    if name.upper() in {"UTC", "GMT", "Z"}:
-        return UTC
-    if found := _offset(name):
-        return _fixed(*found.groups())
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # malformed, a folder of the zone database, or not in it
-        raise ValueError(
-            f"{name!r} is not a time zone: write a name such as Europe/Moscow, or an offset such as +03:00"
-        ) from None
-
-
-def _fixed(sign: str, hours: str, minutes: str | None) -> timezone:
-    offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
-    if offset >= _LARGEST_OFFSET:
-        raise ValueError(f"{sign}{hours} hours is not a time zone")
-    return timezone(-offset if sign == "-" else offset)
+    return zone_of(zones.parse_zone(written))
 
 
 def parse_time(written: str, zone: tzinfo | None) -> datetime:

@@ -31,8 +31,10 @@ from smspilot_async.outbox._errors import (  # noqa: E402
     WrongClient,
 )
 from smspilot_async.outbox._ledger import AccountState  # noqa: E402
+from smspilot_async.outbox._lists import ListError, ListRows, read_rows, sql_rows  # noqa: E402
 from smspilot_async.outbox._orders import Halted  # noqa: E402
 from smspilot_async.outbox._outbox import Outbox, OutboxStatus, Worker  # noqa: E402
+from smspilot_async.outbox._windows import SendingWindow  # noqa: E402
 
 __all__ = [
     "AccountState",
@@ -43,13 +45,18 @@ __all__ = [
     "LedgerMoved",
     "LedgerSchemaError",
     "LedgerUnavailable",
+    "ListError",
+    "ListRows",
     "NetworkFileSystem",
     "Outbox",
     "OutboxError",
     "OutboxMessage",
     "OutboxStatus",
     "SenderBusy",
+    "SendingWindow",
     "Sent",
     "Worker",
     "WrongClient",
+    "read_rows",
+    "sql_rows",
 ]

@@ -26,6 +26,33 @@ def require_postgres() -> None:
     _require(("psycopg",), "a ledger on PostgreSQL", "outbox,postgres")
 
 
+def require_xlsx() -> None:
+    """Check that the extra ``xlsx`` is installed.
+
+    Raises:
+        ImportError: It is not.
+    """
+    _require(("python_calamine",), "a list in a spreadsheet", "outbox,xlsx")
+
+
+def require_parquet() -> None:
+    """Check that the extra ``parquet`` is installed.
+
+    Raises:
+        ImportError: It is not.
+    """
+    _require(("pyarrow",), "Parquet", "outbox,parquet")
+
+
+def require_report() -> None:
+    """Check that the extra ``report`` is installed.
+
+    Raises:
+        ImportError: It is not.
+    """
+    _require(("matplotlib",), "a report with plots", "outbox,report")
+
+
 def _require(modules: tuple[str, ...], what: str, extras: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:

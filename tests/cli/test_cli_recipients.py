@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from smspilot_async._tools.csv_list import CsvList
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._times import parse_zone
 from smspilot_async.cli.bulk._recipients import Composer, Recipient
-from smspilot_async.cli.bulk._source import Source
 
 if TYPE_CHECKING:
     from smspilot_async.text import Country
@@ -24,7 +24,7 @@ def recipients(
     **countries: Country | None,
 ) -> list[Recipient]:
     Path("list.csv").write_text(content, encoding="utf-8")
-    source = Source.open("list.csv")
+    source = CsvList.open("list.csv")
     zone = None if tz is None else parse_zone(tz)
     return list(Composer.plan(source, template, zone=zone, sender=sender, **countries).recipients(source))
 
@@ -156,7 +156,7 @@ def test_empty_gaps_are_remembered() -> None:
 
 def test_columns_that_nothing_uses_are_named() -> None:
     Path("list.csv").write_text("to,name,sender,from,city,\n", encoding="utf-8")
-    source = Source.open("list.csv")
+    source = CsvList.open("list.csv")
     assert Composer.plan(source, "{name}", zone=None, sender=None).unused == ("sender", "city")
 
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from smspilot_async.cli._errors import Problem
-from smspilot_async.cli.bulk._source import RawRow, Source
+from smspilot_async._tools.csv_list import CsvList, ListError, RawRow
 
 ROWS = "to,text\n79087964781,Привет\n"
 
 
-def source(content: str | bytes, encoding: str = "utf-8") -> Source:
+def source(content: str | bytes, encoding: str = "utf-8") -> CsvList:
     data = content.encode() if isinstance(content, str) else content
     Path("list.csv").write_bytes(data)
-    return Source.open("list.csv", encoding)
+    return CsvList.open("list.csv", encoding)
 
 
 def rows(content: str | bytes, encoding: str = "utf-8") -> list[RawRow]:
@@ -25,10 +24,9 @@ def rows(content: str | bytes, encoding: str = "utf-8") -> list[RawRow]:
 
 
 def complaint(content: str | bytes, encoding: str = "utf-8") -> str:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ListError) as caught:
         source(content, encoding)
-    assert caught.value.exit_code == 2
-    return caught.value.message
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +53,7 @@ def complaint(content: str | bytes, encoding: str = "utf-8") -> str:
 )
 def test_the_same_list_is_read_from_every_form_of_it(data: bytes, encoding: str) -> None:
     assert rows(data, encoding) == [RawRow(2, ("79087964781", "Привет"))]
-    assert Source.open("list.csv", encoding).columns == ("to", "text")
+    assert CsvList.open("list.csv", encoding).columns == ("to", "text")
 
 
 def test_a_delimiter_in_the_header_s_other_names_does_not_mislead() -> None:
@@ -129,8 +127,8 @@ def test_columns_without_a_name_are_let_be() -> None:
 def test_a_file_that_is_not_there_a_folder_and_an_unreadable_one_are_refused() -> None:
     Path("folder").mkdir()
     for path, words in [("none.csv", "there is no file"), ("folder", "is a directory"), ("nul\0", "cannot be read")]:
-        with pytest.raises(Problem, match=words):
-            Source.open(path)
+        with pytest.raises(ListError, match=words):
+            CsvList.open(path)
 
 
 def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +136,8 @@ def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(errno.EACCES, "Permission denied", f"{path} {mode}")
 
     monkeypatch.setattr(Path, "open", denied)
-    with pytest.raises(Problem, match=r"list\.csv cannot be read: Permission denied"):
-        Source.open("list.csv")
+    with pytest.raises(ListError, match=r"list\.csv cannot be read: Permission denied"):
+        CsvList.open("list.csv")
 
 
 def test_line_numbers_are_those_where_a_row_starts() -> None:
@@ -199,8 +197,10 @@ def test_a_line_of_two_gigabytes_is_not_read(head: bytes, line: int) -> None:
     os.truncate("list.csv", 2**31)  # zeros, which take no room on the disk
     tracemalloc.start()
     try:
-        with pytest.raises(Problem, match=rf"list\.csv, line {line}: longer than 1,048,576 bytes, the limit of a line"):
-            Source.open("list.csv")
+        with pytest.raises(
+            ListError, match=rf"list\.csv, line {line}: longer than 1,048,576 bytes, the limit of a line"
+        ):
+            CsvList.open("list.csv")
         assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     finally:
         tracemalloc.stop()

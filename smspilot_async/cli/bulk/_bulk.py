@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
+from smspilot_async._tools.csv_list import STDIN, UTF8, CsvList, ListError
 from smspilot_async.cli._connection import Mode, gateway_of, host_of
 from smspilot_async.cli._errors import Exit, Problem, error_as_json, exit_code, explain_end, reason
 from smspilot_async.cli._interrupts import Interrupts
@@ -39,7 +40,6 @@ from smspilot_async.cli.bulk._plan import Plan, Target
 from smspilot_async.cli.bulk._recipients import Composer, Recipient
 from smspilot_async.cli.bulk._results import Results, RowOutcome, check_free, lines_sent
 from smspilot_async.cli.bulk._sending import IN_FLIGHT, PACKET_SIZE, PATIENCE, BulkEngine
-from smspilot_async.cli.bulk._source import STDIN, UTF8, Source
 from smspilot_async.cli.bulk._summary import Summary
 from smspilot_async.errors import AccountBlocked, AuthenticationError, ConnectionFailed, Outcome, SmsPilotError
 from smspilot_async.text import Country
@@ -102,7 +102,7 @@ class BulkOptions:
 class RecipientList:
     """A list that can be read more than once."""
 
-    source: Source
+    source: CsvList
     composer: Composer
 
     @classmethod
@@ -112,7 +112,10 @@ class RecipientList:
         Raises:
             Problem: It cannot be used.
         """
-        source = Source.open(options.path, options.encoding)
+        try:
+            source = CsvList.open(options.path, options.encoding)
+        except ListError as wrong:
+            raise Problem(str(wrong)) from None
         composer = Composer.plan(
             source,
             options.template,

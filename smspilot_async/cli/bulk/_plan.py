@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from smspilot_async._numbering import PhoneKind, kind_of
+from smspilot_async._tools.template import column_list
 from smspilot_async.cli._connection import Mode
 from smspilot_async.cli._output import (
     count,
@@ -25,7 +26,6 @@ from smspilot_async.cli._output import (
     print_table,
 )
 from smspilot_async.cli.bulk._sending import PACKET_SIZE
-from smspilot_async.cli.bulk._template import column_list
 from smspilot_async.errors import MessageRefused, SmsPilotError
 from smspilot_async.models import AccountInfo
 

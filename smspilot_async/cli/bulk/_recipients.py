@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from smspilot_async._tools.template import Template, TemplateError
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._times import parse_time
-from smspilot_async.cli.bulk._template import Template, TemplateError
 from smspilot_async.errors import InvalidMessage
 from smspilot_async.models import Message
 from smspilot_async.text import Country, describe_phone, dialled
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-    from smspilot_async.cli.bulk._source import RawRow, Source
+    from smspilot_async._tools.csv_list import CsvList, RawRow
 
 _OPTIONAL: Final = ("from", "send_at", "ttl")
 _UNSUPPORTED_ZONE: Final = 213
@@ -81,7 +81,7 @@ class Composer:
     @classmethod
     def plan(
         cls,
-        source: Source,
+        source: CsvList,
         template: str | None,
         *,
         zone: tzinfo | None,
@@ -106,15 +106,15 @@ class Composer:
 
     @cached_property
     def _needed(self) -> frozenset[str]:
-        return self.text.columns | {"to"}
+        return self.text.fields | {"to"}
 
     @property
     def unused(self) -> tuple[str, ...]:
         """Columns that are not used."""
-        used = {"to", "", *_OPTIONAL, *self.text.columns}
+        used = {"to", "", *_OPTIONAL, *self.text.fields}
         return tuple(column for column in self.columns if column not in used)
 
-    def recipients(self, source: Source) -> Iterator[Recipient]:
+    def recipients(self, source: CsvList) -> Iterator[Recipient]:
         """Yield the rows of the list; those that repeat an earlier row are marked."""
         first_lines: dict[bytes, int] = {}
         for position, row in enumerate(source.rows()):
@@ -129,26 +129,27 @@ class Composer:
         values = dict(zip(self.columns, row.cells, strict=False))
         to = values.get("to", "").strip()
         try:
-            message = self._message(row, values)
+            message, gaps = self._message(row, values)
         except InvalidMessage as error:
             return Recipient(position, row.line, to, error=error)
-        gaps = tuple(sorted([column for column in self.text.columns if not values[column].strip()]))
         return Recipient(position, row.line, message.to, message, gaps=gaps)
 
-    def _message(self, row: RawRow, values: Mapping[str, str]) -> Message:
+    def _message(self, row: RawRow, values: Mapping[str, str]) -> tuple[Message, tuple[str, ...]]:
         if row.fault is not None:
             raise InvalidMessage(row.fault, field="row", code=_BAD_LIST)
         if not self._needed <= values.keys():
             missing = min(self._needed - values.keys())
             raise InvalidMessage(f"it ends before the column {missing!r}", field="row", code=_BAD_LIST)
         sender, send_at, ttl = [values.get(column, "").strip() for column in _OPTIONAL]
-        return Message(
+        text, gaps = self.text.render_with_gaps(values)
+        message = Message(
             self._phone(values["to"]),
-            self.text.render(values),
+            text,
             sender=sender or self.sender,
             send_at=self._time(send_at) if send_at else None,
             ttl=_minutes(ttl) if ttl else None,
         )
+        return message, gaps
 
     def _phone(self, written: str) -> str:
         to = written if self.country is None else dialled(written, self.country)
