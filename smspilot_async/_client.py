@@ -18,7 +18,9 @@ from smspilot_async import _settings
 from smspilot_async._health import Health, HealthRecorder
 from smspilot_async._inbound.cursor import cursor_of
 from smspilot_async._inbound.listener import InboundListener
+from smspilot_async._network.base import WriteLimit, longest_unacknowledged
 from smspilot_async._network.proxies import check_network, check_url
+from smspilot_async._network.transport import late_bytes
 from smspilot_async._requests.hook_runner import HOOKS_GRACE, HookRunner
 from smspilot_async._requests.retry import Retry
 from smspilot_async._requests.slots import background_places
@@ -34,6 +36,7 @@ from smspilot_async._statuses.server_ids import flat, server_id
 from smspilot_async._statuses.tracking import Tracking
 from smspilot_async._tools import clock as _clock
 from smspilot_async._tools import validate
+from smspilot_async._tools.clock import boot_time
 from smspilot_async._tools.deprecation import renamed
 from smspilot_async._tools.secret import Secret
 from smspilot_async.errors import InvalidMessage, SmsPilotError
@@ -445,17 +448,25 @@ class Client:
             raise outcome
         return outcome
 
-    async def _send_once(self, messages: Sequence[Message], *, start_within: float) -> Packet | SmsPilotError:
+    async def _send_once(self, messages: Sequence[Message], *, not_after: float) -> Packet | SmsPilotError:
         """Send messages in one request, for a ledger: nothing is packed, split or retried.
 
         Args:
             messages: Each with an id.
-            start_within: Seconds after which the request must not start.
+            not_after: No byte leaves if none has left by then, in :func:`boot_time`.
         """
-        session = self._session()
-        until = self._clock.monotonic() + start_within + self._settings.timeout
-        entries = [PendingMessage(message, message.id or 0, until=until, sender=self._sender) for message in messages]
-        return await session.send_once(entries, until)
+        session, timeout = self._session(), self._settings.timeout
+        limit = WriteLimit(not_after=not_after, unacknowledged=longest_unacknowledged(timeout))
+        begins_by = self._clock.monotonic() + not_after - boot_time()
+        entries = [
+            PendingMessage(message, message.id or 0, until=begins_by, sender=self._sender) for message in messages
+        ]
+        return await session.send_once(entries, limit, begins_by + timeout)
+
+    @property
+    def _late_bytes(self) -> str | None:
+        """Why bytes of this client may arrive after its death, at any time; ``None`` if they cannot."""
+        return late_bytes(self._settings.url, self._settings.proxy, self._settings.transport)
 
     @overload
     def bulk(

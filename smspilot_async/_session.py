@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from smspilot_async._health import HealthRecorder
+    from smspilot_async._network.base import WriteLimit
     from smspilot_async._requests.hook_runner import HookRunner
     from smspilot_async._sending.status_callbacks import StatusCallbacks
     from smspilot_async._settings import Settings
@@ -174,10 +175,14 @@ class Session:
         submission = Submission(context, entries, test=test or context.test, may_split=False, check_vetoes=True)
         return await self.submissions.run(submission, until)
 
-    async def send_once(self, entries: Sequence[PendingMessage], until: float) -> Packet | SmsPilotError:
+    async def send_once(
+        self, entries: Sequence[PendingMessage], limit: WriteLimit, until: float
+    ) -> Packet | SmsPilotError:
         """Send messages in one request, without retries: a ledger counts every attempt."""
         context = self.submissions.context
-        submission = Submission(context, entries, test=context.test, may_split=False, once=True, check_vetoes=True)
+        submission = Submission(
+            context, entries, test=context.test, may_split=False, once=True, limit=limit, check_vetoes=True
+        )
         return await self.submissions.run(submission, until)
 
     def cleared_up(self, result: Accepted[Message], hooks_done: asyncio.Event) -> None:

@@ -3,17 +3,61 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import attrs
 import httpcore
 
+from smspilot_async._tools.clock import boot_time
 from smspilot_async.errors import Reason
 
 
-class NotBegun(httpcore.ConnectError):
-    """The peer had closed the connection, or sent data unasked, before a request began: no byte of it was written."""
+class NotWritten(httpcore.ConnectError):
+    """A request was not begun: no byte of it was written."""
+
+
+class NotBegun(NotWritten):
+    """The peer had closed the connection, or sent data unasked, before the request began."""
+
+
+class TooLate(NotWritten):
+    """The request may not begin any more."""
+
+
+_LONGEST_UNACKNOWLEDGED: Final = 10.0
+
+
+def longest_unacknowledged(timeout: float) -> float:
+    """Return the seconds for which the system tries to deliver a limited request of a client with this timeout."""
+    return min(timeout, _LONGEST_UNACKNOWLEDGED)
+
+
+@attrs.frozen(kw_only=True)
+class WriteLimit:
+    """Limits a request that must neither leave late nor arrive late: its sender may be dead or stopped by then.
+
+    Attributes:
+        not_after: Its first byte is not written later, in :func:`boot_time`.
+        unacknowledged: Seconds for which the system tries to deliver what was written, where it has the option.
+    """
+
+    not_after: float
+    unacknowledged: float
+
+    def check(self) -> None:
+        """Check that the request may still begin, just before it does.
+
+        Raises:
+            TooLate: It may not.
+        """
+        if self.is_over:
+            raise TooLate("its time was over before it began")
+
+    @property
+    def is_over(self) -> bool:
+        """The request may not begin any more."""
+        return boot_time() >= self.not_after
 
 
 @attrs.frozen
@@ -43,18 +87,25 @@ class Failure:
     http_status: int | None = None
 
 
+_WRITE_FAILED: Final = ("send_request_headers.failed", "send_request_body.failed")
+
+
 class Progress:
     """How far a request got, as httpcore reports it.
 
     A CONNECT to a proxy does not count as the request. A transport that reports nothing proves nothing.
 
+    Args:
+        limit: How late the request may leave, and arrive.
+
     Attributes:
         has_connection: It does not wait for the pool any more.
     """
 
-    __slots__ = ("_headers_left", "_is_called_off", "_is_reported", "_socket", "has_connection")
+    __slots__ = ("_headers_left", "_is_called_off", "_is_reported", "_socket", "has_connection", "limit")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: WriteLimit | None = None) -> None:
+        self.limit = limit
         self.has_connection = False
         self._is_reported = False
         self._headers_left = False
@@ -66,6 +117,7 @@ class Progress:
 
         Raises:
             httpcore.ConnectError: The request was cancelled before it began.
+            TooLate: Its time was over before it began.
         """
         self._is_reported = True
         if event.endswith("connect_tcp.complete"):
@@ -73,9 +125,11 @@ class Progress:
         if self._is_called_off and not self.request_started:
             raise httpcore.ConnectError("the client was closed")
         if event.endswith("send_request_headers.started"):
-            method = getattr(info.get("request"), "method", b"")
-            self._headers_left = self._headers_left or method != b"CONNECT"
-        elif event.endswith("send_request_headers.failed") and isinstance(info.get("exception"), NotBegun):
+            if getattr(info.get("request"), "method", b"") != b"CONNECT":
+                if self.limit is not None:
+                    self.limit.check()
+                self._headers_left = True
+        elif event.endswith(_WRITE_FAILED) and isinstance(info.get("exception"), NotWritten):
             self._headers_left = False
 
     @property

@@ -13,22 +13,30 @@ import itertools
 import os
 import select
 import socket
+import struct
+import sys
 from collections import defaultdict, deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import httpcore
 
-from smspilot_async._network.base import NotBegun
+from smspilot_async._network.base import NotBegun, Progress
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
+    from smspilot_async._network.base import WriteLimit
+
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 _HEAD_START: Final = 0.25  # seconds before the next address is tried concurrently (RFC 8305)
 _MUCH: Final = 256 * 1024  # bytes that are buffered before reading is paused
+USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
+"""How long the system tries to deliver what was written: an option of Linux."""
+_LINGER: Final = "hh" if sys.platform == "win32" else "ii"
+_HARD, _SOFT = struct.pack(_LINGER, 1, 0), struct.pack(_LINGER, 0, 0)  # hard: closing forgets what was not delivered
 
 
 def genuine(method: Function, package: str) -> Function | None:
@@ -64,6 +72,8 @@ class Connection:
         Raises:
             NotBegun: The peer closed the new connection, or sent data unasked, before the request.
         """
+        progress = request.extensions.get("trace")
+        self._network.limit = progress.limit if isinstance(progress, Progress) else None
         if httpcore.AsyncConnectionPool.handle_async_request is not _POOL:
             return await self._by_pool(request)
         current = self._current
@@ -101,13 +111,21 @@ class Connection:
         current, self._current = self._current, None
         pool, self._pool = self._pool, None
         if current is not None:
+            if current.is_idle():
+                self._network.limit = None  # it was answered
             await current.aclose()
         if pool is not None:
             await pool.aclose()
 
 
 class Network(httpcore.AsyncNetworkBackend):
-    """Opens sockets for httpcore."""
+    """Opens sockets for httpcore.
+
+    Attributes:
+        limit: Of the request that is under way.
+    """
+
+    limit: WriteLimit | None = None
 
     async def connect_tcp(
         self,
@@ -119,7 +137,9 @@ class Network(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Connect to a host by :meth:`connect`."""
         del timeout, local_address, socket_options
-        return await self.connect(host, port)
+        stream = await self.connect(host, port)
+        stream.network = self
+        return stream
 
     async def connect(self, host: str, port: int) -> Stream:
         """Connect to the address of a host that answers first.
@@ -141,7 +161,18 @@ class Network(httpcore.AsyncNetworkBackend):
 
 
 class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
-    """A connected socket: an asyncio protocol with the interface that httpcore expects."""
+    """A connected socket: an asyncio protocol with the interface that httpcore expects.
+
+    A request with a :class:`WriteLimit` is written in one piece, in the step that compares the time: httpcore writes
+    head and body apart, and this process could be stopped between them. Until it is answered, closing the socket in
+    whatever way, also by a kill, forgets what was not delivered. Measured without that: a request that had been written
+    into a cut path arrived 26 s after its sender was killed.
+
+    Attributes:
+        network: Knows the limit of the request that is under way; ``None`` while connecting.
+    """
+
+    network: Network | None = None
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -151,6 +182,8 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._is_paused = False  # reading is paused until the buffer is consumed
         self._is_full = False  # the system's send buffer is full
         self._is_asking = False  # part of a request was written since the last read
+        self._unwritten = bytearray()  # of a request with a limit
+        self._is_hard = False  # closing forgets what was not delivered
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
 
@@ -226,12 +259,21 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         Raises:
             httpcore.WriteError: The connection is closed, or broke.
             NotBegun: It was closed before the request began, or data arrived that cannot be its answer.
+            TooLate: The request's time is over.
         """
         del timeout
+        if (limit := self._limit) is not None:
+            self._unwritten += buffer
+            if buffer:  # httpcore writes nothing at the end of a request
+                return
+            buffer, self._unwritten = bytes(self._unwritten), bytearray()
         if not buffer:
             return
         if not self._is_asking and (self._received or self._has_ended):
             raise NotBegun(self._why_not())
+        if limit is not None:
+            self._harden(limit)
+            limit.check()  # last: nothing may come between it and the write
         self._is_asking = True
         if not self._has_ended:  # otherwise asyncio would silently drop them
             self._transport.write(buffer)
@@ -241,10 +283,32 @@ class Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         if self._has_ended:
             raise httpcore.WriteError(self._why_not())
 
+    @property
+    def _limit(self) -> WriteLimit | None:
+        return None if self.network is None else self.network.limit
+
+    def _harden(self, limit: WriteLimit) -> None:
+        """Have the system forget what it does not deliver soon, and everything once the socket is closed.
+
+        Raises:
+            NotBegun: The socket is closed already.
+        """
+        self._is_hard = True
+        sock = self._transport.get_extra_info("socket")
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _HARD)
+            if USER_TIMEOUT is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, USER_TIMEOUT, int(limit.unacknowledged * 1000))
+        except OSError as error:
+            raise NotBegun("the connection was closed") from error
+
     async def aclose(self) -> None:
         """Close it at once; buffered data is not written."""
         if self._loop.is_closed():
             return  # it ended with its event loop, in which nothing can be awaited
+        if self._is_hard and self._limit is None:
+            with suppress(OSError):
+                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _SOFT)
         self._transport.abort()
         await asyncio.sleep(0)  # in which asyncio closes the socket
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from smspilot_async._network.base import Failure, Progress, Reply, free_frames
-from smspilot_async._network.connection import Connection, Network, genuine, keeps_more
+from smspilot_async._network.connection import USER_TIMEOUT, Connection, Network, genuine, keeps_more
 from smspilot_async._network.proxies import (
     _host_and_port,
     check_proxy,
@@ -47,6 +47,23 @@ _HEADERS: Final = {
 }
 _AUTODETECT_GZIP: Final = zlib.MAX_WBITS | 32
 _ROUTE: Final = genuine(httpx.AsyncClient._transport_for_url, "httpx")  # noqa: SLF001 - which respx replaces
+
+
+def late_bytes(url: str, proxy: str | None, user_transport: httpx.AsyncBaseTransport | None) -> str | None:
+    """Return why a request with a :class:`WriteLimit` may arrive long after its sender's death, if it may.
+
+    Args:
+        url: The endpoint.
+        proxy: The proxy's URL; by default that of the environment.
+        user_transport: A transport to use instead of this library's connections.
+    """
+    if user_transport is not None:
+        return "the client sends by a transport of its own, which may deliver a request late"
+    if proxy is not None or proxy_from_environment(url) is not None:
+        return "a proxy stands between, which may deliver a request late"
+    if USER_TIMEOUT is None:
+        return "this system has no TCP_USER_TIMEOUT, and may deliver a request late"
+    return None
 
 
 class Transport:
@@ -114,6 +131,8 @@ class Transport:
             if isinstance(opened, Failure):
                 return opened
             free = opened
+        if progress.limit is not None and progress.limit.is_over:  # a transport of the user's does not compare it
+            return Failure(Reason.TIMEOUT, "its time was over before it began", request_started=False)
         transport = free.pop()
         outcome: Reply | Failure | None = None
         self._under_way.add(progress)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from smspilot_async._health import HealthRecorder
+    from smspilot_async._network.base import WriteLimit
     from smspilot_async._network.transport import Transport
     from smspilot_async._requests.fairness import Fairness
     from smspilot_async._requests.hook_runner import HookRunner
@@ -170,7 +171,13 @@ class Requester:
         return True
 
     def begin(
-        self, command: Command[Answer], envelope: Envelope, *, attempt: int, contexts: Sequence[Context] = ()
+        self,
+        command: Command[Answer],
+        envelope: Envelope,
+        *,
+        attempt: int,
+        contexts: Sequence[Context] = (),
+        limit: WriteLimit | None = None,
     ) -> Exchange[Answer]:
         """Return one request of a command, to be made by a caller that holds a slot.
 
@@ -179,8 +186,9 @@ class Requester:
             envelope: The encoded command.
             attempt: 1 for the first.
             contexts: Context variables of the callers it serves; by default the current ones.
+            limit: How late the request may leave, and arrive.
         """
-        return Exchange(self, command, envelope, attempt=attempt, contexts=contexts)
+        return Exchange(self, command, envelope, attempt=attempt, contexts=contexts, limit=limit)
 
     async def exchange(
         self, command: Command[Any], envelope: Envelope, progress: Progress, answer_until: float | None = None
@@ -217,6 +225,7 @@ class Exchange(Generic[Answer]):
         envelope: The encoded command.
         attempt: 1 for the first.
         contexts: Context variables of the callers it serves; by default the current ones.
+        limit: How late the request may leave, and arrive.
 
     Attributes:
         progress: How far the request got, also for a caller that cancels.
@@ -230,8 +239,9 @@ class Exchange(Generic[Answer]):
         *,
         attempt: int,
         contexts: Sequence[Context] = (),
+        limit: WriteLimit | None = None,
     ) -> None:
-        self.progress = Progress()
+        self.progress = Progress(limit)
         self._requester = requester
         self._command = command
         self._envelope = envelope

@@ -35,7 +35,7 @@ from smspilot_async.wire import Envelope, Send
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from smspilot_async._network.base import Progress
+    from smspilot_async._network.base import Progress, WriteLimit
     from smspilot_async._requests.rate_limit import RateLimit
     from smspilot_async._sending.context import SendingContext
     from smspilot_async._sending.status_callbacks import StatusCallbacks
@@ -74,6 +74,7 @@ class Submission:
         test: Have the gateway accept them without passing them on to operators.
         may_split: If the gateway refuses the packet because of one message, send its halves again.
         once: Never send a message twice, whatever the answer: the caller counts attempts.
+        limit: How late its request may leave, and arrive.
         background: Do not use the connections that are reserved for sends.
         has_slot: The slot of its first request is already taken.
         rate: A rate limit in addition to the client's.
@@ -91,6 +92,7 @@ class Submission:
         test: bool = False,
         may_split: bool = True,
         once: bool = False,
+        limit: WriteLimit | None = None,
         background: bool = False,
         has_slot: bool = False,
         rate: RateLimit | None = None,
@@ -118,6 +120,7 @@ class Submission:
         self._is_announced = before is None and not context.hooks.observes_packets
         self._when_settled = when_settled
         self._once = once
+        self._limit = limit
         self._attempts = 1 if once else context.retry.attempts
         self._patience = patience if self._attempts > 1 else 0.0
         self._patient_until: float | None = None
@@ -309,7 +312,7 @@ class Submission:
         wants_context = self._context.hooks.observes_requests
         contexts = [entry.context for entry in group.entries if entry.context is not None] if wants_context else ()
         attempt = group.entries[0].attempts + 1
-        exchange = context.requester.begin(command, envelope, attempt=attempt, contexts=contexts)
+        exchange = context.requester.begin(command, envelope, attempt=attempt, contexts=contexts, limit=self._limit)
         self._on_the_wire, self._progress = group.entries, exchange.progress
         reply = await exchange.reply()
         try:

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_boot_clock: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+
+def boot_time() -> float:
+    """Return monotonic seconds that also pass while the machine sleeps, where the system counts them."""
+    return time.monotonic() if _boot_clock is None else time.clock_gettime(_boot_clock)
+
+
 class Timer(Protocol):
     """A scheduled call that can be cancelled."""
 

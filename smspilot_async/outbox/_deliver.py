@@ -6,7 +6,8 @@ leaving twice is not here but in the ledger's claim; what is here keeps the orde
 
 1. The intent is durable before the first byte: :meth:`HotPath.claim` has returned. A claim of unknown fate is voided
    before its place goes on.
-2. :func:`send_once` packs, splits and repeats nothing, and lets nothing leave once ``not_after`` has passed.
+2. :func:`send_once` packs, splits and repeats nothing, and lets nothing leave once ``not_after`` has passed. What it
+   wrote arrives within the lease, or never: :func:`may_probe` says where that cannot be promised.
 3. What came of it is recorded until the ledger has it; while an answer waits for that, nothing more is claimed.
 
 :func:`judge` turns an answer into what it means for each message, and is pure.
@@ -20,17 +21,17 @@ import logging
 import os
 import random
 import secrets
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from smspilot_async._network.base import longest_unacknowledged
+from smspilot_async._tools.clock import boot_time
 from smspilot_async.errors import (
     AccountBlocked,
     AuthenticationError,
     ClientClosed,
-    ConnectionFailed,
     GatewayBusy,
     GatewayError,
     InsufficientFunds,
@@ -62,12 +63,11 @@ if TYPE_CHECKING:
     from smspilot_async.outbox._held import HeldAnswers
     from smspilot_async.outbox._ledger import ClaimedMessage, HotPath
 
-__all__ = ["SendOptions", "Sender", "Sent", "judge", "send_once"]
+__all__ = ["SendOptions", "Sender", "Sent", "judge", "may_probe", "send_once"]
 
 logger: Final = logging.getLogger("smspilot_async.outbox")
 
-START_WITHIN: Final = 10.0
-"""Seconds from before the claim was asked for; a request that has not begun by then does not begin."""
+LONGEST_START: Final = 10.0
 LEASE_MARGIN: Final = 10.0
 """Seconds that a lease lasts beyond everything that its request may take."""
 URGENT_PLACES: Final = 2
@@ -81,13 +81,6 @@ _LONGEST_REST: Final = 30.0
 _RECORD_AGAIN: Final = 0.2
 _RECORD_AGAIN_AT_MOST: Final = 2.0
 _ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
-
-_boot_clock: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def boot_time() -> float:
-    """Return seconds that also count while the machine sleeps, where the system has them."""
-    return time.clock_gettime(_boot_clock)
 
 
 @attrs.frozen(kw_only=True)
@@ -130,20 +123,32 @@ async def send_once(client: Client, messages: Sequence[Message], *, not_after: f
     Args:
         client: What sends.
         messages: With the ledger's numbers as their ids.
-        not_after: No request begins later, in :func:`boot_time`.
+        not_after: If no byte has left by then, none does, in :func:`boot_time`; compared in the step that writes it.
     """
-    left = not_after - boot_time()
-    if left <= 0:
-        return ConnectionFailed("send: the sender was held up for too long. Nothing was sent.", command="send")
     try:
-        return await client._send_once(messages, start_within=left)  # noqa: SLF001 - made for this call
+        return await client._send_once(messages, not_after=not_after)  # noqa: SLF001 - made for this call
     except SmsPilotError as error:
         return error
 
 
-def longest_request(client: Client) -> float:
-    """Return the seconds that may pass from the claim to the end of its request."""
-    return START_WITHIN + 2 * client._settings.timeout  # noqa: SLF001 - it has no public word for it
+def may_probe(client: Client) -> str | None:
+    """Return why an unanswered packet of a client may arrive even after its lease; ``None`` if it cannot."""
+    return client._late_bytes  # noqa: SLF001 - made for this call
+
+
+def start_within(client: Client) -> float:
+    """Return the seconds, from before a claim is asked for, by which its request has begun or does not begin."""
+    return min(LONGEST_START, _timeout(client))
+
+
+def longest_on_the_wire(client: Client) -> float:
+    """Return the seconds, from before a claim is asked for, after which nothing of its request can arrive any more."""
+    timeout = _timeout(client)
+    return start_within(client) + timeout + longest_unacknowledged(timeout)
+
+
+def _timeout(client: Client) -> float:
+    return client._settings.timeout  # noqa: SLF001 - it has no public word for it
 
 
 # --- what an answer means ------------------------------------------------------------------------
@@ -279,7 +284,8 @@ class Sender:
         self._hot = hot
         self._options = options
         self._client = client
-        self._lease = int((longest_request(client) + LEASE_MARGIN) * SECOND)
+        self._lease = int((longest_on_the_wire(client) + LEASE_MARGIN) * SECOND)
+        self._start_within = start_within(client)
         self._name = f"{host_name()}:{os.getpid()}"
         self._stopping = asyncio.Event()
         # Places that wait, the common ones first: those that are kept for codes and services come last.
@@ -451,7 +457,7 @@ class Sender:
         messages, invalid = _messages(claim)
         result: Packet | SmsPilotError | None = None
         if messages:
-            result = await send_once(self._client, messages, not_after=asked_at + START_WITHIN)
+            result = await send_once(self._client, messages, not_after=asked_at + self._start_within)
         tries = {one.id: one.tries for one in claim.messages}
         judgement = (
             Judgement(rows=[], outcome=Outcome.REFUSED.value, evidence=Why.INVALID, is_answered=False)

@@ -19,8 +19,7 @@ from smspilot_async.outbox import Outbox, _deliver
 POINTS: Final = ("before_intent", "after_intent", "after_acceptance", "before_outcome", "after_outcome")
 PACKET_SIZE, IN_FLIGHT = 20, 4
 TIMEOUT: Final = 1.0
-START_WITHIN: Final = 1.0
-LEASE: Final = START_WITHIN + 2 * TIMEOUT + 0.2
+LEASE: Final = 3 * TIMEOUT + 0.2
 
 _left: dict[str, int] = dict.fromkeys(POINTS, 0)
 
@@ -56,7 +55,7 @@ def mine(hot: Any) -> Any:
 async def main(ledger: str, url: str, key: str, point: str, nth: str) -> None:
     _left[point] = int(nth)
     settings: Any = vars(_deliver)
-    settings.update(START_WITHIN=START_WITHIN, LEASE_MARGIN=0.2, _FIRST_BACK_OFF=20_000)
+    settings.update(LEASE_MARGIN=0.2, _FIRST_BACK_OFF=20_000)
     send_once = _deliver.send_once
 
     async def sending(*arguments: Any, **more: Any) -> Any:
