@@ -175,9 +175,14 @@ def number_apart(entries: Sequence[PendingMessage]) -> None:
 
 def result_of(item: Item, outcome: SentMessage | SmsPilotError | None) -> SendResult[Item]:
     """Return a message's result, with the caller's own item in it."""
-    sent, error = (outcome, outcome.failure) if isinstance(outcome, SentMessage) else (None, outcome)
-    if error is None:
-        return NotSent(item) if sent is None else Accepted(item, sent)
+    if isinstance(outcome, SentMessage):
+        sent, error = outcome, outcome.failure
+        if error is None:
+            return Accepted(item, sent)
+    else:
+        sent, error = None, outcome
+        if error is None:
+            return NotSent(item)
     if isinstance(error, OutcomeUnknown):
         return Unknown(item, error, sent)
     return (Refused if error.outcome is Outcome.REFUSED else NotSent)(item, error, sent)

@@ -104,7 +104,7 @@ def _rows(command: Send | Cost) -> Iterator[dict[str, str]]:
 
 def _message_fields(message: Message, id_: int, command: Send | Cost) -> dict[str, str]:
     fields = {"id": str(id_)}
-    sender: str | None = message.sender or command.senders.get(id_) or command.sender
+    sender = message.sender or (command.senders.get(id_) if command.senders else None) or command.sender
     if sender is not None:
         fields["from"] = sender
     fields["to"] = message.to
