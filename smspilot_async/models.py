@@ -82,11 +82,23 @@ _STATUS_WORDS: Final[Mapping[int, str]] = {
     DeliveryStatus.DELIVERED: "delivered",
     DeliveryStatus.SCHEDULED: "scheduled",
 }
-KNOWN_STATUSES: Final[Mapping[int | None, DeliveryStatus]] = {status.value: status for status in DeliveryStatus}
+_KNOWN_STATUSES: Final[Mapping[int | None, DeliveryStatus]] = {status.value: status for status in DeliveryStatus}
 
 
-def _delivery_status(value: int | None) -> DeliveryStatus | int | None:
-    return KNOWN_STATUSES.get(value, value)
+class _StatusNumber:
+    """Keeps the number of a status, and reads it as a :class:`DeliveryStatus`.
+
+    The status of most messages of a bulk run is never read, so a converter would be a call for nothing.
+    """
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        number = instance.__dict__["status"]
+        return _KNOWN_STATUSES.get(number, number)
+
+    def __set__(self, instance: Any, number: int | None) -> None:
+        instance.__dict__["status"] = number
 
 
 def _id(value: Any) -> int | None:
@@ -296,7 +308,7 @@ class SentMessage(Displayed):
     text: str | None = _private()
     parts: int | None = None
     price: Decimal | None = None
-    status: DeliveryStatus | int | None = attrs.field(default=None, converter=_delivery_status)
+    status: DeliveryStatus | int | None = None
     error: int | None = None
     send_at: datetime | None = None
     country: str | None = None
@@ -328,6 +340,9 @@ class SentMessage(Displayed):
     def unknown(self) -> bool:
         """It may have been sent."""
         return self.outcome is Outcome.UNKNOWN
+
+
+SentMessage.status = _StatusNumber()  # type: ignore[assignment]
 
 
 @attrs.frozen(kw_only=True)
@@ -390,7 +405,7 @@ class MessageStatus(Displayed):
 
     id: int | None = None
     server_id: str | None = None
-    status: DeliveryStatus | int | None = attrs.field(default=None, converter=_delivery_status)
+    status: DeliveryStatus | int | None = None
     error: int | None = None
     modified: datetime | None = None
     extra: Mapping[str, Any] = _extra()
@@ -404,6 +419,9 @@ class MessageStatus(Displayed):
     def delivered(self) -> bool:
         """It reached the phone."""
         return self.status == DeliveryStatus.DELIVERED
+
+
+MessageStatus.status = _StatusNumber()  # type: ignore[assignment]
 
 
 @attrs.frozen(kw_only=True)

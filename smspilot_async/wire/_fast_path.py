@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from smspilot_async.models import KNOWN_STATUSES, Packet, SentMessage
+from smspilot_async.models import Packet, SentMessage
 from smspilot_async.wire import _values
 from smspilot_async.wire._json import JSON_LIBRARY
 
@@ -23,7 +23,6 @@ _MONEY: Final = frozenset({Decimal, int})
 _LONGEST_AMOUNT: Final = 32
 _LARGEST: Final = 2**63 - 1
 _new = object.__new__
-_known_status = KNOWN_STATUSES.get
 
 
 def _never_fast(_: bytes) -> Packet | None:
@@ -106,7 +105,7 @@ def _sent_message(row: Any, packet: str | None) -> SentMessage:
     fields["text"] = row.text
     fields["parts"] = row.parts
     fields["price"] = row.price if type(row.price) is Decimal else _values.decimal(row.price)
-    fields["status"] = _known_status(row.status, row.status)
+    fields["status"] = row.status
     fields["error"] = row.error
     fields["send_at"] = _values.gmt(row.send_at) if row.send_at else None
     fields["country"] = row.country
