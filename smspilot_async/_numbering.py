@@ -112,6 +112,11 @@ def _kind_by_prefix(digits: str) -> PhoneKind:
     return PhoneKind(None, "an unknown country")
 
 
+def countries_by_prefix() -> dict[str, str | None]:
+    """Return the calling codes, each with its country's ISO code; ``None`` for +1, which several share."""
+    return {"1": None, **{prefix: found[:2] for prefix, found in _COUNTRIES.items()}}
+
+
 def is_russian(national: str) -> bool:
     """Return whether ten digits are a Russian number without its country code."""
     return len(national) == _RUSSIAN_LENGTH - 1 and (national[0] == "9" or national[:3] in _AREA_CODES)

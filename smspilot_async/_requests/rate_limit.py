@@ -71,6 +71,10 @@ class RateLimit:
             self._urgent -= 1
             self._nothing_urgent.set()
 
+    def count(self, messages: int) -> None:
+        """Let those that wait, wait for messages whose turn was granted elsewhere."""
+        self._next = max(self._next, self._clock.monotonic()) + messages * self._interval
+
     def _take_turn(self, messages: int, came: float, is_wanted: Callable[[], bool]) -> bool:
         if not is_wanted():
             return False

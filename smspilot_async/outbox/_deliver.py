@@ -22,6 +22,7 @@ import os
 import random
 import secrets
 from collections import deque
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -42,6 +43,8 @@ from smspilot_async.errors import (
 )
 from smspilot_async.models import Message, Packet, SentMessage
 from smspilot_async.outbox._errors import LedgerUnavailable
+from smspilot_async.outbox._faults import Faults
+from smspilot_async.outbox._grants import RateShare, country_of, did_not_leave, learn_prices, price_of_part
 from smspilot_async.outbox._home import host_name
 from smspilot_async.outbox._ledger import (
     DUPLICATE,
@@ -55,6 +58,7 @@ from smspilot_async.outbox._ledger import (
 )
 from smspilot_async.outbox._schema import MARKETING, SERVICE
 from smspilot_async.outbox._states import Event
+from smspilot_async.outbox._upkeep import SOON, Upkeep, pause_campaign
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -78,6 +82,7 @@ POLL: Final = 0.1
 _MOST_FAILURES_OF_A_DRAIN: Final = 3
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 5 * SECOND, 300 * SECOND
 _LONGEST_REST: Final = 30.0
+_FREE: Final = Decimal(0)
 _RECORD_AGAIN: Final = 0.2
 _RECORD_AGAIN_AT_MOST: Final = 2.0
 _ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
@@ -286,7 +291,7 @@ class Sender:
         self._client = client
         self._lease = int((longest_on_the_wire(client) + LEASE_MARGIN) * SECOND)
         self._start_within = start_within(client)
-        self._name = f"{host_name()}:{os.getpid()}"
+        self._name = f"{host_name()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._stopping = asyncio.Event()
         # Places that wait, the common ones first: those that are kept for codes and services come last.
         self._idle: dict[int, deque[asyncio.Future[None]]] = {MARKETING: deque(), SERVICE: deque()}
@@ -295,6 +300,10 @@ class Sender:
         self._unrecorded = 0
         self._failures = 0
         self._saw_unknown = False
+        self._rate = RateShare(hot, client._settings.rate_limit, self._rest)  # noqa: SLF001 - it has no public word
+        self._upkeep = Upkeep(hot, self._name)
+        self._faults = Faults()
+        self._dearest: dict[str, Decimal] = {}
 
     def stop(self) -> None:
         """Claim nothing more; what is on the wire is awaited and recorded."""
@@ -362,8 +371,17 @@ class Sender:
 
     async def _drain_place(self, last_lane: int) -> None:
         while not self._stopping.is_set() and self._failures < _MOST_FAILURES_OF_A_DRAIN:
-            if not await self._take_one(last_lane):
+            if not await self._take_one(last_lane) and not await self._wait_for_grant(last_lane):
                 return
+
+    async def _wait_for_grant(self, last_lane: int) -> bool:
+        """Wait a little, if a campaign still gets what it needs to go on; return whether it does."""
+        if last_lane < MARKETING or not self._upkeep.is_waiting:
+            return False
+        account = await self._hot.account()
+        if account.paused or account.halted or account.is_braked:
+            return False
+        return await self._rest(SOON)
 
     async def _run(self) -> None:
         watch = asyncio.ensure_future(self._watch())
@@ -389,10 +407,12 @@ class Sender:
             elif not took and not self._stopping.is_set():
                 await self._woken(last_lane)
 
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self, seconds: float) -> bool:
+        """Wait, or until it is to stop; return whether it goes on."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
+        return not self._stopping.is_set()
 
     async def _watch(self) -> None:
         """Look what is due, and what is held beyond its lease."""
@@ -402,6 +422,7 @@ class Sender:
                 if boot_time() >= next_recovery:
                     await self._hot.recover()
                     next_recovery = boot_time() + 1.0
+                await self._upkeep.do()
                 account = await self._hot.account()
             except LedgerUnavailable as error:
                 logger.warning("%s", error)
@@ -424,21 +445,28 @@ class Sender:
 
     async def _take_one(self, last_lane: int, *, size: int | None = None, is_probe: bool = False) -> bool:
         """Claim a packet, send it and record it; return whether more may be due."""
+        await self._upkeep.do()
+        size = await self._rate.take(size or self._options.packet_size, is_urgent=last_lane < MARKETING)
+        if not size:
+            return False
         if self._unrecorded:
+            self._rate.give_back(size)
             await self._rest(_RECORD_AGAIN)
             return True
         asked_at = boot_time()
         request = ClaimRequest(
             token=secrets.token_hex(16),
             sender=self._name,
-            size=size or self._options.packet_size,
+            size=size,
             lease=self._lease,
             last_lane=last_lane,
             is_probe=is_probe,
         )
         claim = await self._claim(request)
+        self._rate.give_back(size - len(claim.messages))
         self.sent.settled += claim.settled
         if claim.attempt_id is None:
+            self._upkeep.hurry()
             return claim.settled > 0
         self.wake()
         await self._deliver(claim, claim.attempt_id, asked_at)
@@ -454,7 +482,7 @@ class Sender:
         raise unsure
 
     async def _deliver(self, claim: Claim, attempt_id: int, asked_at: float) -> None:
-        messages, invalid = _messages(claim)
+        messages, invalid = _messages(claim, self._lease)
         result: Packet | SmsPilotError | None = None
         if messages:
             result = await send_once(self._client, messages, not_after=asked_at + self._start_within)
@@ -467,6 +495,8 @@ class Sender:
         answer = self._answer(attempt_id, judgement, invalid)
         await self._until_done(lambda: self._record(answer), answer)
         await self._until_done(lambda: self._tell_account(claim, judgement))
+        if claim.campaign_id is not None:
+            await self._tell_campaign(claim, claim.campaign_id, judgement.rows)
         self._count([*judgement.rows, *invalid])
         self._failures = 0 if judgement.is_answered or judgement.is_unknown else self._failures + 1
         if isinstance(result, GatewayBusy):
@@ -507,6 +537,28 @@ class Sender:
         elif judgement.is_answered and (claim.unknowns or self._saw_unknown):
             self._saw_unknown = False
             await self._hot.count_answer()
+
+    async def _tell_campaign(self, claim: Claim, campaign: int, rows: Sequence[MessageAnswer]) -> None:
+        if put_back := sum(row.event is Event.PUT_BACK for row in rows):
+            with contextlib.suppress(LedgerUnavailable):  # done twice, too many would leave
+                await self._hot.transact(lambda: did_not_leave(campaign, put_back))
+        if claim.reserved is not None and (dearer := self._dearer(claim, rows)):
+            await self._until_done(lambda: self._hot.transact(lambda: learn_prices(dearer)))
+            self._dearest |= dearer
+        if (fault := self._faults.count(campaign, rows)) is not None:
+            await self._until_done(lambda: self._hot.transact(lambda: pause_campaign(campaign, f"fault {fault}")))
+            logger.error("a campaign is paused: its messages are refused one after the other with code %d", fault)
+
+    def _dearer(self, claim: Claim, rows: Sequence[MessageAnswer]) -> dict[str, Decimal]:
+        """Return the prices of a part that are the dearest yet for their country."""
+        phones = {message.id: message.phone for message in claim.messages}
+        dearer: dict[str, Decimal] = {}
+        for row in rows:
+            if row.price is not None:
+                country, price = country_of(phones[row.id]), price_of_part(row.price, row.parts)
+                if price > max(dearer.get(country, _FREE), self._dearest.get(country, _FREE)):
+                    dearer[country] = price
+        return dearer
 
     async def _until_done(self, work: Callable[[], Awaitable[None]], held: Answer | str | None = None) -> None:
         """Do what must be written down, until it is; meanwhile nothing more is claimed.
@@ -569,13 +621,14 @@ def _release(waiting: asyncio.Future[None]) -> None:
         waiting.set_result(None)
 
 
-def _messages(claim: Claim) -> tuple[list[Message], list[MessageAnswer]]:
+def _messages(claim: Claim, lease: int) -> tuple[list[Message], list[MessageAnswer]]:
     """Make the messages of a claim; what makes none, being written by another hand, is refused."""
+    closes_at = None if claim.closes_at is None else claim.closes_at - lease  # the ttl begins later than the intent
     messages: list[Message] = []
     invalid: list[MessageAnswer] = []
     for one in claim.messages:
         try:
-            messages.append(_message(one, claim.intent_at))
+            messages.append(_message(one, claim.intent_at, closes_at))
         except InvalidMessage as error:
             invalid.append(
                 MessageAnswer(id=one.id, event=Event.REFUSED, reason=Why.INVALID, code=error.code, on_wire=False)
@@ -583,8 +636,10 @@ def _messages(claim: Claim) -> tuple[list[Message], list[MessageAnswer]]:
     return messages, invalid
 
 
-def _message(one: ClaimedMessage, intent_at: int) -> Message:
+def _message(one: ClaimedMessage, intent_at: int, closes_at: int | None) -> Message:
     ttl = one.ttl
+    if closes_at is not None:
+        ttl = max(1, min((closes_at - intent_at) // (60 * SECOND), ttl or 1440, 1440))
     if one.valid_until is not None:
         minutes = -(-(one.valid_until - intent_at) // (60 * SECOND))
         ttl = max(1, min(minutes, ttl or 1440, 1440))

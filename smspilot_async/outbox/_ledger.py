@@ -15,8 +15,9 @@ A sender claims, sends and records, and asks nothing else of the ledger while it
 each of them one round trip. Both raise :class:`LedgerUnavailable` where the database cannot be used, and then it is
 open whether what was asked was done. Everything else of a ledger (enqueueing, reading, orders) is SQLAlchemy Core
 in :mod:`._outbox`. What to send *when* is decided in the claim alone, so that a job that is gone on with obeys too:
-streams that are closed, a campaign that is not running, an account that is paused or halted, suppressed phones,
-messages whose time is over. Nothing here knows what a campaign is beyond that its row can close its streams.
+streams that are closed, a campaign that is not running or has used up its grant, an account that is paused or halted,
+suppressed phones, messages whose time is over. Nothing here knows what a campaign is beyond that its row can close its
+streams, and that grants may limit it (:mod:`._grants`).
 
 Times are microseconds by the database's clock.
 """
@@ -28,7 +29,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import attrs
 
@@ -37,6 +38,8 @@ from smspilot_async.outbox._states import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from smspilot_async.outbox._steps import Work
 
 __all__ = [
     "SECOND",
@@ -53,6 +56,8 @@ __all__ = [
     "now_us",
     "packet_hash",
 ]
+
+Value = TypeVar("Value")
 
 SECOND: Final = 1_000_000
 MAX_UNKNOWNS: Final = 3
@@ -141,6 +146,9 @@ class Claim:
     Attributes:
         attempt_id: ``None`` where nothing may leave now.
         intent_at: When the intent was written.
+        campaign_id: Whose packet it is; ``None`` of the outbox's own.
+        closes_at: When the sending window closes: no ttl ends later.
+        reserved: Of the campaign's budget; ``None`` where it has none.
         lane: Of its stream.
         messages: In the order in which they go.
         settled: How many messages the claim decided against: expired, suppressed. More may be due then.
@@ -149,6 +157,9 @@ class Claim:
 
     attempt_id: int | None
     intent_at: int
+    campaign_id: int | None = None
+    closes_at: int | None = None
+    reserved: Decimal | None = None
     lane: int = 0
     messages: tuple[ClaimedMessage, ...] = ()
     settled: int = 0
@@ -199,6 +210,17 @@ class Answer:
     server_packet_id: str | None = None
     cost: Decimal | None = None
 
+    @property
+    def spent(self) -> Decimal | None:
+        """What it takes from a budget; ``None`` where that is not known, and what was reserved is kept."""
+        accepted = [row.price for row in self.rows if row.event is Event.ACCEPTED]
+        if any(row.event is Event.UNANSWERED for row in self.rows):
+            return None
+        if None in accepted:
+            return self.cost
+        prices = sum((price for price in accepted if price is not None), Decimal(0))
+        return max(prices, self.cost or Decimal(0)) if accepted else prices
+
 
 @attrs.frozen(kw_only=True)
 class AccountState:
@@ -230,6 +252,11 @@ class AccountState:
 class HotPath(Protocol):
     """What a sender asks of the ledger while it runs."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Several senders may use the ledger at once."""
+        ...
+
     async def open(self) -> None:
         """Connect."""
         ...
@@ -252,6 +279,10 @@ class HotPath(Protocol):
 
     async def recover(self) -> int:
         """Turn what is held beyond its lease into unknown; return how many messages that were."""
+        ...
+
+    async def transact(self, work: Work[Value]) -> Value:
+        """Do a short transaction (:mod:`._steps`) beside claims and outcomes, and return what it found."""
         ...
 
     async def tried_before(self, ids: Sequence[int]) -> set[int]:

@@ -1,6 +1,7 @@
 """The hot path on PostgreSQL: a claim and an outcome are one statement each, over connections of its own.
 
-One connection claims, one is kept for outcomes, so that an answer never waits behind a claim. Every statement has its
+One connection claims, one is kept for outcomes, so that an answer never waits behind a claim, and one takes grants and
+looks after streams. Every statement has its
 time limits, and no statement holds message rows and a shared row, but for the campaign's ``FOR SHARE``: a pause waits
 for the claims that began before it. Writers of several rows lock them by ascending id; serialization failures and
 deadlocks are repeated. A connection that breaks is replaced at the next call; what the broken one had asked is open.
@@ -10,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 
+from smspilot_async.outbox import _steps
 from smspilot_async.outbox._errors import LedgerUnavailable
+from smspilot_async.outbox._grants import PARTS, PRICE
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
     BRAKE_LONGEST,
@@ -29,11 +32,14 @@ from smspilot_async.outbox._schema import CODE, MARKETING
 from smspilot_async.outbox._states import Event, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from smspilot_async.outbox._ledger import Answer, ClaimRequest
+    from smspilot_async.outbox._steps import Work
 
 __all__ = ["PostgresHotPath"]
+
+Value = TypeVar("Value")
 
 _CONNECT_TIMEOUT: Final = 5
 _ANSWER_TIMEOUT: Final = 15.0
@@ -54,12 +60,19 @@ SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_c
 _CLAIM: Final = """
 WITH clock AS MATERIALIZED (SELECT smspilot.now_us() AS now),
 open_stream AS MATERIALIZED (
-  SELECT s.id, s.campaign_id, s.lane, s.floor_due, s.floor_id, a.unknowns, clock.now
+  SELECT s.id, s.campaign_id, s.lane, s.floor_due, s.floor_id, s.closes_at, a.unknowns, clock.now,
+    c.budget IS NOT NULL OR c.first IS NOT NULL OR c.rate_limit IS NOT NULL AS is_limited
   FROM clock, smspilot.account a, smspilot.stream s LEFT JOIN smspilot.campaign c ON c.id = s.campaign_id
+    LEFT JOIN smspilot.grants g ON g.campaign_id = c.id AND g.owner = %(sender)s
   WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < %(most_unknowns)s OR %(is_probe)s)
     AND (a.halted IS NULL OR (a.halted = 'marketing' AND s.lane < %(marketing)s))
     AND s.lane <= %(last_lane)s AND s.open_from <= clock.now AND clock.now < s.open_until
-    AND (s.campaign_id IS NULL OR (c.state = 'running' AND c.starts_at <= clock.now AND clock.now < c.expires_at))
+    AND (s.campaign_id IS NULL OR (
+      c.state = 'running' AND c.starts_at <= clock.now AND clock.now < c.expires_at
+      AND (NOT c.is_windowed OR s.closes_at IS NOT NULL)
+      AND ((c.budget IS NULL AND c.first IS NULL AND c.rate_limit IS NULL)
+        OR (g.until > clock.now AND coalesce(g.messages, 1) > 0))
+    ))
     AND EXISTS (
       SELECT 1 FROM smspilot.message m
       WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= clock.now
@@ -71,12 +84,20 @@ running AS MATERIALIZED (
   SELECT c.id FROM smspilot.campaign c WHERE c.id = (SELECT campaign_id FROM open_stream) AND c.state = 'running'
   FOR SHARE
 ),
+granted AS MATERIALIZED (  -- its row as it stands once the campaign is locked; gone, if its time was over by then
+  SELECT g.campaign_id, g.messages, g.amount, g.is_whole FROM smspilot.grants g
+  WHERE g.campaign_id = (SELECT campaign_id FROM open_stream WHERE is_limited) AND g.owner = %(sender)s
+    AND EXISTS (SELECT 1 FROM running)
+  FOR UPDATE
+),
 due AS MATERIALIZED (
-  SELECT m.id, m.due, m.phone, m.hash, m.valid_until, m.most, s.now, s.lane
+  SELECT m.id, m.due, m.phone, m.hash, m.valid_until, m.most, s.now, s.lane,
+    CASE WHEN (SELECT amount FROM granted) IS NOT NULL THEN {PRICE} * {PARTS} END AS cost
   FROM smspilot.message m, open_stream s
   WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= s.now AND (m.due, m.id) >= (s.floor_due, s.floor_id)
     AND (s.campaign_id IS NULL OR EXISTS (SELECT 1 FROM running))
-  ORDER BY m.due, m.id LIMIT %(size)s FOR UPDATE OF m SKIP LOCKED
+    AND (s.is_limited IS NOT TRUE OR EXISTS (SELECT 1 FROM granted))
+  ORDER BY m.due, m.id LIMIT least(%(size)s, (SELECT messages FROM granted)) FOR UPDATE OF m SKIP LOCKED
 ),
 judged AS MATERIALIZED (
   SELECT due.*, CASE WHEN due.valid_until <= due.now THEN 'expired'
@@ -93,15 +114,26 @@ refused AS (
   FROM judged j WHERE m.id = j.id AND j.against IS NOT NULL AND m.state = 'pending' RETURNING m.id
 ),
 leaving AS MATERIALIZED (
-  SELECT id, due, hash, now FROM (
-    SELECT j.*, row_number() OVER w AS n, min(j.most) OVER w AS largest
+  SELECT id, due, hash, now, cost FROM (
+    SELECT j.*, row_number() OVER w AS n, min(j.most) OVER w AS largest, sum(j.cost) OVER w AS total,
+      bool_or(j.cost IS NULL) OVER w AS is_unpriced
     FROM judged j WHERE j.against IS NULL WINDOW w AS (ORDER BY j.due, j.id)
-  ) counted WHERE n <= coalesce(largest, n)
+  ) counted LEFT JOIN granted g ON true
+  WHERE n <= coalesce(largest, n)
+    AND (g.amount IS NULL OR (NOT is_unpriced AND total <= g.amount) OR (is_unpriced AND n = 1 AND g.is_whole))
+),
+packet AS MATERIALIZED (
+  SELECT count(*) AS messages, CASE WHEN g.amount IS NOT NULL THEN coalesce(sum(l.cost), g.amount) END AS amount
+  FROM leaving l LEFT JOIN granted g ON true GROUP BY g.amount
+),
+used AS (
+  UPDATE smspilot.grants g SET messages = g.messages - p.messages, amount = g.amount - p.amount
+  FROM packet p, granted WHERE g.campaign_id = granted.campaign_id AND g.owner = %(sender)s
 ),
 intent AS (
-  INSERT INTO smspilot.attempt (token, sender, stream_id, intent_at, lease, message_ids, hash)
+  INSERT INTO smspilot.attempt (token, sender, stream_id, intent_at, lease, message_ids, hash, amount)
   SELECT %(token)s, %(sender)s, (SELECT id FROM open_stream), min(now), min(now) + %(lease)s,
-    array_agg(id ORDER BY due, id), sha256(string_agg(hash, ''::bytea ORDER BY due, id))
+    array_agg(id ORDER BY due, id), sha256(string_agg(hash, ''::bytea ORDER BY due, id)), (SELECT amount FROM packet)
   FROM leaving HAVING count(*) > 0 RETURNING id
 ),
 taken AS (
@@ -109,11 +141,12 @@ taken AS (
   FROM leaving l, intent WHERE m.id = l.id AND m.state = 'pending'
   RETURNING m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries, m.due
 )
-SELECT clock.now, s.lane, s.unknowns, (SELECT count(*) FROM refused), intent.id,
+SELECT clock.now, s.campaign_id, s.closes_at, (SELECT amount FROM packet), s.lane, s.unknowns,
+  (SELECT count(*) FROM refused), intent.id,
   t.id, t.phone, t.text, t.sender, t.ttl, t.valid_until, t.callback, t.callback_method, t.tries
 FROM clock LEFT JOIN open_stream s ON true LEFT JOIN intent ON true LEFT JOIN taken t ON true
 ORDER BY t.due, t.id
-"""
+""".replace("{PRICE}", _steps.POSTGRESQL.written(PRICE)).replace("{PARTS}", _steps.POSTGRESQL.written(PARTS))
 
 _RECORD: Final = f"""
 WITH clock AS MATERIALIZED (SELECT smspilot.now_us() AS now),
@@ -146,7 +179,8 @@ settled AS (
 ),
 closed AS (
   UPDATE smspilot.attempt SET outcome = %(outcome)s, evidence = %(evidence)s, recorded_at = clock.now,
-    server_packet_id = %(server_packet_id)s, cost = %(cost)s
+    server_packet_id = %(server_packet_id)s, cost = %(cost)s,
+    amount = CASE WHEN amount IS NULL OR is_counted THEN amount ELSE coalesce(%(spent)s, amount) END
   FROM clock WHERE id = %(attempt)s RETURNING id
 )
 SELECT count(*) FROM settled
@@ -177,8 +211,11 @@ held AS MATERIALIZED (
   SELECT m.id FROM smspilot.message m JOIN smspilot.attempt a ON m.id = ANY (a.message_ids) JOIN mine ON a.id = mine.id
   WHERE m.attempt_id = mine.id AND m.state IN ('in_flight', 'unknown') ORDER BY m.id FOR UPDATE OF m
 ),
-released AS (UPDATE smspilot.message m SET state = 'pending' FROM held WHERE m.id = held.id)
-UPDATE smspilot.attempt a SET outcome = 'not_sent', evidence = 'void', recorded_at = smspilot.now_us()
+released AS (
+  UPDATE smspilot.message m SET state = 'pending', due = smspilot.now_us() FROM held WHERE m.id = held.id
+)
+UPDATE smspilot.attempt a
+SET outcome = 'not_sent', evidence = 'void', recorded_at = smspilot.now_us(), amount = 0 * amount
 FROM mine WHERE a.id = mine.id
 """
 _RECOVER: Final = f"""
@@ -252,11 +289,38 @@ class _Line:
         Raises:
             LedgerUnavailable: It may have been done, or not.
         """
+
+        async def work(connection: psycopg.AsyncConnection[Any]) -> list[Any]:
+            return await _rows(connection, statement, values)
+
+        return await self._do(work)
+
+    async def transact(self, begin: Work[Value]) -> Value:
+        """Do a transaction of several statements.
+
+        Raises:
+            LedgerUnavailable: It may have been done, or not.
+        """
+
+        async def work(connection: psycopg.AsyncConnection[Any]) -> Value:
+            async with connection.transaction():
+                steps, rows = begin(), None
+                while True:
+                    try:
+                        statement, values = steps.send(rows)  # type: ignore[arg-type]  # None begins a generator
+                    except StopIteration as end:
+                        value: Value = end.value
+                        return value
+                    rows = await _rows(connection, _steps.POSTGRESQL.written(statement), values)
+
+        return await self._do(work)
+
+    async def _do(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Value]]) -> Value:
         async with self._lock:
             problem: LedgerUnavailable
             try:
                 async with asyncio.timeout(_ANSWER_TIMEOUT):
-                    return await self._fetch(statement, values)
+                    return await self._repeated(work)
             except (psycopg.Error, OSError, TimeoutError) as error:
                 problem = _unavailable(error)
             except BaseException:  # cancelled in the middle: nobody knows what the connection is at
@@ -265,12 +329,10 @@ class _Line:
             await self._drop()
             raise problem
 
-    async def _fetch(self, statement: str, values: Any) -> list[Any]:
+    async def _repeated(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Value]]) -> Value:
         for attempt in range(1, _MOST_REPEATS + 1):
             try:
-                connection = await self._connected()
-                cursor = await connection.execute(statement.encode(), values)
-                return await cursor.fetchall() if cursor.description is not None else []
+                return await work(await self._connected())
             except (pg.SerializationFailure, pg.DeadlockDetected):
                 if attempt == _MOST_REPEATS:
                     raise
@@ -305,13 +367,21 @@ class PostgresHotPath:
     def __init__(self, conninfo: str) -> None:
         self._claims = _Line(conninfo)
         self._outcomes = _Line(conninfo)
+        self._others = _Line(conninfo)
+
+    @property
+    def is_shared(self) -> bool:
+        return True
 
     async def open(self) -> None:
         await self._claims.fetch("SELECT 1")
 
     async def aclose(self) -> None:
-        await self._claims.aclose()
-        await self._outcomes.aclose()
+        for line in (self._claims, self._outcomes, self._others):
+            await line.aclose()
+
+    async def transact(self, work: Work[Value]) -> Value:
+        return await self._others.transact(work)
 
     async def claim(self, request: ClaimRequest) -> Claim:
         rows = await self._claims.fetch(
@@ -328,12 +398,15 @@ class PostgresHotPath:
                 "code": CODE,
             },
         )
-        now, lane, unknowns, settled, attempt_id = rows[0][:5]
+        now, campaign_id, closes_at, reserved, lane, unknowns, settled, attempt_id = rows[0][:8]
         return Claim(
             attempt_id=attempt_id,
             intent_at=now,
+            campaign_id=campaign_id,
+            closes_at=closes_at,
+            reserved=reserved,
             lane=lane or 0,
-            messages=tuple(ClaimedMessage(*row[5:]) for row in rows if row[5] is not None),
+            messages=tuple(ClaimedMessage(*row[8:]) for row in rows if row[8] is not None),
             settled=settled,
             unknowns=unknowns or 0,
         )
@@ -360,6 +433,7 @@ class PostgresHotPath:
                 "evidence": answer.evidence,
                 "server_packet_id": answer.server_packet_id,
                 "cost": answer.cost,
+                "spent": answer.spent,
             },
         )
         if settled[0][0] < len(rows) and (accepted := [row for row in rows if row.event is Event.ACCEPTED]):
@@ -413,6 +487,11 @@ class PostgresHotPath:
 
     async def release_brake(self) -> bool:
         return bool(await self._outcomes.fetch(_RELEASE_BRAKE))
+
+
+async def _rows(connection: psycopg.AsyncConnection[Any], statement: str, values: Any) -> list[Any]:
+    cursor = await connection.execute(statement.encode(), values)
+    return await cursor.fetchall() if cursor.description is not None else []
 
 
 def _unavailable(error: BaseException) -> LedgerUnavailable:

@@ -6,8 +6,8 @@ Money is exact: NUMERIC on PostgreSQL, its digits as text on SQLite. The shape i
 claim, from what is due in a stream, and ``message`` carries only what the claim, the outcome and a report need.
 
 `campaign`, `stream`, `grants`, `slot` and `orders` are here from the first version, so that campaigns and workers on
-many machines need no second migration. The hot path knows streams and the rows of `campaign` that close them, and
-nothing else of campaigns.
+many machines need no second migration. The hot path knows streams, the rows of `campaign` that close them, and the
+grants that limit them, and nothing else of campaigns.
 """
 
 from __future__ import annotations
@@ -115,10 +115,13 @@ class Tables:
             sa.Column("starts_at", _TIME, nullable=False, server_default="0"),
             sa.Column("expires_at", _TIME, nullable=False, server_default=_FOREVER),
             sa.Column("budget", Money),
-            sa.Column("granted", Money),
+            sa.Column("spent", Money, nullable=False, server_default="0"),  # by attempts that are counted
+            sa.Column("tat", _TIME, nullable=False, server_default="0"),  # of its own rate
             sa.Column("first", sa.BigInteger),  # start(first=…): so many leave, then it pauses
             sa.Column("digest", sa.Text),  # what was approved
             sa.Column("settings", sa.Text, nullable=False, server_default="{}"),  # template, window, rate, policy: JSON
+            sa.Column("rate_limit", sa.Float(), self._setting("rate_limit", "DOUBLE PRECISION")),
+            sa.Column("is_windowed", sa.Boolean, self._has_setting("window")),
             sa.Column("created_at", _TIME, nullable=False),
         )
 
@@ -130,8 +133,9 @@ class Tables:
             sa.Column("zone", sa.Text, nullable=False, server_default=""),
             sa.Column("open_from", _TIME, nullable=False, server_default="0"),
             sa.Column("open_until", _TIME, nullable=False, server_default=_FOREVER),
-            # No pending message of the stream lies below it. It stays at 0 where rows may still be added: transactions
-            # commit out of order.
+            sa.Column("closes_at", _TIME),  # of its window: no ttl ends later
+            # No pending message of the stream lies below it. It stays at 0 where rows may still be added, for
+            # transactions commit out of order, and on SQLite, whose index keeps no dead entries.
             sa.Column("floor_due", _TIME, nullable=False, server_default="0"),
             sa.Column("floor_id", sa.BigInteger, nullable=False, server_default="0"),
             comment="What is due together: a kind of the outbox, or a campaign in one zone",
@@ -208,6 +212,9 @@ class Tables:
             sa.Column("recorded_at", _TIME),
             sa.Column("server_packet_id", sa.Text),
             sa.Column("cost", Money),
+            # What it takes from its campaign's budget: reserved with the intent, settled by the answer.
+            sa.Column("amount", Money),
+            sa.Column("is_counted", sa.Boolean, nullable=False, server_default=sa.false()),  # in the campaign's `spent`
             comment="One for each request that may reach the wire; never deleted but by purge",
             sqlite_autoincrement=True,
         )
@@ -216,6 +223,13 @@ class Tables:
             self.attempt.c.lease,
             postgresql_where=self.attempt.c.outcome.is_(None),
             sqlite_where=self.attempt.c.outcome.is_(None),
+        )
+
+        sa.Index(
+            "ix_smspilot_attempt_uncounted",
+            self.attempt.c.stream_id,
+            postgresql_where=sa.and_(self.attempt.c.amount.is_not(None), ~self.attempt.c.is_counted),
+            sqlite_where=sa.text("amount IS NOT NULL AND NOT is_counted"),
         )
 
         self.orders: Final = self._table(
@@ -232,13 +246,21 @@ class Tables:
 
         self.grants: Final = self._table(
             "grants",
-            sa.Column("id", _ID, primary_key=True),
-            sa.Column("owner", sa.Text, nullable=False),
-            sa.Column("campaign_id", _ID),
-            sa.Column("messages", sa.Integer),
-            sa.Column("amount", Money),
+            sa.Column("campaign_id", _ID, primary_key=True, autoincrement=False),
+            sa.Column("owner", sa.Text, primary_key=True),
+            sa.Column("messages", sa.Integer),  # NULL: as many as it likes
+            sa.Column("amount", Money),  # of the budget; NULL where there is none
+            sa.Column("is_whole", sa.Boolean, nullable=False, server_default=sa.false()),  # all that the budget has
             sa.Column("until", _TIME, nullable=False),
-            comment="Rate and budget that a sender may use up in about a second",
+            comment="What a sender may use up of a campaign's rate, first wave and budget in about a second",
+        )
+
+        self.price: Final = self._table(
+            "price",
+            sa.Column("prefix", sa.Text, primary_key=True),  # of phones
+            sa.Column("country", sa.Text, nullable=False),
+            sa.Column("amount", Money),  # NULL: not seen yet
+            comment="The dearest price of a part that was seen for each country",
         )
 
         self.slot: Final = self._table(
@@ -267,6 +289,16 @@ class Tables:
             sa.Column("at", _TIME, nullable=False),
             comment="Keys of messages that were purged",
         )
+
+    def _setting(self, name: str, type_: str) -> sa.Computed:
+        """Return a column's expression that takes a value out of a campaign's settings, so that no claim reads JSON."""
+        return sa.Computed(f"CAST({self._path_of(name)} AS {type_})", persisted=True)
+
+    def _has_setting(self, name: str) -> sa.Computed:
+        return sa.Computed(f"{self._path_of(name)} IS NOT NULL", persisted=True)
+
+    def _path_of(self, name: str) -> str:
+        return f"json_extract(settings, '$.{name}')" if self._prefix else f"(CAST(settings AS json) ->> '{name}')"
 
     def _table(self, name: str, *columns: Any, **options: Any) -> sa.Table:
         return sa.Table(f"{self._prefix}{name}", self.metadata, *columns, **options)

@@ -13,12 +13,14 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from smspilot_async.outbox import _ledger
+from smspilot_async.outbox import _ledger, _steps
 from smspilot_async.outbox._errors import LedgerUnavailable
+from smspilot_async.outbox._grants import PARTS, PRICE
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
     BRAKE_LONGEST,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smspilot_async.outbox._ledger import Answer, ClaimRequest, MessageAnswer
+    from smspilot_async.outbox._steps import Work
 
 __all__ = ["PRAGMAS", "SqliteHotPath"]
 
@@ -50,15 +53,20 @@ PRAGMAS: Final = (
 _MOST_AT_ONCE: Final = 64
 
 _OPEN_STREAM: Final = """
-SELECT s.id, s.lane, s.floor_due, s.floor_id, a.unknowns
+SELECT s.id, s.campaign_id, s.lane, s.closes_at, a.unknowns, g.messages, g.amount, g.is_whole
 FROM smspilot_account a, smspilot_stream s LEFT JOIN smspilot_campaign c ON c.id = s.campaign_id
+  LEFT JOIN smspilot_grants g ON g.campaign_id = c.id AND g.owner = :sender AND g.until > :now
 WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < :most_unknowns OR :is_probe)
   AND (a.halted IS NULL OR (a.halted = 'marketing' AND s.lane < :marketing))
   AND s.lane <= :last_lane AND s.open_from <= :now AND :now < s.open_until
-  AND (s.campaign_id IS NULL OR (c.state = 'running' AND c.starts_at <= :now AND :now < c.expires_at))
+  AND (s.campaign_id IS NULL OR (
+    c.state = 'running' AND c.starts_at <= :now AND :now < c.expires_at
+    AND (NOT c.is_windowed OR s.closes_at IS NOT NULL)
+    AND ((c.budget IS NULL AND c.first IS NULL AND c.rate_limit IS NULL)
+      OR coalesce(g.messages, g.owner IS NOT NULL) > 0)
+  ))
   AND EXISTS (
-    SELECT 1 FROM smspilot_message m
-    WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= :now AND (m.due, m.id) >= (s.floor_due, s.floor_id)
+    SELECT 1 FROM smspilot_message m WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= :now
   )
 ORDER BY s.lane, s.open_until, s.id LIMIT 1
 """
@@ -70,12 +78,18 @@ SELECT m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.call
          SELECT 1 FROM smspilot_suppression x WHERE x.phone = m.phone AND (x.list = 'all' OR :lane = :marketing)
        ) THEN 'suppressed' END
 FROM smspilot_message m
-WHERE m.stream_id = :stream AND m.state = 'pending' AND m.due <= :now AND (m.due, m.id) >= (:floor_due, :floor_id)
+WHERE m.stream_id = :stream AND m.state = 'pending' AND m.due <= :now
 ORDER BY m.due, m.id LIMIT :size
 """
 _INTENT: Final = """
-INSERT INTO smspilot_attempt (token, sender, stream_id, intent_at, lease, message_ids, hash)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO smspilot_attempt (token, sender, stream_id, intent_at, lease, message_ids, hash, amount)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_COSTS: Final = _steps.SQLITE.written(
+    f"SELECT m.id, {PRICE}, {PARTS} FROM smspilot_message m WHERE m.id IN (SELECT value FROM json_each(?))"
+)
+_USE: Final = """
+UPDATE smspilot_grants SET messages = messages - ?, amount = ? WHERE campaign_id = ? AND owner = ?
 """
 _TAKE: Final = """
 UPDATE smspilot_message SET state = 'in_flight', attempt_id = ?, tries = tries + 1
@@ -107,6 +121,12 @@ SET sent_twice = sent_twice OR (state = 'accepted' AND server_id IS NOT :server_
   settled_at = CASE WHEN state = 'accepted' THEN settled_at ELSE :now END,
   text = CASE WHEN stream_id = 0 THEN NULL ELSE text END,
   reason = NULL, code = NULL, state = 'accepted'
+WHERE id = :id
+"""
+_CLOSE: Final = """
+UPDATE smspilot_attempt SET outcome = :outcome, evidence = :evidence, recorded_at = :now,
+  server_packet_id = :server_packet_id, cost = :cost,
+  amount = CASE WHEN amount IS NULL OR is_counted THEN amount ELSE coalesce(:spent, amount) END
 WHERE id = :id
 """
 _LEASE_OVER: Final = """
@@ -143,6 +163,10 @@ class SqliteHotPath:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._erased = False
+
+    @property
+    def is_shared(self) -> bool:
+        return False
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -257,6 +281,7 @@ class SqliteHotPath:
             _OPEN_STREAM,
             {
                 "now": now,
+                "sender": request.sender,
                 "last_lane": request.last_lane,
                 "marketing": MARKETING,
                 "most_unknowns": MAX_UNKNOWNS,
@@ -265,7 +290,7 @@ class SqliteHotPath:
         ).fetchone()
         if stream is None:
             return Claim(attempt_id=None, intent_at=now)
-        stream_id, lane, floor_due, floor_id, unknowns = stream
+        stream_id, campaign_id, lane, closes_at, unknowns, granted, amount, is_whole = stream
         due = connection.execute(
             _DUE,
             {
@@ -273,9 +298,7 @@ class SqliteHotPath:
                 "stream": stream_id,
                 "lane": lane,
                 "marketing": MARKETING,
-                "floor_due": floor_due,
-                "floor_id": floor_id,
-                "size": request.size,
+                "size": request.size if granted is None else min(request.size, granted),
             },
         ).fetchall()
         against = [{"id": row[0], "reason": row[-1], "now": now, "code": CODE} for row in due if row[-1] is not None]
@@ -283,16 +306,26 @@ class SqliteHotPath:
             connection.executemany(_DECIDE_AGAINST, against)
             self._erased = self._erased or lane == CODE
         leaving = together([row for row in due if row[-1] is None])
+        cost = None
+        if amount is not None:
+            leaving, cost = affordable(connection, leaving, Decimal(amount), is_whole=is_whole)
         if not leaving:
             return Claim(attempt_id=None, intent_at=now, settled=len(against), unknowns=unknowns)
         ids = json.dumps([row[0] for row in leaving])
         body = _ledger.packet_hash([row[-2] for row in leaving])
-        intent = (request.token, request.sender, stream_id, now, now + request.lease, ids, body)
+        reserved = None if cost is None else str(cost)
+        intent = (request.token, request.sender, stream_id, now, now + request.lease, ids, body, reserved)
         attempt_id = connection.execute(_INTENT, intent).lastrowid
         connection.execute(_TAKE, (attempt_id, ids))
+        if granted is not None or cost is not None:
+            left = None if cost is None else str(Decimal(amount or 0) - cost)
+            connection.execute(_USE, (len(leaving), left, campaign_id, request.sender))
         return Claim(
             attempt_id=attempt_id,
             intent_at=now,
+            campaign_id=campaign_id,
+            closes_at=closes_at,
+            reserved=cost,
             lane=lane,
             messages=tuple(ClaimedMessage(*row[:9]) for row in leaving),
             settled=len(against),
@@ -317,18 +350,19 @@ class SqliteHotPath:
             if row.event is not Event.ACCEPTED:
                 self._settle_one(connection, row, answer, now)
         connection.execute(
-            "UPDATE smspilot_attempt SET outcome = ?, evidence = ?, recorded_at = ?, server_packet_id = ?, cost = ? "
-            "WHERE id = ?",
-            (
-                answer.outcome,
-                answer.evidence,
-                now,
-                answer.server_packet_id,
-                None if answer.cost is None else str(answer.cost),
-                attempt,
-            ),
+            _CLOSE,
+            {
+                "outcome": answer.outcome,
+                "evidence": answer.evidence,
+                "now": now,
+                "server_packet_id": answer.server_packet_id,
+                "cost": None if answer.cost is None else str(answer.cost),
+                "spent": None if answer.spent is None else str(answer.spent),
+                "id": attempt,
+            },
         )
-        self._erased = True  # whether one was a code is not worth asking: an empty log costs nothing
+        of_code = connection.execute("SELECT stream_id = 0 FROM smspilot_attempt WHERE id = ?", (attempt,)).fetchone()
+        self._erased = self._erased or bool(of_code and of_code[0])
 
     @staticmethod
     def _prove(connection: sqlite3.Connection, rows: Sequence[MessageAnswer], now: int) -> None:
@@ -375,6 +409,9 @@ class SqliteHotPath:
     async def recover(self) -> int:
         return await self.run(_recover)
 
+    async def transact(self, work: Work[Value]) -> Value:
+        return await self.run(lambda connection: _transact(connection, work))
+
     async def tried_before(self, ids: Sequence[int]) -> set[int]:
         listed = json.dumps(list(ids))
         return await self.run(lambda connection: {row[0] for row in connection.execute(_TRIED, (listed,))})
@@ -417,6 +454,18 @@ class SqliteHotPath:
         return await self.run(release)
 
 
+def _transact(connection: sqlite3.Connection, work: Work[Value]) -> Value:
+    steps, rows = work(), None
+    while True:
+        try:
+            statement, values = steps.send(rows)  # type: ignore[arg-type]  # None begins a generator
+        except StopIteration as end:
+            value: Value = end.value
+            return value
+        plain = {name: str(value) if isinstance(value, Decimal) else value for name, value in values.items()}
+        rows = connection.execute(_steps.SQLITE.written(statement), {"now": _ledger.now_us(), **plain}).fetchall()
+
+
 def together(rows: list[Any]) -> list[Any]:
     """Cut what is due where a message may not leave in so large a packet; its ``most`` is the last column but two."""
     largest = len(rows)
@@ -425,6 +474,26 @@ def together(rows: list[Any]) -> list[Any]:
         if number > largest:
             return rows[: number - 1]
     return rows
+
+
+def affordable(
+    connection: sqlite3.Connection, rows: list[Any], amount: Decimal, *, is_whole: bool
+) -> tuple[list[Any], Decimal]:
+    """Cut what is due where a grant of a budget ends, and return what the rest costs at most.
+
+    One whose country has no price yet may only leave alone, with all that the budget has.
+    """
+    found = connection.execute(_COSTS, (json.dumps([row[0] for row in rows]),))
+    costs = {id_: None if price is None else Decimal(price) * parts for id_, price, parts in found}
+    total = Decimal(0)
+    for number, row in enumerate(rows):
+        cost = costs[row[0]]
+        if cost is None:
+            return (rows[:1], amount) if is_whole and not number else (rows[:number], total)
+        if total + cost > amount:
+            return rows[:number], total
+        total += cost
+    return rows, total
 
 
 def _void(connection: sqlite3.Connection, token: str) -> None:
@@ -438,12 +507,13 @@ def _void(connection: sqlite3.Connection, token: str) -> None:
         return
     found = connection.execute("SELECT id, message_ids FROM smspilot_attempt WHERE token = ?", (token,)).fetchone()
     connection.execute(
-        "UPDATE smspilot_message SET state = 'pending' WHERE attempt_id = ? AND state IN ('in_flight', 'unknown') "
-        "AND id IN (SELECT value FROM json_each(?))",
-        found,
+        "UPDATE smspilot_message SET state = 'pending', due = ? WHERE attempt_id = ? "
+        "AND state IN ('in_flight', 'unknown') AND id IN (SELECT value FROM json_each(?))",
+        (now, *found),
     )
     connection.execute(
-        "UPDATE smspilot_attempt SET outcome = 'not_sent', evidence = 'void', recorded_at = ? WHERE id = ?",
+        "UPDATE smspilot_attempt SET outcome = 'not_sent', evidence = 'void', recorded_at = ?, "
+        "amount = CASE WHEN amount IS NULL THEN NULL ELSE '0' END WHERE id = ?",
         (now, found[0]),
     )
 
