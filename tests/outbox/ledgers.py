@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ import sqlalchemy as sa
 from smspilot_async import Message
 from smspilot_async.outbox import _ledger
 from smspilot_async.outbox._ledger import SECOND, Answer, Claim, ClaimRequest, MessageAnswer
+from smspilot_async.outbox._schema import MARKETING
 from smspilot_async.outbox._states import Event, State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pytest
 
     from smspilot_async.outbox import Outbox
@@ -64,6 +68,55 @@ class Desk:
         """Enqueue a message, and return its number."""
         key = f"key-{next(self._numbers)}"
         return (await self.outbox.enqueue(Message(PHONE, text), key=key, kind=kind, **more)).id
+
+    async def campaign(
+        self, name: str = "promo", *, rows: int = 0, zones: Sequence[str] = ("",), **columns: Any
+    ) -> int:
+        """A running campaign with so many messages in each zone, and return its number."""
+        now = await self.now()
+        settings = json.dumps(columns.pop("settings", {}))
+        values = {"name": name, "state": "running", "created_at": now, "settings": settings, **columns}
+        campaign, stream = self.tables.campaign, self.tables.stream
+        number: int = (await self.execute(sa.insert(campaign).values(**values).returning(campaign.c.id)))[0][0]
+        for zone in zones:
+            values = {"campaign_id": number, "lane": MARKETING, "zone": zone}
+            inserted = await self.execute(sa.insert(stream).values(**values).returning(stream.c.id))
+            await self.fill(inserted[0][0], rows)
+        return number
+
+    async def fill(self, stream: int | Sequence[int], rows: int, **columns: Any) -> None:
+        """Write messages into a stream, or into each of several, each to a phone of its own."""
+        streams = [stream] if isinstance(stream, int) else stream
+        now = await self.now()
+        values = [
+            {
+                "stream_id": stream_id,
+                "due": now,
+                "wanted_at": now,
+                "phone": f"7908{number:07d}",
+                "text": f"Text {number}",
+                "hash": number.to_bytes(16, "big"),
+                "created_at": now,
+                **columns,
+            }
+            for stream_id in streams
+            for number in itertools.islice(self._numbers, rows)
+        ]
+        if values:
+            async with self.outbox._writing() as connection:
+                await connection.execute(sa.insert(self.tables.message), values)
+
+    async def now(self) -> int:
+        async with self.outbox._reading() as connection:
+            return await self.outbox._now(connection)
+
+    async def of_campaign(self, number: int) -> Any:
+        campaign = self.tables.campaign
+        return (await self.execute(sa.select(campaign).where(campaign.c.id == number)))[0]
+
+    async def states(self) -> dict[str, int]:
+        """How many messages stand in each state."""
+        return {name: count for name, count in (await self.outbox.status()).messages.items() if count}
 
     async def claim(self, size: int = 100, *, token: str | None = None, lease: float = 60, **more: Any) -> Claim:
         token = token or f"token-{next(self._numbers)}"

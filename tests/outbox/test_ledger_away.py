@@ -33,6 +33,7 @@ class Flaky:
 
     def __init__(self, hot: Any) -> None:
         self._hot = hot
+        self.is_shared = hot.is_shared
         self.away: set[str] = set()
         self.done = False
         self.asked: list[str] = []
