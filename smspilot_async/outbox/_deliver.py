@@ -83,6 +83,7 @@ _MOST_FAILURES_OF_A_DRAIN: Final = 3
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 5 * SECOND, 300 * SECOND
 _LONGEST_REST: Final = 30.0
 _FREE: Final = Decimal(0)
+_NEVER: Final = 2**63
 _RECORD_AGAIN: Final = 0.2
 _RECORD_AGAIN_AT_MOST: Final = 2.0
 _ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
@@ -295,7 +296,7 @@ class Sender:
         self._stopping = asyncio.Event()
         # Places that wait, the common ones first: those that are kept for codes and services come last.
         self._idle: dict[int, deque[asyncio.Future[None]]] = {MARKETING: deque(), SERVICE: deque()}
-        self._is_missed = False
+        self._missed: set[int] = set()
         self._is_over = False
         self._unrecorded = 0
         self._failures = 0
@@ -312,18 +313,22 @@ class Sender:
             while idle:
                 _release(idle.popleft())
 
-    def wake(self) -> None:
-        """Something may be due: let one place that waits look; it wakes the next, if it finds something."""
-        for idle in self._idle.values():
-            if idle:
+    def wake(self, *lanes: int) -> None:
+        """Something may be due: let one place that waits look; it wakes the next, if it finds something.
+
+        Args:
+            lanes: Of which kind of places; left out, of both, so that a code does not wait for the rate.
+        """
+        for lane in lanes or self._idle:
+            if idle := self._idle[lane]:
                 _release(idle.popleft())
-                return
-        self._is_missed = True  # by a place that has just looked
+            else:
+                self._missed.add(lane)  # by a place that has just looked
 
     async def _woken(self, last_lane: int) -> None:
         """Wait until something may be due."""
-        if self._is_missed or self._stopping.is_set():
-            self._is_missed = False
+        if last_lane in self._missed or self._stopping.is_set():
+            self._missed.discard(last_lane)
             return
         waiting = asyncio.get_running_loop().create_future()
         self._idle[last_lane].append(waiting)
@@ -386,13 +391,25 @@ class Sender:
     async def _run(self) -> None:
         watch = asyncio.ensure_future(self._watch())
         watch.add_done_callback(lambda _: self.stop())  # without it nothing would be woken
+        listening = asyncio.ensure_future(self._listen())
         try:
             await _all_of(self._place(lane) for lane in self._lanes())
         finally:
             self._is_over = True  # a cancellation alone may be swallowed on its way out of a database's driver
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+            for task in (listening, watch):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _listen(self) -> None:
+        """Look at once where another process enqueues a code; without it the watch finds it, a little later."""
+        while not self._is_over:
+            try:
+                await self._hot.wait_for_code()
+            except LedgerUnavailable:
+                await asyncio.sleep(1.0)
+            else:
+                self.wake()
 
     async def _place(self, last_lane: int) -> None:
         await self._woken(last_lane)
@@ -468,7 +485,7 @@ class Sender:
         if claim.attempt_id is None:
             self._upkeep.hurry()
             return claim.settled > 0
-        self.wake()
+        self.wake(*([MARKETING] if claim.lane == MARKETING else []))
         await self._deliver(claim, claim.attempt_id, asked_at)
         return True
 
@@ -485,7 +502,9 @@ class Sender:
         messages, invalid = _messages(claim, self._lease)
         result: Packet | SmsPilotError | None = None
         if messages:
-            result = await send_once(self._client, messages, not_after=asked_at + self._start_within)
+            result = await send_once(
+                self._client, messages, not_after=asked_at + min(self._start_within, _lasting(claim))
+            )
         tries = {one.id: one.tries for one in claim.messages}
         judgement = (
             Judgement(rows=[], outcome=Outcome.REFUSED.value, evidence=Why.INVALID, is_answered=False)
@@ -619,6 +638,11 @@ async def _all_of(work: Iterable[Coroutine[Any, Any, None]]) -> None:
 def _release(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
+
+
+def _lasting(claim: Claim) -> float:
+    """Return the seconds for which everything in a packet may still leave."""
+    return min(((one.valid_until or _NEVER) - claim.intent_at) / SECOND for one in claim.messages)
 
 
 def _messages(claim: Claim, lease: int) -> tuple[list[Message], list[MessageAnswer]]:

@@ -281,6 +281,10 @@ class HotPath(Protocol):
         """Turn what is held beyond its lease into unknown; return how many messages that were."""
         ...
 
+    async def wait_for_code(self) -> None:
+        """Return once another process has enqueued a code; where none can tell, it is never known."""
+        ...
+
     async def transact(self, work: Work[Value]) -> Value:
         """Do a short transaction (:mod:`._steps`) beside claims and outcomes, and return what it found."""
         ...

@@ -396,6 +396,9 @@ class Outbox:
             )
         if (record := await self.get(key)) is None:
             raise KeyError(key)
+        if record.kind == "code" and self._path is not None:  # the log still holds its text
+            async with self._reading() as connection:
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         return record
 
     async def status(self) -> OutboxStatus:

@@ -28,7 +28,7 @@ from smspilot_async.outbox._ledger import (
     ClaimedMessage,
     Why,
 )
-from smspilot_async.outbox._schema import CODE, MARKETING
+from smspilot_async.outbox._schema import CODE, MARKETING, WAKE_CHANNEL
 from smspilot_async.outbox._states import Event, sources
 
 if TYPE_CHECKING:
@@ -315,6 +315,33 @@ class _Line:
 
         return await self._do(work)
 
+    async def wait_for_notice(self) -> None:
+        """Return once a code was enqueued.
+
+        Raises:
+            LedgerUnavailable: The connection is gone.
+        """
+        async with self._lock:
+            try:
+                is_new = self._connection is None
+                connection = await self._connected()
+                if is_new:
+                    await connection.execute(f"LISTEN {WAKE_CHANNEL}".encode())
+                    return  # one may have been enqueued before
+                notices = connection.notifies()
+                async with contextlib.aclosing(notices):
+                    async for _ in notices:
+                        return
+            except (psycopg.Error, OSError) as error:
+                problem = _unavailable(error)
+            except BaseException:
+                await self._drop()
+                raise
+            else:
+                return
+            await self._drop()
+            raise problem
+
     async def _do(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Value]]) -> Value:
         async with self._lock:
             problem: LedgerUnavailable
@@ -368,6 +395,7 @@ class PostgresHotPath:
         self._claims = _Line(conninfo)
         self._outcomes = _Line(conninfo)
         self._others = _Line(conninfo)
+        self._notices = _Line(conninfo)
 
     @property
     def is_shared(self) -> bool:
@@ -377,8 +405,11 @@ class PostgresHotPath:
         await self._claims.fetch("SELECT 1")
 
     async def aclose(self) -> None:
-        for line in (self._claims, self._outcomes, self._others):
+        for line in (self._claims, self._outcomes, self._others, self._notices):
             await line.aclose()
+
+    async def wait_for_code(self) -> None:
+        await self._notices.wait_for_notice()
 
     async def transact(self, work: Work[Value]) -> Value:
         return await self._others.transact(work)

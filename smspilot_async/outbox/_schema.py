@@ -24,7 +24,18 @@ from smspilot_async.outbox._states import State
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-__all__ = ["CODE", "KINDS", "MARKETING", "OLDEST_COMPATIBLE", "SCHEMA", "SERVICE", "VERSION", "Tables", "tables_of"]
+__all__ = [
+    "CODE",
+    "KINDS",
+    "MARKETING",
+    "OLDEST_COMPATIBLE",
+    "SCHEMA",
+    "SERVICE",
+    "VERSION",
+    "WAKE_CHANNEL",
+    "Tables",
+    "tables_of",
+]
 
 VERSION: Final = 1
 """The version of the tables that this code writes."""
@@ -32,6 +43,8 @@ OLDEST_COMPATIBLE: Final = 1
 """The oldest version of the library's tables whose code can still work with them."""
 
 SCHEMA: Final = "smspilot"
+WAKE_CHANNEL: Final = "smspilot_code"
+"""Where PostgreSQL notifies senders of a code that was enqueued."""
 CODE, SERVICE, MARKETING = 0, 1, 2
 KINDS: Final = {"code": CODE, "service": SERVICE, "marketing": MARKETING}
 """Lanes: the lower goes first. The outbox's own streams have these numbers as their ids."""

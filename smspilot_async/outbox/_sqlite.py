@@ -162,7 +162,7 @@ class SqliteHotPath:
         self._path = path
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._erased = False
+        self._erased = True  # perhaps, by a sender before that was killed
 
     @property
     def is_shared(self) -> bool:
@@ -193,7 +193,9 @@ class SqliteHotPath:
         with contextlib.closing(connection):
             while (jobs := self._waiting()) is not None:
                 self._commit(connection, jobs)
-                self._forget_erased(connection)
+                if self._jobs.empty():
+                    self._forget_erased(connection)
+            self._forget_erased(connection)
 
     def _connect(self) -> sqlite3.Connection:
         uri = f"{self._path.resolve().as_uri()}?mode=rw"  # never makes a file
@@ -251,7 +253,7 @@ class SqliteHotPath:
 
     def _forget_erased(self, connection: sqlite3.Connection) -> None:
         """Empty the log once texts were erased, for it still holds them; a reader may hold that up for a while."""
-        if self._erased and self._jobs.empty():
+        if self._erased:
             with contextlib.suppress(sqlite3.Error):
                 busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._erased = bool(busy)
@@ -409,8 +411,23 @@ class SqliteHotPath:
     async def recover(self) -> int:
         return await self.run(_recover)
 
+    async def wait_for_code(self) -> None:
+        await asyncio.get_running_loop().create_future()  # no process can tell another: they look
+
     async def transact(self, work: Work[Value]) -> Value:
-        return await self.run(lambda connection: _transact(connection, work))
+        return await self.run(lambda connection: self._transact(connection, work))
+
+    def _transact(self, connection: sqlite3.Connection, work: Work[Value]) -> Value:
+        steps, rows = work(), None
+        while True:
+            try:
+                statement, values = steps.send(rows)  # type: ignore[arg-type]  # None begins a generator
+            except StopIteration as end:
+                value: Value = end.value
+                return value
+            self._erased = self._erased or "text = NULL" in statement
+            plain = {name: str(value) if isinstance(value, Decimal) else value for name, value in values.items()}
+            rows = connection.execute(_steps.SQLITE.written(statement), {"now": _ledger.now_us(), **plain}).fetchall()
 
     async def tried_before(self, ids: Sequence[int]) -> set[int]:
         listed = json.dumps(list(ids))
@@ -452,18 +469,6 @@ class SqliteHotPath:
             return changed.rowcount > 0
 
         return await self.run(release)
-
-
-def _transact(connection: sqlite3.Connection, work: Work[Value]) -> Value:
-    steps, rows = work(), None
-    while True:
-        try:
-            statement, values = steps.send(rows)  # type: ignore[arg-type]  # None begins a generator
-        except StopIteration as end:
-            value: Value = end.value
-            return value
-        plain = {name: str(value) if isinstance(value, Decimal) else value for name, value in values.items()}
-        rows = connection.execute(_steps.SQLITE.written(statement), {"now": _ledger.now_us(), **plain}).fetchall()
 
 
 def together(rows: list[Any]) -> list[Any]:
