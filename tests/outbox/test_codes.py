@@ -1,0 +1,199 @@
+"""One-time codes: on the wire at once beside any campaign, never late, and their texts are gone once they are final."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ledgers import PHONE
+
+from smspilot_async import Message, Outcome
+from smspilot_async.emulator import Fault
+from smspilot_async.outbox import Outbox, _deliver
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ledgers import Desk
+
+    from smspilot_async import Client
+    from smspilot_async.emulator import Emulator
+
+SECRET = "Your secret"
+CODES = 25
+LATEST = {"sqlite": 0.3, "postgresql": 0.1}
+"""Seconds from a code's commit to its request, at the 99th percentile on a quiet machine; measured by the benchmark."""
+BUSY = 4
+"""A machine that runs other tests too may take so many times as long."""
+
+
+@pytest.fixture
+def handed_over(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """When each text's request began."""
+    moments: dict[str, float] = {}
+    send_once = _deliver.send_once
+
+    async def noting(client: Client, messages: Sequence[Message], **more: Any) -> Any:
+        now = time.monotonic()
+        moments.update({message.text: now for message in messages})
+        return await send_once(client, messages, **more)
+
+    monkeypatch.setattr(_deliver, "send_once", noting)
+    return moments
+
+
+async def test_a_code_is_on_the_wire_at_once_beside_a_campaign(
+    desk: Desk, ledger_url: str, client: Client, handed_over: dict[str, float]
+) -> None:
+    await desk.campaign(rows=5000)
+    committed: dict[str, float] = {}
+    application = desk.outbox  # which knows nothing of the sender
+    async with Outbox(ledger_url) as sending, sending.worker(client, packet_size=20):
+        for number in range(CODES):
+            text = f"Code {number}"
+            await application.enqueue(Message(PHONE, text), key=text, kind="code", valid_for=60)
+            committed[text] = time.monotonic()
+            await asyncio.sleep(0.02)
+        await application.wait(f"Code {CODES - 1}", timeout=30)
+    waits = sorted(handed_over[text] - moment for text, moment in committed.items())
+    latest = LATEST[desk.outbox._dialect]
+    assert waits[CODES // 2] <= latest
+    assert waits[-1] <= latest * BUSY
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+async def test_postgresql_tells_a_sender_of_a_code(
+    desk: Desk, ledger_url: str, client: Client, handed_over: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Outbox(ledger_url) as sending, sending.worker(client):
+        await asyncio.sleep(0.5)  # it listens, and has looked
+        monkeypatch.setattr(_deliver, "POLL", 60)
+        await asyncio.sleep(0.2)
+        await desk.outbox.enqueue(Message(PHONE, "Code"), key="1", kind="code", valid_for=60)
+        async with asyncio.timeout(5):
+            while "Code" not in handed_over:  # noqa: ASYNC110 - of a task that is not ours
+                await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+async def test_a_rollback_tells_no_sender_and_other_kinds_do_not_either(desk: Desk, client: Client) -> None:
+    del client
+    hot = desk.outbox._hot_path()
+    await hot.wait_for_code()  # listens, and returns
+    await desk.outbox.enqueue(Message(PHONE, "Ready"), key="1")
+    waiting = asyncio.create_task(hot.wait_for_code())
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    await desk.outbox.enqueue(Message(PHONE, "Code"), key="2", kind="code", valid_for=60)
+    await asyncio.wait_for(waiting, 5)
+    await hot.aclose()
+
+
+# --- never late ----------------------------------------------------------------------------------
+
+
+async def test_a_gateway_that_is_away_past_its_time_gets_no_code(
+    desk: Desk, outbox: Outbox, client: Client, emulator: Emulator
+) -> None:
+    for number in range(5):
+        await outbox.enqueue(Message(PHONE, f"{SECRET} {number}"), key=str(number), kind="code", valid_for=60)
+    emulator.random_faults({Fault.BUSY: 1.0}, command="send")
+    await outbox.drain(client)
+    await desk.turn(61)
+    emulator.random_faults({}, command="send")
+    await outbox.drain(client)
+    assert not emulator.messages
+    records = [await outbox.get(str(number)) for number in range(5)]
+    assert {(record.outcome, record.reason) for record in records if record} == {(Outcome.REFUSED, "expired")}
+
+
+async def test_a_sender_that_is_held_up_after_the_claim_lets_no_code_leave_late(
+    outbox: Outbox, client: Client, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = _deliver.Sender._claim
+
+    async def held_up(self: Any, request: Any) -> Any:
+        claimed = await claim(self, request)
+        if claimed.messages:
+            await asyncio.sleep(0.6)  # shorter than a request may take to begin, longer than the code is valid
+        return claimed
+
+    monkeypatch.setattr(_deliver.Sender, "_claim", held_up)
+    await outbox.enqueue(Message(PHONE, SECRET), key="1", kind="code", valid_for=0.5)
+    await outbox.drain(client)
+    assert not emulator.messages
+    await outbox.drain(client)
+    record = await outbox.get("1")
+    assert record is not None
+    assert record.reason == "expired"
+
+
+@pytest.mark.parametrize("obstacle", ["paused", "braked"])
+async def test_a_code_that_waits_behind_an_obstacle_expires_there(
+    desk: Desk, outbox: Outbox, client: Client, obstacle: str
+) -> None:
+    await outbox.enqueue(Message(PHONE, SECRET), key="1", kind="code", valid_for=60)
+    await (desk.hot.pause("InsufficientFunds 112") if obstacle == "paused" else brake(desk))
+    await desk.turn(61)
+    await outbox.drain(client)
+    record = await outbox.get("1")
+    assert record is not None
+    assert (record.outcome, record.reason) == (Outcome.REFUSED, "expired")
+
+
+async def brake(desk: Desk) -> None:
+    for _ in range(3):
+        await desk.hot.count_unknown()
+
+
+# --- no text stays -------------------------------------------------------------------------------
+
+
+def with_secret(url: str) -> list[str]:
+    folder = Path(url.removeprefix("sqlite:///")).parent
+    return [one.name for one in folder.iterdir() if SECRET.encode() in one.read_bytes()]
+
+
+async def texts(desk: Desk) -> list[str | None]:
+    return [row[0] for row in await desk.execute("SELECT text FROM " + desk.tables.message.fullname)]
+
+
+async def test_the_text_of_an_unknown_code_is_erased_once_its_time_is_over(
+    desk: Desk, outbox: Outbox, client: Client, emulator: Emulator, ledger_url: str
+) -> None:
+    emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+    await outbox.enqueue(Message(PHONE, SECRET), key="1", kind="code", valid_for=60)
+    await outbox.drain(client)
+    assert await texts(desk) == [SECRET]
+    await desk.turn(61)
+    await outbox.drain(client)
+    record = await outbox.get("1")
+    assert record is not None
+    assert record.outcome is Outcome.UNKNOWN
+    assert await texts(desk) == [None]
+    if ledger_url.startswith("sqlite"):
+        assert await asyncio.to_thread(with_secret, ledger_url) == []
+
+
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+async def test_the_text_of_a_code_that_was_taken_back_is_in_no_file(outbox: Outbox, ledger_url: str) -> None:
+    await outbox.enqueue(Message(PHONE, SECRET), key="1", kind="code", valid_for=60)
+    assert await asyncio.to_thread(with_secret, ledger_url)
+    await outbox.cancel("1")
+    assert await asyncio.to_thread(with_secret, ledger_url) == []
+
+
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+async def test_the_text_of_a_code_is_in_no_file_while_its_sender_goes_on(
+    desk: Desk, outbox: Outbox, client: Client, ledger_url: str
+) -> None:
+    await desk.campaign(rows=200)
+    async with outbox.worker(client, packet_size=5):
+        await outbox.enqueue(Message(PHONE, SECRET), key="1", kind="code", valid_for=60)
+        await outbox.wait("1", timeout=30)
+        async with asyncio.timeout(5):
+            while await asyncio.to_thread(with_secret, ledger_url):  # noqa: ASYNC110 - of the file system
+                await asyncio.sleep(0.02)

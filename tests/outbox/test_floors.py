@@ -1,0 +1,103 @@
+"""Claims stay quick beside dead entries that a long transaction keeps, and a floor never hides a message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from ledgers import accepted
+
+from smspilot_async.outbox import _postgres
+from smspilot_async.outbox._ledger import MAX_UNKNOWNS, SECOND, MessageAnswer
+from smspilot_async.outbox._states import Event
+from smspilot_async.outbox._upkeep import FLOOR_MARGIN, move_floors
+
+if TYPE_CHECKING:
+    from ledgers import Desk
+
+DEAD = 20_000
+ON_POSTGRESQL = pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+
+
+async def pages_of_a_claim(url: str) -> int:
+    """How many pages a claim looks at, whatever it costs on this machine now."""
+    values = {
+        "token": "token",
+        "sender": "desk",
+        "size": 100,
+        "lease": SECOND,
+        "last_lane": 2,
+        "is_probe": False,
+        "most_unknowns": MAX_UNKNOWNS,
+        "marketing": 2,
+        "code": 0,
+    }
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_postgres._CLAIM}".encode()
+        found: Any = await (await connection.execute(explained, values)).fetchone()
+        await connection.rollback()
+    plan = found[0] if isinstance(found[0], list) else json.loads(found[0])
+    return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
+
+
+@ON_POSTGRESQL
+async def test_a_claim_beside_dead_entries_begins_at_the_floor(desk: Desk, ledger_url: str) -> None:
+    await desk.campaign(rows=DEAD + 100)
+    message = desk.tables.message
+    async with await psycopg.AsyncConnection.connect(ledger_url) as long:
+        await long.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await long.execute("SELECT count(*) FROM smspilot.message")  # its snapshot keeps every dead entry
+        last = (await desk.execute(sa.select(sa.func.max(message.c.id))))[0][0]
+        await desk.execute(sa.update(message).where(message.c.id <= last - 100).values(state="accepted"))
+        await desk.execute("ANALYZE smspilot.message")
+        before = await pages_of_a_claim(ledger_url)
+        await desk.turn(2 * FLOOR_MARGIN / SECOND)
+        await desk.hot.transact(lambda: move_floors(from_floor=True))
+        after = await pages_of_a_claim(ledger_url)
+        assert len((await desk.claim()).messages) == 100
+    assert before > after + DEAD // 300  # an index page has that many entries, about
+    assert after < 2000
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("how", ["put back", "void"])
+async def test_a_message_that_waits_again_is_found_whatever_the_floor(desk: Desk, how: str) -> None:
+    await desk.campaign(rows=10)
+    claim = await desk.claim(3, token="first")
+    await desk.turn(2 * FLOOR_MARGIN / SECOND)
+    await desk.hot.transact(lambda: move_floors(from_floor=True))
+    stream = (await desk.execute(sa.select(desk.tables.stream).where(desk.tables.stream.c.floor_id > 0)))[0]
+    assert stream.floor_id == claim.messages[-1].id + 1
+    if how == "void":
+        await desk.hot.void("first")
+    else:
+        rows = [MessageAnswer(id=one.id, event=Event.PUT_BACK) for one in claim.messages]
+        await desk.record(claim.attempt_id, *rows)
+    assert len((await desk.claim()).messages) == 10
+
+
+@ON_POSTGRESQL
+async def test_a_floor_falls_back_below_a_message_that_was_written_under_it(desk: Desk) -> None:
+    await desk.campaign(rows=2)
+    claim = await desk.claim(1)
+    await desk.record(claim.attempt_id, accepted(claim.messages[0].id, "1"))
+    await desk.turn(2 * FLOOR_MARGIN / SECOND)
+    await desk.hot.transact(lambda: move_floors(from_floor=True))
+    message = desk.tables.message
+    await desk.execute(sa.update(message).where(message.c.id == claim.messages[0].id).values(state="pending"))
+    await desk.hot.transact(lambda: move_floors(from_floor=False))
+    assert len((await desk.claim()).messages) == 2
+
+
+@ON_POSTGRESQL
+async def test_a_floor_passes_no_message_that_a_running_transaction_puts_back(desk: Desk) -> None:
+    await desk.campaign(rows=1)
+    claim = await desk.claim()
+    await desk.hot.transact(lambda: move_floors(from_floor=True))
+    rows = [MessageAnswer(id=claim.messages[0].id, event=Event.PUT_BACK)]
+    await asyncio.gather(desk.record(claim.attempt_id, *rows), desk.hot.transact(lambda: move_floors(from_floor=True)))
+    assert len((await desk.claim()).messages) == 1
