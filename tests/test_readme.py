@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from serving import free_socket, on_uvicorn
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from smspilot_async import Client, Message, MessageVetoed
+from examples.shop import engine_of
+from smspilot_async import Client, Message, MessageVetoed, Outcome
 from smspilot_async.emulator import Fault
+from smspilot_async.outbox import Outbox
 
 if TYPE_CHECKING:
     from smspilot_async.emulator import Emulator
@@ -41,6 +45,7 @@ def test_every_python_block_of_the_readme_is_run_here() -> None:
         "send_code",
         "class Ledger",
         "campaign",
+        "outbox.worker",
         "class OptOuts",
         "lifespan",
         "test_a_lost_answer",
@@ -106,3 +111,17 @@ async def test_the_opt_outs_are_kept_and_the_audit_log_is_written(
 
 async def test_the_example_of_a_test_passes() -> None:
     await block("test_a_lost_answer")["test_a_lost_answer_is_not_repeated"]()
+
+
+async def test_the_outbox_sends_what_a_transaction_has_committed(
+    environment: Emulator, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SMSPILOT_API_KEY", environment.api_key)
+    await Outbox.create("sqlite:///shop.db", client)
+    engine = await asyncio.to_thread(engine_of, "sqlite+aiosqlite:///shop.db")
+    async with AsyncSession(engine) as session:
+        record = await block("outbox.worker")["notify"](session, 42, "79087964781")
+    await engine.dispose()
+    assert record.outcome is Outcome.ACCEPTED
+    assert [message.text for message in environment.messages] == ["Order 42 is ready"]
