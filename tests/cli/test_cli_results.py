@@ -25,9 +25,10 @@ from smspilot_async import (
     SmsPilotError,
     Unknown,
 )
+from smspilot_async._tools.spreadsheets import no_formula
 from smspilot_async.cli._errors import Problem, reason
 from smspilot_async.cli.bulk._recipients import Recipient
-from smspilot_async.cli.bulk._results import COLUMNS, Results, RowOutcome, no_formula
+from smspilot_async.cli.bulk._results import COLUMNS, Results, RowOutcome
 from smspilot_async.cli.bulk._summary import Summary
 
 ROW = Recipient(0, 2, "79087964781", Message("79087964781", "Привет"))

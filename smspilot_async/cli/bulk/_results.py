@@ -11,7 +11,6 @@ import csv
 import errno
 import os
 import re
-import unicodedata
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from smspilot_async._tools.files import create_private
+from smspilot_async._tools.spreadsheets import no_formula
 from smspilot_async.cli._errors import Problem, reason
 from smspilot_async.cli._output import one_line
 from smspilot_async.errors import GatewayError, InvalidMessage, Outcome, OutcomeUnknown, SmsPilotError
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 COLUMNS: Final = ("line", "to", "outcome", "server_id", "packet", "parts", "price", "error_code", "error")
 
 _phone_like = re.compile(r"[+\d\s().-]*").fullmatch
-_FORMULA_STARTS: Final = frozenset("=+-@\N{MINUS SIGN}")
-_NOT_SEEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Me", "Mn", "Zl", "Zp", "Zs"})
-_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol by category, but they look blank
 _MOST_UNWRITTEN: Final = 1000
 
 
@@ -265,17 +262,3 @@ def _cells(outcome: RowOutcome) -> list[Any]:
         no_formula(one_line(each or "")) for each in (outcome.server_id, outcome.packet)
     )
     return [values[column] for column in COLUMNS]
-
-
-def no_formula(text: str) -> str:
-    """Keep a spreadsheet from running a text that begins like a formula: ``=``, ``+``, ``-`` or ``@``.
-
-    Full-width and other forms of these count too, and invisible characters before them are skipped: some programs
-    convert the former and drop the latter.
-    """
-    first = next(filter(_is_seen, text), "")
-    return f"'{text}" if unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS else text
-
-
-def _is_seen(char: str) -> bool:
-    return unicodedata.category(char) not in _NOT_SEEN and char not in _FILLERS
