@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo dev test lint mypy pyright docs format bench dist clean
+.PHONY: demo dev test lint mypy pyright docs format bench crash-matrix dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -53,6 +53,10 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
+
+# A ledger of 10,000 messages on each database, and 205 kills of its senders: twenty minutes.
+crash-matrix: $(VENV)/.dev
+	$(BIN)/python tests/outbox/crash_matrix.py
 
 # What a release publishes.
 dist: $(VENV)/.dev

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import logging
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from smspilot_async.cli._errors import Exit, Problem, exit_code, explain, explain_end
@@ -13,13 +14,14 @@ from smspilot_async.cli._output import count, note, print_facts, print_json, pri
 from smspilot_async.errors import GatewayBusy, InvalidMessage, SmsPilotError, Unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from smspilot_async import Client
     from smspilot_async.outbox import Outbox, OutboxStatus, Worker
 
 Answer = TypeVar("Answer")
 
+_OUTBOX_LOG: Final = logging.getLogger("smspilot_async.outbox")
 _TRY_AGAIN: Final = 5.0  # seconds before a worker that could not begin begins again
 
 
@@ -116,12 +118,30 @@ def worker(ledger: str | None, client: Client, *, in_flight: int, packet_size: i
 
     async def work() -> int:
         stopping = _Stopping()
-        with Interrupts(stopping.stop, stopping.stop) as interrupts:
+        with _reporting_trouble(), Interrupts(stopping.stop, stopping.stop) as interrupts:
             async with client:
                 await _work(ledger, client, stopping, in_flight=in_flight, packet_size=packet_size)
         return Exit.INTERRUPTED if interrupts.exit_code == Exit.INTERRUPTED else Exit.FINE
 
     return _run(work)
+
+
+class _Notes(logging.Handler):
+    """Prints what is logged on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
+@contextlib.contextmanager
+def _reporting_trouble() -> Iterator[None]:
+    """Print what the outbox reports: a ledger that is away, where answers are kept meanwhile, the brake."""
+    notes = _Notes(logging.WARNING)
+    _OUTBOX_LOG.addHandler(notes)
+    try:
+        yield
+    finally:
+        _OUTBOX_LOG.removeHandler(notes)
 
 
 class _Stopping:
@@ -139,7 +159,7 @@ class _Stopping:
 
 async def _work(ledger: str | None, client: Client, stopping: _Stopping, *, in_flight: int, packet_size: int) -> None:
     """Begin, again and again where the database or the gateway is away; then work until the end."""
-    from smspilot_async.outbox import LedgerUnavailable, Outbox  # noqa: PLC0415 - an extra
+    from smspilot_async.outbox import LedgerDamaged, LedgerUnavailable, Outbox  # noqa: PLC0415 - an extra
 
     while not stopping.told.is_set():
         try:
@@ -150,6 +170,8 @@ async def _work(ledger: str | None, client: Client, stopping: _Stopping, *, in_f
                     await _until(stopping.told, running)
                 sent = running.sent
                 note(f"ended: {sent.accepted} accepted, {sent.refused} refused, {sent.unknown} unknown")
+        except LedgerDamaged:
+            raise
         except (LedgerUnavailable, Unanswered, GatewayBusy) as error:
             note(f"{explain(error)} It is tried again in {_TRY_AGAIN:g} s.")
             with contextlib.suppress(TimeoutError):

@@ -20,6 +20,7 @@ from smspilot_async.outbox._deliver import Sent  # noqa: E402 - after the extra 
 from smspilot_async.outbox._enqueue import OutboxMessage  # noqa: E402
 from smspilot_async.outbox._errors import (  # noqa: E402
     KeyReused,
+    LedgerDamaged,
     LedgerExists,
     LedgerMissing,
     LedgerMoved,
@@ -40,6 +41,7 @@ __all__ = [
     "AccountState",
     "Halted",
     "KeyReused",
+    "LedgerDamaged",
     "LedgerExists",
     "LedgerMissing",
     "LedgerMoved",

@@ -42,7 +42,7 @@ from smspilot_async.errors import (
     SmsPilotError,
 )
 from smspilot_async.models import Message, Packet, SentMessage
-from smspilot_async.outbox._errors import LedgerUnavailable
+from smspilot_async.outbox._errors import LedgerDamaged, LedgerUnavailable
 from smspilot_async.outbox._faults import Faults
 from smspilot_async.outbox._grants import RateShare, country_of, did_not_leave, learn_prices, price_of_part
 from smspilot_async.outbox._home import host_name
@@ -416,6 +416,9 @@ class Sender:
         while not self._stopping.is_set():
             try:
                 took = await self._take_one(last_lane)
+            except LedgerDamaged:
+                self.stop()
+                raise
             except LedgerUnavailable:
                 await self._rest(1.0)
                 continue
@@ -441,6 +444,8 @@ class Sender:
                     next_recovery = boot_time() + 1.0
                 await self._upkeep.do()
                 account = await self._hot.account()
+            except LedgerDamaged:
+                raise  # which stops the places, too
             except LedgerUnavailable as error:
                 logger.warning("%s", error)
                 await asyncio.sleep(1.0)

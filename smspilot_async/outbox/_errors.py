@@ -6,6 +6,7 @@ from smspilot_async.errors import SmsPilotError
 
 __all__ = [
     "KeyReused",
+    "LedgerDamaged",
     "LedgerExists",
     "LedgerMissing",
     "LedgerMoved",
@@ -40,6 +41,10 @@ class LedgerMoved(OutboxError):
 
 class LedgerUnavailable(OutboxError):
     """The database cannot be used now; what was asked may or may not have been done."""
+
+
+class LedgerDamaged(LedgerUnavailable):
+    """A SQLite ledger's file is damaged, or is no SQLite database. It does not come back by itself."""
 
 
 class NetworkFileSystem(OutboxError):

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import sqlite3
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
@@ -47,6 +48,7 @@ from smspilot_async.outbox._orders import Halted
 from smspilot_async.outbox._schema import KINDS, OLDEST_COMPATIBLE, VERSION, tables_of
 from smspilot_async.outbox._sender_lock import SenderLock
 from smspilot_async.outbox._sqlite import PRAGMAS, SqliteHotPath
+from smspilot_async.outbox._sqlite_errors import unavailable
 from smspilot_async.outbox._states import Event, State, sources
 
 if TYPE_CHECKING:
@@ -196,7 +198,8 @@ class Outbox:
 
     async def __aenter__(self) -> Self:
         if self._path is not None:
-            await asyncio.to_thread(self._check_file, self._path)
+            with _telling_what_is_wrong():
+                await asyncio.to_thread(self._check_file, self._path)
         if self._engine is None:
             self._engine = await asyncio.to_thread(self._async_engine)
         try:
@@ -530,7 +533,8 @@ class Outbox:
         await self._check_client(client)
         async with contextlib.AsyncExitStack() as stack:
             if self._path is not None:
-                lock = await asyncio.to_thread(SenderLock, self._path)
+                with _telling_what_is_wrong():
+                    lock = await asyncio.to_thread(SenderLock, self._path)
                 stack.callback(lock.release)
             hot = self._hot_path()
             stack.push_async_callback(hot.aclose)
@@ -665,11 +669,16 @@ def _telling_what_is_wrong() -> Any:
         yield
     except DBAPIError as error:
         cause = error.orig
-        name = getattr(cause, "sqlstate", None) or (str(cause) if "sqlite3" in type(cause).__module__ else "")
-        detail = f"{type(cause).__name__}{f', {name}' if name else ''}"
-        problem = LedgerUnavailable(f"the ledger cannot be used ({detail}).")
+        if isinstance(cause, sqlite3.Error):
+            problem = unavailable(cause)
+        else:
+            code = getattr(cause, "sqlstate", None)
+            detail = f"{type(cause).__name__}{f', {code}' if code else ''}"
+            problem = LedgerUnavailable(f"the ledger cannot be used ({detail}).")
     except OSError as error:
-        problem = LedgerUnavailable(f"the ledger cannot be reached ({type(error).__name__}).")
+        problem = LedgerUnavailable(
+            f"the ledger cannot be used: {error.strerror or type(error).__name__}. Nothing was sent."
+        )
     else:
         return
     raise problem

@@ -282,6 +282,7 @@ class _Line:
         self._conninfo = conninfo
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._abandoned: dict[asyncio.Future[None], asyncio.Task[Any]] = {}
 
     async def fetch(self, statement: str, values: Any = None) -> list[Any]:
         """Execute one statement in a transaction of its own, and return its rows.
@@ -344,17 +345,30 @@ class _Line:
 
     async def _do(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Value]]) -> Value:
         async with self._lock:
+            asking = asyncio.ensure_future(self._repeated(work))
+            try:
+                await asyncio.wait({asking}, timeout=_ANSWER_TIMEOUT)
+            except asyncio.CancelledError:  # nobody knows what the connection is at
+                self._abandon(asking)
+                raise
             problem: LedgerUnavailable
             try:
-                async with asyncio.timeout(_ANSWER_TIMEOUT):
-                    return await self._repeated(work)
-            except (psycopg.Error, OSError, TimeoutError) as error:
+                if asking.done():
+                    return asking.result()
+                self._abandon(asking)
+                problem = _unavailable(TimeoutError())
+            except (psycopg.Error, OSError) as error:
                 problem = _unavailable(error)
-            except BaseException:  # cancelled in the middle: nobody knows what the connection is at
-                await self._drop()
-                raise
             await self._drop()
             raise problem
+
+    def _abandon(self, asking: asyncio.Task[Any]) -> None:
+        """Leave a statement alone whose server does not answer: psycopg waits for its cancellation, too."""
+        connection, self._connection = self._connection, None
+        asking.cancel()
+        closing = asyncio.ensure_future(_closed_after(asking, connection))
+        self._abandoned[closing] = asking
+        closing.add_done_callback(lambda _: self._abandoned.pop(closing))
 
     async def _repeated(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Value]]) -> Value:
         for attempt in range(1, _MOST_REPEATS + 1):
@@ -382,6 +396,19 @@ class _Line:
     async def aclose(self) -> None:
         async with self._lock:
             await self._drop()
+        for asking in self._abandoned.values():
+            asking.cancel()
+        if self._abandoned:
+            await asyncio.wait(self._abandoned)
+
+
+async def _closed_after(asking: asyncio.Task[Any], connection: psycopg.AsyncConnection[Any] | None) -> None:
+    await asyncio.wait({asking})
+    if not asking.cancelled():
+        asking.exception()
+    if connection is not None:
+        with contextlib.suppress(psycopg.Error, OSError):
+            await connection.close()
 
 
 class PostgresHotPath:

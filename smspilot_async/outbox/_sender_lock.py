@@ -48,6 +48,7 @@ class SenderLock:
         self._descriptor: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT, _PRIVATE)
         try:
             _lock(self._descriptor)
+            self._sign()
         except (BlockingIOError, PermissionError):
             holder = self._holder()
             self.release()
@@ -55,7 +56,6 @@ class SenderLock:
             self.release()
             raise
         else:
-            self._sign()
             _held.add(self)
             return
         raise SenderBusy(

@@ -31,6 +31,7 @@ from smspilot_async.outbox._ledger import (
     Why,
 )
 from smspilot_async.outbox._schema import CODE, MARKETING
+from smspilot_async.outbox._sqlite_errors import unavailable
 from smspilot_async.outbox._states import Event, State, sources
 
 if TYPE_CHECKING:
@@ -554,14 +555,6 @@ def _account(connection: sqlite3.Connection) -> AccountState:
         brake_until=brake_until,
         now=_ledger.now_us(),
         next_due=due[0],
-    )
-
-
-def unavailable(error: sqlite3.Error) -> LedgerUnavailable:
-    """Say that the file cannot be used, and why; SQLite's own words name no phone and no text."""
-    return LedgerUnavailable(
-        f"the ledger cannot be used: {error}. Nothing leaves meanwhile; what is on the wire is recorded once it is "
-        "back."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,14 @@ def postgres() -> Iterator[Postgres]:
     cluster = Postgres()
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+async def own_postgres() -> AsyncIterator[Postgres]:
+    """PostgreSQL with fsync, which the test may crash."""
+    cluster = await asyncio.to_thread(Postgres, fsync=True)
+    yield cluster
+    await asyncio.to_thread(cluster.stop)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

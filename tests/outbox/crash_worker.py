@@ -1,6 +1,6 @@
 """A process that sends from a ledger, and kills itself at a point that its test names.
 
-    crash_worker.py LEDGER URL KEY POINT NTH
+    crash_worker.py LEDGER URL KEY POINT NTH PACKET_SIZE
 
 The point is one of those in :data:`POINTS`, or ``never``: then it sends until nothing is left, and ends well.
 """
@@ -17,7 +17,7 @@ from smspilot_async import Client
 from smspilot_async.outbox import Outbox, _deliver
 
 POINTS: Final = ("before_intent", "after_intent", "after_acceptance", "before_outcome", "after_outcome")
-PACKET_SIZE, IN_FLIGHT = 20, 4
+IN_FLIGHT: Final = 4
 TIMEOUT: Final = 1.0
 LEASE: Final = 3 * TIMEOUT + 0.2
 
@@ -52,8 +52,9 @@ def mine(hot: Any) -> Any:
     return hot
 
 
-async def main(ledger: str, url: str, key: str, point: str, nth: str) -> None:
-    _left[point] = int(nth)
+async def main(ledger: str, url: str, key: str, point: str, *numbers: str) -> None:
+    nth, packet_size = map(int, numbers)
+    _left[point] = nth
     settings: Any = vars(_deliver)
     settings.update(LEASE_MARGIN=0.2, _FIRST_BACK_OFF=20_000)
     send_once = _deliver.send_once
@@ -68,7 +69,7 @@ async def main(ledger: str, url: str, key: str, point: str, nth: str) -> None:
         hot_path = outbox._hot_path
         vars(outbox)["_hot_path"] = lambda: mine(hot_path())
         while True:
-            await outbox.drain(client, packet_size=PACKET_SIZE, in_flight=IN_FLIGHT)
+            await outbox.drain(client, packet_size=packet_size, in_flight=IN_FLIGHT)
             messages = (await outbox.status()).messages
             if not messages["pending"]:
                 return

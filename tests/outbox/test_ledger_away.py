@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ledgers import PHONE, accepted
+from waiting import until
 
 from smspilot_async import Message, Outcome
 from smspilot_async.outbox import LedgerUnavailable, Outbox, _deliver
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from ledgers import Desk
@@ -58,11 +58,6 @@ def flaky(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fl
     monkeypatch.setattr(_deliver, "KEEP_AFTER", 0.05)
     monkeypatch.setenv("SMSPILOT_STATE", str(tmp_path / "state"))
     return flaky
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - of a process of its own, or a thread
-        await asyncio.sleep(0.01)
 
 
 async def in_the_end(outbox: Outbox, key: str) -> Outcome | None:
@@ -172,15 +167,6 @@ async def test_two_acceptances_under_two_numbers_were_two_sends(desk: Desk) -> N
 
 
 # --- PostgreSQL itself ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def own_postgres() -> AsyncIterator[Postgres]:
-    from postgres import Postgres  # noqa: PLC0415 - beside the one for types
-
-    cluster = await asyncio.to_thread(Postgres, fsync=True)
-    yield cluster
-    await asyncio.to_thread(cluster.stop)
 
 
 async def test_sending_goes_on_after_postgresql_crashed(

@@ -1,0 +1,194 @@
+# ruff: noqa: S603 - the program that runs here is ours
+"""Senders of a ledger killed with SIGKILL, at every point and at random moments, and gone on with.
+
+The gateway is the judge, message by message: nobody gets one twice, nobody is lost, and only of what the ledger calls
+unknown nobody can say. A kill makes no more unknown than its sender had in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import sqlalchemy as sa
+from crash_worker import IN_FLIGHT, LEASE
+
+from smspilot_async import Message
+from smspilot_async.emulator import Fault
+from smspilot_async.outbox._deliver import URGENT_PLACES
+
+if TYPE_CHECKING:
+    import random
+
+    from smspilot_async.emulator import Emulator
+    from smspilot_async.outbox import Outbox
+
+WORKER: Final = Path(__file__).with_name("crash_worker.py")
+PATIENCE: Final = 120.0
+PACKETS_IN_FLIGHT: Final = IN_FLIGHT + URGENT_PLACES
+FAULTS: Final = {
+    Fault.BUSY: 0.05,
+    Fault.TOO_MANY_REQUESTS: 0.03,
+    Fault.RESET_BEFORE_READ: 0.03,
+    Fault.ACCEPT_THEN_RESET: 0.04,
+}
+_REFUSED_EACH: Final = 97  # so many messages, and one is for a phone that the gateway refuses
+_UNSUPPORTED_ZONE: Final = 213
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What the gateway says about what the ledger says; it raises where they contradict each other.
+
+    Attributes:
+        messages, kills: How many there were.
+        accepted, refused, unknown: In the ledger.
+        unknown_at_gateway: Of the unknown ones, how many the gateway has.
+        twice: Messages that the gateway has more than once.
+        lost: Messages that the ledger forgot, or calls accepted and the gateway has not.
+        most_by_one_kill: Unknown messages of the kill that made most of them.
+        bound: How many it may make: packets in flight × packet size.
+        by_faults: Unknown because the gateway did not answer.
+    """
+
+    messages: int
+    kills: int
+    accepted: int
+    refused: int
+    unknown: int
+    unknown_at_gateway: int
+    twice: int
+    lost: int
+    most_by_one_kill: int
+    bound: int
+    by_faults: int
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing twice, nothing lost, and the bound holds."""
+        return not self.twice and not self.lost and self.most_by_one_kill <= self.bound
+
+
+class Crashes:
+    """Senders of one ledger, one after the other.
+
+    Args:
+        outbox: The ledger.
+        gateway: Counts what it accepts.
+        rows: Messages.
+        packet_size: Messages in a packet.
+    """
+
+    def __init__(self, outbox: Outbox, gateway: Emulator, *, rows: int, packet_size: int) -> None:
+        self._outbox = outbox
+        self._gateway = gateway
+        self._rows = rows
+        self._packet_size = packet_size
+        self._killed: set[int] = set()
+
+    @property
+    def kills(self) -> int:
+        """How many senders were killed."""
+        return len(self._killed)
+
+    async def fill(self) -> None:
+        """Enqueue all messages; some are for phones that the gateway refuses."""
+        async with self._outbox._writing() as connection:
+            for number in range(self._rows):
+                message = Message(f"7908{number:07d}", f"Text {number}")
+                await self._outbox.enqueue(message, key=str(number), connection=connection)
+        for number in range(_REFUSED_EACH, self._rows, _REFUSED_EACH):
+            self._gateway.refuse(code=_UNSUPPORTED_ZONE, to=f"7908{number:07d}")
+
+    def break_the_gateway(self, seed: int) -> None:
+        """Let a part of the requests fail, in all ways that a gateway fails."""
+        self._gateway.random_faults(FAULTS, command="send", seed=seed)
+
+    async def kill_at(self, point: str, nth: int) -> None:
+        """Run a sender that kills itself at the nth time that it passes a point."""
+        process, errors = await asyncio.to_thread(self._run, point, nth)
+        assert process.returncode == -signal.SIGKILL, errors.decode()
+        self._killed.add(process.pid)
+
+    def _run(self, point: str, nth: int) -> tuple[subprocess.Popen[bytes], bytes]:
+        with self._started(point, nth) as process:
+            return process, process.communicate(timeout=PATIENCE)[1]
+
+    def _started(self, point: str = "never", nth: int = 1) -> subprocess.Popen[bytes]:
+        ledger = self._outbox._url.render_as_string()
+        arguments = [ledger, self._gateway.url, self._gateway.api_key, point, str(nth), str(self._packet_size)]
+        return subprocess.Popen([sys.executable, str(WORKER), *arguments], stderr=subprocess.PIPE)
+
+    async def kill_sometime(self, chance: random.Random, accepted: int) -> bool:
+        """Run a sender and kill it at a random moment; return whether it lived that long.
+
+        Args:
+            chance: Decides.
+            accepted: Messages that the gateway accepts meanwhile, at most.
+        """
+        goal = len(self._gateway.messages) + chance.randrange(1, accepted)
+        delay = chance.uniform(0, 0.02)
+        return await asyncio.to_thread(self._killed_at, goal, delay)
+
+    def _killed_at(self, goal: int, delay: float) -> bool:
+        with self._started() as process:
+            until = time.monotonic() + PATIENCE
+            while process.poll() is None and len(self._gateway.messages) < goal and time.monotonic() < until:
+                time.sleep(0.001)
+            time.sleep(delay)
+            process.kill()
+            errors = process.communicate()[1]
+        assert process.returncode in {0, -signal.SIGKILL}, errors.decode()
+        if process.returncode:
+            self._killed.add(process.pid)
+        return bool(process.returncode)
+
+    async def to_the_end(self) -> None:
+        """Run a sender until nothing is left to send, and wait until every lease is over."""
+        process, errors = await asyncio.to_thread(self._run, "never", 1)
+        assert process.returncode == 0, errors.decode()
+        await asyncio.sleep(LEASE)
+        hot = self._outbox._hot_path()
+        await hot.open()
+        await hot.recover()
+        await hot.aclose()
+
+    async def judge(self) -> Verdict:
+        """Compare the ledger with the gateway, message by message."""
+        tables = self._outbox._tables
+        message, attempt = tables.message, tables.attempt
+        query = sa.select(message.c.id, message.c.state, message.c.server_id, attempt.c.sender, attempt.c.evidence)
+        async with self._outbox._reading() as connection:
+            joined = query.join(attempt, attempt.c.id == message.c.attempt_id, isouter=True)
+            rows: list[Any] = list((await connection.execute(joined)).all())
+        there: dict[int, list[str]] = {}
+        for taken in self._gateway.messages:
+            there.setdefault(int(taken.id or 0), []).append(taken.server_id)
+        states = Counter(row.state for row in rows)
+        assert set(states) <= {"accepted", "refused", "unknown"}, states
+        for row in rows:
+            assert row.state != "refused" or row.id not in there, "refused, and at the gateway"
+            assert row.state != "accepted" or row.server_id in there.get(row.id, ()), "accepted, and not there"
+        unknown = [row for row in rows if row.state == "unknown"]
+        by_sender = Counter(row.sender for row in unknown if row.evidence == "lease_over")
+        assert {int(sender.rpartition(":")[2]) for sender in by_sender} <= self._killed
+        return Verdict(
+            messages=len(rows),
+            kills=self.kills,
+            accepted=states["accepted"],
+            refused=states["refused"],
+            unknown=len(unknown),
+            unknown_at_gateway=sum(row.id in there for row in unknown),
+            twice=sum(len(numbers) > 1 for numbers in there.values()),
+            lost=self._rows - len(rows),
+            most_by_one_kill=max(by_sender.values(), default=0),
+            bound=PACKETS_IN_FLIGHT * self._packet_size,
+            by_faults=len(unknown) - sum(by_sender.values()),
+        )
