@@ -581,6 +581,14 @@ def outbox_init(*, ledger: str | None, test: bool, as_json: bool, connection: Co
     _exit(_outbox.init(ledger, connection.client(test=test), as_json=as_json))
 
 
+@outbox.command("upgrade", short_help="Upgrade a ledger's tables.")
+@_ledger
+@_as_json
+def outbox_upgrade(*, ledger: str | None, as_json: bool) -> None:
+    """Bring a ledger's tables to this version of smspilot, with everything in them."""
+    _exit(_outbox.upgrade(ledger, as_json=as_json))
+
+
 @outbox.command("status", short_help="Count messages; say what delays them.")
 @_ledger
 @_as_json

@@ -42,6 +42,21 @@ def init(ledger: str | None, client: Client, *, as_json: bool) -> int:
     return Exit.FINE
 
 
+def upgrade(ledger: str | None, *, as_json: bool) -> int:
+    """Bring a ledger's tables to this version."""
+    from smspilot_async.outbox import Outbox  # noqa: PLC0415 - an extra
+    from smspilot_async.outbox._schema import VERSION  # noqa: PLC0415 - an extra
+
+    before = _run(lambda: Outbox.upgrade(ledger))
+    if as_json:
+        print_json({"before": before, "version": VERSION})
+    elif before == VERSION:
+        print_line(f"The ledger's tables are of this version already ({VERSION}).")
+    else:
+        print_line(f"The ledger's tables were upgraded from version {before} to {VERSION}.")
+    return Exit.FINE
+
+
 def status(ledger: str | None, *, as_json: bool) -> int:
     """Show how a ledger stands."""
     found = _with_outbox(ledger, lambda outbox: outbox.status())

@@ -16,7 +16,8 @@ from smspilot_async.outbox._extras import require_outbox
 
 require_outbox()
 
-from smspilot_async.outbox._deliver import Sent  # noqa: E402 - after the extra is known to be there
+from smspilot_async.outbox._autogenerate import include_name  # noqa: E402 - after the extra is known to be there
+from smspilot_async.outbox._deliver import Sent  # noqa: E402
 from smspilot_async.outbox._enqueue import OutboxMessage  # noqa: E402
 from smspilot_async.outbox._errors import (  # noqa: E402
     KeyReused,
@@ -59,6 +60,7 @@ __all__ = [
     "Sent",
     "Worker",
     "WrongClient",
+    "include_name",
     "read_rows",
     "sql_rows",
 ]

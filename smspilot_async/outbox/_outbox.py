@@ -43,7 +43,7 @@ from smspilot_async.outbox._home import (
     sqlite_home,
 )
 from smspilot_async.outbox._ledger import AccountState, Why
-from smspilot_async.outbox._migrations import check_version, has_ledger, upgrade
+from smspilot_async.outbox._migrations import check_version, has_ledger, upgrade, upgrade_ledger
 from smspilot_async.outbox._orders import Halted
 from smspilot_async.outbox._schema import KINDS, OLDEST_COMPATIBLE, VERSION, tables_of
 from smspilot_async.outbox._sender_lock import SenderLock
@@ -177,6 +177,34 @@ class Outbox:
         if self._dialect == "postgresql":  # the next stream's number comes after those
             sequence = "pg_get_serial_sequence('smspilot.stream', 'id')"
             connection.execute(sa.text(f"SELECT setval({sequence}, {max(KINDS.values())})"))
+
+    @classmethod
+    async def upgrade(cls, ledger: str | AsyncEngine | None) -> int:
+        """Bring a ledger's tables to this version, with its rows; senders and enqueuers wait meanwhile.
+
+        Args:
+            ledger: As for the constructor.
+
+        Returns:
+            The version that the tables had.
+
+        Raises:
+            LedgerMissing: There is no ledger.
+            LedgerSchemaError: Its tables are newer than this version of the library.
+        """
+        outbox = cls(ledger)
+        return await asyncio.to_thread(outbox._upgrade)
+
+    def _upgrade(self) -> int:
+        with _telling_what_is_wrong():
+            if self._path is not None:
+                self._check_file(self._path)
+            engine = self._sync_engine()
+            try:
+                with engine.begin() as connection:
+                    return upgrade_ledger(connection)
+            finally:
+                engine.dispose()
 
     def _sync_engine(self) -> Engine:
         engine = sa.create_engine(self._url.set(drivername=_DRIVERS[self._dialect][0]), poolclass=sa.pool.NullPool)

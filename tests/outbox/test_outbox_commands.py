@@ -50,6 +50,7 @@ async def test_a_ledger_is_made_looked_at_and_halted(run: Callable[..., Any], le
     assert (missing.returncode, "outbox init" in missing.stderr) == (2, True)
     assert (await run("outbox", "init")).returncode == 0
     assert (await run("outbox", "init")).returncode == 2
+    assert (await run("outbox", "upgrade")).stdout == "The ledger's tables are of this version already (1).\n"
     async with Outbox(ledger_url) as outbox:
         await outbox.enqueue(Message(PHONE, "Sale"), key="1", kind="marketing")
     halted = await run("outbox", "halt", "wrong text", "--as", "anna")

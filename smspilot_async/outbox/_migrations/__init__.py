@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from smspilot_async.outbox._errors import LedgerMissing, LedgerSchemaError
-from smspilot_async.outbox._schema import SCHEMA, VERSION, tables_of
+from smspilot_async.outbox._schema import OLDEST_COMPATIBLE, SCHEMA, VERSION, tables_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-__all__ = ["VERSION_TABLE", "check_version", "has_ledger", "upgrade"]
+__all__ = ["VERSION_TABLE", "check_version", "has_ledger", "upgrade", "upgrade_ledger"]
 
 VERSION_TABLE: Final = "alembic_version"
 _LOCK: Final = 0x534D5350  # "SMSP": the key of the advisory lock
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the tables to this version, or make them, in the connection's transaction; others wait meanwhile."""
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Bring the tables to this version, or make them, in the connection's transaction; others wait meanwhile.
+
+    Args:
+        connection: In a transaction; on SQLite one that has begun with ``BEGIN IMMEDIATE``.
+        to: A revision of the tables; by default this version's.
+    """
     from alembic import command  # noqa: PLC0415 - only upgrades need it, and it is slow to import
     from alembic.config import Config  # noqa: PLC0415
 
@@ -36,7 +41,31 @@ def upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
+
+
+def upgrade_ledger(connection: Connection) -> int:
+    """Bring the tables of a ledger to this version, and return the version that they had.
+
+    Raises:
+        LedgerMissing: There is no ledger.
+        LedgerSchemaError: Its tables are newer than this version of the library.
+    """
+    ledger = tables_of(connection.dialect.name).ledger
+    query = sa.select(ledger.c.version)
+    version = connection.execute(query).scalar_one_or_none() if has_ledger(connection) else None
+    if version is None:
+        raise _missing()
+    if version > VERSION:
+        raise LedgerSchemaError(
+            f"the ledger's tables (version {version}) are newer than this version of smspilot_async ({VERSION}). They "
+            "were left as they are."
+        )
+    upgrade(connection)
+    values = {"version": VERSION, "oldest_compatible": OLDEST_COMPATIBLE}
+    connection.execute(sa.update(ledger).values(values))
+    before: int = version
+    return before
 
 
 def has_ledger(connection: Connection) -> bool:
@@ -56,9 +85,7 @@ def check_version(row: Any) -> None:
         LedgerSchemaError: It is newer, or older, than this code can work with.
     """
     if row is None:
-        raise LedgerMissing(
-            "there is no ledger in this database. Nothing was sent. Make one on purpose: smspilot outbox init."
-        )
+        raise _missing()
     if row.oldest_compatible > VERSION:
         raise LedgerSchemaError(
             f"the ledger's tables (version {row.version}) are newer than this version of smspilot_async can work with "
@@ -69,3 +96,9 @@ def check_version(row: Any) -> None:
             f"the ledger's tables (version {row.version}) are older than this version of smspilot_async needs "
             f"(version {VERSION}). Nothing was sent. Upgrade them: smspilot outbox upgrade."
         )
+
+
+def _missing() -> LedgerMissing:
+    return LedgerMissing(
+        "there is no ledger in this database. Nothing was sent. Make one on purpose: smspilot outbox init."
+    )
