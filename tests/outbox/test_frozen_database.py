@@ -37,7 +37,7 @@ async def desk(
 ) -> AsyncIterator[Desk]:
     """A ledger whose hot path, that of its senders, the test can look into."""
     monkeypatch.setenv("SMSPILOT_STATE", str(tmp_path))
-    monkeypatch.setattr(_postgres, "_ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr(_postgres, "_ANSWER_TIMEOUT", 1.0)
     url = postgres.database()
     await Outbox.create(url, client)
     async with Outbox(url) as outbox:
@@ -63,9 +63,11 @@ class Backend:
         server: The cluster.
         desk: The ledger.
         line: ``_claims`` or ``_outcomes``.
+        statement: A part of the statement in question, near its beginning.
     """
 
-    def __init__(self, server: Postgres, desk: Desk, line: str) -> None:
+    def __init__(self, server: Postgres, desk: Desk, line: str, statement: str = "") -> None:
+        self._statement = statement
         self._server = server
         self._line = vars(desk.hot)[line]
         self._pid = 0
@@ -84,8 +86,13 @@ class Backend:
 
     def is_in_commit(self) -> bool:
         """It hangs in its COMMIT, which is durable, as if a replica were waited for that is not there."""
-        query = f"SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = {self._current()}"
-        return bool(self._server.execute(query)[0][0])
+        if self._line._connection is None:
+            return False
+        query = (
+            f"SELECT 1 FROM pg_stat_activity WHERE pid = {self._current()} AND wait_event = 'SyncRep' "
+            f"AND query LIKE '%{self._statement}%'"
+        )
+        return bool(self._server.execute(query))
 
     def is_waited_for(self) -> bool:
         """Somebody waits for a lock of it."""
@@ -124,7 +131,7 @@ async def freeze(backend: Backend, moment: str, begin: Callable[[], Awaitable[No
 async def test_a_claim_that_comes_true_later_holds_nothing(
     desk: Desk, postgres: Postgres, client: Client, emulator: Emulator, moment: str
 ) -> None:
-    backend = Backend(postgres, desk, "_claims")
+    backend = Backend(postgres, desk, "_claims", "open_stream AS")
     async with desk.outbox.worker(client):
         try:
             await freeze(backend, moment, lambda: enqueue(desk))
@@ -143,7 +150,7 @@ async def test_a_claim_that_comes_true_later_holds_nothing(
 async def test_an_outcome_that_comes_true_later_is_written_once(
     desk: Desk, postgres: Postgres, client: Client, emulator: Emulator, moment: str
 ) -> None:
-    backend = Backend(postgres, desk, "_outcomes")
+    backend = Backend(postgres, desk, "_outcomes", "answered AS")
 
     async def answer() -> None:
         emulator.release()
