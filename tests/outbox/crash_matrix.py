@@ -12,7 +12,7 @@ import asyncio
 import random
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -68,19 +68,23 @@ async def matrix(url: str, *, rows: int, kills: int, seed: int) -> Verdict:
         async with Client(gateway.api_key, url=gateway.url) as client:
             await Outbox.create(url, client)
         async with Outbox(url) as outbox:
-            crashes = Crashes(outbox, gateway, rows=rows, packet_size=PACKET_SIZE)
-            await crashes.fill()
-            crashes.break_the_gateway(seed)
-            for point in POINTS:
-                await crashes.kill_at(point, chance.randrange(1, 10))
-            for number in range(kills):
-                if number % EACH_MARK == 0:
-                    say(f"{number} of {kills} random kills, {len(gateway.messages)} messages accepted", sys.stderr)
-                if not await crashes.kill_sometime(chance, max(2, rows // max(1, kills))):
-                    say(f"nothing was left to send after {number} random kills: give it more rows", sys.stderr)
-                    break
-            await crashes.to_the_end()
-            return await crashes.judge()
+            with closing(Crashes(outbox, gateway, rows=rows, packet_size=PACKET_SIZE)) as crashes:
+                await crashes.fill()
+                crashes.break_the_gateway(seed)
+                for point in POINTS:
+                    await crashes.kill_at(point, chance.randrange(1, 10))
+                await kill_sometimes(crashes, chance, kills, rows)
+                await crashes.to_the_end()
+                return await crashes.judge()
+
+
+async def kill_sometimes(crashes: Crashes, chance: random.Random, kills: int, rows: int) -> None:
+    for number in range(kills):
+        if number % EACH_MARK == 0:
+            say(f"{number} of {kills} random kills", sys.stderr)
+        if not await crashes.kill_sometime(chance, max(2, rows // max(1, kills))):
+            say(f"nothing was left to send after {number} random kills: give it more rows", sys.stderr)
+            return
 
 
 def say(line: str, file: TextIO = sys.stdout) -> None:

@@ -1,6 +1,8 @@
-"""A process that sends from a ledger, and kills itself at a point that its test names.
+"""Processes that send from a ledger, and kill themselves at a point that their test names.
 
-    crash_worker.py LEDGER URL KEY POINT NTH PACKET_SIZE
+Each line of the input is a list of arguments, as JSON, and one process: LEDGER URL KEY POINT NTH PACKET_SIZE. Its
+number and then how it ended are the output. They are forked from this one, which has imported everything and has no
+thread: a process of its own would take longer to start than to send.
 
 The point is one of those in :data:`POINTS`, or ``never``: then it sends until nothing is left, and ends well.
 """
@@ -8,9 +10,11 @@ The point is one of those in :data:`POINTS`, or ``never``: then it sends until n
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
+import traceback
 from typing import Any, Final
 
 from smspilot_async import Client
@@ -76,5 +80,29 @@ async def main(ledger: str, url: str, key: str, point: str, *numbers: str) -> No
             await asyncio.sleep(0.02)
 
 
+def run(arguments: list[str]) -> int:
+    """Run a sender to its end, in a process of its own."""
+    try:
+        asyncio.run(main(*arguments))
+    except BaseException:  # noqa: BLE001 - this process ends here, whatever it was
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def say(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    pid = 0
+    for line in sys.stdin:
+        if pid:
+            os.waitpid(pid, 0)  # not before: until now its number could not become another's
+        if not (pid := os.fork()):
+            os.close(0)
+            os._exit(run(json.loads(line)))
+        say(pid)
+        ended: Any = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        say(ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)

@@ -8,6 +8,8 @@ unknown nobody can say. A kill makes no more unknown than its sender had in flig
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import sqlalchemy as sa
+from corner_worker import state_of
 from crash_worker import IN_FLIGHT, LEASE
 
 from smspilot_async import Message
@@ -26,6 +29,7 @@ from smspilot_async.outbox._deliver import URGENT_PLACES
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from smspilot_async.emulator import Emulator
     from smspilot_async.outbox import Outbox
@@ -77,7 +81,7 @@ class Verdict:
 
 
 class Crashes:
-    """Senders of one ledger, one after the other.
+    """Senders of one ledger, one after the other, in processes of their own; to be closed at the end.
 
     Args:
         outbox: The ledger.
@@ -92,6 +96,13 @@ class Crashes:
         self._rows = rows
         self._packet_size = packet_size
         self._killed: set[int] = set()
+        self._senders = subprocess.Popen(
+            [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def close(self) -> None:
+        """End the process that the senders come from."""
+        self._senders.communicate()
 
     @property
     def kills(self) -> int:
@@ -113,18 +124,8 @@ class Crashes:
 
     async def kill_at(self, point: str, nth: int) -> None:
         """Run a sender that kills itself at the nth time that it passes a point."""
-        process, errors = await asyncio.to_thread(self._run, point, nth)
-        assert process.returncode == -signal.SIGKILL, errors.decode()
-        self._killed.add(process.pid)
-
-    def _run(self, point: str, nth: int) -> tuple[subprocess.Popen[bytes], bytes]:
-        with self._started(point, nth) as process:
-            return process, process.communicate(timeout=PATIENCE)[1]
-
-    def _started(self, point: str = "never", nth: int = 1) -> subprocess.Popen[bytes]:
-        ledger = self._outbox._url.render_as_string()
-        arguments = [ledger, self._gateway.url, self._gateway.api_key, point, str(nth), str(self._packet_size)]
-        return subprocess.Popen([sys.executable, str(WORKER), *arguments], stderr=subprocess.PIPE)
+        ended = await asyncio.to_thread(self._run, point, nth)
+        assert ended == -signal.SIGKILL, f"it ended with {ended}"
 
     async def kill_sometime(self, chance: random.Random, accepted: int) -> bool:
         """Run a sender and kill it at a random moment; return whether it lived that long.
@@ -135,25 +136,38 @@ class Crashes:
         """
         goal = len(self._gateway.messages) + chance.randrange(1, accepted)
         delay = chance.uniform(0, 0.02)
-        return await asyncio.to_thread(self._killed_at, goal, delay)
 
-    def _killed_at(self, goal: int, delay: float) -> bool:
-        with self._started() as process:
+        def kill(pid: int) -> None:
             until = time.monotonic() + PATIENCE
-            while process.poll() is None and len(self._gateway.messages) < goal and time.monotonic() < until:
+            while len(self._gateway.messages) < goal and _lives(pid) and time.monotonic() < until:
                 time.sleep(0.001)
             time.sleep(delay)
-            process.kill()
-            errors = process.communicate()[1]
-        assert process.returncode in {0, -signal.SIGKILL}, errors.decode()
-        if process.returncode:
-            self._killed.add(process.pid)
-        return bool(process.returncode)
+            os.kill(pid, signal.SIGKILL)  # its number stays its own until the next one is started
+
+        ended = await asyncio.to_thread(self._run, "never", 1, kill)
+        assert ended in {0, -signal.SIGKILL}, f"it ended with {ended}"
+        return ended != 0
+
+    def _run(self, point: str, nth: int, meanwhile: Callable[[int], None] | None = None) -> int:
+        """Run a sender, and return how it ended."""
+        assert self._senders.stdin is not None
+        assert self._senders.stdout is not None
+        ledger = self._outbox._url.render_as_string()
+        arguments = [ledger, self._gateway.url, self._gateway.api_key, point, str(nth), str(self._packet_size)]
+        self._senders.stdin.write(json.dumps(arguments) + "\n")
+        self._senders.stdin.flush()
+        pid = int(self._senders.stdout.readline())
+        if meanwhile is not None:
+            meanwhile(pid)
+        ended = int(self._senders.stdout.readline())
+        if ended:
+            self._killed.add(pid)
+        return ended
 
     async def to_the_end(self) -> None:
         """Run a sender until nothing is left to send, and wait until every lease is over."""
-        process, errors = await asyncio.to_thread(self._run, "never", 1)
-        assert process.returncode == 0, errors.decode()
+        ended = await asyncio.to_thread(self._run, "never", 1)
+        assert ended == 0, f"it ended with {ended}"
         await asyncio.sleep(LEASE)
         hot = self._outbox._hot_path()
         await hot.open()
@@ -177,8 +191,8 @@ class Crashes:
             assert row.state != "refused" or row.id not in there, "refused, and at the gateway"
             assert row.state != "accepted" or row.server_id in there.get(row.id, ()), "accepted, and not there"
         unknown = [row for row in rows if row.state == "unknown"]
-        by_sender = Counter(row.sender for row in unknown if row.evidence == "lease_over")
-        assert {int(sender.rpartition(":")[2]) for sender in by_sender} <= self._killed
+        by_process = Counter(_process(row.sender) for row in unknown if row.evidence == "lease_over")
+        assert set(by_process) <= self._killed
         return Verdict(
             messages=len(rows),
             kills=self.kills,
@@ -188,7 +202,17 @@ class Crashes:
             unknown_at_gateway=sum(row.id in there for row in unknown),
             twice=sum(len(numbers) > 1 for numbers in there.values()),
             lost=self._rows - len(rows),
-            most_by_one_kill=max(by_sender.values(), default=0),
+            most_by_one_kill=max(by_process.values(), default=0),
             bound=PACKETS_IN_FLIGHT * self._packet_size,
-            by_faults=len(unknown) - sum(by_sender.values()),
+            by_faults=len(unknown) - sum(by_process.values()),
         )
+
+
+def _lives(pid: int) -> bool:
+    """Return whether a sender has not ended."""
+    return state_of(pid) != "Z"
+
+
+def _process(sender: str) -> int:
+    """Return which process a sender was, of host, process and its own number there."""
+    return int(sender.split(":")[-2])

@@ -10,6 +10,8 @@ from crash_worker import POINTS
 from crashes import Crashes
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from smspilot_async.emulator import Emulator
     from smspilot_async.outbox import Outbox
 
@@ -20,10 +22,11 @@ pytestmark = pytest.mark.usefixtures("uncounted")
 
 
 @pytest.fixture
-async def crashes(outbox: Outbox, emulator: Emulator) -> Crashes:
+async def crashes(outbox: Outbox, emulator: Emulator) -> AsyncIterator[Crashes]:
     crashes = Crashes(outbox, emulator, rows=ROWS, packet_size=PACKET_SIZE)
     await crashes.fill()
-    return crashes
+    yield crashes
+    crashes.close()
 
 
 async def test_senders_killed_at_every_point_send_nobody_twice_and_lose_nobody(crashes: Crashes) -> None:
