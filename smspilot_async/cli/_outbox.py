@@ -45,15 +45,14 @@ def init(ledger: str | None, client: Client, *, as_json: bool) -> int:
 def upgrade(ledger: str | None, *, as_json: bool) -> int:
     """Bring a ledger's tables to this version."""
     from smspilot_async.outbox import Outbox  # noqa: PLC0415 - an extra
-    from smspilot_async.outbox._schema import VERSION  # noqa: PLC0415 - an extra
 
-    before = _run(lambda: Outbox.upgrade(ledger))
+    before, version = _run(lambda: Outbox.upgrade(ledger))
     if as_json:
-        print_json({"before": before, "version": VERSION})
-    elif before == VERSION:
-        print_line(f"The ledger's tables are of this version already ({VERSION}).")
+        print_json({"before": before, "version": version})
+    elif before == version:
+        print_line(f"The ledger's tables are of this version already ({version}).")
     else:
-        print_line(f"The ledger's tables were upgraded from version {before} to {VERSION}.")
+        print_line(f"The ledger's tables were upgraded from version {before} to {version}.")
     return Exit.FINE
 
 

@@ -179,14 +179,14 @@ class Outbox:
             connection.execute(sa.text(f"SELECT setval({sequence}, {max(KINDS.values())})"))
 
     @classmethod
-    async def upgrade(cls, ledger: str | AsyncEngine | None) -> int:
+    async def upgrade(cls, ledger: str | AsyncEngine | None) -> tuple[int, int]:
         """Bring a ledger's tables to this version, with its rows; senders and enqueuers wait meanwhile.
 
         Args:
             ledger: As for the constructor.
 
         Returns:
-            The version that the tables had.
+            The version that the tables had, and the one that they have.
 
         Raises:
             LedgerMissing: There is no ledger.
@@ -195,14 +195,14 @@ class Outbox:
         outbox = cls(ledger)
         return await asyncio.to_thread(outbox._upgrade)
 
-    def _upgrade(self) -> int:
+    def _upgrade(self) -> tuple[int, int]:
         with _telling_what_is_wrong():
             if self._path is not None:
                 self._check_file(self._path)
             engine = self._sync_engine()
             try:
                 with engine.begin() as connection:
-                    return upgrade_ledger(connection)
+                    return upgrade_ledger(connection), VERSION
             finally:
                 engine.dispose()
 

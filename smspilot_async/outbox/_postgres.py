@@ -348,7 +348,7 @@ class _Line:
             asking = asyncio.ensure_future(self._repeated(work))
             try:
                 await asyncio.wait({asking}, timeout=_ANSWER_TIMEOUT)
-            except asyncio.CancelledError:  # nobody knows what the connection is at
+            except asyncio.CancelledError:  # what the connection is at is unknown
                 self._abandon(asking)
                 raise
             problem: LedgerUnavailable

@@ -1,8 +1,8 @@
 # ruff: noqa: S603 - the program that runs here is ours
 """Senders of a ledger killed with SIGKILL, at every point and at random moments, and gone on with.
 
-The gateway is the judge, message by message: nobody gets one twice, nobody is lost, and only of what the ledger calls
-unknown nobody can say. A kill makes no more unknown than its sender had in flight.
+The gateway is the judge, message by message: none is accepted twice, none is lost, and the gateway may or may not have
+only what the ledger calls unknown. A kill makes no more unknown than its sender had in flight.
 """
 
 from __future__ import annotations

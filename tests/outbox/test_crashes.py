@@ -29,7 +29,7 @@ async def crashes(outbox: Outbox, emulator: Emulator) -> AsyncIterator[Crashes]:
     crashes.close()
 
 
-async def test_senders_killed_at_every_point_send_nobody_twice_and_lose_nobody(crashes: Crashes) -> None:
+async def test_senders_killed_at_every_point_send_none_twice_and_lose_none(crashes: Crashes) -> None:
     for point in POINTS:
         await crashes.kill_at(point, 3)
     await crashes.to_the_end()
@@ -38,7 +38,7 @@ async def test_senders_killed_at_every_point_send_nobody_twice_and_lose_nobody(c
     assert (verdict.kills, verdict.by_faults) == (len(POINTS), 0)
 
 
-async def test_senders_killed_at_random_moments_under_faults_send_nobody_twice(crashes: Crashes) -> None:
+async def test_senders_killed_at_random_moments_under_faults_send_none_twice_and_lose_none(crashes: Crashes) -> None:
     chance = random.Random(1)
     crashes.break_the_gateway(seed=1)
     for _ in range(KILLS):

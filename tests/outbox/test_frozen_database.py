@@ -1,7 +1,7 @@
 """PostgreSQL answers late, or for a while not at all: neither a false unknown nor a double, and nothing is lost.
 
 A backend is frozen with SIGSTOP at a moment of its own choosing, and what it was asked comes true after its asker has
-given up; or the way to the database goes silent, and nobody closes anything.
+given up; or the way to the database goes silent, and no connection is closed.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Backend:
 
     def hold_commits(self, *, hold: bool = True) -> None:
         """Let every COMMIT of the cluster hang, or no longer."""
-        self._server.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{'nobody' if hold else ''}'")
+        self._server.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{'absent' if hold else ''}'")
         self._server.execute("SELECT pg_reload_conf()")
 
 

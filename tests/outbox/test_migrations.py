@@ -152,7 +152,7 @@ async def test_a_ledger_of_an_earlier_version_is_upgraded_with_its_rows(
     account_id = (await client.info()).id
     assert account_id is not None
     await asyncio.to_thread(old_ledger, ledger_url, revision, client, account_id)
-    assert await Outbox.upgrade(ledger_url) == int(revision)
+    assert await Outbox.upgrade(ledger_url) == (int(revision), VERSION)
     async with Outbox(ledger_url) as outbox:
         assert (outbox._row.version, outbox._row.oldest_compatible) == (VERSION, OLDEST_COMPATIBLE)
         old = await outbox.get("old")
@@ -165,7 +165,7 @@ async def test_a_ledger_of_an_earlier_version_is_upgraded_with_its_rows(
 
 async def test_an_upgrade_that_was_made_changes_nothing(desk: Desk, ledger_url: str) -> None:
     await desk.pending()
-    assert await Outbox.upgrade(ledger_url) == VERSION
+    assert await Outbox.upgrade(ledger_url) == (VERSION, VERSION)
     assert len(await desk.execute(sa.select(desk.tables.message))) == 1
 
 

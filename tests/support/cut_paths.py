@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NOBODY = "02:00:00:00:00:01"
+_NO_HOST = "02:00:00:00:00:01"
 _UNSENT = 4  # the column of /proc/net/tcp with the bytes that wait for an acknowledgement
 
 
@@ -44,7 +44,7 @@ class CutPath:
 
     def cut(self) -> None:
         """Lose whatever comes from there, and say nothing."""
-        self._send_to(_NOBODY)
+        self._send_to(_NO_HOST)
 
     def heal(self) -> None:
         """Let it through again."""
@@ -59,7 +59,7 @@ class CutPath:
         return ["ip", "netns", "exec", self._name]
 
     def unacknowledged(self) -> int:
-        """Count the connections there that hold bytes nobody has acknowledged, whether their process lives or not."""
+        """Count the connections there that hold unacknowledged bytes, whether their process lives or not."""
         table = subprocess.run([*self.prefix, "cat", "/proc/net/tcp"], check=True, capture_output=True, text=True)
         lines = table.stdout.splitlines()[1:]
         return sum(int(line.split()[_UNSENT].partition(":")[0], 16) > 0 for line in lines)
