@@ -88,18 +88,18 @@ def smspilot_outbox(
     are dropped. Its clock is the gateway's and stands still: turn it with ``smspilot_outbox.advance(minutes=2)``.
     """
     try:
-        from smspilot_async import outbox  # noqa: PLC0415 - see above
+        from smspilot_async.outbox import Outbox, _ledger  # noqa: PLC0415 - see above
     except ImportError as missing:
         raise pytest.fail.Exception(f"smspilot_outbox: {missing}", pytrace=False) from None
     import sqlalchemy as sa  # noqa: PLC0415
 
     url = sa.make_url(smspilot_ledger_url)
     monkeypatch.setenv("SMSPILOT_LEDGER", smspilot_ledger_url)
-    _run_apart(_create(outbox.Outbox, smspilot_ledger_url))
+    _run_apart(_create(Outbox, smspilot_ledger_url))
     clock = smspilot_emulator.clock
     is_sqlite = url.get_backend_name() == "sqlite"
     if is_sqlite:
-        monkeypatch.setattr(outbox._ledger, "now_us", lambda: _microseconds(clock.now()))  # noqa: SLF001
+        monkeypatch.setattr(_ledger, "now_us", lambda: _microseconds(clock.now()))
         yield LedgerOfTest(smspilot_ledger_url, smspilot_emulator)
         return
     engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), poolclass=sa.pool.NullPool)

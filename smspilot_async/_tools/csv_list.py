@@ -146,7 +146,7 @@ class CsvList:
         with _reading(path, path) as file:
             for _ in _chunks(file, path):
                 pass
-        return cls._checked(partial(Path(path).open, "rb"), path, encoding, required)
+        return cls._checked(partial(_opened, path), path, encoding, required)
 
     @classmethod
     def _checked(cls, opener: Opener, name: str, encoding: str, required: Sequence[str]) -> CsvList:
@@ -158,8 +158,10 @@ class CsvList:
     @property
     def digest(self) -> str:
         """A digest that identifies the content."""
-        with self._open() as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for piece in _pieces(self._open):
+            digest.update(piece)
+        return digest.hexdigest()
 
     @property
     def lines(self) -> int:
@@ -202,6 +204,10 @@ class CsvList:
                 return
             if any(cell.strip() for cell in cells):
                 yield RawRow(line, tuple(cells), _length_fault(cells, self.columns))
+
+
+def _opened(path: str) -> BinaryIO:
+    return Path(path).open("rb")
 
 
 def _name(path: str) -> str:

@@ -279,8 +279,8 @@ def _spreadsheet(path: Path, required: Sequence[str], renamed: Mapping[str, str]
 
 def _parquet(path: Path, required: Sequence[str], renamed: Mapping[str, str]) -> ListRows:
     require_parquet()
-    import pyarrow as pa  # noqa: PLC0415 - an extra
-    import pyarrow.parquet as pq  # noqa: PLC0415 - an extra
+    import pyarrow as pa  # type: ignore[import-untyped] # noqa: PLC0415 - an extra
+    import pyarrow.parquet as pq  # type: ignore[import-untyped] # noqa: PLC0415
 
     _check_there(path)
     problem: ListError

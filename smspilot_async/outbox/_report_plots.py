@@ -35,7 +35,7 @@ COLOURS: Final = {
     "faint": "#8a90a0",
     "grid": "#e6e8ee",
 }
-_SETTINGS: Final = {
+_SETTINGS: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "smspilot",
     "font.family": ["sans-serif"],
@@ -81,7 +81,9 @@ def _drawn(size: tuple[float, float], draw: Callable[[Any], None]) -> str:
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.subplots())
         written = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
+            written, metadata={"Date": None, "Creator": None}
+        )
     svg = _metadata.sub("", _prolog.sub("", written.getvalue(), count=1), count=1)
     head, end, rest = svg.partition(">")
     return _size.sub("", head).replace("<svg", '<svg class="plot"', 1) + end + rest
@@ -105,9 +107,10 @@ def _over_time(axes: Any, data: ReportData, series: Series) -> None:
     axes.tick_params(length=0)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    locator = AutoDateLocator(tz=zone, maxticks=10)
+    locator = AutoDateLocator(tz=zone, maxticks=10)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone, show_offset=False))
+    formatter = ConciseDateFormatter(locator, tz=zone, show_offset=False)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
     axes.set_ylabel(f"messages in {_span(series.width)}")
 
 

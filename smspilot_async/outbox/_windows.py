@@ -25,7 +25,7 @@ __all__ = ["SendingWindow", "parse_zone"]
 _SECOND: Final = 1_000_000
 _MINUTE: Final = 60 * _SECOND
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_RUSSIAN_DAYS: Final = dict(zip(("пн", "вт", "ср", "чт", "пт", "сб", "вс"), _DAYS, strict=True))
+_RUSSIAN_DAYS: Final[dict[str, str]] = dict(zip(("пн", "вт", "ср", "чт", "пт", "сб", "вс"), _DAYS, strict=True))
 _AHEAD: Final = 9
 """Days to look ahead: a window on one day of the week, of which one occurrence is just over."""
 _hour = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII).fullmatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import io
 import re
 import sqlite3
@@ -12,14 +13,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smspilot_async.errors import InvalidMessage
-from smspilot_async.outbox import _extras
 from smspilot_async.outbox._lists import ListError, parse_kind, read_rows, recipient_phone, sql_rows
 from smspilot_async.outbox._template import mixed_words
 
@@ -246,7 +246,7 @@ def test_a_query_of_postgresql_is_streamed(postgres: Any) -> None:
 
 
 def test_what_an_extra_brings_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_extras.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     for name, extra in (("list.xlsx", "outbox,xlsx"), ("list.parquet", "outbox,parquet")):
         with pytest.raises(ImportError, match=rf"pip install 'smspilot-async\[{extra}\]'"):
             read_rows(tmp_path / name)

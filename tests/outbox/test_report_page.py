@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from html import unescape
 from html.parser import HTMLParser
 from typing import Any, Final
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smspilot_async.outbox._report_data import MOST_BINS, Group, Order, ReportData, Series, bins_of
@@ -183,26 +182,24 @@ def test_it_needs_nothing_from_elsewhere_and_runs_nothing() -> None:
     assert render(report()) == page  # nothing in it is of the moment
 
 
-@settings(max_examples=5)
-@given(text=st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=30))
-@pytest.mark.parametrize("evil", ["<script>alert(1)</script>", "' onload='x", '"><img src=x>', "&lt;", "$x$", "{name}"])
-def test_what_people_wrote_stays_text(evil: str, text: str) -> None:
-    written = evil + text
-    order = Order(at=NOON, actor=written, action=written, why=written, count=1)
-    window = SendingWindow("10:00", "20:00", column=written)
+@pytest.mark.parametrize("evil", ["<script>alert(1)</script>", "\"' onload='x", "<img src=x>", "&lt;", "$x$", "{name}"])
+def test_what_people_wrote_stays_text(evil: str) -> None:
+    order = Order(at=NOON, actor=evil, action=evil, why=evil, count=1)
+    window = SendingWindow("10:00", "20:00", column=evil)
     data = report(
-        name=written,
-        reason=written,
-        created_by=written,
-        template=written,
-        sender=written,
+        name=evil,
+        reason=evil,
+        created_by=evil,
+        template=evil,
+        sender=evil,
+        series=None,
         window=window,
         orders=(order,),
-        groups=(group("refused", 1, reason=written, zone="+05:00"),),
+        groups=(group("refused", 1, reason=evil, zone="+05:00"),),
     )
     reader = read(render(data))
     assert reader.tags.isdisjoint({"script", "img"})
-    assert written.strip() in unescape("\n".join(reader.texts))
+    assert "\n".join(reader.texts).count(evil) >= 10
 
 
 @given(first=st.integers(0, 2 * 10**15), length=st.integers(0, 400 * 24 * HOUR))
