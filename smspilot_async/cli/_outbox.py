@@ -65,7 +65,7 @@ def status(ledger: str | None, *, as_json: bool) -> int:
     account = found.account
     facts: dict[str, object] = {state.replace("_", " "): number for state, number in found.messages.items()}
     if account.paused:
-        facts["paused"] = f"{account.paused}; once that is mended: smspilot outbox release"
+        facts["paused"] = f"{account.paused}; after fixing that: smspilot outbox release"
     if account.halted:
         facts["halted"] = f"{account.halted}: {account.halted_why}; smspilot outbox release lets it go on"
     if account.is_braked:

@@ -253,7 +253,7 @@ class CallbackSender:
                 if queue.is_forgotten:
                     return
             self._made.append(made)
-            self._on_made(made)  # still locked: after a reset nobody hears of a call from before it
+            self._on_made(made)  # still locked: after a reset no call from before it is reported
 
     def _next_call(self, queue: _CallQueue) -> CallbackCall | None:
         with self._lock:

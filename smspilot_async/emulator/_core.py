@@ -141,7 +141,7 @@ class EmulatorCore:
 
     @property
     def unknowns(self) -> Unknowns:
-        """The switches for what nobody knows about the live gateway."""
+        """The switches for what is not known about the live gateway."""
         return self._gateway.unknowns
 
     def add_account(self, account: Account | None = None, **fields: Any) -> Account:

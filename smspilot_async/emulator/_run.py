@@ -111,7 +111,7 @@ def _announce(emulator: Emulator, printer: _Printer, *, as_json: bool) -> None:
 
 
 class _Printer:
-    """Writes lines, and goes quiet when nobody reads them any more."""
+    """Writes lines, and stops silently once the reader is gone."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

@@ -432,7 +432,7 @@ async def test_kills_lose_nothing_and_repeat_at_most_what_was_in_hand(path: Path
 
 
 async def take(path: Path, got: Counter[str], more: int) -> None:
-    """Let a process take so many events that nobody had, and kill it, wherever it is then."""
+    """Let a process take that many new events, then kill it at whatever it is doing."""
     wanted = len(got) + more
     async with worker(path, "take", "0.2") as taker:
         assert await line_of(taker) == "ready"

@@ -25,7 +25,7 @@ NEVER = timedelta(days=1000)
 
 @attrs.frozen
 class Desk:
-    """A client of an emulator that moves no status by itself, and calls nobody."""
+    """A client of an emulator that changes no status by itself and makes no callbacks."""
 
     emulator: Emulator
     client: Client
@@ -469,7 +469,7 @@ async def test_a_call_that_turns_out_to_name_another_number_holds_back_none_of_t
     desk.emulator.fail_next("send", Fault.SLOW)
     sending = asyncio.ensure_future(desk.client.send(PHONE, TEXT))
     await idle()
-    assert await call(desk.inbox, desk.urls[0], "999", 2) == 200  # nobody can know that yet
+    assert await call(desk.inbox, desk.urls[0], "999", 2) == 200  # that cannot be known yet
     desk.emulator.release()
     sent = await sending
     assert await call(desk.inbox, desk.urls[0], sent.server_id, 1) == 200

@@ -44,7 +44,7 @@ def client_of(emulator: Emulator, inbox: CallbackInbox) -> Client:
 
 @contextmanager
 def dying_loop(left: list[asyncio.Task[object]]) -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop that is closed with tasks in it that nobody cancelled; ``left`` holds on to them."""
+    """A loop that is closed with uncancelled tasks in it; ``left`` keeps them alive."""
     dead = asyncio.new_event_loop()
     yield dead
     left += asyncio.all_tasks(dead)
@@ -278,7 +278,7 @@ async def test_to_track_with_a_closed_inbox_is_to_poll_and_fails_in_no_task() ->
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     assert await first_status() == 0
-    gc.collect()  # asyncio complains of a task that failed unheard once nobody holds it
+    gc.collect()  # asyncio reports a task's unretrieved exception once the task is collected
     assert faults == []
 
 

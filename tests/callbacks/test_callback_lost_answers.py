@@ -140,7 +140,7 @@ async def test_a_call_that_is_faster_than_the_broken_answer_counts_too(desk: Des
     sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT)))
     await idle()
     assert await call(desk.inbox, desk.url(), desk.server_id(), 1) == 200
-    await desk.clock.advance(31)  # the request's time-out; the answer never came
+    await desk.clock.advance(31)  # the request times out: the answer never came
     error = await sending
     assert isinstance(error, OutcomeUnknown)
     sent = await desk.inbox.wait_accepted(error, timeout=1)
@@ -153,7 +153,7 @@ async def test_a_number_that_belongs_to_another_message_proves_nothing(desk: Des
     error = await unknown(desk.client.send(PHONE, TEXT, id=7))
     async with Client(desk.emulator.api_key, url=desk.emulator.url, transport=desk.emulator.transport) as stranger:
         foreign = await stranger.send(PHONE, TEXT, id=8)
-    assert await call(desk.inbox, desk.url(), foreign.server_id, 2) == 200  # nobody can know that yet
+    assert await call(desk.inbox, desk.url(), foreign.server_id, 2) == 200  # that cannot be known yet
     await idle()
     assert desk.listener.kinds == ["Unknown"]
     await call(desk.inbox, desk.url(), desk.server_id(), 1)

@@ -45,7 +45,7 @@ async def called(inbox: CallbackInbox, number: int) -> int:
 
 
 async def kept_in(path: Path) -> list[int | None]:
-    """What a process that opens the file finds, as after a power cut: from a copy, so that nobody tidies up before."""
+    """What a process that opens the file after a power cut finds: read from a copy, so that nothing is tidied up first."""
     copy = path.with_name("copy.db")
     for end in ("", "-wal"):
         if path.with_name(path.name + end).exists():

@@ -290,11 +290,11 @@ async def test_a_number_that_is_none_keeps_no_event_from_being_stored(path: Path
     async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox:
         urls = inbox.urls_for([(7, Message(PHONE, TEXT)), (8, Message(PHONE, TEXT))])
         answer = Accepted(Message(PHONE, TEXT), SentMessage(id=7, server_id="\ud800"))
-        inbox.settled(urls[7], 7, answer, Nobody(), asyncio.Event(), is_late=False)
+        inbox.settled(urls[7], 7, answer, Uncalled(), asyncio.Event(), is_late=False)
         assert await call(inbox, urls[8], "5", 1) == 200
 
 
-class Nobody:
+class Uncalled:
     async def check_one(self, server_id: str) -> MessageStatus:
         raise NotImplementedError
 

@@ -101,7 +101,7 @@ def test_send_in_test_mode_reaches_nobody(gateway: Emulator) -> None:
     assert (len(gateway.messages), len(gateway.test_messages)) == (0, 1)
 
 
-NOBODY = "nothing is handed to operators"
+TEST_ONLY = "nothing is handed to operators"
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
@@ -109,7 +109,7 @@ def test_a_test_says_that_it_is_one(gateway: Emulator, monkeypatch: pytest.Monke
     options = ["--test"] if how == "option" else []
     if how == "environment":
         monkeypatch.setenv("SMSPILOT_TEST", "1")
-    assert run("send", ONE, "x", *options).stdout.startswith(f"test       {NOBODY}\n")
+    assert run("send", ONE, "x", *options).stdout.startswith(f"test       {TEST_ONLY}\n")
     assert run("send", ONE, "y", *options, "--json").json["test"] is True
     gateway.refuse(code=243)
     assert run("send", ONE, "z", *options, "--json").json["test"] is True
@@ -117,7 +117,7 @@ def test_a_test_says_that_it_is_one(gateway: Emulator, monkeypatch: pytest.Monke
 
 
 def test_what_is_sent_says_that_it_is_no_test(gateway: Emulator) -> None:
-    assert NOBODY not in run("send", ONE, "x").stdout
+    assert TEST_ONLY not in run("send", ONE, "x").stdout
     assert run("send", ONE, "y", "--json").json["test"] is False
     assert len(gateway.messages) == 2
 
@@ -125,7 +125,7 @@ def test_what_is_sent_says_that_it_is_no_test(gateway: Emulator) -> None:
 def test_a_price_asked_in_test_mode_says_so(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("cost", ONE, "x", "--json").json["test"] is False
     monkeypatch.setenv("SMSPILOT_TEST", "1")
-    assert run("cost", ONE, "x").stdout == f"1.25 RUB for 1 part\ntest: {NOBODY}\n"
+    assert run("cost", ONE, "x").stdout == f"1.25 RUB for 1 part\ntest: {TEST_ONLY}\n"
     assert run("cost", ONE, "x", "--json").json["test"] is True
     assert not gateway.messages
 

@@ -1,7 +1,7 @@
 # ruff: noqa: S603 - the program that runs here is ours
-"""``bulk`` killed with SIGKILL at random moments, and gone on with until the list is through.
+"""``bulk`` killed with SIGKILL at random moments, and resumed until the list is done.
 
-The gateway's record is the judge: nobody gets a message twice, and whoever gets none stands in the results as unknown.
+The gateway's record is the judge: no message is sent twice, and one that is not sent is unknown in the results.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ async def test_a_destructive_read_is_never_repeated_after_its_first_byte(
     assert emulator.inbound_messages[0].seen is bool(FAULTS[fault].accepted)
 
 
-# --- what nobody knows about the gateway ----------------------------------------------------------
+# --- what is not known about the gateway ----------------------------------------------------------
 
 
 def packet(size: int = 3) -> list[Message]:

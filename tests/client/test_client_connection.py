@@ -68,8 +68,8 @@ async def said_by(stream: httpcore.AsyncNetworkStream) -> bytes:
 
 
 async def has_heard(stream: httpcore.AsyncNetworkStream) -> None:
-    """Wait until whatever the other end does next has come, and the stream knows of it."""
-    while not stream.get_extra_info("is_readable"):  # noqa: ASYNC110 - a socket that nobody reads sets no event
+    """Wait until whatever the other end does next has arrived and the stream knows of it."""
+    while not stream.get_extra_info("is_readable"):  # noqa: ASYNC110 - an unread socket sets no event
         await asyncio.sleep(0)
     await idle()
 
@@ -733,7 +733,7 @@ async def test_what_somebody_on_the_way_says_in_the_clear_is_not_taken_for_the_s
 async def test_a_server_that_is_gone_or_speaks_before_the_handshake_is_not_waited_for(
     tls: Tls, first: Callable[[Peer], Awaitable[None]]
 ) -> None:
-    async with raw_server(first) as server, asyncio.timeout(10):  # seconds of a handshake with nobody
+    async with raw_server(first) as server, asyncio.timeout(10):  # a handshake with no peer would take longer
         stream = await Network().connect_tcp("127.0.0.1", server.port)
         with pytest.raises(httpcore.ConnectError):
             await stream.start_tls(tls.client(), server_hostname="127.0.0.1")

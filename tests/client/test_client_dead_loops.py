@@ -82,7 +82,7 @@ def collect() -> None:
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what happens in another thread, or in the loop's own time; a fault ends it."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nobody says when
+        while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
 
 

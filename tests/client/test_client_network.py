@@ -1,4 +1,4 @@
-"""What each failure of the network proves: nothing left, or it may have been sent."""
+"""What each failure of the network proves: nothing was sent, or it may have been."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def sending(url: str, **options: Any) -> object:
             return error
 
 
-# --- nothing left --------------------------------------------------------------------------------
+# --- nothing sent --------------------------------------------------------------------------------
 
 
 async def test_a_refused_connection_sent_nothing() -> None:
@@ -115,7 +115,7 @@ async def test_a_name_that_is_none_sent_nothing_and_is_named() -> None:
     assert "gateway..invalid cannot be resolved" in str(error)
 
 
-@pytest.mark.parametrize("trouble", ["an authority nobody knows", "another host's certificate"])
+@pytest.mark.parametrize("trouble", ["an unknown authority", "another host's certificate"])
 async def test_a_certificate_that_proves_nothing_sent_nothing(tls: Tls, trouble: str) -> None:
     host, context = ("127.0.0.1", None) if "authority" in trouble else ("gateway.test", tls.client())
 
@@ -399,7 +399,7 @@ async def test_a_client_knows_the_gateways_time_once_an_answer_has_told_it() -> 
     assert client.gateway_time == datetime(2030, 1, 15, 12, 0, tzinfo=UTC)
 
 
-# --- compressed, though nobody asked for it ------------------------------------------------------
+# --- compressed without being asked for --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -646,7 +646,7 @@ def iter_stream() -> Any:
     return Stream()
 
 
-# --- requests that can not be made ---------------------------------------------------------------
+# --- requests that cannot be made ----------------------------------------------------------------
 
 
 async def test_a_request_that_http_has_no_form_for_was_not_sent() -> None:

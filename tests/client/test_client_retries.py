@@ -268,7 +268,7 @@ async def test_a_retry_after_is_seconds_or_a_date_and_else_ignored(
 
 
 class Away(httpx.AsyncBaseTransport):
-    """Can not be reached the first times, and proves it as httpcore does."""
+    """Cannot be reached the first times, and proves it as httpcore does."""
 
     def __init__(self, times: int, behind: httpx.AsyncBaseTransport) -> None:
         self.times = times

@@ -255,7 +255,7 @@ async def test_refusals_in_the_gateways_own_words_show_nothing(options: dict[str
     async with raw_server(answering(http(document.encode()))) as server, made(url=server.url, **options) as client:
         leaks = await leaks_of_calls(client, ["send", "send_packet", "cost"])
 
-    assert [leak for leak in leaks if "SenderMark" not in leak] == []  # a sender is nobody's secret
+    assert [leak for leak in leaks if "SenderMark" not in leak] == []  # a sender is no secret
 
 
 async def test_a_login_shows_nothing(emulator: Emulator, options: dict[str, Any]) -> None:
@@ -287,12 +287,12 @@ async def test_broken_answers_show_nothing(options: dict[str, Any], script: Any)
 
 async def test_connections_that_fail_show_nothing(options: dict[str, Any], tls: Tls) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        nobody = sock.getsockname()[1]
+        free = sock.getsockname()[1]
     async with raw_server(answering(http(b"{}")), tls=tls.server()) as untrusted:
         for way in (
-            {"url": f"http://127.0.0.1:{nobody}/"},
+            {"url": f"http://127.0.0.1:{free}/"},
             {"url": untrusted.https_url},
-            {"url": "https://gateway.test/", "proxy": f"http://user:PassMarkerQ8@127.0.0.1:{nobody}"},
+            {"url": "https://gateway.test/", "proxy": f"http://user:PassMarkerQ8@127.0.0.1:{free}"},
         ):
             async with made(**way, **options) as client:
                 assert await leaks_of_calls(client) == []

@@ -504,7 +504,7 @@ class TestSetUp:
         await remote.send("x")
         told = await remote.post("clock", speed=100_000)
         assert told["speed"] == 100_000
-        assert (await remote.get("wait", status=2, timeout=60))["message"]["to"] == PHONE  # nobody else asks it
+        assert (await remote.get("wait", status=2, timeout=60))["message"]["to"] == PHONE  # no one else asks it
         assert (await remote.post("clock", speed=0))["speed"] == 0
         assert await remote.get("clock") == await remote.get("clock")
 

@@ -205,7 +205,7 @@ class TestAccounts:
             ({"apikey": 5}, "101"),
             ({"apikey": None, "login": "a@example.com"}, "401"),
             ({"apikey": None, "password": "x"}, "401"),
-            ({"apikey": None, "login": "nobody@example.com", "password": "x"}, "400"),
+            ({"apikey": None, "login": "unknown@example.com", "password": "x"}, "400"),
             ({"apikey": None, "login": "somebody", "password": "x"}, "401"),
             ({"apikey": None, "login": "@example.com", "password": "x"}, "401"),
             ({"apikey": None, "login": "a@", "password": "x"}, "401"),

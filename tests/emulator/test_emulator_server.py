@@ -1,4 +1,4 @@
-"""The emulator on a socket, for clients that nobody here wrote."""
+"""The emulator on a socket, for clients that others wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each switch for what nobody knows does what it says, and nothing while it is off."""
+"""Each switch for what is not known does what it says, and nothing while it is off."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_xml_may_be_in_another_encoding(desk: Any, emulator: Emulator) -> None:
 
 
 def test_extras_beside_any_command_are_tolerated(desk: Any) -> None:
-    extras = {"debug": "a@example.com", "r": 51, "format": "json", "test": 0, "cost": 0, "nobody": {"knows": []}}
+    extras = {"debug": "a@example.com", "r": 51, "format": "json", "test": 0, "cost": 0, "no such": {"field": []}}
     assert desk.code(balance="rur", **extras) is None
     assert desk.code(info=True, **extras) is None
     assert desk.code(send=[{"to": 79087964781, "text": 1234, "unknown": None}], **extras) is None

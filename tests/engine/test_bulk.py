@@ -80,7 +80,7 @@ async def test_items_of_every_kind_come_back_with_their_results(gateway: Gateway
         [phone(4), "list"],
         {"to": phone(5), "text": "x", "texxt": "y"},
         {"to": phone(6)},
-        {"text": "nobody"},
+        {"text": "no phone"},
         {"to": phone(7), "text": "x", "from": "A-B", "sender": "C-D"},
         {1: 2},
         {phone(8): "a phone as a key"},
@@ -951,7 +951,7 @@ async def test_a_hook_at_work_is_not_cancelled_by_a_break(gateway: Gateway) -> N
 
 
 def test_the_loop_may_end_in_the_middle(gateway_of_its_own: Callable[[], Gateway]) -> None:
-    """Everything is cancelled, as ``asyncio.run`` does after Ctrl-C: nobody hangs, and nothing is claimed falsely."""
+    """Everything is cancelled, as ``asyncio.run`` does after Ctrl-C: nothing hangs, and nothing is claimed falsely."""
     runs: list[BulkRun[Any]] = []
     gateways: list[Gateway] = []
     source = Source()

@@ -238,7 +238,7 @@ async def test_the_model_notices_a_false_claim(gateway: Gateway) -> None:
     message = Message(phone(1), "accepted")
     assert_true([Accepted(message, sent)], gateway.emulator)
     for false in (
-        Refused(message, ConnectionFailed("nothing left")),
+        Refused(message, ConnectionFailed("nothing was sent")),
         Accepted(message, attrs.evolve(sent, server_id="1")),
         Accepted(Message(phone(1), "never sent"), sent),
     ):

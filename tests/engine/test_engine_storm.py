@@ -72,7 +72,7 @@ async def test_partly_accepted_under_a_code_that_says_nothing_was(code: int) -> 
 
     110 is repeated because the vendor asks for it, 204 is split because it names a message's fault. With loop
     protection the gateway refuses the repetition, and the client reports those as unknown. Without it, they go out
-    twice, and nobody can know.
+    twice, and the client cannot know.
     """
     protected = stormy(5, "on", shares={})
     unprotected = stormy(5, shares={})
@@ -97,7 +97,7 @@ async def test_partly_accepted_under_a_code_that_says_nothing_was(code: int) -> 
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """A port of this machine where nobody listens, kept from others meanwhile."""
+    """A port of this machine where nothing listens, kept from others meanwhile."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Campaigns under each of the emulator's switches for what nobody knows, in which the switch is seen to act."""
+"""Campaigns under each of the emulator's switches for what is not known, in which the switch is seen to act."""
 
 from __future__ import annotations
 

@@ -736,7 +736,7 @@ async def test_a_turn_after_the_deadline_is_not_waited_for(gateway: Gateway) -> 
         await idle()
         assert [call.done() for call in calls] == [True, False, False, False, False]
         await gateway.clock.advance(2)
-        assert [call.done() for call in calls] == [True] * 5  # nobody waits for 2.5 in vain
+        assert [call.done() for call in calls] == [True] * 5  # what cannot have its turn by 2.5 does not wait
         errors = await errors_of(calls)
 
     assert [type(error) for error in errors] == [type(None)] * 3 + [ConnectionFailed] * 2

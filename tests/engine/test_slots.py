@@ -1,4 +1,4 @@
-"""Places for requests: nobody waits while one is free, and none gets lost."""
+"""Slots for requests: no one waits while one is free, and none gets lost."""
 
 from __future__ import annotations
 

@@ -85,8 +85,8 @@ class Hanging(Hooks):
     """Has a veto that never answers.
 
     Attributes:
-        asked: Set once somebody waits for it.
-        was_cancelled: Nobody waits for it any more.
+        asked: Set once it is awaited.
+        was_cancelled: It is no longer awaited.
     """
 
     def __init__(self) -> None:

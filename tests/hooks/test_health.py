@@ -166,7 +166,7 @@ async def test_the_lag_of_a_listener_is_counted_from_its_last_good_poll(
             assert client.health().listen_lag == 110
             waiting.cancel()
             await asyncio.wait({waiting})
-        assert client.health().listen_lag is None, "nobody listens any more"
+        assert client.health().listen_lag is None, "no one is listening any more"
         del unused
 
 

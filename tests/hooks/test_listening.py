@@ -161,13 +161,13 @@ async def test_a_request_knows_the_contexts_of_all_callers_in_its_packet(emulato
 
     async with client_of(emulator, noted) as client:
         await asyncio.gather(visitor("Anna"), visitor("Boris"))
-        who.set("nobody else")
+        who.set("no visitor")
         await client.balance()
         await client.send_packet(MESSAGES)
     assert [[context[who] for context in request.contexts] for request in noted.begun] == [
         ["Anna", "Boris"],
-        ["nobody else"],
-        ["nobody else"],
+        ["no visitor"],
+        ["no visitor"],
     ]
 
 

@@ -15,7 +15,7 @@ EVERY = 0.01  # seconds of everybody else's clock
 
 
 class Flying(_clock.Clock):
-    """A clock whose seconds pass a hundred times as fast, but for time-outs."""
+    """A clock whose seconds pass a hundred times as fast, except for timeouts."""
 
     def monotonic(self) -> float:
         return super().monotonic() * SPEED

@@ -65,7 +65,7 @@ class Story:
             clock.speed = 100
 
     def what_is_missing(self) -> list[tuple[int, str, bool]]:
-        """The first few messages that nobody told of yet: when they came, and whether they were recorded though."""
+        """The first few messages not reported yet: when they came, and whether they were recorded all the same."""
         recorded = set(map(int, self.record.read_text().split()))
         sms = [sms for sms in self.emulator.inbound_messages if sms.id in self.missing]
         return [(one.id, f"{one.created:%H:%M:%S}", one.id in recorded) for one in sms[:5]]

@@ -279,7 +279,7 @@ async def test_a_wait_that_runs_out_takes_nothing_away(room: Room, cursor: Durab
 
 
 async def test_after_a_cancelled_wait_it_goes_on_where_it_was(room: Room, cursor: DurableCursor) -> None:
-    """Its cursor was free meanwhile, but nobody took it: there is nothing to sweep for, and nothing to ask again."""
+    """Its cursor was free meanwhile but not taken: there is nothing to sweep for, and nothing to ask again."""
     room.sms("one", "two")
     inbox = room.client.listen(cursor=cursor)
     assert await room.next(inbox) == ["one"]

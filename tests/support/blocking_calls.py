@@ -1,7 +1,7 @@
 """A detector of blocking calls in an event loop, on in every test, for whatever runs on behalf of the library.
 
 Blockbuster makes a call that may block raise; but the library takes any exception of a transport or a hook for that
-one's failure, so the call is also noted, and its test fails. Test code of its own may block: nobody waits for it.
+one's failure, so the call is also noted, and its test fails. The tests' own code may block: no one waits for it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ ALLOWED: Final = [
     ("smspilot_async/_settings.py", {"_key_from_file"}),
     # Likewise the file of an audit log.
     ("smspilot_async/audit.py", {"_check"}),
-    # The emulator's plain face, for tests that have no loop, waits for its own thread; in a loop there is `async with`.
+    # The emulator's synchronous interface, for tests that have no loop, waits for its thread; a loop has `async with`.
     ("smspilot_async/emulator/server/_server.py", {"wait_until_ready", "stop", "drop_connections"}),
-    # The command's loop serves nobody else: a journal is made before anything is sent, and results go to the system's
+    # The command's loop serves no one else: a journal is made before anything is sent, and results go to the system's
     # cache, never to the disk, while others are on the wire.
     ("smspilot_async/cli/bulk/_journal.py", {"create", "resume"}),
     ("smspilot_async/cli/bulk/_results.py", {"flush"}),

@@ -48,7 +48,7 @@ def find_chromium() -> str:
 
 @asynccontextmanager
 async def chromium() -> AsyncGenerator[Browser]:
-    """A fresh browser that knows nothing and calls nobody."""
+    """A fresh browser with an empty profile that makes no requests of its own."""
     path = find_chromium()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=QUIET)

@@ -320,7 +320,7 @@ async def another_argument_beside_good_ones() -> None:
 
 
 async def a_sink_that_fails() -> None:
-    """A callback that can not be stored: it is logged, and the gateway hears 503."""
+    """A callback that cannot be stored: it is logged, and the gateway is answered with 503."""
 
     class Full:
         async def store(self, event: StatusEvent) -> bool:

@@ -1,4 +1,4 @@
-"""A clock that moves only by hand, so that back-off, deadlines and time-outs are tested without waiting for them."""
+"""A clock that moves only by hand, so that back-off, deadlines and timeouts are tested without waiting for them."""
 
 from __future__ import annotations
 

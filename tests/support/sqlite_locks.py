@@ -38,4 +38,4 @@ def held_until_wal_was_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
         monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Opening))
         yield
-        assert not holder.in_transaction  # or nobody was refused
+        assert not holder.in_transaction  # or no one was refused

@@ -10,7 +10,7 @@ import trustme
 
 @attrs.frozen
 class Tls:
-    """Both ends of TLS for 127.0.0.1, under an authority that nobody else trusts."""
+    """Both ends of TLS for 127.0.0.1, under an authority that no one else trusts."""
 
     authority: trustme.CA
 

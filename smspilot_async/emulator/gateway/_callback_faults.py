@@ -1,7 +1,7 @@
-"""What befalls callbacks between the gateway and the application: lost, doubled, overtaken by the next one.
+"""What happens to callbacks between the gateway and the application: lost, doubled, overtaken by the next one.
 
-Nobody knows how often that happens, so the shares are among the unknowns; which ones it befalls is drawn from a seeded
-source, in the order in which statuses change.
+How often that happens is not known, so the shares are among the unknowns. Which callbacks are affected is drawn from a
+seeded source, in the order in which statuses change.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class CallbackFaults:
     _late: dict[str, list[CallbackCall]] = attrs.Factory(dict)
 
     def calls_now(self, call: CallbackCall) -> list[CallbackCall]:
-        """Tell which calls to make, in order; one that is late waits for its message's next one."""
+        """Return the calls to make, in order; a late one waits for its message's next one."""
         unknowns, point = self._unknowns, self._random.random()
         overtaken = self._late.pop(call.server_id, [])
         if point < unknowns.callbacks_lost:

@@ -1,4 +1,4 @@
-"""How often, and over how many connections, one account may ask: the limits that nobody has measured.
+"""How often, and over how many connections, one account may ask: limits that have not been measured.
 
 They count by the emulator's clock, so with a frozen clock an allowance comes back only when it is turned.
 """

@@ -1,6 +1,6 @@
-"""Switches for what nobody knows about the live gateway.
+"""Switches for what is not known about the live gateway.
 
-A client must come out right whichever way they stand. Each is off at first, which is the likelier behaviour.
+A client must be right whichever way they are set. Each is off by default, which is the likelier behaviour.
 """
 
 from __future__ import annotations

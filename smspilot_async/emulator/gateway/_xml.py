@@ -1,4 +1,4 @@
-"""The emulator's own XML: a small reader that trusts nobody, and a writer that loses no character.
+"""The emulator's own XML: a small reader that trusts no input, and a writer that loses no character.
 
 Documents of this protocol are a root with attributes and a flat list of elements, so a reader of three handlers is
 enough. It refuses every document type declaration, and with it all entities but XML's own five.

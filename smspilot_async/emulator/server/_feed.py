@@ -1,8 +1,8 @@
 """What has changed, in order, for pages that follow the emulator live.
 
 It holds no messages and no queues: a reader keeps a cursor and asks what came after it, so that a slow one costs
-nothing and delays nobody. Only the newest changes are remembered; who has fallen behind them, or comes from before a
-reset, starts over.
+nothing and delays no one. Only the newest changes are remembered; a reader that has fallen behind them, or whose cursor
+is from before a reset, starts over.
 """
 
 from __future__ import annotations

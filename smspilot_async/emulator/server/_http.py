@@ -71,7 +71,7 @@ class Hold:
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody waits any more."""
+        """Whether the wait is over."""
         return self._released.done()
 
 

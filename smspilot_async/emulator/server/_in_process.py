@@ -68,7 +68,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.ReadError: A fault resets the connection.
             httpx.RemoteProtocolError: A fault closes it without an answer.
-            httpx.ReadTimeout: A held answer takes longer than the request's read time-out.
+            httpx.ReadTimeout: A held answer takes longer than the request's read timeout.
         """
         tracer = _Tracer(request.extensions.get("trace"))
         await self._connect(request, tracer)

@@ -1,9 +1,8 @@
 """Who may use the emulator: programs, and its own page, but no page from elsewhere.
 
-Whoever opens a hostile page while the emulator runs should not have it read, driven or filled by that page. A browser
-gives such a page away by the origin or the referer it names, or by how it calls the site; and where a foreign name was
-made to point at this machine (DNS rebinding), by that name. Programs send none of this and are let in, whatever their
-content type.
+A hostile page that is open in a browser while the emulator runs must not read, drive or fill it. Such a page shows in
+the request's ``Origin``, ``Referer`` or ``Sec-Fetch-Site``; and where a foreign name was made to point at this machine
+(DNS rebinding), in that name. Programs send none of these and are let in, whatever their content type.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _OWN_SITES: Final = (None, "same-origin", "none")
 
 
 def is_same_origin(request: Request) -> bool:
-    """Whether this is no foreign page in a browser."""
+    """Whether the request does not come from a foreign page in a browser."""
     if not has_local_name(request) or request.headers.get("sec-fetch-site") not in _OWN_SITES:
         return False
     named = (request.headers.get(name) for name in ("origin", "referer"))
@@ -33,7 +32,7 @@ def is_same_origin(request: Request) -> bool:
 def _site(url: str) -> str:
     try:
         return urlsplit(url).netloc
-    except ValueError:  # an address in brackets that is none
+    except ValueError:  # brackets around what is not an address
         return ""
 
 
@@ -45,5 +44,5 @@ def is_allowed(scope: Scope) -> bool:
 def has_local_name(request: Request) -> bool:
     """Whether a request from this machine calls it by its own name or address."""
     if request.client is None or not is_loopback(request.client.host):
-        return True  # others reach it only where that was allowed, and by names that nobody here knows
+        return True  # others reach it only where that was allowed, and by names that are not known here
     return is_loopback(request.url.hostname or "")

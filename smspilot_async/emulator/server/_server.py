@@ -70,7 +70,7 @@ class _Server(uvicorn.Server):
         try:
             asyncio.run(self.serve(sockets=[sock]))
         finally:
-            self._ready.set()  # nobody must wait for a server that has failed
+            self._ready.set()  # do not leave anyone waiting for a server that has failed
 
     def wait_until_ready(self) -> None:
         self._ready.wait()
