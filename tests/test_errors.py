@@ -163,7 +163,7 @@ def test_machine_values_are_one_word() -> None:
     assert all(value.isidentifier() and value.islower() for value in values)
 
 
-def test_the_public_face_is_exactly_the_documented_one() -> None:
+def test_the_public_names_are_exactly_the_documented_ones() -> None:
     client = {
         "Client",
         "ExposureWarning",

@@ -114,7 +114,7 @@ MISMATCHED: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", MISMATCHED)
-def test_rows_that_can_not_be_matched_leave_the_whole_packet_unknown(name: str) -> None:
+def test_rows_that_cannot_be_matched_leave_the_whole_packet_unknown(name: str) -> None:
     outcome = answered(THREE, *MISMATCHED[name])
     assert is_mismatch(outcome)
     assert (outcome.server_packet_id, outcome.packet_size, outcome.message_id) == ("1234", 3, None)
@@ -260,7 +260,7 @@ def test_an_error_that_comes_up_before_any_message_is_taken_is_about_all(code: i
     assert type(refused(THREE, code)) is error
 
 
-def test_too_many_requests_refuse_a_packet_even_with_a_code_that_nobody_knows() -> None:
+def test_too_many_requests_refuse_a_packet_even_with_an_unknown_code() -> None:
     body = b'{"error":{"code":429,"description":"Too many requests"}}'
     outcome = interpret(THREE, Reply(429, body, "3"), now=NOW)
     assert type(outcome) is GatewayBusy
@@ -324,7 +324,7 @@ PAGE = b"<html>502</html>"
 @pytest.mark.parametrize(
     "command", [ONE, THREE, COST, Balance(), Check(["1"]), Inbound("new")], ids=lambda each: each.name
 )
-def test_nothing_left_is_certain_for_every_command(command: Command[Any]) -> None:
+def test_nothing_sent_is_certain_for_every_command(command: Command[Any]) -> None:
     failure = Failure(Reason.DISCONNECTED, "could not connect", request_started=False)
     outcome = interpret(command, failure, now=NOW)
     assert type(outcome) is ConnectionFailed
@@ -477,7 +477,7 @@ def test_a_code_that_is_not_known_comes_with_the_redacted_words_of_the_gateway(
     assert ": Quota of … is used up. " in str(outcome)
 
 
-def test_a_packet_that_may_be_taken_in_part_tells_the_words_for_its_unknown_code() -> None:
+def test_a_packet_that_may_be_taken_in_part_shows_the_words_for_its_unknown_code() -> None:
     outcome = refused(THREE, 799, description=f"Quota of {A} is used up")
     assert type(outcome) is OutcomeUnknown
     assert "799, which this library does not know: Quota of … is used up, for the whole packet" in str(outcome)

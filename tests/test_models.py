@@ -228,7 +228,7 @@ def test_the_phone_and_the_text_are_positional_and_nothing_else_is() -> None:
         Message(PHONE, TEXT, "SMSPILOT")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
-def test_a_message_can_not_be_changed_in_place() -> None:
+def test_a_message_cannot_be_changed_in_place() -> None:
     message = Message(PHONE, TEXT)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         message.text = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
@@ -311,7 +311,7 @@ def test_a_model_shows_no_phone_text_or_sender(model: Any) -> None:
             assert private not in shown
 
 
-def test_a_message_shows_what_is_nobodys_data() -> None:
+def test_a_message_shows_what_is_not_private() -> None:
     message, *_ = every_model()
     assert repr(message) == "Message(id=5, to=…, text=…, sender=…, callback=…, send_at=2030-01-15T12:00:00Z, ttl=10)"
     assert repr(Message(PHONE, TEXT)) == "Message(id=None, to=…, text=…)"
@@ -366,7 +366,7 @@ def test_a_sent_message_is_accepted_refused_or_unknown() -> None:
         (None, False, False),
     ],
 )
-def test_a_status_is_final_when_it_can_not_change(status: int | None, is_final: bool, delivered: bool) -> None:  # noqa: FBT001
+def test_a_status_is_final_when_it_cannot_change(status: int | None, is_final: bool, delivered: bool) -> None:  # noqa: FBT001
     answer = MessageStatus(status=status)
     assert (answer.is_final, answer.delivered) == (is_final, delivered)
 

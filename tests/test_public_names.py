@@ -54,7 +54,7 @@ def test_a_public_class_is_pickled_by_that_place(room: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("room", "name"), KINDS)
-def test_the_types_of_a_public_class_are_found_by_whoever_looks_for_them(room: str, name: str) -> None:
+def test_the_types_of_a_public_class_can_be_resolved(room: str, name: str) -> None:
     kind = public(room, name)
     typing.get_type_hints(kind)
     if attrs.has(kind):

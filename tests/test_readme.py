@@ -64,7 +64,7 @@ async def test_the_except_branches_compile_and_the_good_path_sends(environment: 
     assert [message.server_id for message in environment.messages] == [sent.server_id]
 
 
-async def test_the_hook_hears_a_result(environment: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_hook_gets_a_result(environment: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     environment.add_account(api_key="API-KEY")
     namespace = block("class Ledger")
     async with namespace["client"] as client:
@@ -80,7 +80,7 @@ async def test_the_campaign_sends_all(
     assert len(environment.messages) == 3
 
 
-async def test_the_service_with_callbacks_hears_every_status(
+async def test_the_service_with_callbacks_gets_every_status(
     environment: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sock, url = free_socket()

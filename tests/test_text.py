@@ -181,7 +181,7 @@ NOT_XML = [*map(chr, range(9)), "\x0b", "\x0c", *map(chr, range(0x0E, 0x20)), "\
 
 
 @pytest.mark.parametrize("character", NOT_XML, ids=ascii)
-def test_what_xml_can_not_carry_is_refused_and_located(character: str) -> None:
+def test_what_xml_cannot_carry_is_refused_and_located(character: str) -> None:
     with pytest.raises(InvalidMessage, match=re.escape(f"U+{ord(character):04X} at position 3")) as refused:
         check_text(f"abc{character}secret")
     assert (refused.value.field, refused.value.code) == ("text", 12)

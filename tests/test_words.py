@@ -47,18 +47,8 @@ BETTER: Final = {
 WORST: Final = re.compile("|".join(BETTER), re.IGNORECASE)
 
 STILL: Final[dict[str, int]] = {
-    "smspilot_async/cli": 1,
-    "smspilot_async/emulator": 14,
     "smspilot_async/outbox": 12,
-    "tests/callbacks": 10,
-    "tests/cli": 5,
-    "tests/client": 14,
-    "tests/emulator": 5,
-    "tests/engine": 9,
-    "tests/hooks": 6,
-    "tests/inbound": 3,
     "tests/outbox": 5,
-    "tests/support": 7,
 }
 
 

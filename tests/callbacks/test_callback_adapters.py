@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from smspilot_async.emulator import Emulator
 
 
-async def test_a_server_that_stands_alone_does_not_start_with_a_sink_that_can_not_be_opened(tmp_path: Path) -> None:
+async def test_a_standalone_server_does_not_start_with_a_sink_that_cannot_be_opened(tmp_path: Path) -> None:
     said: list[MutableMapping[str, Any]] = []
     app = asgi_face.callback_app(inbox_in(tmp_path / "no folder" / "statuses.db"))
 
@@ -42,7 +42,7 @@ async def test_a_server_that_stands_alone_does_not_start_with_a_sink_that_can_no
     assert "statuses.db cannot be opened" in failed["message"]
 
 
-async def test_an_aiohttp_server_does_not_start_with_a_sink_that_can_not_be_opened(tmp_path: Path) -> None:
+async def test_an_aiohttp_server_does_not_start_with_a_sink_that_cannot_be_opened(tmp_path: Path) -> None:
     outer = web.Application()
     outer.add_subapp("/smspilot", aiohttp_face.callback_app(inbox_in(tmp_path / "no folder" / "statuses.db")))
     runner = web.AppRunner(outer)
@@ -82,7 +82,7 @@ async def test_a_call_that_comes_as_multipart_form_data_arrives_too(emulator: Em
     assert (event.id, event.server_id, event.status) == (sent.id, sent.server_id, 2)
 
 
-async def test_track_hears_of_every_change_by_call_and_polls_nothing(emulator: Emulator, inbox: CallbackInbox) -> None:
+async def test_track_gets_every_change_by_call_and_polls_nothing(emulator: Emulator, inbox: CallbackInbox) -> None:
     async with Client(emulator.api_key, url=emulator.url, callbacks=inbox) as client:
         sent = await client.send(PHONE, TEXT)
         emulator.fail_next("check", Fault.RESET_AFTER_READ, times=1000)

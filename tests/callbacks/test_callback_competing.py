@@ -102,7 +102,7 @@ async def test_each_event_goes_to_one_of_them(one: CallbackInbox, other: Callbac
     assert [await taken(one), await taken(other)] == [6, 7]
 
 
-async def test_who_waits_hears_of_a_call_that_another_took(
+async def test_a_waiter_gets_a_call_that_another_took(
     one: CallbackInbox, other: CallbackInbox, manual_clock: ManualClock
 ) -> None:
     waiting = asyncio.ensure_future(anext(other))
@@ -173,7 +173,7 @@ async def test_both_of_them_track(path: Path) -> None:
 # --- when it comes again -------------------------------------------------------------------------
 
 
-async def test_what_was_handed_over_comes_to_nobody_again_and_what_was_in_hand_does(path: Path) -> None:
+async def test_what_was_handled_does_not_come_again_and_what_was_in_hand_does(path: Path) -> None:
     async with competing(path) as one:
         await called(one, 1, 2, 3)
         assert [await taken(one), await taken(one)] == [1, 2]
@@ -183,7 +183,7 @@ async def test_what_was_handed_over_comes_to_nobody_again_and_what_was_in_hand_d
         assert [(await anext(again)).id for _ in range(2)] == [2, 3]  # also to one that does not compete
 
 
-async def test_a_worker_that_is_heard_of_no_more_loses_its_event_after_half_a_minute(
+async def test_a_worker_that_is_gone_loses_its_event_after_half_a_minute(
     one: CallbackInbox, other: CallbackInbox, manual_clock: ManualClock
 ) -> None:
     await called(one, 1)

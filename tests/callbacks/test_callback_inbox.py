@@ -100,7 +100,7 @@ async def test_a_scheduled_messages_url_is_good_for_41_days_from_when_it_goes_ou
 @pytest.mark.parametrize(
     "url", ["app.example/sms", "https://app.example/sms?a=1", "https://me:pw@app.example", "ftp://a", BASE + "x" * 200]
 )
-def test_an_address_that_can_not_be_called_is_refused(url: str) -> None:
+def test_an_address_that_cannot_be_called_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"^url: "):
         CallbackInbox(url, secret=SECRET)
 
@@ -108,7 +108,7 @@ def test_an_address_that_can_not_be_called_is_refused(url: str) -> None:
 # --- what is believed ----------------------------------------------------------------------------
 
 
-async def test_an_event_tells_what_when_and_of_which_message(desk: Desk) -> None:
+async def test_an_event_says_what_when_and_of_which_message(desk: Desk) -> None:
     sent = await desk.client.send(PHONE, TEXT, id=7)
     await desk.clock.advance(5)
     assert await call(desk.inbox, desk.urls[0], sent.server_id, -1, error=601, method="POST") == 200
@@ -155,7 +155,7 @@ async def test_calls_that_come_twice_or_late_are_answered_and_move_nothing_back(
     assert await desk.waiting() == [1, 2]
 
 
-async def test_minus_two_is_told_and_keeps_nothing_later_back(desk: Desk) -> None:
+async def test_minus_two_is_reported_and_keeps_nothing_later_back(desk: Desk) -> None:
     sent = await desk.client.send(PHONE, TEXT)
     for status in (-2, 1, 2):
         await call(desk.inbox, desk.urls[0], sent.server_id, status)
@@ -260,7 +260,7 @@ async def test_ok_comes_once_the_applications_sink_has_stored_it(desk: Desk) -> 
     assert (await anext(inbox)).status == 2
 
 
-async def test_a_sink_that_fails_or_takes_too_long_is_answered_with_503_and_told_to_nobody(desk: Desk) -> None:
+async def test_a_sink_that_fails_or_takes_too_long_is_answered_with_503_and_not_reported(desk: Desk) -> None:
     sink = Ledger()
     inbox = CallbackInbox(BASE, secret=SECRET, sink=sink)
     await desk.client.send(PHONE, TEXT)
@@ -287,7 +287,7 @@ async def test_a_call_that_finds_no_room_gets_503_until_the_application_has_read
     assert await call(inbox, urls[3], "4", 1) == 200
 
 
-async def test_as_long_as_nobody_reads_the_oldest_makes_room() -> None:
+async def test_without_a_reader_the_oldest_makes_room() -> None:
     inbox = CallbackInbox(BASE, secret=SECRET, sink=MemoryLog(room=2))
     urls = [url_of(inbox, id_) for id_ in range(3)]
     assert [await call(inbox, url, f"{n + 1}", 1) for n, url in enumerate(urls)] == [200, 200, 200]
@@ -320,7 +320,7 @@ async def test_a_second_loop_at_the_same_time_is_an_error(desk: Desk) -> None:
 # --- tracking ------------------------------------------------------------------------------------
 
 
-async def test_tracks_share_one_inbox_and_each_hears_of_its_own_messages(desk: Desk) -> None:
+async def test_tracks_share_one_inbox_and_each_gets_its_own_messages(desk: Desk) -> None:
     one, two = await desk.client.send(PHONE, "one"), await desk.client.send(PHONE, "two")
     async with (
         desk.client.track(one, source=desk.inbox) as first,
@@ -335,7 +335,7 @@ async def test_tracks_share_one_inbox_and_each_hears_of_its_own_messages(desk: D
         }
 
 
-async def test_a_track_that_begins_late_hears_what_came_before(desk: Desk) -> None:
+async def test_a_track_that_begins_late_gets_what_came_before(desk: Desk) -> None:
     sent = await desk.client.send(PHONE, TEXT)
     await call(desk.inbox, desk.urls[0], sent.server_id, 1)
     await call(desk.inbox, desk.urls[0], sent.server_id, 2)
@@ -343,7 +343,7 @@ async def test_a_track_that_begins_late_hears_what_came_before(desk: Desk) -> No
         assert [status.status async for status in changes] == [1, 2]
 
 
-async def test_track_hears_the_clients_own_inbox_without_being_told_to(desk: Desk) -> None:
+async def test_track_uses_the_clients_own_inbox_by_default(desk: Desk) -> None:
     sent = await desk.client.send(PHONE, TEXT)
 
     async with desk.client.track(sent) as changes:
@@ -355,7 +355,7 @@ async def test_track_hears_the_clients_own_inbox_without_being_told_to(desk: Des
     assert desk.clock.slept == [60]  # it would have polled after a minute
 
 
-async def test_wait_final_hears_the_clients_own_inbox_and_polls_nothing(desk: Desk) -> None:
+async def test_wait_final_uses_the_clients_own_inbox_and_polls_nothing(desk: Desk) -> None:
     sent = await desk.client.send(PHONE, TEXT)
     waiting = asyncio.ensure_future(desk.client.wait_final(sent))
     await idle()
@@ -367,7 +367,7 @@ async def test_wait_final_hears_the_clients_own_inbox_and_polls_nothing(desk: De
     assert desk.emulator.messages[0].status == 0  # which a poll would have told
 
 
-async def test_track_and_wait_final_hear_the_source_that_they_are_given_in_place_of_the_clients_inbox(
+async def test_track_and_wait_final_use_the_source_that_they_are_given_in_place_of_the_clients_inbox(
     desk: Desk,
 ) -> None:
     sent = await desk.client.send(PHONE, TEXT)

@@ -76,7 +76,7 @@ def test_events_are_read_in_one_loop_after_another(tmp_path: Path, *, is_shared:
     asyncio.run(inbox.aclose())
 
 
-def test_a_track_hears_calls_in_one_loop_after_another() -> None:
+def test_a_track_gets_calls_in_one_loop_after_another() -> None:
     emulator = quiet_emulator()
     inbox = CallbackInbox(BASE, secret=SECRET)
     client = client_of(emulator, inbox)
@@ -134,7 +134,7 @@ def test_a_loop_that_ended_in_the_middle_of_everything_harms_no_later_one() -> N
     asyncio.run(hear())
 
 
-def test_whoever_waited_in_a_loop_that_died_keeps_the_proof_from_nobody() -> None:
+def test_a_waiter_in_a_dead_loop_does_not_keep_the_proof_from_others() -> None:
     emulator = quiet_emulator()
     inbox = CallbackInbox(BASE, secret=SECRET)
     client = client_of(emulator, inbox)
@@ -311,7 +311,7 @@ async def test_a_track_goes_on_hearing_calls_when_the_inbox_is_opened_again() ->
                 assert (await soon(anext(changes))).status == 2
 
 
-async def test_a_track_that_began_while_the_inbox_was_closed_hears_calls_once_it_is_open() -> None:
+async def test_a_track_that_began_while_the_inbox_was_closed_gets_calls_once_it_is_open() -> None:
     emulator = quiet_emulator()
     inbox = CallbackInbox(BASE, secret=SECRET)
     await inbox.aclose()
@@ -324,7 +324,7 @@ async def test_a_track_that_began_while_the_inbox_was_closed_hears_calls_once_it
                 assert (await soon(anext(changes))).status == 2
 
 
-async def test_closing_ends_the_loop_that_reads_a_file_which_can_not_be_read(tmp_path: Path) -> None:
+async def test_closing_ends_the_loop_that_reads_a_file_which_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "statuses.db").write_bytes(b"this is no database" * 100)
     inbox = CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(tmp_path / "statuses.db"))
 

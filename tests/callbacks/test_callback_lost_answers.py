@@ -79,7 +79,7 @@ async def unknown(work: Coroutine[Any, Any, object]) -> OutcomeUnknown:
     return error
 
 
-async def test_the_call_makes_it_accepted_with_the_right_number_and_hooks_and_waiters_hear(desk: Desk) -> None:
+async def test_the_call_makes_it_accepted_with_the_right_number_for_hooks_and_waiters(desk: Desk) -> None:
     desk.lose()
     error = await unknown(desk.client.send(PHONE, TEXT, id=7))
     waiting = asyncio.ensure_future(desk.inbox.wait_accepted(error))
@@ -94,7 +94,7 @@ async def test_the_call_makes_it_accepted_with_the_right_number_and_hooks_and_wa
     assert await desk.inbox.wait_accepted(7) == sent
 
 
-async def test_hooks_that_do_not_wait_have_heard_it_when_the_waiter_goes_on(desk: Desk) -> None:
+async def test_hooks_that_do_not_wait_have_been_called_when_the_waiter_goes_on(desk: Desk) -> None:
     desk.lose()
     error = await unknown(desk.client.send(PHONE, TEXT))
 
@@ -212,7 +212,7 @@ async def test_time_that_is_up_leaves_it_unknown_and_says_so(desk: Desk) -> None
     assert await waiting is error
 
 
-async def test_a_send_whose_caller_ran_out_of_time_is_heard_of_when_its_answer_comes_after_all(desk: Desk) -> None:
+async def test_a_send_whose_caller_ran_out_of_time_is_reported_when_its_answer_comes_after_all(desk: Desk) -> None:
     error = await deadline_error(desk, desk.client.send(PHONE, TEXT, deadline=5))
     assert error.reason is Reason.DEADLINE
     waiting = asyncio.ensure_future(desk.inbox.wait_accepted(error))
@@ -221,7 +221,7 @@ async def test_a_send_whose_caller_ran_out_of_time_is_heard_of_when_its_answer_c
     assert (await waiting).server_id == desk.server_id()
 
 
-async def test_who_waits_after_the_late_answer_came_hears_what_it_said(desk: Desk) -> None:
+async def test_a_wait_after_the_late_answer_returns_what_it_said(desk: Desk) -> None:
     desk.emulator.fail_next("send", Fault.SLOW, times=3)
     two = [Message(OTHER_PHONE, "1", id=1), Message(OTHER_PHONE, "2", id=2)]
     sending = asyncio.ensure_future(failure_of(desk.client.send(PHONE, TEXT, deadline=5)))
@@ -242,7 +242,7 @@ async def test_who_waits_after_the_late_answer_came_hears_what_it_said(desk: Des
         assert (await desk.inbox.wait_accepted(id_)).server_id == numbers[id_]
 
 
-async def test_who_waits_after_the_late_answer_was_a_refusal_hears_that(desk: Desk) -> None:
+async def test_a_wait_after_the_late_answer_was_a_refusal_raises_it(desk: Desk) -> None:
     desk.emulator.account.balance = Decimal(0)
     error = await deadline_error(desk, desk.client.send(PHONE, TEXT, deadline=5))
     desk.emulator.release()
@@ -278,7 +278,7 @@ async def test_an_inbox_that_was_closed_and_opened_again_still_finds_it(desk: De
         assert (await desk.inbox.wait_accepted(error, timeout=1)).server_id == desk.server_id()
 
 
-async def test_hooks_hear_that_it_is_unknown_before_they_hear_that_it_was_accepted(desk: Desk) -> None:
+async def test_hooks_get_the_unknown_before_they_get_the_accepted(desk: Desk) -> None:
     heard: list[tuple[int | None, str]] = []
 
     class Slow(Hooks):
@@ -362,7 +362,7 @@ async def test_closing_does_not_cut_off_a_hook_that_writes_down_the_proof(
     assert client.health().open_unknowns == 0
 
 
-async def test_a_proof_that_comes_while_the_client_closes_is_heard_before_the_end(desk: Desk) -> None:
+async def test_a_proof_that_comes_while_the_client_closes_reaches_the_hooks_before_the_end(desk: Desk) -> None:
     writing = Writing("Accepted")
     emulator = desk.emulator
     client = Client(
@@ -406,7 +406,7 @@ async def test_closing_the_inbox_between_unknown_and_accepted_loses_neither_nor_
     assert writing.written == ["Unknown", "Accepted", "closed"]
 
 
-async def test_whoever_waits_hears_at_once_that_the_late_answer_was_a_refusal(desk: Desk) -> None:
+async def test_a_waiter_gets_at_once_that_the_late_answer_was_a_refusal(desk: Desk) -> None:
     desk.emulator.account.balance = Decimal(0)
     error = await deadline_error(desk, desk.client.send(PHONE, TEXT, deadline=5))
     waiting = asyncio.ensure_future(failure_of(desk.inbox.wait_accepted(error)))
@@ -536,7 +536,7 @@ async def test_an_error_is_answered_also_where_a_later_send_of_its_id_was_accept
     assert (await desk.inbox.wait_accepted(first)).server_id == desk.server_id(0)
 
 
-async def test_an_error_about_no_send_of_the_inbox_hears_nothing_of_one_with_the_same_id(desk: Desk) -> None:
+async def test_an_error_about_no_send_of_the_inbox_is_not_matched_with_one_of_the_same_id(desk: Desk) -> None:
     desk.lose()
     foreign = await unknown(desk.client.send(PHONE, TEXT, id=7, callback="https://elsewhere.example/"))
     await lost_send(desk)

@@ -45,7 +45,7 @@ async def called(inbox: CallbackInbox, number: int) -> int:
 
 
 async def kept_in(path: Path) -> list[int | None]:
-    """What a process that opens the file after a power cut finds: read from a copy, so that nothing is tidied up first."""
+    """What a process finds in the file after a power cut: read from a copy, so that nothing is tidied up first."""
     copy = path.with_name("copy.db")
     for end in ("", "-wal"):
         if path.with_name(path.name + end).exists():

@@ -120,7 +120,7 @@ async def lose(worker: Worker, emulator: Emulator) -> OutcomeUnknown:
 # --- one after the other -------------------------------------------------------------------------
 
 
-async def test_the_worker_that_is_called_proves_it_and_the_hooks_of_the_sender_hear_it_once(
+async def test_the_worker_that_is_called_proves_it_and_the_hooks_of_the_sender_get_it_once(
     emulator: Emulator, one: Worker, other: Worker, manual_clock: ManualClock
 ) -> None:
     error = await lose(one, emulator)
@@ -380,7 +380,7 @@ async def written_down(path: Path, error: OutcomeUnknown) -> None:
     await sink.aclose()
 
 
-async def test_a_call_that_reaches_another_process_lets_the_senders_hooks_hear_that_it_was_accepted(path: Path) -> None:
+async def test_a_call_that_reaches_another_process_notifies_the_senders_hooks_that_it_was_accepted(path: Path) -> None:
     async with (
         Emulator.serve(port=0, loop_protection=None, handover=NEVER, delivery=NEVER) as emulator,
         process(path, emulator, "serve") as serving,
@@ -393,7 +393,7 @@ async def test_a_call_that_reaches_another_process_lets_the_senders_hooks_hear_t
             assert await line_of(sending) == f"Accepted {emulator.messages[0].server_id}"
 
 
-async def test_a_call_that_comes_after_the_sender_was_killed_proves_it_to_whoever_waits(path: Path) -> None:
+async def test_a_call_that_comes_after_the_sender_was_killed_proves_it_to_waiters(path: Path) -> None:
     async with (
         Emulator.serve(port=0, loop_protection=None, handover=NEVER, delivery=NEVER) as emulator,
         process(path, emulator, "serve") as serving,

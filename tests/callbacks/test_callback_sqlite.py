@@ -154,7 +154,7 @@ async def test_a_send_and_a_number_belong_together_once_an_answer_has_said_so(si
     assert [stored.is_bound for stored in await sink.read(0, 10)] == [True]
 
 
-async def test_one_path_can_not_fill_the_disk(sink: SQLiteSink) -> None:
+async def test_one_path_cannot_fill_the_disk(sink: SQLiteSink) -> None:
     answers = [await sink.store(attrs.evolve(EVENT, server_id=f"{number}")) for number in range(40)]
     assert answers == [True] * 32 + [False] * 8
     assert await sink.store(attrs.evolve(EVENT, nonce=b"m" * 12))
@@ -200,7 +200,7 @@ def impossible(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_file_that_can_not_be_opened_is_an_error_when_the_inbox_is_entered(impossible: Path) -> None:
+async def test_a_file_that_cannot_be_opened_is_an_error_when_the_inbox_is_entered(impossible: Path) -> None:
     threads = set(threading.enumerate())
     with pytest.raises(sqlite3.OperationalError, match=r"cannot be opened \(.+\).+a folder that exists") as caught:
         async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(impossible)):
@@ -225,7 +225,7 @@ async def test_an_inbox_is_entered_while_another_worker_mends_the_file_after_a_k
         pass
 
 
-async def test_a_file_that_can_not_be_opened_by_an_inbox_that_nobody_entered_is_answered_with_503(
+async def test_an_inbox_that_was_not_entered_and_cannot_open_its_file_answers_503(
     impossible: Path,
 ) -> None:
     sink = SQLiteSink(impossible)
@@ -286,7 +286,7 @@ async def test_a_number_that_could_not_be_written_down_is_written_with_the_next_
     assert [stored.is_bound for stored in await sink.read(0, 10)] == [True]
 
 
-async def test_a_number_that_is_none_keeps_no_event_from_being_stored(path: Path) -> None:
+async def test_an_invalid_server_id_does_not_keep_events_from_being_stored(path: Path) -> None:
     async with CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as inbox:
         urls = inbox.urls_for([(7, Message(PHONE, TEXT)), (8, Message(PHONE, TEXT))])
         answer = Accepted(Message(PHONE, TEXT), SentMessage(id=7, server_id="\ud800"))
@@ -333,7 +333,7 @@ async def service(emulator: Emulator, path: Path) -> AsyncIterator[tuple[Callbac
         yield inbox, client
 
 
-async def test_a_track_after_a_restart_hears_what_was_called_before_it(path: Path) -> None:
+async def test_a_track_after_a_restart_gets_what_was_called_before_it(path: Path) -> None:
     emulator = Emulator(loop_protection=None, seed=1, handover=NEVER, delivery=NEVER)
     async with service(emulator, path) as (inbox, client):
         sent = await client.send(PHONE, TEXT)
@@ -357,7 +357,7 @@ async def test_an_event_that_one_worker_took_reaches_the_application_of_another(
         assert await line_of(reading) == "1 1 1"
 
 
-async def test_the_worker_that_tracks_a_message_hears_of_a_call_that_another_worker_took(path: Path) -> None:
+async def test_the_worker_that_tracks_a_message_gets_a_call_that_another_worker_took(path: Path) -> None:
     emulator = Emulator(loop_protection=None, seed=1, handover=NEVER, delivery=NEVER)
     async with (
         CallbackInbox(BASE, secret=SECRET, sink=SQLiteSink(path)) as one,

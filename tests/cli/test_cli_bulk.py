@@ -138,7 +138,7 @@ def test_a_gateway_that_stays_busy_is_asked_until_patience_ends(
     assert jumping.seconds == seconds
 
 
-def test_the_default_of_patience_stands_in_the_help_and_is_that_of_the_library() -> None:
+def test_the_default_of_patience_is_in_the_help_and_is_that_of_the_library() -> None:
     text = " ".join(run("bulk", "--help").stdout.split())
     assert "--patience SECONDS How long to retry while the gateway is busy (110, HTTP 429). [default: 600.0;" in text
     assert inspect.signature(Client.bulk).parameters["patience"].default == 600
@@ -174,7 +174,7 @@ def test_so_many_packets_are_on_the_wire_at_once(
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "many"])
-def test_a_rate_limit_that_is_none_is_refused(gateway: Emulator, rate: str) -> None:
+def test_an_invalid_rate_limit_is_refused(gateway: Emulator, rate: str) -> None:
     write_list(numbered(1))
     ran = bulk("--yes", f"--rate-limit={rate}")
     assert ran.exit_code == 2
@@ -217,7 +217,7 @@ def test_the_plan_names_landlines_and_foreign_numbers_by_country(gateway: Emulat
     assert not gateway.messages
 
 
-def test_a_program_is_told_them_too(gateway: Emulator) -> None:
+def test_a_program_gets_them_too(gateway: Emulator) -> None:
     write_world()
     [plan] = bulk("--dry-run", "--json").events
     assert plan["foreign"] == [
@@ -256,7 +256,7 @@ def test_only_one_country_is_sent_to_and_the_others_are_refused_rows(gateway: Em
     }
 
 
-def test_without_a_country_phones_are_taken_as_they_stand(gateway: Emulator) -> None:
+def test_without_a_country_phones_are_taken_as_they_are(gateway: Emulator) -> None:
     write_list([("908 796-47-81", "x"), ("8 495 123-45-67", "x")])
     facts = " ".join(bulk("--yes", "--country", "none").stdout.split())
     assert sorted(to for to, _ in sent(gateway)) == ["84951234567", "9087964781"]
@@ -289,7 +289,7 @@ def test_bad_rows_stop_nothing_and_are_refused_with_their_line(gateway: Emulator
     assert "   3  to: a phone is digits" in ran.stdout
 
 
-def test_a_list_of_bad_rows_only_is_written_down_and_nobody_is_asked(gateway: Emulator) -> None:
+def test_a_list_of_only_bad_rows_is_recorded_and_nothing_is_asked(gateway: Emulator) -> None:
     write_list([("abc", "x")] * 30)
     ran = bulk()
     assert ran.exit_code == 1
@@ -329,7 +329,7 @@ def test_repeats_are_sent_when_they_are_wanted(gateway: Emulator) -> None:
     assert "sent anyway" in ran.stdout
 
 
-def test_a_test_run_reaches_nobody(gateway: Emulator) -> None:
+def test_a_test_run_sends_nothing(gateway: Emulator) -> None:
     write_list(numbered(3))
     assert bulk("--yes", "--test").exit_code == 0
     assert (len(gateway.messages), len(gateway.test_messages)) == (0, 3)
@@ -462,7 +462,7 @@ def test_the_plan_counts_the_senders_where_there_are_several(gateway: Emulator) 
 @pytest.mark.parametrize(
     "error", [GatewayError("info: unknown", code=14), Unanswered("info: no answer", reason=Reason.TIMEOUT)]
 )
-def test_an_account_that_the_gateway_does_not_tell_of_keeps_no_list_back(
+def test_a_list_is_sent_even_if_the_gateway_does_not_describe_the_account(
     gateway: Emulator, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     async def not_told(_: Client) -> Any:
@@ -505,7 +505,7 @@ def test_a_max_cost_that_is_no_amount_is_refused(gateway: Emulator, limit: str) 
     assert not gateway.messages
 
 
-def test_a_packet_that_can_not_be_priced_is_said_and_is_no_way_around_max_cost(gateway: Emulator) -> None:
+def test_a_packet_that_cannot_be_priced_is_said_and_is_no_way_around_max_cost(gateway: Emulator) -> None:
     gateway.refuse(code=223, text="spam")
     write_list([(phone, "spam") for phone in PHONES[:2]])
     ran = bulk("--yes", "--max-cost", "100")
@@ -575,7 +575,7 @@ def test_at_a_terminal_the_user_decides(
     assert RESULTS.exists() == (count > 0)
 
 
-def test_a_question_that_can_not_be_asked_sends_nothing(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_that_cannot_be_asked_sends_nothing(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object, **__: object) -> bool:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -755,7 +755,7 @@ def test_a_list_or_option_that_does_not_do(gateway: Emulator, content: bytes, op
 
 
 @pytest.mark.parametrize("path", ["none.csv", "."])
-def test_a_list_that_can_not_be_read(gateway: Emulator, path: str) -> None:
+def test_a_list_that_cannot_be_read(gateway: Emulator, path: str) -> None:
     ran = run("bulk", path, "--yes")
     assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
     assert not gateway.messages

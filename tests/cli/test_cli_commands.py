@@ -96,7 +96,7 @@ def test_a_spreadsheet_s_float_is_no_phone(gateway: Emulator) -> None:
     assert not gateway.messages
 
 
-def test_send_in_test_mode_reaches_nobody(gateway: Emulator) -> None:
+def test_send_in_test_mode_reaches_no_phone(gateway: Emulator) -> None:
     assert run("send", ONE, "x", "--test").exit_code == 0
     assert (len(gateway.messages), len(gateway.test_messages)) == (0, 1)
 
@@ -411,7 +411,7 @@ def _key_file(content: str | bytes = KEY + "\n") -> str:
     return str(path)
 
 
-def test_the_key_may_stand_in_a_file(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_may_be_in_a_file(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SMSPILOT_API_KEY")
     assert run("balance", "--key-file", _key_file()).exit_code == 0
     monkeypatch.setenv("SMSPILOT_API_KEY_FILE", _key_file())
@@ -633,7 +633,7 @@ def test_a_port_that_is_taken_is_exit_2(gateway: Emulator) -> None:
 
 
 @pytest.mark.parametrize("key", ["", " ", "\t\n", " K", "K\n"])
-def test_an_emulator_whose_key_nobody_could_use_is_not_served(key: str) -> None:
+def test_an_emulator_with_an_unusable_key_is_not_served(key: str) -> None:
     ran = run("emulator", "--port", "0", "--key", key)
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr == ("smspilot: --key needs a key without white space; omit the option to get a new one.\n")

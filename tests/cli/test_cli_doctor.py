@@ -160,7 +160,7 @@ def test_a_name_of_this_machine_resolves(gateway: Emulator, monkeypatch: pytest.
     assert LOCAL in report.checks["dns"]["facts"]["addresses"]
 
 
-def test_where_nobody_listens_tcp_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_listens_tcp_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSPILOT_URL", "http://127.0.0.1:1/api2.php")
     report = examine()
     assert (report.exit_code, report.failed) == (4, ["tcp"])
@@ -211,7 +211,7 @@ async def test_a_certificate_that_expires_soon_is_a_warning(tls: Tls, gateway: E
     assert "3 days" in report.says("tls")
 
 
-async def test_an_authority_that_nobody_knows_fails_tls(tls: Tls) -> None:
+async def test_an_unknown_authority_fails_tls(tls: Tls) -> None:
     report = await _tls_failure(tls.server())
     assert "unable to get local issuer" in report.says("tls")
     assert "SSL_CERT_FILE" in report.advice("tls")
@@ -247,7 +247,7 @@ async def test_a_handshake_that_never_ends_has_its_own_time_limit() -> None:
     assert "within 0.2 s" in report.says("tls")
 
 
-def test_roots_that_can_not_be_read_fail_tls(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roots_that_cannot_be_read_fail_tls(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "no-such-file.pem")
     report = examine("--url", gateway.url.replace("http:", "https:"))
     assert report.failed == ["tls"]
@@ -381,9 +381,7 @@ async def test_a_socks_proxy_that_says_nothing_has_its_own_time_limit(monkeypatc
     assert "no answer within 0.2 s" in report.says("proxy")
 
 
-async def test_behind_a_socks_proxy_a_certificate_that_nobody_knows_fails_tls(
-    tls: Tls, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_behind_a_socks_proxy_an_unknown_certificate_fails_tls(tls: Tls, monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         raw_server(hang_at_once, tls=tls.server("gateway.test")) as server,
         raw_server(socks(server.port)) as proxy,
@@ -432,14 +430,14 @@ async def test_a_proxy_that_says_nothing_has_its_own_time_limit(monkeypatch: pyt
     assert "no answer within 0.2 s" in report.says("proxy")
 
 
-async def test_a_proxy_that_is_none_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_invalid_proxy_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_server(answering(b"220 mail.example ESMTP\r\n\r\n")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.proxy_url)
         report = await examined("--url", "https://gateway.invalid/api2.php")
     assert report.failed == ["proxy"]
 
 
-def test_a_proxy_where_nobody_listens_fails_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_is_not_listening_fails_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:1")
     report = examine("--url", "https://gateway.invalid/api2.php")
     assert report.failed == ["tcp"]
@@ -516,12 +514,12 @@ def test_a_blocked_key_fails(gateway: Emulator, code: int) -> None:
     assert f"error {code}, APIKEY is" in report.says("key")
 
 
-def test_a_code_that_nobody_knows_is_told_as_it_is(gateway: Emulator) -> None:
+def test_an_unknown_code_is_shown_as_it_is(gateway: Emulator) -> None:
     gateway.account.blocked = 999
     assert "error 999" in examine().says("key")
 
 
-async def test_a_code_that_nobody_knows_is_told_with_the_gateway_s_words() -> None:
+async def test_an_unknown_code_is_shown_with_the_gateways_words() -> None:
     document = b'{"error":{"code":799,"description":"Quota is used up"}}'
     async with raw_server(answering(http(document))) as server:
         report = await examined("--url", server.url)
@@ -562,7 +560,7 @@ def test_a_sender_that_could_be_none_is_wrong_use(gateway: Emulator) -> None:
     assert gateway.url
 
 
-async def test_what_the_gateway_does_not_tell_is_not_claimed() -> None:
+async def test_what_the_gateway_does_not_say_is_not_claimed() -> None:
     async with raw_server(answering(http(b'{"info":{"id":1}}'))) as server:
         report, named = await examined("--url", server.url), await examined("--url", server.url, "--from", "SHOP")
     assert report.exit_code == 0
@@ -589,7 +587,7 @@ def test_a_clock_that_is_wrong_is_a_warning(gateway: Emulator, skew: int, words:
 
 
 @pytest.mark.usefixtures("gateway")
-def test_test_mode_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_mode_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSPILOT_TEST", "1")
     report = examine()
     assert (report.exit_code, report.state("test mode")) == (0, "warning")

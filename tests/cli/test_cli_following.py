@@ -91,7 +91,7 @@ def test_track_of_what_is_final_says_so_for_a_person(gateway: Emulator) -> None:
     assert line.startswith(f"{message.server_id}: delivered")
 
 
-def test_track_gives_up_at_its_time_out(gateway: Emulator) -> None:
+def test_track_gives_up_at_its_timeout(gateway: Emulator) -> None:
     [message] = sent(gateway, 1)
     ran = run("track", message.server_id, "--poll-interval", "0.05", "--timeout", "0.3")
     assert ran.exit_code == 4

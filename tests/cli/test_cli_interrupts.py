@@ -33,7 +33,7 @@ async def test_a_polite_kill_has_its_own_exit_code() -> None:
     assert interrupts.exit_code == 143
 
 
-async def test_the_end_of_a_terminal_is_no_insistence_however_often_it_is_told() -> None:
+async def test_the_end_of_a_terminal_is_no_insistence_however_often_it_is_signalled() -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     with Interrupts(lambda: heard.put_nowait("stop"), lambda: heard.put_nowait("quit")) as interrupts:
         os.kill(os.getpid(), signal.SIGHUP)

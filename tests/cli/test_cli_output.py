@@ -91,7 +91,7 @@ def test_json_keeps_the_digits_of_money_and_the_zone_of_times() -> None:
     }
 
 
-def test_json_is_ascii_where_stdout_can_not_do_better(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_ascii_where_stdout_cannot_do_better(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1251"))
     assert to_json("Я😊") == '"\\u042f\\ud83d\\ude0a"'
 

@@ -370,7 +370,7 @@ def test_a_reader_who_leaves_early_stops_no_sending(gateway: Emulator) -> None:
     assert outcomes() == {"accepted": 300}
 
 
-def test_a_console_that_can_not_show_a_text_ends_nothing(gateway: Emulator) -> None:
+def test_a_console_that_cannot_show_a_text_ends_nothing(gateway: Emulator) -> None:
     write_list([(PHONES[0], "Привет 😊")])
     ran = subprocess.run(
         command("bulk", "list.csv", "--yes"),
@@ -403,7 +403,7 @@ def run_onto(gateway: Emulator, redirection: str, *arguments: str) -> subprocess
 
 @needs_a_full_disk
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_an_accepted_message_stays_accepted_where_the_output_can_not_be_written(
+def test_an_accepted_message_stays_accepted_where_the_output_cannot_be_written(
     gateway: Emulator, options: list[str]
 ) -> None:
     ran = run_onto(gateway, "> /dev/full", "send", PHONES[0], "x", *options)
@@ -414,7 +414,7 @@ def test_an_accepted_message_stays_accepted_where_the_output_can_not_be_written(
 
 @needs_a_full_disk
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_list_goes_out_and_is_accounted_for_where_the_output_can_not_be_written(
+def test_a_list_goes_out_and_is_accounted_for_where_the_output_cannot_be_written(
     gateway: Emulator, options: list[str]
 ) -> None:
     write_list([*numbered(300), ("123", "x")])
@@ -440,7 +440,7 @@ def test_a_list_goes_out_and_is_accounted_for_where_the_output_can_not_be_writte
         (["bulk", "none.csv", "--json"], 2),
     ],
 )
-def test_every_command_says_that_its_output_can_not_be_written(
+def test_every_command_says_that_its_output_cannot_be_written(
     gateway: Emulator, arguments: list[str], code: int
 ) -> None:
     write_list(numbered(3))
@@ -468,7 +468,7 @@ def a_full_disk() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("stdout", "code"), [pytest.param(a_full_disk, 5, marks=needs_a_full_disk), (a_pipe_without_a_reader, 0)]
 )
-def test_what_listen_can_not_print_comes_again(
+def test_what_listen_cannot_print_comes_again(
     gateway: Emulator, stdout: Callable[[], contextlib.AbstractContextManager[int]], code: int
 ) -> None:
     gateway.inbound(PHONES[0], "STOP")
@@ -485,7 +485,7 @@ def test_what_listen_can_not_print_comes_again(
 
 
 @needs_a_full_disk
-def test_new_messages_that_can_not_be_printed_can_be_asked_for_by_time(gateway: Emulator) -> None:
+def test_new_messages_that_cannot_be_printed_can_be_asked_for_by_time(gateway: Emulator) -> None:
     gateway.inbound(PHONES[0], "STOP")
     ran = run_onto(gateway, "> /dev/full", "inbound", "--since", "new")
     assert ran.returncode == 5
@@ -493,7 +493,7 @@ def test_new_messages_that_can_not_be_printed_can_be_asked_for_by_time(gateway: 
 
 
 @needs_a_full_disk
-def test_track_ends_where_its_output_can_not_be_written(gateway: Emulator) -> None:
+def test_track_ends_where_its_output_cannot_be_written(gateway: Emulator) -> None:
     sent = subprocess.run(
         command("send", PHONES[0], "x", "--json"), env=environment(gateway), capture_output=True, check=True
     )
@@ -555,7 +555,7 @@ def test_without_any_extra_a_command_of_the_emulator_names_both_that_it_needs(na
     assert ran.stderr == "smspilot's command line needs: pip install 'smspilot-async[cli,emulator]'\n"
 
 
-def test_without_the_extra_a_program_is_told_in_json() -> None:
+def test_without_the_extra_a_program_gets_json() -> None:
     ran = without(["click"], "balance", "--json")
     assert ran.returncode == 2
     assert json.loads(ran.stdout)["error"]["message"] in ran.stderr

@@ -135,7 +135,7 @@ def test_an_existing_file_is_never_overwritten() -> None:
 
 
 @pytest.mark.parametrize("path", ["no/folder/results.csv", "nul\0.csv"])
-def test_a_place_that_can_not_be_written_to_is_refused(path: str) -> None:
+def test_a_place_that_cannot_be_written_to_is_refused(path: str) -> None:
     with pytest.raises(Problem, match=r"the results cannot be written to .*Nothing was sent"):
         Results.create(path)
 

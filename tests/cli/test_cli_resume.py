@@ -168,7 +168,7 @@ async def test_an_intent_is_on_the_disk_before_it_counts(monkeypatch: pytest.Mon
     assert synced == [1, 2]
 
 
-async def test_half_a_line_was_promised_to_nobody() -> None:
+async def test_half_a_line_promises_nothing() -> None:
     with Journal.create("j", PRINT) as journal:
         await journal.intend(rows(2))
     append(b'{"intent":[[3,')
@@ -265,7 +265,7 @@ def test_a_run_does_not_go_on_with_a_journal_that_was_cut_off(
         assert f"it does not contain 100 rows that {RESULTS} reports as sent or unknown (lines 2-101)" in ran.stderr
 
 
-def test_results_that_can_not_be_read_are_not_passed_over(gateway: Emulator, killed: Callable[[int], None]) -> None:
+def test_results_that_cannot_be_read_are_not_passed_over(gateway: Emulator, killed: Callable[[int], None]) -> None:
     write_list(numbered(300))
     killed(1)
     sent_before = len(gateway.messages)
@@ -518,7 +518,7 @@ def test_a_journal_that_its_run_removes_meanwhile_is_not_gone_on_with(monkeypatc
 
 
 @pytest.mark.parametrize("path", ["no/folder/j", "nul\0j", "."])
-def test_a_place_that_can_not_be_written_to_is_refused(path: str) -> None:
+def test_a_place_that_cannot_be_written_to_is_refused(path: str) -> None:
     with pytest.raises(Problem, match="Nothing was sent"):
         Journal.create(path, PRINT)
     with pytest.raises(Problem, match="Nothing was sent"):
@@ -559,7 +559,7 @@ async def test_a_full_disk_leaves_no_half_line_and_no_packet_leaves(monkeypatch:
     assert on_disk().endswith(b"\n")
 
 
-async def test_an_intent_that_can_not_be_synced_keeps_its_packet_here(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_intent_that_cannot_be_synced_keeps_its_packet_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -613,7 +613,7 @@ def outcomes_find_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("are_results_full", [False, True])
-def test_what_the_journal_can_not_tell_the_next_run_is_said(
+def test_what_the_journal_cannot_pass_to_the_next_run_is_said(
     gateway: Emulator, monkeypatch: pytest.MonkeyPatch, *, are_results_full: bool
 ) -> None:
     def full(self: Results) -> None:
@@ -739,7 +739,7 @@ def test_a_dry_run_shows_what_is_left(gateway: Emulator, killed: Callable[[int],
     assert len(gateway.messages) == sent_before
 
 
-def test_results_that_can_not_be_completed_stay_as_they_were(
+def test_results_that_cannot_be_completed_stay_as_they_were(
     gateway: Emulator, monkeypatch: pytest.MonkeyPatch, killed: Callable[[int], None]
 ) -> None:
     write_list(numbered(300))
@@ -766,7 +766,7 @@ def test_a_repeat_stays_unsent_when_the_first_of_them_has_become_invalid() -> No
         assert journal.settled == 0
 
 
-def test_results_that_can_not_be_made_leave_no_journal(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_that_cannot_be_made_leave_no_journal(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: str) -> Results:
         raise Problem("no")
 

@@ -135,7 +135,7 @@ async def test_an_intent_comes_before_the_first_byte_and_names_the_rows(gateway:
     assert sorted(intended) == list(range(9))
 
 
-async def test_where_the_intent_can_not_be_written_the_packet_stays_and_the_sending_ends(gateway: Emulator) -> None:
+async def test_where_the_intent_cannot_be_written_the_packet_stays_and_the_sending_ends(gateway: Emulator) -> None:
     async def intend(packet: Sequence[Recipient]) -> None:
         if packet[0].position >= 4:
             raise JournalError

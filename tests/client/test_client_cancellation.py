@@ -164,7 +164,7 @@ async def client(emulator: Emulator, listener: Listener) -> AsyncIterator[Client
 
 @every_way
 @every_call
-async def test_what_is_on_the_wire_goes_on_without_its_caller_and_the_hooks_hear_what_became_of_it(
+async def test_what_is_on_the_wire_goes_on_without_its_caller_and_the_hooks_get_what_became_of_it(
     client: Client, emulator: Emulator, listener: Listener, goes_away: Way, call: Callable[[Client], Work]
 ) -> None:
     emulator.fail_next("send", Fault.SLOW)
@@ -410,7 +410,7 @@ class FailingLater(Hooks):
         raise LookupError(result.item.text)
 
 
-async def test_each_of_several_hooks_hears_each_result_and_a_failing_one_does_no_harm(
+async def test_each_of_several_hooks_gets_each_result_and_a_failing_one_does_no_harm(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     listeners = [Listener(), Listener()]
@@ -443,7 +443,7 @@ async def test_a_caller_does_not_wait_for_the_hooks_but_closing_does(emulator: E
     assert len(slow.results) == 1
 
 
-async def test_closing_with_a_timeout_lets_the_hooks_hear_every_result(emulator: Emulator) -> None:
+async def test_closing_with_a_timeout_gives_the_hooks_every_result(emulator: Emulator) -> None:
     slow = Slow()
     client = Client(emulator.api_key, url=emulator.url, hooks=[slow])
 

@@ -114,7 +114,7 @@ async def test_of_two_addresses_that_answer_one_is_let_go(monkeypatch: pytest.Mo
         assert await said_by(stream) == b"welcome"
 
 
-async def test_all_addresses_that_fail_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_addresses_that_fail_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_server(greet) as server:
         port = server.port
     resolving(monkeypatch, "127.0.0.1", "127.0.0.2")
@@ -122,7 +122,7 @@ async def test_all_addresses_that_fail_are_told(monkeypatch: pytest.MonkeyPatch)
         await Network().connect_tcp("gateway.example", port)
 
 
-async def test_whoever_is_cancelled_while_connecting_leaves_nothing_behind(
+async def test_a_task_cancelled_while_connecting_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch, deaf: int
 ) -> None:
     resolving(monkeypatch, "127.0.0.2")
@@ -207,7 +207,7 @@ async def test_a_large_write_waits_for_the_other_end() -> None:
         assert await said_by(stream) == b"all"
 
 
-async def test_what_nobody_reads_is_not_taken_in(line: Line) -> None:
+async def test_what_is_not_read_is_not_taken_in(line: Line) -> None:
     sent = asyncio.Event()
 
     async def give(peer: Peer) -> None:
@@ -264,7 +264,7 @@ async def test_a_connection_that_closes_under_a_large_write_ends_it() -> None:
         await stream.aclose()
 
 
-async def test_a_reset_is_an_error_for_whoever_reads(line: Line) -> None:
+async def test_a_reset_is_an_error_for_the_reader(line: Line) -> None:
     async with raw_server(reset_when_spoken_to, tls=line.server) as server:
         stream = await line.connect(server.port)
         await stream.write(b"hello")
@@ -333,7 +333,7 @@ async def test_a_connection_left_in_the_middle_of_an_answer_is_not_used_again(co
         assert server.connections == 2
 
 
-async def test_bytes_that_nobody_asked_for_are_no_answer_to_the_next_request(connection: Connection) -> None:
+async def test_unsolicited_bytes_are_no_answer_to_the_next_request(connection: Connection) -> None:
     is_read = asyncio.Event()
 
     async def answer_twice(peer: Peer) -> None:
@@ -743,7 +743,7 @@ async def test_a_server_that_is_gone_or_speaks_before_the_handshake_is_not_waite
 
 
 @pytest.mark.parametrize("news", ["bytes", "the end"])
-async def test_what_the_loop_has_not_told_yet_is_seen(news: str) -> None:
+async def test_what_the_loop_has_not_reported_yet_is_seen(news: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stream = await Network().connect_tcp("127.0.0.1", listener.getsockname()[1])
         with listener.accept()[0] as peer:

@@ -97,7 +97,7 @@ async def begin_packets(client: Client, gateway: Emulator, dying: Dying, count: 
 
 
 @pytest.mark.parametrize("use", [Client.balance, Client.aclose])
-def test_the_next_use_tells_the_hooks_what_became_of_everything_in_a_loop_that_was_closed(
+def test_the_next_use_reports_to_the_hooks_what_became_of_everything_in_a_loop_that_was_closed(
     gateway: Emulator, listener: Listener, use: Callable[[Client], Awaitable[Any]]
 ) -> None:
     client = Client(gateway.api_key, url=gateway.url, hooks=[listener], packet_size=1, max_connections=3)
@@ -126,7 +126,7 @@ def test_the_next_use_tells_the_hooks_what_became_of_everything_in_a_loop_that_w
     assert (packet_tasks(), open_sockets(gateway)) == (0, 0)
 
 
-def test_hooks_that_are_awaited_hear_each_result_once(gateway: Emulator) -> None:
+def test_hooks_that_are_awaited_get_each_result_once(gateway: Emulator) -> None:
     class Slow(Hooks):
         def __init__(self) -> None:
             self.began: list[str] = []
@@ -168,7 +168,7 @@ def test_health_counts_what_may_have_been_sent_in_a_loop_that_was_closed(gateway
 
 
 @pytest.mark.parametrize("in_a_loop", [True, False])
-def test_a_client_that_is_dropped_after_its_loop_was_closed_leaves_nothing_and_tells_what_it_can(
+def test_a_client_dropped_after_its_loop_was_closed_leaves_nothing_and_reports_what_it_can(
     gateway: Emulator, caplog: pytest.LogCaptureFixture, listener: Listener, *, in_a_loop: bool
 ) -> None:
     class Awaited(Hooks):
@@ -223,7 +223,7 @@ def test_a_bulk_run_of_a_loop_that_was_closed_sends_nothing_in_the_next_one(
     assert (packet_tasks(), open_sockets(gateway)) == (0, 0)
 
 
-def test_a_track_in_a_loop_that_was_closed_goes_quietly(gateway: Emulator) -> None:
+def test_a_track_in_a_loop_that_was_closed_gives_no_warning(gateway: Emulator) -> None:
     client = Client(gateway.api_key, url=gateway.url)
     dying = Dying()
 

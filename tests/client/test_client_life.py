@@ -94,7 +94,7 @@ def test_a_client_that_dies_with_its_loop_says_nothing(gateway: Emulator) -> Non
     gc.collect()
 
 
-def test_a_client_can_not_be_used_without_a_loop(gateway: Emulator) -> None:
+def test_a_client_cannot_be_used_without_a_loop(gateway: Emulator) -> None:
     client = Client(gateway.api_key, url=gateway.url)
 
     with pytest.raises(RuntimeError, match="no running event loop"):
@@ -430,7 +430,7 @@ async def test_every_message_of_a_packet_travels_under_a_number_of_its_own(clien
 
 
 @pytest.mark.parametrize("value", [(PHONE, TEXT), {"to": PHONE, "text": TEXT}, PHONE])
-async def test_what_is_no_message_is_told_before_anything_is_sent(client: Client, value: Any) -> None:
+async def test_what_is_no_message_is_an_error_before_anything_is_sent(client: Client, value: Any) -> None:
     with pytest.raises(TypeError, match="message must be a Message, not"):
         await client.send_message(value)
     assert client.health().last_success is None

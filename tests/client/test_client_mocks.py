@@ -134,7 +134,7 @@ async def test_httpx_mock_transport_keeps_requests_at_home(
 
 @pytest.mark.parametrize("pool", [httpcore.AsyncConnectionPool, httpcore.AsyncHTTPConnection])
 @pytest.mark.parametrize("call", CALLS)
-async def test_whatever_stands_in_the_place_of_httpcores_pool_keeps_requests_at_home(
+async def test_whatever_replaces_httpcores_pool_keeps_requests_at_home(
     gateway: Gateway,
     monkeypatch: pytest.MonkeyPatch,
     pool: type,

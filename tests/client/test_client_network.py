@@ -109,7 +109,7 @@ async def test_a_proxy_whose_name_does_not_resolve_is_named_without_its_password
     assert "hunter2" not in str(error)
 
 
-async def test_a_name_that_is_none_sent_nothing_and_is_named() -> None:
+async def test_an_invalid_host_name_sent_nothing_and_is_named() -> None:
     error = await sending("https://gateway..invalid/api2.php")
     assert is_certain(error)
     assert "gateway..invalid cannot be resolved" in str(error)
@@ -182,7 +182,7 @@ async def close_after_head(peer: Peer) -> None:
         pytest.param(reset_at_once, id="resets at once"),
     ],
 )
-async def test_a_proxy_that_fails_before_the_tunnel_stands_was_sent_nothing(script: Callable[[Peer], Any]) -> None:
+async def test_a_proxy_that_fails_before_the_tunnel_is_up_was_sent_nothing(script: Callable[[Peer], Any]) -> None:
     async with raw_server(script) as proxy:
         error = await sending("https://gateway.test/", proxy=proxy.proxy_url)
 
@@ -191,12 +191,12 @@ async def test_a_proxy_that_fails_before_the_tunnel_stands_was_sent_nothing(scri
     assert not any(head.startswith(b"POST") for head in proxy.heads)
 
 
-async def test_a_proxy_that_hangs_before_the_tunnel_stands_was_sent_nothing() -> None:
+async def test_a_proxy_that_hangs_before_the_tunnel_is_up_was_sent_nothing() -> None:
     async with raw_server(hang_after_request) as proxy:
         assert is_certain(await sending("https://gateway.test/", proxy=proxy.proxy_url, timeout=0.1))
 
 
-async def test_a_tunnel_to_a_peer_that_nobody_trusts_sent_nothing(tls: Tls) -> None:
+async def test_a_tunnel_to_an_untrusted_peer_sent_nothing(tls: Tls) -> None:
     async with (
         raw_server(answering(http(ACCEPTED)), tls=tls.server()) as server,
         raw_server(forwarding(server.port)) as proxy,
@@ -300,9 +300,7 @@ async def half_a_status_line(peer: Peer) -> None:
         ),
     ],
 )
-async def test_an_answer_that_nobody_can_read_leaves_the_outcome_unknown(
-    script: Callable[[Peer], Any], reason: Reason
-) -> None:
+async def test_an_unreadable_answer_leaves_the_outcome_unknown(script: Callable[[Peer], Any], reason: Reason) -> None:
     async with raw_server(script) as server:
         error = await sending(server.url, retry=Retry())
 
@@ -382,7 +380,7 @@ async def test_an_odd_date_does_not_cost_the_answer_it_came_with(date: str) -> N
     assert client.gateway_time is None or client.gateway_time.utcoffset() is not None
 
 
-async def test_a_client_knows_the_gateways_time_once_an_answer_has_told_it() -> None:
+async def test_a_client_knows_the_gateways_time_from_an_answer() -> None:
     async with raw_server(
         answering(
             http(ACCEPTED, headers=b"Date: Tue, 15 Jan 2030 12:00:00 GMT\r\n"),

@@ -346,7 +346,7 @@ async def test_a_hook_that_fails_shows_nothing(emulator: Emulator) -> None:
         assert await leaks_of_calls(client) == []
 
 
-async def test_a_key_that_can_not_be_had_shows_nothing() -> None:
+async def test_a_key_that_cannot_be_had_shows_nothing() -> None:
     def key() -> str:
         raise ValueError(KEY)
 

@@ -141,7 +141,7 @@ async def test_a_key_that_rotates_is_asked_for_at_every_request(gateway: Gateway
 
 @pytest.mark.parametrize("call", ["send", "send_packet", "cost", "balance"])
 @pytest.mark.parametrize("gives", [LookupError("the vault is sealed"), "", None, "two\nlines"])
-async def test_a_key_that_can_not_be_had_sends_nothing(gateway: Gateway, call: str, gives: Any) -> None:
+async def test_a_key_that_cannot_be_had_sends_nothing(gateway: Gateway, call: str, gives: Any) -> None:
     def key() -> Any:
         if isinstance(gives, Exception):
             raise gives
@@ -199,7 +199,7 @@ async def test_the_endpoint_is_the_vendors_unless_told_otherwise(
         "https://[::1/",
     ],
 )
-def test_an_endpoint_that_is_none_or_shows_the_key_to_others_is_refused(url: str) -> None:
+def test_an_endpoint_that_is_invalid_or_exposes_the_key_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"url|http|URL|port|IPv6"):
         Client(KEY, url=url)
 
@@ -216,7 +216,7 @@ def test_others_may_be_asked_in_clear_where_that_is_said() -> None:
     Client(KEY, url="http://192.168.0.1/api2.php", allow_http=True)
 
 
-def test_a_client_tells_its_endpoint_without_what_a_query_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_shows_its_endpoint_without_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Client(KEY).url == "https://smspilot.ru/api2.php"
     assert Client(KEY, url="https://x.example:8443/api2?token=T-55").url == "https://x.example:8443/api2"
     monkeypatch.setenv("SMSPILOT_URL", "http://127.0.0.1:8025/api2.php")
@@ -245,7 +245,7 @@ def test_counts_are_whole_numbers(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["5", timedelta(seconds=5)])
-def test_what_is_no_number_is_told_so(value: Any) -> None:
+def test_what_is_no_number_is_called_so(value: Any) -> None:
     with pytest.raises(ValueError, match="deadline must be a number above 0"):
         Client(KEY, deadline=value)
 
@@ -290,7 +290,7 @@ async def test_the_default_sender_is_for_messages_that_name_none(gateway: Gatewa
     assert [document["send"][0]["from"] for document in gateway.documents] == ["SHOP", "OTHER"]
 
 
-def test_a_default_sender_that_is_none_is_refused() -> None:
+def test_an_invalid_default_sender_is_refused() -> None:
     with pytest.raises(InvalidMessage, match="sender"):
         Client(KEY, sender="Ш")
 
@@ -435,7 +435,7 @@ async def test_an_explicit_proxy_beats_the_environment(proxied: pytest.MonkeyPat
     assert (wanted.connections, other.connections) == (1, 0)
 
 
-async def test_a_proxy_is_told_its_user_and_password() -> None:
+async def test_a_proxy_is_given_its_user_and_password() -> None:
     async with raw_server(answering(http(ACCEPTED))) as proxy:
         url = proxy.proxy_url.replace("http://", "http://user:word@")
         await send_through(url="http://gateway.test/", allow_http=True, proxy=url)
@@ -452,13 +452,13 @@ async def test_a_proxy_may_itself_speak_tls(tls: Tls) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["127.0.0.1:3128", "gopher://127.0.0.1", "http://", "", "http://user:word@host:port"])
-def test_a_proxy_that_is_none_is_refused(proxy: str) -> None:
+def test_an_invalid_proxy_is_refused(proxy: str) -> None:
     with pytest.raises(ValueError, match="proxy"):
         Client(KEY, proxy=proxy)
 
 
 @pytest.mark.parametrize("proxy", ["gopher://127.0.0.1", "http://user:word@host:port", "socks4://127.0.0.1"])
-async def test_a_proxy_in_the_environment_that_is_none_sends_nothing(proxied: pytest.MonkeyPatch, proxy: str) -> None:
+async def test_an_invalid_proxy_in_the_environment_sends_nothing(proxied: pytest.MonkeyPatch, proxy: str) -> None:
     proxied.setenv("HTTP_PROXY", proxy)
 
     error = await send_through(url="http://gateway.test/", allow_http=True)
@@ -504,6 +504,6 @@ def test_what_could_only_fail_in_the_middle_of_a_send_is_refused_at_once(setting
 @pytest.mark.parametrize(
     ("setting", "value"), [("timeout", "3"), ("linger", None), ("max_connections", True), ("deadline", True)]
 )
-def test_a_number_that_is_none_is_named(setting: str, value: Any) -> None:
+def test_a_setting_that_is_not_a_number_is_named(setting: str, value: Any) -> None:
     with pytest.raises(ValueError, match=setting):
         Client(KEY, **{setting: value})

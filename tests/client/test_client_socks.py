@@ -48,7 +48,7 @@ async def sent_by(proxy: str | None, url: str = ANOTHER_GATEWAY, **options: Any)
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5"])
-async def test_a_message_arrives_and_the_proxy_is_told_the_gateways_name(emulator: Emulator, scheme: str) -> None:
+async def test_a_message_arrives_and_the_proxy_is_given_the_gateways_name(emulator: Emulator, scheme: str) -> None:
     async with (
         raw_server(socks(port_of(emulator))) as proxy,
         Client(
@@ -61,7 +61,7 @@ async def test_a_message_arrives_and_the_proxy_is_told_the_gateways_name(emulato
     assert proxy.requests == [b"gateway.test 80"]
 
 
-async def test_a_user_and_a_password_are_told_as_they_are_meant(emulator: Emulator) -> None:
+async def test_a_user_and_a_password_are_sent_as_they_are_meant(emulator: Emulator) -> None:
     async with (
         raw_server(socks(port_of(emulator), login=("я", "p@:/%"))) as proxy,
         Client(
@@ -117,7 +117,7 @@ async def test_the_environment_names_one(monkeypatch: pytest.MonkeyPatch, name: 
 @pytest.mark.parametrize(
     ("host", "heard"), [("192.0.2.7", b"c0000207 80"), ("[2001:db8::7]", b"20010db8" + b"0" * 23 + b"7 80")]
 )
-async def test_an_address_is_told_as_an_address(host: str, heard: bytes) -> None:
+async def test_an_address_is_sent_as_an_address(host: str, heard: bytes) -> None:
     async with raw_server(answering(http(ACCEPTED))) as gateway, raw_server(socks(gateway.port)) as proxy:
         assert isinstance(await sent_by(by(proxy), f"http://{host}/api2.php"), SentMessage)
 
@@ -125,7 +125,7 @@ async def test_an_address_is_told_as_an_address(host: str, heard: bytes) -> None
 
 
 @pytest.mark.parametrize("address", [b"\x04" + bytes(16), b"\x03\x0cgateway.test"])
-async def test_from_where_the_proxy_connects_may_be_told_in_each_way(address: bytes) -> None:
+async def test_where_the_proxy_connects_from_may_be_given_in_each_way(address: bytes) -> None:
     async with (
         raw_server(answering(http(ACCEPTED))) as gateway,
         raw_server(socks(gateway.port, address=address)) as proxy,

@@ -52,7 +52,7 @@ async def test_every_send_of_a_view_in_test_mode_is_a_test_and_none_of_its_clien
     assert (view.is_test, client.is_test) == (True, False)
 
 
-async def test_test_mode_can_not_be_switched_off_by_a_view(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_test_mode_cannot_be_switched_off_by_a_view(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Client(emulator.api_key, url=emulator.url, test=True) as client:
         await client.with_options(test=False).send(PHONE, "1")
         await client.with_options(test=True).with_options(sender="SHOP").send(PHONE, "2")
@@ -117,7 +117,7 @@ async def test_the_price_is_asked_under_the_views_sender(emulator: Emulator, cli
     assert "sender" in str(refused).lower()
 
 
-async def test_hooks_hear_the_very_object_that_was_sent_by_a_view(
+async def test_hooks_get_the_very_object_that_was_sent_by_a_view(
     emulator: Emulator, client: Client, listener: Listener
 ) -> None:
     message = Message(PHONE, TEXT)

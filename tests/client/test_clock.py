@@ -12,7 +12,7 @@ from smspilot_async import Client, InvalidMessage, Message
 from smspilot_async._tools import clock as _clock
 
 
-def test_the_systems_clock_tells_the_systems_time() -> None:
+def test_the_systems_clock_gives_the_systems_time() -> None:
     clock = _clock.current()
     before, began = datetime.now(UTC), clock.monotonic()
 
@@ -41,7 +41,7 @@ async def test_a_timer_that_is_called_off_does_not_ring() -> None:
     assert rung == []
 
 
-def test_another_clock_stands_in_its_place_for_as_long_as_it_is_told() -> None:
+def test_another_clock_replaces_it_for_as_long_as_asked() -> None:
     clock = ManualClock()
     with _clock.use(clock):
         assert _clock.current() is clock

@@ -129,7 +129,7 @@ async def test_an_answer_in_no_encoding_ends_no_other_call(
     ]
 
 
-async def test_a_scheduled_message_tells_of_its_start(emulator: Emulator, desk: Any, application: Application) -> None:
+async def test_a_scheduled_message_shows_its_start(emulator: Emulator, desk: Any, application: Application) -> None:
     due = int(emulator.clock.now().timestamp()) + 600
     server_id = desk.one(callback=application.url, send_datetime=due)["server_id"]
     emulator.clock.advance(hours=1)
@@ -227,7 +227,7 @@ async def test_no_answer_is_noted(
     assert call.failure == "TimeoutError"
 
 
-async def test_nobody_there_is_noted(emulator: Emulator, desk: Any) -> None:
+async def test_a_missing_peer_is_noted(emulator: Emulator, desk: Any) -> None:
     desk.one(callback="http://127.0.0.1:1/")
     emulator.clock.advance(seconds=10)
     await emulator.settled()
@@ -321,7 +321,7 @@ async def test_a_call_that_waits_at_a_reset_is_not_made(
     assert emulator.callbacks == ()
 
 
-async def test_a_page_hears_nothing_of_a_call_from_before_a_reset(
+async def test_a_page_is_sent_nothing_of_a_call_from_before_a_reset(
     emulator: Emulator, desk: Any, application: Application
 ) -> None:
     application.gate.clear()

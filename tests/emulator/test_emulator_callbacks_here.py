@@ -100,7 +100,7 @@ async def test_they_come_in_the_order_in_which_statuses_change(
     ]
 
 
-async def test_a_callback_inbox_hears_of_its_messages_without_a_socket() -> None:
+async def test_a_callback_inbox_is_called_for_its_messages_without_a_socket() -> None:
     inbox = CallbackInbox("https://app.example/smspilot", secret="a secret for the tests alone")
     emulator = Emulator(callbacks_to=callback_app(inbox))
     async with inbox, Client(emulator.api_key, transport=emulator.transport, callbacks=inbox) as client:
@@ -113,7 +113,7 @@ async def test_a_callback_inbox_hears_of_its_messages_without_a_socket() -> None
     assert all(call.acknowledged for call in emulator.callbacks)
 
 
-async def test_a_whole_service_hears_of_them_and_in_its_own_loop(served: Emulator) -> None:
+async def test_a_whole_service_gets_them_in_its_own_loop(served: Emulator) -> None:
     inbox = CallbackInbox("https://app.example/smspilot", secret="a secret for the tests alone")
     service, seen = FastAPI(), []
     service.mount("/smspilot", callback_app(inbox))

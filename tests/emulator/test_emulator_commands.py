@@ -68,7 +68,7 @@ class TestSend:
         assert row[0]["status"] == (-2 if code else 0)
         assert row[1]["error"] == 0
 
-    def test_accepted_and_refused_stand_side_by_side(self, emulator: Emulator, desk: Any) -> None:
+    def test_accepted_and_refused_are_shown_side_by_side(self, emulator: Emulator, desk: Any) -> None:
         answer = desk.send({"to": PHONE, "text": "a", "id": 1}, {"to": "x", "text": "b", "id": 2})
         assert [(row["id"], row["status"], row["server_id"]) for row in answer["send"]] == [
             (1, 0, "100000001"),
@@ -409,7 +409,7 @@ class TestBalanceAndInfo:
         emulator.account.price = Decimal(0)
         assert desk.json(balance="sms") == {"balance": 0}
 
-    def test_info_tells_the_account(self, desk_of: Any) -> None:
+    def test_info_shows_the_account(self, desk_of: Any) -> None:
         account = Account(senders=["A-1", "B.2"], default_sender="B.2", any_sender=False, name="Иван")
         assert desk_of(Emulator(account=account)).json(info=True) == {
             "info": {

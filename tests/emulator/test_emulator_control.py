@@ -189,7 +189,7 @@ class TestWhatIsThere:
         assert await remote.get(path, after=-1) == (400, "after has to be a whole number from 0")
         assert (await remote.get(path, nonsense=1))[0] == 400
 
-    async def test_test_messages_stand_apart(self, remote: Remote) -> None:
+    async def test_test_messages_are_kept_apart(self, remote: Remote) -> None:
         await remote.gateway(test=1, send=[{"to": PHONE, "text": "test"}])
         await remote.gateway(apikey=TEST_KEY, send=[{"to": OTHER, "text": "test key"}])
         told = (await remote.get("test-messages"))["messages"]
@@ -226,12 +226,12 @@ class TestWhatIsThere:
 
 
 class TestWaiting:
-    async def test_a_message_that_is_there_is_told_at_once(self, remote: Remote) -> None:
+    async def test_a_message_that_is_there_is_reported_at_once(self, remote: Remote) -> None:
         await remote.send("x")
         told = await remote.get("wait", to=PHONE, status=0)
         assert told == {"message": (await remote.get("messages"))["messages"][0]}
 
-    async def test_a_message_that_comes_is_told_when_it_does(self, remote: Remote) -> None:
+    async def test_a_message_that_comes_is_reported_when_it_does(self, remote: Remote) -> None:
         await remote.send("x")
         waiting = asyncio.create_task(remote.get("wait", to=PHONE, status=2, timeout=60))
         await until(lambda: bool(remote.emulator._listeners))
@@ -489,12 +489,12 @@ class TestSetUp:
         await remote.post("reset")
         assert remote.emulator.unknowns == Unknowns()
 
-    async def test_what_is_told_can_be_set_again(self, remote: Remote) -> None:
+    async def test_what_is_shown_can_be_set_again(self, remote: Remote) -> None:
         for path in ("settings", "unknowns"):
             told = await remote.get(path)
             assert await remote.post(path, **told[path]) == told
 
-    async def test_the_page_is_told_of_a_change(self, remote: Remote) -> None:
+    async def test_the_page_is_notified_of_a_change(self, remote: Remote) -> None:
         cursors: list[bool] = []
         with remote.emulator.feed.watched(lambda: cursors.append(True)):
             await remote.post("accounts/1", balance="1")
@@ -573,7 +573,7 @@ class TestRefusals:
 
 
 class TestFields:
-    def test_a_zone_by_name_is_told_by_name(self) -> None:
+    def test_a_zone_given_by_name_is_shown_by_name(self) -> None:
         assert plain(ZoneInfo("Europe/Moscow")) == "Europe/Moscow"
         assert plain(timezone(-timedelta(hours=9, minutes=30))) == "-09:30"
         assert plain(UTC) == "+00:00"

@@ -301,16 +301,16 @@ class TestWaiting:
         emulator.clock.advance(minutes=1)
         assert (await waiting).history[-1].status == 2
 
-    async def test_in_vain_names_no_values(self, emulator: Emulator) -> None:
+    async def test_a_failed_search_names_no_values(self, emulator: Emulator) -> None:
         with pytest.raises(TimeoutError, match=r"^no message with this to and text within 0\.01 s$") as failure:
             await emulator.wait_for(to=PHONE, text="x", timeout=0.01)
         assert PHONE not in str(failure.value)
 
-    async def test_for_a_field_that_is_none(self, emulator: Emulator) -> None:
+    async def test_for_what_is_not_a_field(self, emulator: Emulator) -> None:
         with pytest.raises(TypeError, match="phone"):
             await emulator.wait_for(phone=PHONE)
 
-    def test_listeners_hear_every_change_until_they_leave(self, emulator: Emulator, desk: Any) -> None:
+    def test_listeners_get_every_change_until_they_leave(self, emulator: Emulator, desk: Any) -> None:
         heard: list[int] = []
         listen: Callable[[Any], None] = lambda message: heard.append(message.status)  # noqa: E731
         stop = emulator.subscribe(listen)

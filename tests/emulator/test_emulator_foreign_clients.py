@@ -80,7 +80,7 @@ class TestSmsPilotPy:
         assert [sent.server_id for sent in answer.send] == [10000, 10001, 10002]
         assert [sent.get_status_verbose() for sent in answer.send] == ["Новое"] * 3
 
-    def test_it_hears_why_it_is_refused(self, gateway: Emulator) -> None:
+    def test_it_is_answered_with_why_it_is_refused(self, gateway: Emulator) -> None:
         with pytest.raises(exception.SmsPilotAPIError, match=r"^101: "):
             SmsPilot("WRONG").user_info()
         gateway.unknowns.all_bad_refuses_packet = True

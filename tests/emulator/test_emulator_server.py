@@ -442,7 +442,7 @@ class TestProgram:
         assert answer.json() == {"balance": 800000}
         assert process.returncode == 0
 
-    def test_json_lines_tell_of_messages(self) -> None:
+    def test_json_lines_report_messages(self) -> None:
         with self.start("json=True", "seed=1", "speed=1000") as process:
             assert process.stdout is not None
             ready = json.loads(process.stdout.readline())
@@ -602,7 +602,7 @@ def test_the_fixture_works_here(smspilot_emulator: Any) -> None:
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_whoever_connects_while_it_stops_is_not_left_connected(turns: int) -> None:
+async def test_a_peer_that_connects_while_it_stops_is_not_left_connected(turns: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = _Server(Emulator(), keep_alive=5)
         serving = asyncio.create_task(server.serve(sockets=[listening]))

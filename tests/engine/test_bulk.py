@@ -255,7 +255,7 @@ async def test_a_cancelled_consumer_leaves_the_books_straight(
     assert runs[0].stats.accepted == len(gateway.accepted) > 0
 
 
-async def test_a_second_cancellation_does_not_wait_and_the_hooks_hear_the_rest(gateway: Gateway) -> None:
+async def test_a_second_cancellation_does_not_wait_and_the_hooks_get_the_rest(gateway: Gateway) -> None:
     source = Source()
     gateway.hold()
 
@@ -318,7 +318,7 @@ async def test_what_is_no_source_is_an_error_of_the_iteration(gateway: Gateway) 
     assert isinstance(error, TypeError)
 
 
-async def test_a_run_that_nobody_iterates_reads_nothing(gateway: Gateway) -> None:
+async def test_a_run_that_is_not_iterated_reads_nothing(gateway: Gateway) -> None:
     source = Source()
     async with gateway.client() as client, client.bulk(source.pairs()) as run:
         pass
@@ -820,7 +820,7 @@ async def test_a_packet_that_waits_for_its_next_attempt_is_taken_back(gateway: G
 # --- stats ----------------------------------------------------------------------------------------
 
 
-async def test_stats_tell_how_far_it_is(gateway: Gateway) -> None:
+async def test_stats_say_how_far_it_is(gateway: Gateway) -> None:
     items = [(phone(number), "text " * 20) for number in range(20)]
     async with gateway.client() as client, client.bulk(items, packet_size=5, in_flight=1) as run:
         assert run.stats.rate == 0

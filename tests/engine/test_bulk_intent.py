@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MESSAGES = [("79087964781", f"no. {number}") for number in range(250)]
 
 
-async def test_each_packet_is_announced_before_the_gateway_hears_of_it() -> None:
+async def test_each_packet_is_announced_before_the_gateway_gets_it() -> None:
     emulator = Emulator(loop_protection=None)
     announced: list[tuple[str, str]] = []
     heard: list[int] = []
@@ -47,7 +47,7 @@ async def test_a_packet_is_announced_once_however_often_it_is_sent() -> None:
     assert len(results) == len(emulator.messages) == 10
 
 
-async def test_a_journal_that_can_not_be_written_stops_the_sending_and_is_raised() -> None:
+async def test_a_journal_that_cannot_be_written_stops_the_sending_and_is_raised() -> None:
     emulator = Emulator(loop_protection=None)
     written = 0
 

@@ -91,7 +91,7 @@ async def test_it_says_meanwhile_what_it_waits_for(gateway: Gateway, caplog: pyt
     assert warnings == ['packet of 5: the gateway answered "not now" (110, HTTP 200); retried for up to 600 s']
 
 
-async def test_one_message_that_stays_busy_does_not_hold_up_those_that_were_taken(gateway: Gateway) -> None:
+async def test_one_message_that_stays_busy_does_not_delay_those_that_were_taken(gateway: Gateway) -> None:
     gateway.emulator.fail_next("send", Fault.BUSY_MESSAGE, row=1)
     gateway.emulator.fail_next("send", Fault.BUSY_MESSAGE, row=0, times=100)
     client = gateway.client()

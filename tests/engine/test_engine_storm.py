@@ -188,7 +188,7 @@ async def test_ten_thousand_callers_under_every_fault() -> None:
     assert len(outcomes) >= 9000
 
 
-async def test_an_answer_about_other_messages_is_believed_by_nobody() -> None:
+async def test_an_answer_about_other_messages_is_not_believed() -> None:
     body = b'{"send":[{"id":"0","server_id":"1","to":"79990000000","status":"0","error":"0"}],"balance":"1"}'
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
     async with Client("KEY", transport=transport) as client, client.bulk([(phone(1), "one")], max_unknown=2) as run:

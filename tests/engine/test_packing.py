@@ -62,7 +62,7 @@ async def test_calls_of_one_turn_of_the_loop_share_a_packet(gateway: Gateway) ->
     assert [entry.server_id for entry in sent] == [record[text] for text in numbered(5)]
 
 
-async def test_a_lone_call_waits_for_nobody(gateway: Gateway) -> None:
+async def test_a_lone_call_does_not_wait(gateway: Gateway) -> None:
     async with gateway.client() as client:
         await client.send("79087964781", "alone")
 
@@ -181,7 +181,7 @@ async def test_a_full_packet_goes_at_once_and_the_rest_lingers_from_its_own_firs
         await asyncio.gather(*calls)
 
 
-async def test_nobody_waits_for_company_until_it_is_too_late(gateway: Gateway) -> None:
+async def test_no_message_waits_for_company_until_it_is_too_late(gateway: Gateway) -> None:
     async with gateway.client(linger=60.0, deadline=20.0) as client:
         calls = start(client, "t0")
         await gateway.clock.advance(9.9)
@@ -797,7 +797,7 @@ async def test_closing_in_time_reports_the_queue_as_not_sent_and_the_wire_as_unk
     assert_true(gateway.listener.results, gateway.emulator)
 
 
-async def test_closing_at_once_tells_the_hooks_of_what_was_just_handed_in(gateway: Gateway) -> None:
+async def test_closing_at_once_reports_to_the_hooks_what_was_just_handed_in(gateway: Gateway) -> None:
     client = gateway.client(linger=5.0)
     calls = start(client, *numbered(2))
     await asyncio.sleep(0)
@@ -899,7 +899,7 @@ async def test_a_fault_before_the_request_claims_that_nothing_was_sent(
     assert gateway.accepted == []
 
 
-async def test_a_hook_that_raises_touches_nobody(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_hook_that_raises_affects_no_one(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Hooks):
         def on_result(self, result: SendResult[Message]) -> None:
             raise LookupError(result.item.text)
@@ -956,7 +956,7 @@ async def test_results_for_those_who_handle_no_exceptions(gateway: Gateway) -> N
 
 
 @pytest.mark.parametrize("late", [False, True])
-async def test_a_packet_in_pieces_tells_of_each_piece(gateway: Gateway, *, late: bool) -> None:
+async def test_a_packet_in_pieces_reports_each_piece(gateway: Gateway, *, late: bool) -> None:
     messages = [message(f"{number} " + "ы" * 60) for number in range(20)]
     with pytest.warns(UserWarning, match="query"):
         client = gateway.client(request_style="query", max_connections=1)

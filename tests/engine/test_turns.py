@@ -45,7 +45,7 @@ async def test_one_goes_in_a_turn_of_the_loop(slots: Slots) -> None:
     assert len(set(went)) == 5
 
 
-async def test_nobody_waits_where_nobody_is_before(slots: Slots) -> None:
+async def test_no_one_waits_where_no_one_is_ahead(slots: Slots) -> None:
     taking = Fairness(slots).take()
     with pytest.raises(StopIteration):
         taking.send(None)
@@ -102,7 +102,7 @@ async def test_packets_under_way_do_not_hold_each_other_back(slots: Slots) -> No
     await asyncio.wait_for(turns.take(), 30)
 
 
-async def test_one_that_is_cancelled_costs_nobody_a_turn(slots: Slots) -> None:
+async def test_one_that_is_cancelled_costs_no_one_a_turn(slots: Slots) -> None:
     turns = Fairness(slots)
     slots.take()
     cancelled, patient = (asyncio.create_task(turns.take()) for _ in range(2))

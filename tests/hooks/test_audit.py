@@ -152,7 +152,7 @@ async def test_half_a_line_that_a_kill_left_spoils_no_other(emulator: Emulator, 
     assert json.loads(whole)["id"] == 1
 
 
-async def test_a_disk_that_fails_is_told_once_breaks_no_send_and_loses_nothing_when_it_works_again(
+async def test_a_failing_disk_is_reported_once_breaks_no_send_and_loses_nothing_when_it_works_again(
     emulator: Emulator, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write, is_full = os.write, True
@@ -210,7 +210,7 @@ async def test_lines_that_never_got_written_are_counted_at_the_end(
 
 
 @pytest.mark.parametrize("impossible", ["no such folder/audit.jsonl", "a folder"])
-async def test_a_file_that_can_not_be_opened_is_an_error_there_and_then(tmp_path: Path, impossible: str) -> None:
+async def test_a_file_that_cannot_be_opened_is_an_error_there_and_then(tmp_path: Path, impossible: str) -> None:
     (tmp_path / "a folder").mkdir()
     with pytest.raises(OSError, match=r"audit log: .+ in an existing folder") as caught:
         AuditLog(tmp_path / impossible, key=KEY)
@@ -218,7 +218,7 @@ async def test_a_file_that_can_not_be_opened_is_an_error_there_and_then(tmp_path
     assert KEY not in "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
 
 
-async def test_a_folder_that_goes_missing_is_told_and_breaks_no_send(
+async def test_a_folder_that_goes_missing_is_reported_and_breaks_no_send(
     emulator: Emulator, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = AuditLog(path, key=KEY)
@@ -272,7 +272,7 @@ def test_a_forked_process_writes_lines_of_its_own_and_none_of_its_parents(emulat
     assert [line["id"] for line in lines(path)] == [1, 2, 0]
 
 
-async def test_one_client_that_closes_tells_no_lie_about_lines_of_another(
+async def test_one_client_that_closes_reports_no_dropped_lines_of_another(
     emulator: Emulator, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = AuditLog(path, key=KEY)
@@ -294,7 +294,7 @@ async def test_one_client_that_closes_tells_no_lie_about_lines_of_another(
     await log.aclose()
 
 
-def test_lines_that_are_dropped_are_told_when_the_first_one_is(
+def test_dropped_lines_are_reported_when_the_first_one_is(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("smspilot_async.audit._MOST_WAITING", 1)

@@ -48,7 +48,7 @@ def test_a_new_client_knows_nothing_and_needs_no_loop(emulator: Emulator) -> Non
     assert client_of(emulator).health() == NOTHING
 
 
-async def test_an_answer_is_a_success_and_tells_the_balance(emulator: Emulator, manual_clock: ManualClock) -> None:
+async def test_an_answer_is_a_success_and_gives_the_balance(emulator: Emulator, manual_clock: ManualClock) -> None:
     async with client_of(emulator) as client:
         await client.send(PHONE, TEXT)
         after_send = client.health()
@@ -183,7 +183,7 @@ async def test_a_listener_that_never_reaches_the_gateway_lags_from_its_begin(
         await asyncio.wait({waiting})
 
 
-async def test_it_tells_open_from_closed(emulator: Emulator) -> None:
+async def test_it_distinguishes_open_from_closed(emulator: Emulator) -> None:
     async with client_of(emulator) as client:
         await client.balance()
         assert client.health().is_open

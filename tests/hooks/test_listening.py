@@ -45,7 +45,9 @@ def client_of(emulator: Emulator, *hooks: Hooks, **options: Any) -> Client:
 # --- requests ------------------------------------------------------------------------------------
 
 
-async def test_a_send_is_told_before_its_request_after_it_and_with_its_result(emulator: Emulator, noted: Noted) -> None:
+async def test_hooks_are_called_before_a_sends_request_after_it_and_with_its_result(
+    emulator: Emulator, noted: Noted
+) -> None:
     async with client_of(emulator, noted) as client:
         await client.send(PHONE, TEXT)
     assert noted.calls == ["on_client", "before_request", "after_request", "on_result", "aclose"]
@@ -58,7 +60,7 @@ async def test_a_send_is_told_before_its_request_after_it_and_with_its_result(em
     assert outcome.seconds > 0
 
 
-async def test_each_command_is_told_by_its_name(emulator: Emulator, noted: Noted) -> None:
+async def test_each_command_is_reported_by_its_name(emulator: Emulator, noted: Noted) -> None:
     async with client_of(emulator, noted, wire="xml") as client:
         packet = await client.send_packet(MESSAGES)
         await client.check([row for row in packet.messages if row.server_id])
@@ -72,7 +74,7 @@ async def test_each_command_is_told_by_its_name(emulator: Emulator, noted: Noted
     ]
 
 
-async def test_a_refused_request_is_told_with_its_error(emulator: Emulator, noted: Noted) -> None:
+async def test_a_refused_request_is_shown_with_its_error(emulator: Emulator, noted: Noted) -> None:
     async with client_of(emulator, noted) as client:
         error = await failure_of(client.check("123"))
     ((_, outcome),) = noted.ended
@@ -80,14 +82,16 @@ async def test_a_refused_request_is_told_with_its_error(emulator: Emulator, note
     assert isinstance(error, NotFound)
 
 
-async def test_a_message_that_is_put_off_inside_an_answer_is_told_as_a_result(emulator: Emulator, noted: Noted) -> None:
+async def test_a_message_that_is_put_off_inside_an_answer_is_reported_as_a_result(
+    emulator: Emulator, noted: Noted
+) -> None:
     poor = emulator.add_account(balance=0)
     async with Client(poor.api_key, url=emulator.url, hooks=[noted]) as client:
         assert isinstance(await failure_of(client.send(PHONE, TEXT)), InsufficientFunds)
     assert (noted.outcomes, noted.kinds) == (["answered"], ["NotSent"])
 
 
-async def test_a_lost_answer_is_told_as_unknown_and_its_result_names_the_message(
+async def test_a_lost_answer_is_reported_as_unknown_and_its_result_names_the_message(
     emulator: Emulator, noted: Noted
 ) -> None:
     emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
@@ -98,7 +102,7 @@ async def test_a_lost_answer_is_told_as_unknown_and_its_result_names_the_message
     assert [result.error.message_id for result in noted.results if isinstance(result, Unknown)] == [1, 2, 3, 4, 5]
 
 
-async def test_a_request_that_reaches_nobody_is_told_as_not_sent(noted: Noted) -> None:
+async def test_a_request_that_reaches_no_server_is_reported_as_not_sent(noted: Noted) -> None:
     async with Client("KEY", url="http://127.0.0.1:9/", hooks=[noted], deadline=0.1) as client:
         assert isinstance(await failure_of(client.send(PHONE, TEXT)), ConnectionFailed)
     assert set(noted.outcomes) == {"not_sent"}
@@ -121,7 +125,7 @@ async def test_attempts_are_counted(manual_clock: ManualClock, noted: Noted) -> 
     assert [outcome.http_status for _, outcome in noted.ended][2] == 503
 
 
-async def test_a_cancelled_read_is_told_to_its_end(emulator: Emulator, noted: Noted) -> None:
+async def test_a_cancelled_read_is_reported_to_its_end(emulator: Emulator, noted: Noted) -> None:
     line = Holding(emulator)
     async with client_of(emulator, noted, transport=line) as client:
         call = asyncio.ensure_future(client.balance())
@@ -135,7 +139,7 @@ async def test_a_cancelled_read_is_told_to_its_end(emulator: Emulator, noted: No
     assert outcome.error.reason is Reason.CANCELLED
 
 
-async def test_nothing_private_is_told_of_a_request(emulator: Emulator, noted: Noted) -> None:
+async def test_nothing_private_is_shown_of_a_request(emulator: Emulator, noted: Noted) -> None:
     with pytest.warns(UserWarning, match="query"):
         client = Client(
             emulator.api_key,

@@ -209,7 +209,7 @@ async def test_an_attempt_after_the_first_says_so(emulator: Emulator, telemetry:
     assert second["http.request.resend_count"] == 1
 
 
-async def test_no_key_phone_text_or_query_is_ever_told(emulator: Emulator, telemetry: Telemetry) -> None:
+async def test_no_key_phone_text_or_query_is_ever_reported(emulator: Emulator, telemetry: Telemetry) -> None:
     with pytest.warns(UserWarning, match="query"):
         client = client_of(emulator, telemetry, request_style="query", referral="R-77")
     async with client:

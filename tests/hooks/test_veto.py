@@ -64,7 +64,7 @@ async def test_a_vetoed_send_raises_with_the_hooks_reason_and_nothing_leaves(
     assert (taken(emulator), noted.begun) == ([], [])
 
 
-async def test_a_message_that_nobody_vetoes_is_sent(emulator: Emulator, noted: Noted) -> None:
+async def test_a_message_without_a_veto_is_sent(emulator: Emulator, noted: Noted) -> None:
     async with client_of(emulator, OptOuts("no"), SlowOptOuts("nothing"), noted) as client:
         sent = await client.send(PHONE, "hello")
     assert [message.server_id for message in emulator.messages] == [sent.server_id]
@@ -129,7 +129,7 @@ async def test_vetoed_messages_do_not_release_the_brake_of_a_run_without_answers
     assert (run.stats.unknown, run.stats.accepted) == (10, 0)
 
 
-async def test_the_hooks_hear_of_every_vetoed_message_once(emulator: Emulator, noted: Noted) -> None:
+async def test_the_hooks_get_every_vetoed_message_once(emulator: Emulator, noted: Noted) -> None:
     async with client_of(emulator, OptOuts(), noted) as client:
         await failure_of(client.send(PHONE, "stop one"))
         await client.send_packet(MESSAGES)
@@ -199,7 +199,7 @@ async def test_in_a_bulk_run_a_veto_that_hangs_ends_with_the_clients_deadline(
     assert taken(emulator) == []
 
 
-async def test_a_veto_that_swallows_its_time_out_has_allowed_nothing(
+async def test_a_veto_that_swallows_its_timeout_has_allowed_nothing(
     emulator: Emulator, manual_clock: ManualClock
 ) -> None:
     class Swallowing(Hanging):
@@ -249,7 +249,7 @@ async def test_a_client_that_is_closed_during_a_veto_sends_nothing(emulator: Emu
     assert taken(emulator) == []
 
 
-async def test_a_slow_veto_does_not_hold_up_other_messages(emulator: Emulator) -> None:
+async def test_a_slow_veto_does_not_delay_other_messages(emulator: Emulator) -> None:
     asked = asyncio.Event()
 
     class SlowForOne(Hooks):
@@ -307,7 +307,7 @@ async def test_no_more_messages_than_may_queue_are_asked_about_at_once(emulator:
     assert [message.text for message in emulator.messages] == [f"{number:02}" for number in range(20)], "in their order"
 
 
-async def test_who_waits_for_a_veto_in_vain_has_sent_nothing(
+async def test_a_veto_that_never_answers_sends_nothing(
     emulator: Emulator, manual_clock: ManualClock, noted: Noted
 ) -> None:
     crowded = Crowded()

@@ -286,7 +286,7 @@ async def locks(path: Path) -> bool:
     return True
 
 
-async def test_a_second_listener_is_told_which_file_is_taken(room: Room, path: Path) -> None:
+async def test_a_second_listeners_error_names_the_file(room: Room, path: Path) -> None:
     async with room.client.listen(cursor=path) as inbox:
         await room.rest(inbox)
         with pytest.raises(CursorInUse) as caught:
@@ -350,7 +350,7 @@ async def test_however_a_listener_is_left_the_file_is_free(room: Room, path: Pat
     assert await locks(path)
 
 
-async def test_a_lock_that_can_not_be_had_for_another_reason_leaves_no_file_open(
+async def test_a_lock_that_cannot_be_had_for_another_reason_leaves_no_file_open(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[int] = []

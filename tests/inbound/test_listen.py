@@ -81,13 +81,13 @@ async def test_the_time_is_read_anew_at_a_first_start(room: Room) -> None:
     assert room.wire.asked()[1] == START + timedelta(hours=1) - OVERLAP
 
 
-async def test_a_gateway_that_tells_no_time_is_taken_to_have_ours(room: Room) -> None:
+async def test_a_gateway_that_gives_no_time_is_taken_to_have_ours(room: Room) -> None:
     room.wire.has_date = False
     await room.rest(room.client.listen())
     assert room.wire.asked()[1] == room.clock.now() - OVERLAP
 
 
-async def test_even_an_error_tells_the_gateways_time(room: Room) -> None:
+async def test_even_an_error_gives_the_gateways_time(room: Room) -> None:
     room.emulator.fail_next("balance", Fault.BUSY)
     await room.rest(room.client.listen())
     assert room.wire.asked() == ["balance", START - OVERLAP, "new"]
@@ -180,7 +180,7 @@ async def test_what_another_reader_took_comes_with_the_next_sweep(room: Room) ->
     assert await room.after(60, inbox) == ["stolen"]
 
 
-async def test_a_lost_answer_is_mended_at_the_next_poll(room: Room) -> None:
+async def test_a_lost_answer_is_made_up_for_at_the_next_poll(room: Room) -> None:
     inbox = room.client.listen()
     await room.rest(inbox)
     room.sms("lost")
@@ -274,7 +274,7 @@ async def test_it_forgets_ids_that_no_sweep_can_bring_again(room: Room, cursor: 
     assert 20 * 5 < most <= (20 + 10 + 2) * 5
 
 
-async def test_an_id_is_remembered_for_a_minute_longer_than_its_time_tells(room: Room, cursor: DurableCursor) -> None:
+async def test_an_id_is_remembered_for_a_minute_longer_than_its_time_says(room: Room, cursor: DurableCursor) -> None:
     """`created` has minutes only: what it shows may be that much too early."""
     cursor.state = CursorState(START, {1: START})
     await room.advance(600)
@@ -367,7 +367,7 @@ async def test_an_ordinary_sweep_trusts_the_gateways_choice_of_times(room: Room)
 # --- its face ------------------------------------------------------------------------------------
 
 
-async def test_last_poll_tells_how_fresh_it_is(room: Room) -> None:
+async def test_last_poll_says_how_fresh_it_is(room: Room) -> None:
     inbox = room.client.listen()
     assert inbox.last_poll is None
     await room.rest(inbox)
@@ -380,7 +380,7 @@ async def test_last_poll_tells_how_fresh_it_is(room: Room) -> None:
     assert inbox.last_poll == first + timedelta(seconds=60)
 
 
-async def test_its_repr_tells_whether_it_is_open(room: Room) -> None:
+async def test_its_repr_says_whether_it_is_open(room: Room) -> None:
     async with room.client.listen() as inbox:
         assert isinstance(inbox, InboundListener)
         assert repr(inbox).startswith("<InboundListener, listening")

@@ -155,7 +155,7 @@ async def test_a_closed_client_ends_it(room: Room, cursor: DurableCursor) -> Non
     assert not cursor.is_taken
 
 
-async def test_a_cursor_that_can_not_be_read_is_released(room: Room) -> None:
+async def test_a_cursor_that_cannot_be_read_is_released(room: Room) -> None:
     class Broken(DurableCursor):
         async def load(self) -> CursorState | None:
             raise TimeoutError("the database sleeps")
@@ -311,7 +311,9 @@ async def test_after_a_cancelled_wait_another_listener_may_have_come_further(
     assert room.wire.asked() == [START + age - timedelta(minutes=5), "new"]
 
 
-async def test_a_wait_cancelled_on_the_wire_is_mended_and_polls_no_faster(room: Room, cursor: DurableCursor) -> None:
+async def test_a_wait_cancelled_on_the_wire_is_recovered_from_and_polls_no_faster(
+    room: Room, cursor: DurableCursor
+) -> None:
     inbox = room.client.listen(cursor=cursor)
     await room.rest(inbox)
     room.sms("marked as read")

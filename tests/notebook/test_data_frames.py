@@ -83,7 +83,7 @@ async def test_what_is_unknown_says_so_and_to_whom_it_went(client: Client, emula
     assert "may have been sent" in row["failure"]
 
 
-def test_what_an_item_says_fills_what_no_answer_told() -> None:
+def test_what_an_item_says_fills_what_no_answer_said() -> None:
     later = NOON.astimezone(MOSCOW)
     items: list[Any] = [
         {"to": "8 (908) 796-47-81", "text": TEXT, "from": "ANNA", "id": "3", "send_at": later},
@@ -120,7 +120,7 @@ def test_an_item_that_makes_no_message_still_makes_a_row(item: Any) -> None:
     assert (row["outcome"], row["error"], row["failure"]) == ("refused", 111, str(error))
 
 
-def test_an_error_tells_what_it_knows_of_the_message() -> None:
+def test_an_error_shows_what_it_knows_of_the_message() -> None:
     [row] = to_dicts(Unknown((PHONE, TEXT), UNKNOWN))
     assert (row["id"], row["server_packet_id"], row["outcome"]) == (7, "77", "unknown")
     funds = InsufficientFunds("no money", code=112, description="No money")

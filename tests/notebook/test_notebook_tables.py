@@ -138,7 +138,7 @@ def test_half_a_surrogate_pair_can_be_written_to_a_notebook() -> None:
     Page(show(sent(text="half \ud83d"), private=True)).source.encode()
 
 
-def test_a_packet_tells_its_counts_and_its_money_before_its_messages() -> None:
+def test_a_packet_shows_its_counts_and_its_money_before_its_messages() -> None:
     messages = (sent(1, price=Decimal("1.680")), sent(2), sent(3, failure=REFUSED), sent(4, failure=UNKNOWN))
     page = Page(Packet(messages=messages, server_packet_id="77", cost=Decimal("3.360"), balance=Decimal("1E+2")))
     assert page.lines == ["packet 77, 2 accepted, 1 refused, 1 unknown, cost 3.360 RUB, balance 100 RUB"]

@@ -48,7 +48,7 @@ class TestStream:
             "faults": [],
         }
 
-    async def test_it_tells_the_balance_of_each_account_and_no_key_or_login_whole(self, emulator: Emulator) -> None:
+    async def test_it_shows_the_balance_of_each_account_and_no_key_or_login_whole(self, emulator: Emulator) -> None:
         async with reading(emulator) as reader:
             await reader.until_quiet()
             emulator.add_account(login="someone@example.com", password="secret", balance=Decimal(5))
@@ -73,7 +73,7 @@ class TestStream:
             await client.send_packet([Message(OTHER, "second")], test=True)
             await reader.until(first=1, second=0)
 
-    async def test_everything_else_that_changes_is_told_too(self, emulator: Emulator, client: Client) -> None:
+    async def test_everything_else_that_changes_is_reported_too(self, emulator: Emulator, client: Client) -> None:
         async with reading(emulator) as reader:
             await reader.until_quiet()
             emulator.inbound(PHONE, "x")
@@ -96,7 +96,7 @@ class TestStream:
             assert (await reader.until_quiet()).state["now"] == emulator.clock.now().isoformat()
 
     @pytest.mark.parametrize("in_url", [False, True])
-    async def test_a_reader_that_comes_back_is_told_only_what_it_missed(
+    async def test_a_reader_that_comes_back_gets_only_what_it_missed(
         self, emulator: Emulator, client: Client, *, in_url: bool
     ) -> None:
         await client.send(PHONE, "known")
@@ -124,7 +124,7 @@ class TestStream:
             await reader.until(here=0)
         assert told.starts == 2
 
-    async def test_a_silent_gateway_is_heard_from_all_the_same(
+    async def test_a_silent_gateway_is_polled_all_the_same(
         self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(_page, "_HEARTBEAT", 0.01)
@@ -132,7 +132,7 @@ class TestStream:
             for _ in range(3):
                 await reader.until_quiet()
 
-    async def test_who_reads_slowly_holds_nobody_up_and_gets_everything_in_the_end(
+    async def test_a_slow_reader_delays_no_one_and_gets_everything_in_the_end(
         self, emulator: Emulator, client: Client
     ) -> None:
         address = urlsplit(emulator.page_url)

@@ -294,7 +294,7 @@ async def a_write_that_is_cancelled() -> None:
         await task
 
 
-async def a_proxy_that_is_none() -> None:
+async def an_invalid_proxy() -> None:
     Client(KEY, proxy=f"ftp://user:{PASSWORD}@127.0.0.1:1")
 
 
@@ -344,7 +344,7 @@ async def a_hook_that_fails() -> None:
         await send(client)
 
 
-async def a_key_that_can_not_be_had() -> None:
+async def a_key_that_cannot_be_had() -> None:
     def key() -> str:
         raise AppError(KEY)
 
@@ -355,10 +355,10 @@ ALONE: Final = (
     *(text_too_long, no_phone, no_sender, no_callback, no_message, no_phone_by_itself, no_message_for_a_packet),
     *(nothing_like_a_message, no_size_of_a_packet, pairs_that_are_refused, invalid_items, a_source_that_breaks_off),
     *(an_async_source_that_breaks_off, an_async_source_of_a_packet_that_breaks_off, a_maker_that_fails),
-    *(a_journal_that_fails, a_failed_message_that_is_waited_for, a_write_that_is_cancelled, a_proxy_that_is_none),
+    *(a_journal_that_fails, a_failed_message_that_is_waited_for, a_write_that_is_cancelled, an_invalid_proxy),
     *(a_proxy_with_a_password_that_looks_like_a_port, a_url_with_a_password, another_argument_beside_good_ones),
     *(a_url_with_a_password_that_looks_like_a_path, a_url_with_a_password_and_a_bracket, a_sink_that_fails),
-    *(a_hook_that_fails, a_key_that_can_not_be_had),
+    *(a_hook_that_fails, a_key_that_cannot_be_had),
 )
 
 

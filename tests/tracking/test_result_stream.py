@@ -129,7 +129,7 @@ async def test_no_more_at_work_than_allowed_and_no_more_read() -> None:
         assert source.read == 5
 
 
-async def test_results_that_nobody_takes_stop_the_reading() -> None:
+async def test_results_that_are_not_taken_stop_the_reading() -> None:
     source = Source(1000)
     async with Stream(source, double, in_flight=5) as stream:
         await idle()
@@ -157,7 +157,7 @@ async def test_all_of_a_long_source_with_few_at_work() -> None:
 # --- faults --------------------------------------------------------------------------------------
 
 
-async def test_a_failing_source_is_told_after_the_results_before_it() -> None:
+async def test_a_failing_source_is_reported_after_the_results_before_it() -> None:
     got = []
     source = Source(7, ValueError("broken list"))
     with pytest.raises(ValueError, match="broken list"):  # noqa: PT012
@@ -237,7 +237,7 @@ async def test_break_ends_the_work_and_closes_the_source_in_the_task_that_read_i
     assert source.closed_by is not asyncio.current_task()
 
 
-async def test_what_nobody_took_is_gone_once_it_was_left() -> None:
+async def test_what_was_not_taken_is_gone_once_it_was_left() -> None:
     async with Stream(Source(3, ValueError("broken list")), double, in_flight=3) as stream:
         await idle()
     with pytest.raises(StopAsyncIteration):
@@ -291,7 +291,7 @@ async def test_cancelling_the_body_ends_the_work() -> None:
     assert gate.cancelled == 2
 
 
-async def test_a_time_out_around_one_result_loses_none() -> None:
+async def test_a_timeout_around_one_result_loses_none() -> None:
     gate = Gate()
     async with Stream(range(3), gate, in_flight=3) as stream:
         with pytest.raises(TimeoutError):

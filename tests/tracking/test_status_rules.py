@@ -43,7 +43,7 @@ def test_every_fixes_the_schedule() -> None:
 # --- which status is believed --------------------------------------------------------------------
 
 
-def test_the_first_status_is_taken_whoever_tells_it() -> None:
+def test_the_first_status_is_taken_whatever_its_source() -> None:
     assert beats(called(0), None)
     assert beats(polled(0), None)
 
@@ -96,7 +96,7 @@ def test_lost_takes_ten_minutes_and_two_polls(age: float, polls: int, lost: bool
 # --- the error -----------------------------------------------------------------------------------
 
 
-def test_not_final_tells_that_it_was_accepted_and_carries_the_last_status() -> None:
+def test_not_final_says_that_it_was_accepted_and_carries_the_last_status() -> None:
     status = MessageStatus(id=5, server_id="10", status=1)
     error = not_final("10", status)
 
@@ -109,7 +109,7 @@ def test_not_final_tells_that_it_was_accepted_and_carries_the_last_status() -> N
     assert "accepted" in str(error)
 
 
-def test_not_final_of_a_message_nobody_told_of() -> None:
+def test_not_final_of_a_message_without_a_status() -> None:
     error = not_final("10", None)
 
     assert error.status is None

@@ -93,7 +93,7 @@ class Follower:
 # --- the good case -------------------------------------------------------------------------------
 
 
-async def test_every_message_is_told_until_it_is_final(desk: Desk) -> None:
+async def test_every_message_is_reported_until_it_is_final(desk: Desk) -> None:
     packet = await desk.packet(3)
     changes = desk.client.track(packet)
     told = await desk.clock.drive(told_by(changes))
@@ -103,7 +103,7 @@ async def test_every_message_is_told_until_it_is_final(desk: Desk) -> None:
     assert changes.pending == ()
 
 
-async def test_every_change_is_told_once(slow_desk: Desk) -> None:
+async def test_every_change_is_reported_once(slow_desk: Desk) -> None:
     packet = await slow_desk.packet(1)
     number = ids_of(packet)[0]
     follower = Follower(slow_desk.client.track(packet, poll_interval=60))
@@ -195,7 +195,7 @@ async def test_nothing_to_follow_is_over_at_once(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["не номер", b"10", 1.5, None, [True], Calls()])
-def test_what_can_not_be_followed(wrong: Any) -> None:
+def test_what_cannot_be_followed(wrong: Any) -> None:
     with pytest.raises(InvalidMessage):
         Client("K").track(wrong)
 
@@ -206,7 +206,7 @@ def test_times_that_make_no_sense(wrong: dict[str, Any]) -> None:
         Client("K").track("1", **wrong)
 
 
-async def test_what_is_final_already_is_told_and_not_asked_about(desk: Desk) -> None:
+async def test_what_is_final_already_is_reported_and_not_asked_about(desk: Desk) -> None:
     final = SentMessage(id=5, server_id="10", status=2, error=0)
 
     assert await told_by(desk.client.track(final)) == [("10", 2)]
@@ -492,7 +492,7 @@ async def test_a_call_does_not_confirm_that_a_message_is_lost(desk: Desk) -> Non
 # --- other statuses ------------------------------------------------------------------------------
 
 
-async def test_a_status_that_nobody_knows_is_told_and_is_not_final(slow_desk: Desk) -> None:
+async def test_an_unknown_status_is_reported_and_is_not_final(slow_desk: Desk) -> None:
     packet = await slow_desk.packet(1)
     number = ids_of(packet)[0]
     follower = Follower(slow_desk.client.track(packet, poll_interval=60))
@@ -530,7 +530,7 @@ async def test_rows_that_say_nothing_change_nothing(slow_desk: Desk) -> None:
 # --- called --------------------------------------------------------------------------------------
 
 
-async def test_calls_are_told_and_a_final_one_spares_the_asking(slow_desk: Desk) -> None:
+async def test_calls_are_reported_and_a_final_one_saves_the_poll(slow_desk: Desk) -> None:
     packet, calls = await slow_desk.packet(2), Calls()
     first, second = ids_of(packet)
     follower = Follower(slow_desk.client.track(packet, source=calls))
@@ -607,7 +607,7 @@ async def test_a_final_poll_corrects_a_final_call(slow_desk: Desk) -> None:
     follower.task.cancel()
 
 
-async def test_a_poll_keeps_the_delivery_error_that_a_call_told(slow_desk: Desk) -> None:
+async def test_a_poll_keeps_the_delivery_error_that_a_call_brought(slow_desk: Desk) -> None:
     packet, calls = await slow_desk.packet(3), Calls()
     first = ids_of(packet)[0]
     slow_desk.emulator.set_status(first, 1)
@@ -662,7 +662,7 @@ async def test_calls_wait_for_a_caller_who_has_much_to_take(slow_desk: Desk) -> 
 # --- the end of it -------------------------------------------------------------------------------
 
 
-async def test_at_the_time_out_it_gives_up_with_what_it_knows(slow_desk: Desk) -> None:
+async def test_at_the_timeout_it_gives_up_with_what_it_knows(slow_desk: Desk) -> None:
     packet = await slow_desk.packet(3)
     first, second, third = ids_of(packet)
     slow_desk.emulator.set_status(first, 2)
@@ -687,14 +687,14 @@ async def test_the_default_is_the_forty_days_of_the_gateway(slow_desk: Desk) -> 
 @pytest.mark.parametrize(
     ("timeout", "times"), [(30, [22.5]), (4, [3]), (65, [55]), (200, [60, 180, 190]), (69, [59]), (190, [60, 180])]
 )
-async def test_a_last_look_shortly_before_the_time_out(slow_desk: Desk, timeout: float, times: list[float]) -> None:  # noqa: ASYNC109
+async def test_a_last_check_shortly_before_the_timeout(slow_desk: Desk, timeout: float, times: list[float]) -> None:  # noqa: ASYNC109
     changes = slow_desk.client.track(await slow_desk.packet(1), timeout=timeout)
     await slow_desk.clock.drive(told_by(changes))
 
     assert slow_desk.line.times == times
 
 
-async def test_the_time_out_ends_a_check_that_hangs(slow_desk: Desk) -> None:
+async def test_the_timeout_ends_a_check_that_hangs(slow_desk: Desk) -> None:
     slow_desk.emulator.fail_next("check", Fault.SLOW, times=9)
     follower = Follower(slow_desk.client.track(await slow_desk.packet(1), timeout=61))
     await slow_desk.clock.advance(61)
@@ -703,7 +703,7 @@ async def test_the_time_out_ends_a_check_that_hangs(slow_desk: Desk) -> None:
     slow_desk.emulator.release()
 
 
-async def test_what_was_told_before_the_time_out_is_not_lost(slow_desk: Desk) -> None:
+async def test_what_was_reported_before_the_timeout_is_not_lost(slow_desk: Desk) -> None:
     packet = await slow_desk.packet(1)
     slow_desk.emulator.set_status(ids_of(packet)[0], 1)
     async with slow_desk.client.track(packet, timeout=100) as changes:

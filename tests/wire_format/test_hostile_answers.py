@@ -93,7 +93,7 @@ NOT_DOCUMENTS = {
 
 
 @pytest.mark.parametrize("name", NOT_DOCUMENTS)
-def test_what_is_no_document_is_told_what_it_is_instead(name: str) -> None:
+def test_what_is_no_document_is_described_as_what_it_is(name: str) -> None:
     body, told = NOT_DOCUMENTS[name]
     assert refusal(body) == told
 

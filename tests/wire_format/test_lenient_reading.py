@@ -273,7 +273,7 @@ def test_missing_and_null_fields_are_none(row: str) -> None:
     assert inbound(row.replace('"server_id":null,"status":null,"error":null', '"created":null')) == InboundMessage()
 
 
-def test_fields_that_nobody_knows_are_kept() -> None:
+def test_unknown_fields_are_kept() -> None:
     assert sent('{"id":1,"new":{"a":[1,2.50]}," spaced ":"x"}').extra == {
         "new": {"a": [1, Decimal("2.50")]},
         "spaced": "x",
@@ -387,7 +387,7 @@ def test_a_row_of_nothing_but_text_loses_none_of_it() -> None:
     "row",
     ['<sms id="1" text="STOP"/>', '<sms id="1" text="STOP">\n</sms>', "<sms>\n <id>1</id>\n <text>STOP</text>\n</sms>"],
 )
-def test_a_text_may_stand_in_a_field_of_its_own(row: str) -> None:
+def test_a_text_may_be_in_a_field_of_its_own(row: str) -> None:
     (message,) = decode(INBOUND, f"<inbound>{row}</inbound>".encode())
     assert (message.id, message.text, message.extra) == (1, "STOP", {})
 
@@ -417,7 +417,7 @@ def test_an_amount_in_xml_may_have_attributes_around_it(body: str) -> None:
 @pytest.mark.parametrize(
     "body", ["<balance/>", "<balance><rur>1</rur></balance>", "<balance></balance>", '<balance rur="1"/>']
 )
-def test_an_amount_that_is_none_is_unreadable(body: str) -> None:
+def test_what_is_not_an_amount_is_unreadable(body: str) -> None:
     assert unreadable(Balance(), body) == "an amount that is not a number"
 
 

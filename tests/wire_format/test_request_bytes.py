@@ -353,7 +353,7 @@ async def test_every_command_is_the_same_document_in_every_style(command: str, w
 
 
 @pytest.mark.parametrize(("style", "rest"), [("body", ""), ("form", ""), ("query", f"&{BALANCE_JSON}")])
-async def test_debug_and_referral_stand_in_the_url_whatever_the_style(style: RequestStyle, rest: str) -> None:
+async def test_debug_and_referral_are_in_the_url_whatever_the_style(style: RequestStyle, rest: str) -> None:
     with pytest.warns(ExposureWarning):
         sent = await request_of(
             lambda client: client.balance(), request_style=style, debug_email="info+x@smspilot.ru", referral=51

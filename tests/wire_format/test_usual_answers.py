@@ -186,7 +186,7 @@ def test_money_is_read_as_ever(money: str, lenient: Callable[[bytes], Any]) -> N
 
 
 @pytest.mark.parametrize("money", ["1E+400", "1e-40", "0." + "9" * 40])
-def test_an_amount_that_nobody_pays_is_left_to_the_lenient_reader(money: str) -> None:
+def test_an_unusual_amount_is_left_to_the_lenient_reader(money: str) -> None:
     assert read_fast(written(ANSWER).replace(b"20006.97", money.encode())) is None
 
 
