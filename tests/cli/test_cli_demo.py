@@ -70,7 +70,7 @@ def test_the_demo_is_tidy_at_80_columns_without_a_terminal() -> None:
     assert "All 1,200 rows are accounted for." in ran.stdout
 
 
-def test_a_transport_that_says_that_it_failed_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sender_that_says_that_it_failed_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_race, "FAULT_RATE", 1.0)
     monkeypatch.setattr(_race, "_FAULT", Fault.TOO_MANY_REQUESTS)
     monkeypatch.setattr(_race, "Client", partial(Client, retry=Retry(attempts=1)))

@@ -227,7 +227,7 @@ async def test_no_answer_is_noted(
     assert call.failure == "TimeoutError"
 
 
-async def test_a_missing_peer_is_noted(emulator: Emulator, desk: Any) -> None:
+async def test_a_callback_that_reaches_no_server_is_recorded(emulator: Emulator, desk: Any) -> None:
     desk.one(callback="http://127.0.0.1:1/")
     emulator.clock.advance(seconds=10)
     await emulator.settled()

@@ -301,12 +301,12 @@ class TestWaiting:
         emulator.clock.advance(minutes=1)
         assert (await waiting).history[-1].status == 2
 
-    async def test_a_failed_search_names_no_values(self, emulator: Emulator) -> None:
+    async def test_a_wait_that_fails_names_no_values(self, emulator: Emulator) -> None:
         with pytest.raises(TimeoutError, match=r"^no message with this to and text within 0\.01 s$") as failure:
             await emulator.wait_for(to=PHONE, text="x", timeout=0.01)
         assert PHONE not in str(failure.value)
 
-    async def test_for_what_is_not_a_field(self, emulator: Emulator) -> None:
+    async def test_waiting_for_an_unknown_field_is_an_error(self, emulator: Emulator) -> None:
         with pytest.raises(TypeError, match="phone"):
             await emulator.wait_for(phone=PHONE)
 

@@ -137,7 +137,7 @@ async def test_the_hooks_get_every_vetoed_message_once(emulator: Emulator, noted
     assert sorted(vetoed) == ["stop four", "stop one", "stop two"]
 
 
-async def test_a_veto_that_raises_lets_nothing_go(
+async def test_a_veto_that_raises_sends_nothing(
     emulator: Emulator, noted: Noted, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with client_of(emulator, Broken(), noted) as client:
@@ -307,7 +307,7 @@ async def test_no_more_messages_than_may_queue_are_asked_about_at_once(emulator:
     assert [message.text for message in emulator.messages] == [f"{number:02}" for number in range(20)], "in their order"
 
 
-async def test_a_veto_that_never_answers_sends_nothing(
+async def test_a_caller_that_gives_up_waiting_for_a_veto_has_sent_nothing(
     emulator: Emulator, manual_clock: ManualClock, noted: Noted
 ) -> None:
     crowded = Crowded()

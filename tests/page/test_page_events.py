@@ -124,7 +124,7 @@ class TestStream:
             await reader.until(here=0)
         assert told.starts == 2
 
-    async def test_a_silent_gateway_is_polled_all_the_same(
+    async def test_a_reader_is_answered_while_nothing_changes(
         self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(_page, "_HEARTBEAT", 0.01)
