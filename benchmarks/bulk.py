@@ -1,9 +1,9 @@
 """``bulk`` beside a hand-written loop over packets on httpx, and beside a bare socket: client CPU per message.
 
 All three are handed the same :class:`Message` objects, ready made, and all give :class:`SentMessage` objects. The loop
-on httpx uses this library's codec, and nothing else of it: no certainty, no matching, no brake, no statistics, no
-deadlines. The bare socket does without httpx and without the codec: rows are built by hand, for messages that have
-nothing but a phone and a text. It is the floor that a transport and a codec of our own could reach.
+on httpx uses this library's codec, and nothing else of it: no outcomes, no matching, no circuit breaker, no
+statistics, no deadlines. The bare socket does without httpx and without the codec: rows are built by hand, for messages
+that have nothing but a phone and a text. It is the floor that a transport and a codec of our own could reach.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from smspilot_async._tools import clock as _clock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from smspilot_async._display.rows import Answer
+    from smspilot_async._display.rows import Tabular
     from smspilot_async._sending.bulk import BulkRun, BulkStats
     from smspilot_async._tools.clock import Timer
     from smspilot_async.models import AccountInfo
@@ -42,7 +42,7 @@ class Shown:
 
 
 def show(
-    answers: Answer | Iterable[Answer] | AccountInfo | BulkRun[Any] | BulkStats, *, private: bool = False
+    answers: Tabular | Iterable[Tabular] | AccountInfo | BulkRun[Any] | BulkStats, *, private: bool = False
 ) -> Shown:
     """Show answers as a table at the end of a notebook cell; of many rows the first 20, failures first.
 

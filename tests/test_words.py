@@ -100,7 +100,7 @@ def texts() -> Iterator[Path]:
 
 
 def text_of(path: Path) -> str:
-    """Return a file's text, names of tests as sentences; of the changelog what is newer than the last unedited release."""
+    """Return a file's text, names of tests as words; of the changelog what is newer than the last unedited release."""
     text = NAME_OF_A_TEST.sub(lambda name: name[0].replace("_", " "), path.read_text(encoding="utf-8"))
     return text.partition(LAST_UNEDITED_RELEASE)[0] if path.name == "CHANGELOG.md" else text
 

@@ -30,10 +30,10 @@ from smspilot_async.models import (
 from smspilot_async.text import normalize_phone
 
 Row: TypeAlias = dict[str, Any]
-Answer: TypeAlias = Packet | SentMessage | PacketCheck | MessageStatus | InboundMessage | SendResult[Any]
+Tabular: TypeAlias = Packet | SentMessage | PacketCheck | MessageStatus | InboundMessage | SendResult[Any]
 
 
-def to_dicts(answers: Answer | Iterable[Answer]) -> list[dict[str, Any]]:
+def to_dicts(answers: Tabular | Iterable[Tabular]) -> list[dict[str, Any]]:
     """Return answers as rows for pandas and polars: flat dicts of plain values, **phones and texts included**.
 
     ::

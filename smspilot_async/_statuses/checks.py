@@ -12,7 +12,7 @@ import attrs
 
 from smspilot_async._statuses.rules import STATUS_UNKNOWN
 from smspilot_async._statuses.server_ids import packet_id
-from smspilot_async._tools.stream import Stream
+from smspilot_async._tools.stream import ResultStream
 from smspilot_async.errors import (
     AccountBlocked,
     AuthenticationError,
@@ -64,7 +64,7 @@ class PacketCheck(Displayed):
     error: SmsPilotError | None = attrs.field(default=None, eq=False)
 
 
-class PacketChecks(Stream["str | int | Packet", PacketCheck]):
+class PacketChecks(ResultStream["str | int | Packet", PacketCheck]):
     """Checks of packets, in order of arrival; returned by :meth:`Client.check_packets`."""
 
     def __init__(
@@ -119,7 +119,7 @@ async def check_ids(
     chunks: list[_Chunk] = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
     while chunks:
         halves: list[_Chunk] = []
-        async with Stream(chunks, partial(_check_chunk, ask, until), in_flight=in_flight) as answers:
+        async with ResultStream(chunks, partial(_check_chunk, ask, until), in_flight=in_flight) as answers:
             async for chunk, answer in answers:
                 if not isinstance(answer, SmsPilotError):
                     found |= _by_id(chunk, answer)

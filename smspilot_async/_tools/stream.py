@@ -157,7 +157,7 @@ class Results(Generic[Result]):
         return len(self._waiting) >= _MOST_WAITING
 
 
-class Stream(Results[Result], Generic[Item, Result]):
+class ResultStream(Results[Result], Generic[Item, Result]):
     """The results of a function for each item of a source, in order of arrival.
 
     One task reads the source, an item at a time and only when there is room for its result, and finally closes it.

@@ -47,16 +47,16 @@ _SENDS_REMEMBERED: Final = 100_000
 
 
 @attrs.frozen
-class Answer:
+class CallbackResponse:
     """What an adapter answers a call with, as ``text/plain``."""
 
     status: int
     body: bytes
 
 
-_OK: Final = Answer(200, b"OK")
-_NOT_FOUND: Final = Answer(404, b"Not Found")
-_UNAVAILABLE: Final = Answer(503, b"Service Unavailable")
+_OK: Final = CallbackResponse(200, b"OK")
+_NOT_FOUND: Final = CallbackResponse(404, b"Not Found")
+_UNAVAILABLE: Final = CallbackResponse(503, b"Service Unavailable")
 
 
 class CallbackInbox:
@@ -169,7 +169,7 @@ class CallbackInbox:
         """
         return f"{self._url}/{self._signer.account_segment}"
 
-    async def answer(self, method: str, path: str, query: bytes, body: AsyncIterable[bytes]) -> Answer:
+    async def answer(self, method: str, path: str, query: bytes, body: AsyncIterable[bytes]) -> CallbackResponse:
         """Receive a call, for an adapter, which calls :meth:`wake` once the answer is written.
 
         Args:
@@ -193,7 +193,7 @@ class CallbackInbox:
             logger.error("a status callback could not be stored: %s", type(error).__name__)  # noqa: TRY400 - no data
             return _UNAVAILABLE
 
-    async def _store_event(self, send: SignedSend, form: bytes, now: datetime) -> Answer:
+    async def _store_event(self, send: SignedSend, form: bytes, now: datetime) -> CallbackResponse:
         call = _form.read(form)
         if call is None or self._bindings.contradicts(send.nonce, call.server_id):
             return _NOT_FOUND
@@ -214,7 +214,7 @@ class CallbackInbox:
         self._proofs.see(event)
         return _OK
 
-    def _suggest_check(self, form: bytes) -> Answer:
+    def _suggest_check(self, form: bytes) -> CallbackResponse:
         fields = _form.fields_of(form)
         server_id = None if fields is None else _form.server_id_of(fields)
         self._watching.suggest_check(server_id or "")

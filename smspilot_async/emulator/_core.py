@@ -25,7 +25,7 @@ from smspilot_async.emulator.gateway._callback_faults import CallbackFaults
 from smspilot_async.emulator.gateway._faults import Fault, FaultPlan
 from smspilot_async.emulator.gateway._gateway import Gateway, Rule, matcher
 from smspilot_async.emulator.gateway._messages import AcceptedMessage, InboundSms, StatusChange
-from smspilot_async.emulator.gateway._pipeline import Desk
+from smspilot_async.emulator.gateway._pipeline import Pipeline
 from smspilot_async.emulator.gateway._settings import Settings
 from smspilot_async.emulator.server._feed import Feed
 from smspilot_async.emulator.server._http import API_PATH, PAGE_PATH, HttpRequest, Reply
@@ -81,7 +81,7 @@ class EmulatorCore:
         self.clock: Clock = clock if clock is not None else Clock()
         self._seed = seed
         self._lock = threading.RLock()
-        self._pipeline = Desk()
+        self._pipeline = Pipeline()
         self._listeners: list[Callable[[AcceptedMessage], None]] = []
         self.feed: Feed = Feed()
         self._callback_sender = CallbackSender(

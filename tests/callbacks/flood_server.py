@@ -18,21 +18,21 @@ from serving import free_socket, on_aiohttp, on_uvicorn
 
 from smspilot_async import Client, Message
 from smspilot_async.callbacks import CallbackInbox
-from smspilot_async.callbacks import aiohttp as aiohttp_face
-from smspilot_async.callbacks import asgi as asgi_face
+from smspilot_async.callbacks import aiohttp as aiohttp_adapter
+from smspilot_async.callbacks import asgi as asgi_adapter
 from smspilot_async.emulator import Emulator
 
 NEVER = timedelta(days=1000)
 
 
-async def main(face: str, count: int) -> None:
+async def main(adapter: str, count: int) -> None:
     sock, url = free_socket()
     emulator = Emulator(loop_protection=None, seed=1, handover=NEVER, delivery=NEVER)
     inbox = CallbackInbox(url, secret=SECRET)
     serving = (
-        on_aiohttp(aiohttp_face.callback_app(inbox), sock)
-        if face == "aiohttp"
-        else on_uvicorn(asgi_face.callback_app(inbox), sock)
+        on_aiohttp(aiohttp_adapter.callback_app(inbox), sock)
+        if adapter == "aiohttp"
+        else on_uvicorn(asgi_adapter.callback_app(inbox), sock)
     )
     client = Client(emulator.api_key, url=emulator.url, transport=emulator.transport, callbacks=inbox)
     async with inbox, client, serving:

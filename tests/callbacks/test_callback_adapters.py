@@ -1,4 +1,4 @@
-"""The faces on real servers, called by the emulator over HTTP."""
+"""The adapters on real servers, called by the emulator over HTTP."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from outcomes import PHONE, TEXT
 
 from smspilot_async import Accepted, Client, OutcomeUnknown, Unknown
 from smspilot_async.callbacks import CallbackInbox, SQLiteSink
-from smspilot_async.callbacks import aiohttp as aiohttp_face
-from smspilot_async.callbacks import asgi as asgi_face
+from smspilot_async.callbacks import aiohttp as aiohttp_adapter
+from smspilot_async.callbacks import asgi as asgi_adapter
 from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 async def test_a_standalone_server_does_not_start_with_a_sink_that_cannot_be_opened(tmp_path: Path) -> None:
     said: list[MutableMapping[str, Any]] = []
-    app = asgi_face.callback_app(inbox_in(tmp_path / "no folder" / "statuses.db"))
+    app = asgi_adapter.callback_app(inbox_in(tmp_path / "no folder" / "statuses.db"))
 
     async def receive() -> MutableMapping[str, Any]:
         return {"type": "lifespan.startup"}
@@ -44,7 +44,7 @@ async def test_a_standalone_server_does_not_start_with_a_sink_that_cannot_be_ope
 
 async def test_an_aiohttp_server_does_not_start_with_a_sink_that_cannot_be_opened(tmp_path: Path) -> None:
     outer = web.Application()
-    outer.add_subapp("/smspilot", aiohttp_face.callback_app(inbox_in(tmp_path / "no folder" / "statuses.db")))
+    outer.add_subapp("/smspilot", aiohttp_adapter.callback_app(inbox_in(tmp_path / "no folder" / "statuses.db")))
     runner = web.AppRunner(outer)
     with pytest.raises(sqlite3.OperationalError, match=r"statuses\.db cannot be opened"):
         await runner.setup()

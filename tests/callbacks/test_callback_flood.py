@@ -97,20 +97,20 @@ def peak_kib(pid: int) -> int:
 
 @pytest.mark.usefixtures("uncounted")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="another system tells its memory otherwise")
-@pytest.mark.parametrize("face", ["asgi", "aiohttp"])
+@pytest.mark.parametrize("adapter", ["asgi", "aiohttp"])
 async def test_of_ten_thousand_forged_calls_none_is_accepted_none_moves_a_status_and_memory_stays_flat(
-    face: str,
+    adapter: str,
 ) -> None:
-    async with service(face) as (server, document):
+    async with service(adapter) as (server, document):
         await flood(server, document)
 
 
 @contextlib.asynccontextmanager
-async def service(face: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Any]]:
+async def service(adapter: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Any]]:
     server = await asyncio.create_subprocess_exec(
         sys.executable,
         str(HERE / "flood_server.py"),
-        face,
+        adapter,
         str(GOOD),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -15,8 +15,8 @@ from hypercorn.asyncio import serve
 from serving import free_socket, on_uvicorn
 
 from smspilot_async.callbacks import CallbackInbox, RedactCallbackPaths, redact_access_logs
-from smspilot_async.callbacks import aiohttp as aiohttp_face
-from smspilot_async.callbacks import asgi as asgi_face
+from smspilot_async.callbacks import aiohttp as aiohttp_adapter
+from smspilot_async.callbacks import asgi as asgi_adapter
 from smspilot_async.callbacks._signing import Signer, redact
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def everything(records: list[logging.LogRecord]) -> str:
 async def test_uvicorns_access_log_shows_no_path(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "uvicorn.access")
     sock, url = free_socket()
-    async with CallbackInbox(url, secret=SECRET) as inbox, on_uvicorn(asgi_face.callback_app(inbox), sock):
+    async with CallbackInbox(url, secret=SECRET) as inbox, on_uvicorn(asgi_adapter.callback_app(inbox), sock):
         await call(inbox.account_url)
     records = [record for record in caplog.records if record.name == "uvicorn.access"]
     assert "GET /cb0-…?server_id=5&status=2 HTTP/1.1" in everything(records)
@@ -61,7 +61,7 @@ async def test_aiohttps_access_log_shows_no_path(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO, "aiohttp.access")
     sock, url = free_socket()
     async with CallbackInbox(url, secret=SECRET) as inbox:
-        runner = web.AppRunner(aiohttp_face.callback_app(inbox))
+        runner = web.AppRunner(aiohttp_adapter.callback_app(inbox))
         await runner.setup()
         await web.SockSite(runner, sock).start()
         await call(inbox.account_url)
@@ -81,7 +81,7 @@ async def test_hypercorns_access_log_shows_no_path(caplog: pytest.LogCaptureFixt
     config.accesslog = access
     config.access_log_format = '"%(R)s" %(U)s %({referer}i)s %({x-missing}i)s'
     async with CallbackInbox(url, secret=SECRET) as inbox:
-        app: Any = asgi_face.callback_app(inbox)  # hypercorn has types of its own for the same thing
+        app: Any = asgi_adapter.callback_app(inbox)  # hypercorn has types of its own for the same thing
         over = asyncio.Event()
         serving = asyncio.create_task(serve(app, config, shutdown_trigger=over.wait))
         await call(inbox.account_url, referer=inbox.account_url)

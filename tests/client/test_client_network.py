@@ -526,7 +526,7 @@ async def test_a_read_under_which_an_idle_connection_closes_is_asked_again(manua
     assert server.connections == 2
 
 
-# --- foreign transports --------------------------------------------------------------------------
+# --- the user's transports -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -644,7 +644,7 @@ async def test_a_full_packet_calls_the_second_off(gateway: Gateway) -> None:
         assert run.stats.accepted == 3
 
 
-# --- the brake ------------------------------------------------------------------------------------
+# --- the circuit breaker ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("max_unknown", [1, 2, 3, 10])
@@ -726,7 +726,7 @@ async def test_an_account_error_stops_it_at_once(
     assert run.stats.accepted == len(gateway.accepted)
 
 
-async def test_the_brake_is_pulled_before_the_next_packet_gets_the_connection() -> None:
+async def test_the_circuit_opens_before_the_next_packet_gets_the_connection() -> None:
     requests: list[httpx.Request] = []
 
     def refuse(request: httpx.Request) -> httpx.Response:
@@ -760,7 +760,7 @@ async def test_an_empty_account_stops_it(gateway: Gateway) -> None:
     assert_sums(run, source=source)
 
 
-async def test_after_the_brake_what_was_read_is_not_sent(gateway: Gateway) -> None:
+async def test_once_the_circuit_is_open_what_was_read_is_not_sent(gateway: Gateway) -> None:
     async def source() -> AsyncIterator[tuple[str, str]]:
         for number in range(7):
             yield phone(number), f"text {number}"

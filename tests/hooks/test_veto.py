@@ -116,7 +116,7 @@ async def test_packets_that_were_vetoed_whole_say_nothing_about_the_gateway(emul
     assert run.stats.refused == 5
 
 
-async def test_vetoed_messages_do_not_release_the_brake_of_a_run_without_answers(emulator: Emulator) -> None:
+async def test_vetoed_messages_do_not_reset_the_circuit_breaker_of_a_run_without_answers(emulator: Emulator) -> None:
     emulator.fail_next("send", Fault.ACCEPT_THEN_RESET, times=100)
     source = (("79087964781", f"{('stop', 'go')[number % 2]} {number}") for number in range(1000))
 

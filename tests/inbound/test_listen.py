@@ -364,7 +364,7 @@ async def test_an_ordinary_sweep_trusts_the_gateways_choice_of_times(room: Room)
     assert await room.rest(room.client.listen()) == ["seemingly old"]
 
 
-# --- its face ------------------------------------------------------------------------------------
+# --- its interface ---------------------------------------------------------------------------------
 
 
 async def test_last_poll_says_how_fresh_it_is(room: Room) -> None:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @attrs.define
-class Told:
-    """All that a reader was told.
+class Received:
+    """Everything that a reader has received.
 
     Attributes:
         cursor: Of the last event.
-        messages: The rows by number, each as it was told last.
-        rows: How many rows were told, repeated ones too.
+        messages: The rows by number, each as last received.
+        rows: How many rows were received, repeated ones included.
         starts: How many times everything before was void.
     """
 
@@ -54,33 +54,35 @@ class Reader:
     """Reads events one by one."""
 
     blocks: AsyncIterator[str]
-    told: Told
+    received: Received
 
-    async def until_quiet(self) -> Told:
+    async def until_quiet(self) -> Received:
         """Read on until nothing more waits."""
-        self.told.take(await anext(self.blocks))
-        while not self.told.state:
-            self.told.take(await anext(self.blocks))
-        return self.told
+        self.received.take(await anext(self.blocks))
+        while not self.received.state:
+            self.received.take(await anext(self.blocks))
+        return self.received
 
-    async def until(self, **statuses: int) -> Told:
+    async def until(self, **statuses: int) -> Received:
         """Read on until the messages with these texts have these statuses, and no others are there."""
-        while self.told.statuses != statuses:
-            self.told.take(await anext(self.blocks))
-        return self.told
+        while self.received.statuses != statuses:
+            self.received.take(await anext(self.blocks))
+        return self.received
 
 
 @asynccontextmanager
-async def reading(emulator: Emulator, told: Told | None = None, *, in_url: bool = False) -> AsyncGenerator[Reader]:
-    """Follow an emulator, from where `told` ends; the cursor stands in a header, or in the URL."""
-    told = told if told is not None else Told()
-    query, cursor = (f"?after={told.cursor}", "") if in_url else ("", told.cursor)
+async def reading(
+    emulator: Emulator, received: Received | None = None, *, in_url: bool = False
+) -> AsyncGenerator[Reader]:
+    """Follow an emulator, from where `received` ends; the cursor stands in a header, or in the URL."""
+    received = received if received is not None else Received()
+    query, cursor = (f"?after={received.cursor}", "") if in_url else ("", received.cursor)
     async with (
         httpx.AsyncClient(trust_env=False, timeout=5) as http,
         http.stream("GET", f"{emulator.page_url}/events{query}", headers={"Last-Event-ID": cursor}) as answer,
     ):
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-        yield Reader(_blocks(answer), told)
+        yield Reader(_blocks(answer), received)
 
 
 async def _blocks(answer: httpx.Response) -> AsyncIterator[str]:

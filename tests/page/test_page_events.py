@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from page_events import Told, reading
+from page_events import Received, reading
 
 from smspilot_async import Client, Message
 from smspilot_async.emulator import Emulator, Fault
@@ -24,9 +24,9 @@ class TestStream:
     async def test_it_begins_with_what_is_there(self, emulator: Emulator, client: Client) -> None:
         await client.send(PHONE, "early")
         async with reading(emulator) as reader:
-            told = await reader.until_quiet()
-        assert told.starts == 1
-        [row] = told.messages.values()
+            received = await reader.until_quiet()
+        assert received.starts == 1
+        [row] = received.messages.values()
         assert row == {
             "server_id": emulator.messages[0].server_id,
             "to": PHONE,
@@ -39,7 +39,7 @@ class TestStream:
             "test": False,
             "accepted_at": emulator.messages[0].accepted_at.isoformat(),
         }
-        assert told.state == {
+        assert received.state == {
             **emulator.state(),
             "speed": 0.0,
             "url": emulator.url,
@@ -54,9 +54,9 @@ class TestStream:
             emulator.add_account(login="someone@example.com", password="secret", balance=Decimal(5))
             emulator.add_account(login="x", password="secret", balance=Decimal(6))
             emulator.add_account(api_key="SHORT", balance=Decimal("7.50"))
-            told = await reader.until_quiet()
-        assert told.state is not None
-        assert told.state["balances"] == [
+            received = await reader.until_quiet()
+        assert received.state is not None
+        assert received.state["balances"] == [
             {"account": f"…{emulator.api_key[-4:]}", "balance": "1000000.00"},
             {"account": "s…@example.com", "balance": "5"},
             {"account": "…", "balance": "6"},
@@ -101,11 +101,11 @@ class TestStream:
     ) -> None:
         await client.send(PHONE, "known")
         async with reading(emulator) as reader:
-            told = await reader.until_quiet()
+            received = await reader.until_quiet()
         await client.send(PHONE, "missed")
-        async with reading(emulator, told, in_url=in_url) as reader:
+        async with reading(emulator, received, in_url=in_url) as reader:
             await reader.until(known=0, missed=0)
-        assert (told.starts, told.rows) == (1, 2)
+        assert (received.starts, received.rows) == (1, 2)
 
     async def test_after_a_reset_it_starts_over(self, emulator: Emulator, client: Client) -> None:
         await client.send(PHONE, "old")
@@ -113,16 +113,16 @@ class TestStream:
             await reader.until(old=0)
             emulator.reset()
             await client.send(PHONE, "new")
-            told = await reader.until(new=0)
-        assert told.starts == 2
+            received = await reader.until(new=0)
+        assert received.starts == 2
 
     async def test_a_cursor_of_another_gateway_says_nothing(self, emulator: Emulator, client: Client) -> None:
         await client.send(PHONE, "here")
         async with Emulator.serve(seed=1) as other, reading(other) as reader:
-            told = await reader.until_quiet()
-        async with reading(emulator, told) as reader:
+            received = await reader.until_quiet()
+        async with reading(emulator, received) as reader:
             await reader.until(here=0)
-        assert told.starts == 2
+        assert received.starts == 2
 
     async def test_a_reader_is_answered_while_nothing_changes(
         self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
@@ -145,10 +145,10 @@ class TestStream:
                 assert len((await client.send_packet(messages)).accepted) == 100
             emulator.clock.advance(seconds=5)
             emulator.clock.advance(seconds=60)
-            told = await asyncio.to_thread(read_all, slow)
-        assert len(told.messages) == 3000
-        assert set(told.statuses.values()) == {2}
-        assert told.rows < 6000  # what changed while no one read is sent once, since nothing was queued
+            received = await asyncio.to_thread(read_all, slow)
+        assert len(received.messages) == 3000
+        assert set(received.statuses.values()) == {2}
+        assert received.rows < 6000  # what changed while no one read is sent once, since nothing was queued
 
     async def test_a_reader_that_leaves_is_forgotten(self) -> None:
         async with Emulator.serve() as emulator:
@@ -172,19 +172,19 @@ class TestStream:
         assert threading.active_count() == before
 
 
-def read_all(connection: socket.socket) -> Told:
+def read_all(connection: socket.socket) -> Received:
     """Read events until everything is final."""
     connection.settimeout(10)
-    told, text = Told(), b""
+    received, text = Received(), b""
     while b"\r\n\r\n" not in text:
         text += connection.recv(65536)
     _, _, text = text.partition(b"\r\n\r\n")
-    while not told.state or set(told.statuses.values()) != {2}:
+    while not received.state or set(received.statuses.values()) != {2}:
         text += connection.recv(1_000_000)
         *blocks, text = text.split(b"\n\n")
         for block in blocks:
-            told.take(block.decode())
-    return told
+            received.take(block.decode())
+    return received
 
 
 class TestFeed:

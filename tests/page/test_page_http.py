@@ -137,9 +137,12 @@ class TestControl:
     ) -> None:
         sent = await client.send(PHONE, "x", callback="http://example.com/status", callback_method="post")
         emulator.clock.advance(seconds=5)
-        told = (await http.get(f"/_emulator/messages/{sent.server_id}")).json()
-        assert (told["message"]["text"], [change["status"] for change in told["message"]["history"]]) == ("x", [0, 1])
-        assert told["callbacks"] == [
+        received = (await http.get(f"/_emulator/messages/{sent.server_id}")).json()
+        assert (received["message"]["text"], [change["status"] for change in received["message"]["history"]]) == (
+            "x",
+            [0, 1],
+        )
+        assert received["callbacks"] == [
             {
                 "server_id": sent.server_id,
                 "url": "http://example.com/status",
@@ -174,8 +177,8 @@ class TestControl:
         emulator.inbound(PHONE, "old")
         await client.inbound("new")
         emulator.inbound(PHONE, "new")
-        told = (await http.get("/_emulator/inbound")).json()["inbound"]
-        assert [(sms["phone"], sms["text"], sms["seen"]) for sms in told] == [
+        received = (await http.get("/_emulator/inbound")).json()["inbound"]
+        assert [(sms["phone"], sms["text"], sms["seen"]) for sms in received] == [
             (PHONE, "old", True),
             (PHONE, "new", False),
         ]

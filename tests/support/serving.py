@@ -1,4 +1,4 @@
-"""Real servers for the faces, in the test's own loop, on loopback ports."""
+"""Real servers for the adapters, in the test's own loop, on loopback ports."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from manual_clock import idle
 
-from smspilot_async._tools.stream import Results, Stream, reading
+from smspilot_async._tools.stream import Results, ResultStream, reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
@@ -69,7 +69,7 @@ class Source:
 
 
 async def test_every_item_has_its_result() -> None:
-    assert sorted(await collect(Stream(range(50), double, in_flight=4))) == list(range(0, 100, 2))
+    assert sorted(await collect(ResultStream(range(50), double, in_flight=4))) == list(range(0, 100, 2))
 
 
 async def test_results_come_in_order_of_arrival() -> None:
@@ -78,19 +78,19 @@ async def test_results_come_in_order_of_arrival() -> None:
             await asyncio.sleep(0)
         return turns
 
-    assert await collect(Stream([30, 3, 15], work, in_flight=3)) == [3, 15, 30]
+    assert await collect(ResultStream([30, 3, 15], work, in_flight=3)) == [3, 15, 30]
 
 
 async def test_nothing_in_nothing_out() -> None:
-    assert await collect(Stream([], double, in_flight=4)) == []
+    assert await collect(ResultStream([], double, in_flight=4)) == []
 
 
 async def test_an_asynchronous_source() -> None:
-    assert sorted(await collect(Stream(Source(9), double, in_flight=2))) == list(range(0, 18, 2))
+    assert sorted(await collect(ResultStream(Source(9), double, in_flight=2))) == list(range(0, 18, 2))
 
 
 async def test_after_the_end_it_stays_at_the_end() -> None:
-    stream = Stream([1], double, in_flight=1)
+    stream = ResultStream([1], double, in_flight=1)
     async with stream:
         assert await anext(stream) == 2
         for _ in range(2):
@@ -101,7 +101,7 @@ async def test_after_the_end_it_stays_at_the_end() -> None:
 
 
 async def test_it_must_be_entered_and_only_once() -> None:
-    stream = Stream([1], double, in_flight=1)
+    stream = ResultStream([1], double, in_flight=1)
     with pytest.raises(RuntimeError, match="enter it first"):
         await anext(stream)
     async with stream:
@@ -123,7 +123,7 @@ def test_the_base_has_no_work_of_its_own() -> None:
 
 async def test_no_more_at_work_than_allowed_and_no_more_read() -> None:
     gate, source = Gate(), Source(1000)
-    async with Stream(source, gate, in_flight=5):
+    async with ResultStream(source, gate, in_flight=5):
         await idle()
         assert gate.at_work == 5
         assert source.read == 5
@@ -131,7 +131,7 @@ async def test_no_more_at_work_than_allowed_and_no_more_read() -> None:
 
 async def test_results_that_are_not_taken_stop_the_reading() -> None:
     source = Source(1000)
-    async with Stream(source, double, in_flight=5) as stream:
+    async with ResultStream(source, double, in_flight=5) as stream:
         await idle()
         assert source.read == 10
         await anext(stream)
@@ -150,7 +150,7 @@ async def test_all_of_a_long_source_with_few_at_work() -> None:
         at_work -= 1
         return number
 
-    assert sorted(await collect(Stream(range(5000), work, in_flight=3))) == list(range(5000))
+    assert sorted(await collect(ResultStream(range(5000), work, in_flight=3))) == list(range(5000))
     assert most == 3
 
 
@@ -161,7 +161,7 @@ async def test_a_failing_source_is_reported_after_the_results_before_it() -> Non
     got = []
     source = Source(7, ValueError("broken list"))
     with pytest.raises(ValueError, match="broken list"):  # noqa: PT012
-        async with Stream(source, double, in_flight=3) as stream:
+        async with ResultStream(source, double, in_flight=3) as stream:
             async for result in stream:
                 got.append(result)  # noqa: PERF401
     assert sorted(got) == [0, 2, 4, 6, 8, 10, 12]
@@ -169,7 +169,7 @@ async def test_a_failing_source_is_reported_after_the_results_before_it() -> Non
 
 async def test_a_failing_source_waits_for_slow_results() -> None:
     gate = Gate()
-    async with Stream(Source(2, ValueError("broken list")), gate, in_flight=3) as stream:
+    async with ResultStream(Source(2, ValueError("broken list")), gate, in_flight=3) as stream:
         await idle()
         gate.open.set()
         assert {await anext(stream), await anext(stream)} == {0, 1}
@@ -181,7 +181,7 @@ async def test_a_failing_source_waits_for_slow_results() -> None:
 
 async def test_something_that_is_no_source() -> None:
     with pytest.raises(TypeError):
-        await collect(Stream(5, double, in_flight=1))  # type: ignore[arg-type]
+        await collect(ResultStream(5, double, in_flight=1))  # type: ignore[arg-type]
 
 
 async def test_work_that_raises_ends_the_reading_but_not_the_work_beside_it() -> None:
@@ -195,7 +195,7 @@ async def test_work_that_raises_ends_the_reading_but_not_the_work_beside_it() ->
 
     got = []
     with pytest.raises(KeyError):  # noqa: PT012
-        async with Stream(source, work, in_flight=3) as stream:
+        async with ResultStream(source, work, in_flight=3) as stream:
             async for result in stream:
                 got.append(result)  # noqa: PERF401
     assert {0, 1} <= set(got)
@@ -205,14 +205,14 @@ async def test_work_that_raises_ends_the_reading_but_not_the_work_beside_it() ->
 
 async def test_a_source_that_was_cancelled_is_no_end() -> None:
     with pytest.raises(RuntimeError, match="cancelled from outside"):
-        await collect(Stream(Source(3, asyncio.CancelledError()), double, in_flight=3))
+        await collect(ResultStream(Source(3, asyncio.CancelledError()), double, in_flight=3))
 
 
 async def test_a_worker_never_cancels_the_callers_own_awaits() -> None:
     async def work(number: int) -> int:
         raise KeyError(number)
 
-    async with Stream(range(3), work, in_flight=3) as stream:
+    async with ResultStream(range(3), work, in_flight=3) as stream:
         for _ in range(20):
             await asyncio.sleep(0)
         task = asyncio.current_task()
@@ -228,7 +228,7 @@ async def test_a_worker_never_cancels_the_callers_own_awaits() -> None:
 async def test_break_ends_the_work_and_closes_the_source_in_the_task_that_read_it() -> None:
     gate, source = Gate(), Source(1000)
     before = asyncio.all_tasks()
-    async with Stream(source, gate, in_flight=5):
+    async with ResultStream(source, gate, in_flight=5):
         await idle()
     assert asyncio.all_tasks() == before
     assert gate.cancelled == 5
@@ -238,7 +238,7 @@ async def test_break_ends_the_work_and_closes_the_source_in_the_task_that_read_i
 
 
 async def test_what_was_not_taken_is_gone_once_it_was_left() -> None:
-    async with Stream(Source(3, ValueError("broken list")), double, in_flight=3) as stream:
+    async with ResultStream(Source(3, ValueError("broken list")), double, in_flight=3) as stream:
         await idle()
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
@@ -253,7 +253,7 @@ async def test_a_generator_is_closed_too() -> None:
         finally:
             closed.append(True)
 
-    async with Stream(numbers(), double, in_flight=2) as stream:
+    async with ResultStream(numbers(), double, in_flight=2) as stream:
         await anext(stream)
     assert closed == [True]
 
@@ -264,7 +264,7 @@ async def test_a_file_is_left_to_its_owner() -> None:
     async def work(line: str) -> int:
         return int(line)
 
-    assert await collect(Stream(file, work, in_flight=1)) == [1, 2, 3]
+    assert await collect(ResultStream(file, work, in_flight=1)) == [1, 2, 3]
     assert not file.closed
 
 
@@ -272,7 +272,7 @@ async def test_the_bodys_own_error_passes_through() -> None:
     gate = Gate()
 
     async def body() -> None:
-        async with Stream(range(9), gate, in_flight=2):
+        async with ResultStream(range(9), gate, in_flight=2):
             await idle()
             raise ZeroDivisionError
 
@@ -283,7 +283,7 @@ async def test_the_bodys_own_error_passes_through() -> None:
 
 async def test_cancelling_the_body_ends_the_work() -> None:
     gate = Gate()
-    task = asyncio.ensure_future(collect(Stream(Source(9), gate, in_flight=2)))
+    task = asyncio.ensure_future(collect(ResultStream(Source(9), gate, in_flight=2)))
     await idle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -293,7 +293,7 @@ async def test_cancelling_the_body_ends_the_work() -> None:
 
 async def test_a_timeout_around_one_result_loses_none() -> None:
     gate = Gate()
-    async with Stream(range(3), gate, in_flight=3) as stream:
+    async with ResultStream(range(3), gate, in_flight=3) as stream:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await anext(stream)
@@ -315,14 +315,14 @@ async def test_a_source_that_swallows_its_cancellation_is_left_all_the_same() ->
         worked.append(number)
 
     before = asyncio.all_tasks()
-    async with Stream(stubborn(), work, in_flight=1):
+    async with ResultStream(stubborn(), work, in_flight=1):
         await idle()
     assert asyncio.all_tasks() == before
     assert worked == []
 
 
 async def test_left_before_its_first_step() -> None:
-    async with Stream(Source(3), double, in_flight=1):
+    async with ResultStream(Source(3), double, in_flight=1):
         pass
 
 
@@ -339,7 +339,7 @@ async def test_a_source_without_aclose() -> None:
                 raise StopAsyncIteration
             return self.left.pop()
 
-    assert await collect(Stream(Bare(), double, in_flight=1)) == [2, 4]
+    assert await collect(ResultStream(Bare(), double, in_flight=1)) == [2, 4]
 
 
 async def test_reading_closes_what_it_read() -> None:

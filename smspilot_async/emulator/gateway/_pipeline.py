@@ -55,7 +55,7 @@ class _Parsed:
 
 
 @attrs.define
-class Desk:
+class Pipeline:
     """Answers requests, with the faults that wait for them.
 
     Attributes:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from smspilot_async.emulator._core import EmulatorCore
-    from smspilot_async.emulator.server._connection import Connection
+    from smspilot_async.emulator.server._connection import ClientConnection
 
 
 def create_app(emulator: EmulatorCore) -> ASGIApp:
-    """The application that serves an emulator. Its server has to put a `Connection` into the scope's state."""
+    """The application that serves an emulator. Its server has to put a `ClientConnection` into the scope's state."""
     control = [*control_routes(emulator), Route("/events", Events(emulator), methods=["GET"])]
 
     async def not_found(request: Request, _error: Exception) -> Response:
@@ -69,7 +69,7 @@ class _Gateway:
         self._emulator = emulator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection: Connection = scope["state"]["connection"]
+        connection: ClientConnection = scope["state"]["connection"]
         if not is_allowed(scope):
             await self._answer(Reply.page(403, "Forbidden"), send)
             return
@@ -86,7 +86,7 @@ class _Gateway:
         else:
             await self._send_reply(self._emulator.exchange(_request(scope, body)), connection, receive, send)
 
-    async def _send_reply(self, reply: Reply, connection: Connection, receive: Receive, send: Send) -> None:
+    async def _send_reply(self, reply: Reply, connection: ClientConnection, receive: Receive, send: Send) -> None:
         if reply.hold is not None:
             await reply.hold.wait()
         match reply.ending:

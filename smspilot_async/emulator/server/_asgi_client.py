@@ -25,7 +25,7 @@ class NoAnswer(Exception):
 
 
 class _AnswerTooLarge(OSError):
-    """The client hears no more, and an application that still sends is told as the protocol has it."""
+    """The client stops reading; an application that goes on sending gets an ``OSError``, as ASGI specifies."""
 
 
 async def ask(application: Application, request: httpx.Request, *, largest: int) -> tuple[int, bytes]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
-class Connection:
+class ClientConnection:
     """A client's connection, to be ended in other ways than HTTP has."""
 
     def __init__(self, protocol: H11Protocol) -> None:

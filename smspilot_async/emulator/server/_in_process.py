@@ -1,7 +1,7 @@
 """The emulator without a socket: a transport for ``httpx.AsyncClient``.
 
 It plays the faults as a real connection would show them, and emits httpcore's trace events in their order, so that a
-client which judges by them whether its request went out is told the truth.
+client that judges by them whether its request went out gets the truth.
 """
 
 from __future__ import annotations

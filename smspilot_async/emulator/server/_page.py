@@ -51,9 +51,9 @@ async def page(request: Request) -> Response:
 
 
 class Events:
-    """Server-sent events that tell of everything from the reader's cursor on (``Last-Event-ID``, or ``?after=``).
+    """Server-sent events of all changes from the reader's cursor on (``Last-Event-ID``, or ``?after=``).
 
-    Each event is an object: ``messages`` that came or changed; ``starts_over`` if what was told before is void;
+    Each event is an object: ``messages`` that came or changed; ``starts_over`` if what was sent before is void;
     ``state`` in the last one before a pause. Without a cursor, or with one from before a reset, it begins with the
     oldest change that is remembered.
     """
@@ -68,12 +68,12 @@ class Events:
             return
         cursor = request.headers.get("last-event-id") or request.query_params.get("after", "")
         async with asyncio.TaskGroup() as group:
-            telling = group.create_task(_tell(self._emulator, cursor, send))
+            sending = group.create_task(_send_events(self._emulator, cursor, send))
             await disconnected(receive)
-            telling.cancel()
+            sending.cancel()
 
 
-async def _tell(emulator: EmulatorCore, cursor: str, send: Send) -> None:
+async def _send_events(emulator: EmulatorCore, cursor: str, send: Send) -> None:
     headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     news, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -97,13 +97,13 @@ async def _tell(emulator: EmulatorCore, cursor: str, send: Send) -> None:
 
 
 def _event(emulator: EmulatorCore, changes: Changes) -> bytes:
-    told: dict[str, Any] = {
+    event: dict[str, Any] = {
         "starts_over": changes.starts_over,
         "messages": [_row(message) for message in emulator.look_up(changes.server_ids)],
     }
     if changes.are_all:
-        told["state"] = emulator.overview()
-    return f"id: {changes.cursor}\ndata: {json.dumps(told)}\n\n".encode()
+        event["state"] = emulator.overview()
+    return f"id: {changes.cursor}\ndata: {json.dumps(event)}\n\n".encode()
 
 
 def _row(message: AcceptedMessage) -> dict[str, Any]:

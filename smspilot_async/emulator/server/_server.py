@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from smspilot_async.emulator.server._app import create_app
-from smspilot_async.emulator.server._connection import Connection
+from smspilot_async.emulator.server._connection import ClientConnection
 from smspilot_async.emulator.server._http import API_PATH
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class _Protocol(H11Protocol):
         super().__init__(*args, **kwargs)
         self.access_log = False  # here, because the configuration would silence it for the whole process
         self._emulator: EmulatorCore = self.app_state["emulator"]
-        self.app_state: dict[str, Any] = {"connection": Connection(self)}
+        self.app_state: dict[str, Any] = {"connection": ClientConnection(self)}
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

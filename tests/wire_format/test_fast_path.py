@@ -1,4 +1,4 @@
-"""The short cut for the usual answer to a send: taken for what the gateway usually says, and never another reading."""
+"""The fast path for the usual answer to a send: taken for what the gateway usually says, and never read differently."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class Recording(httpx.AsyncBaseTransport):
         return httpx.Response(response.status_code, content=self.bodies[-1])
 
 
-@pytest.mark.parametrize(("profile", "is_usual"), [("2.6", True), ("2.4.16", False)])
-async def test_what_the_gateway_says_of_a_packet_that_it_took_is_usual(
-    profile: Profile, lenient: Callable[[bytes], Any], *, is_usual: bool
+@pytest.mark.parametrize(("profile", "is_fast"), [("2.6", True), ("2.4.16", False)])
+async def test_the_gateways_answer_to_a_packet_that_it_took_is_read_fast(
+    profile: Profile, lenient: Callable[[bytes], Any], *, is_fast: bool
 ) -> None:
     emulator = Emulator(profile=profile)
     recording = Recording(emulator)
@@ -85,11 +85,11 @@ async def test_what_the_gateway_says_of_a_packet_that_it_took_is_usual(
     async with Client(emulator.api_key, url=emulator.url, transport=recording) as client:
         await client.send_packet([Message("79087964781", "Привет 😀"), Message("79087964782", "x", send_at=later)])
     (body,) = recording.bodies
-    usual = read_fast(body)
-    assert (usual is not None) is is_usual
-    if usual is not None:
-        assert usual == lenient(body)
-        assert [vars(row) for row in usual.messages] == [vars(row) for row in lenient(body).messages]
+    fast = read_fast(body)
+    assert (fast is not None) is is_fast
+    if fast is not None:
+        assert fast == lenient(body)
+        assert [vars(row) for row in fast.messages] == [vars(row) for row in lenient(body).messages]
 
 
 def test_a_message_made_in_the_short_way_is_whole() -> None:
@@ -125,7 +125,7 @@ def test_a_message_made_in_the_short_way_is_whole() -> None:
         b"",
     ],
 )
-def test_what_is_not_usual_is_left_to_the_lenient_reader(body: bytes) -> None:
+def test_an_unusual_answer_is_left_to_the_lenient_reader(body: bytes) -> None:
     assert read_fast(body) is None
 
 
@@ -173,16 +173,16 @@ def test_the_short_cut_never_reads_anything_in_another_way(
     text = text[: place[0]] + put + text[place[1] :]
     row = text[text.index("[") + 1 : text.rindex("]")]
     body = text.replace(row, ",".join([row] * rows), 1).encode("utf-8", "surrogatepass")
-    if (usual := read_fast(body)) is not None:
-        assert repr_of(usual) == repr_of(lenient(body))
+    if (fast := read_fast(body)) is not None:
+        assert repr_of(fast) == repr_of(lenient(body))
 
 
 @pytest.mark.parametrize("money", ["12345678901234567.89", "1.50", "0.10", "7", "-0.5", "1e2", "9" * 31])
 def test_money_is_read_as_ever(money: str, lenient: Callable[[bytes], Any]) -> None:
     body = written(ANSWER).replace(b"20006.97", money.encode())
-    usual = read_fast(body)
-    assert usual is not None
-    assert str(usual.balance) == str(lenient(body).balance)
+    fast = read_fast(body)
+    assert fast is not None
+    assert str(fast.balance) == str(lenient(body).balance)
 
 
 @pytest.mark.parametrize("money", ["1E+400", "1e-40", "0." + "9" * 40])

@@ -30,10 +30,10 @@ async def turns_of_the_loop(count: int) -> None:
 
 
 async def test_one_goes_in_a_turn_of_the_loop(slots: Slots) -> None:
-    turns, loop_turn, went = Fairness(slots), 0, []
+    fairness, loop_turn, went = Fairness(slots), 0, []
 
     async def work() -> None:
-        await turns.take()
+        await fairness.take()
         went.append(loop_turn)
 
     async with asyncio.TaskGroup() as group:
@@ -52,11 +52,11 @@ async def test_no_one_waits_where_no_one_is_ahead(slots: Slots) -> None:
 
 
 async def test_a_campaign_waits_while_a_send_is_under_way(slots: Slots) -> None:
-    turns = Fairness(slots)
+    fairness = Fairness(slots)
     slots.take()
     slots.take()
     slots.take(background=True)
-    campaign = asyncio.create_task(turns.take())
+    campaign = asyncio.create_task(fairness.take())
     await turns_of_the_loop(10)
     slots.release()
     await turns_of_the_loop(10)
@@ -67,12 +67,12 @@ async def test_a_campaign_waits_while_a_send_is_under_way(slots: Slots) -> None:
 
 
 async def test_it_waits_from_the_moment_a_send_is_called(slots: Slots) -> None:
-    turns = Fairness(slots)
-    turns.announce_send()
-    campaign = asyncio.create_task(turns.take())
+    fairness = Fairness(slots)
+    fairness.announce_send()
+    campaign = asyncio.create_task(fairness.take())
     await turns_of_the_loop(10)
     assert not campaign.done()
-    turns.send_begins()  # without a place, it does not hold others back
+    fairness.send_begins()  # without a place, it does not hold others back
     await turns_of_the_loop(2)
     assert campaign.done()
 
@@ -88,24 +88,24 @@ async def test_a_send_that_is_called_lets_no_packet_go_before_it(gateway: Gatewa
 
 async def test_but_not_for_ever(slots: Slots, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_fairness, "_LONGEST_HOLD", 0)
-    turns = Fairness(slots)
+    fairness = Fairness(slots)
     slots.take()
     async with asyncio.timeout(30):
         for _ in range(3):
-            await turns.take()
+            await fairness.take()
 
 
 async def test_packets_under_way_do_not_hold_each_other_back(slots: Slots) -> None:
-    turns = Fairness(slots)
+    fairness = Fairness(slots)
     assert slots.take(background=True)
     assert slots.take(background=True)
-    await asyncio.wait_for(turns.take(), 30)
+    await asyncio.wait_for(fairness.take(), 30)
 
 
 async def test_one_that_is_cancelled_costs_no_one_a_turn(slots: Slots) -> None:
-    turns = Fairness(slots)
+    fairness = Fairness(slots)
     slots.take()
-    cancelled, patient = (asyncio.create_task(turns.take()) for _ in range(2))
+    cancelled, patient = (asyncio.create_task(fairness.take()) for _ in range(2))
     await turns_of_the_loop(2)
     cancelled.cancel()
     slots.release()
