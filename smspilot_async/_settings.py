@@ -109,7 +109,7 @@ def _printable(secret: Secret[Any]) -> str:
     value = secret.reveal()
     if not isinstance(value, str) or not value or not value.isprintable():
         del value  # a traceback may show this frame's variables
-        raise ValueError("a key, login or password is a non-empty string of printable characters")
+        raise ValueError("a key, login or password must be a non-empty string of printable characters")
     return value
 
 
@@ -159,7 +159,7 @@ def test_from(*, test: bool) -> bool:
         return True
     if value in {"", "0", "false", "no", "off"}:
         return test
-    raise ValueError("SMSPILOT_TEST is 1 or 0")
+    raise ValueError("SMSPILOT_TEST must be 1 or 0")
 
 
 def parameters_from(debug_email: Secret[str | None], referral: int | str | None) -> dict[str, str]:

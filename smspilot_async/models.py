@@ -106,13 +106,13 @@ def _id(value: Any) -> int | None:
         return None
     number = int(value) if isinstance(value, str) and len(value) < 20 and _digits(value) else value  # noqa: PLR2004
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _LARGEST_ID:
-        raise InvalidMessage("an id is a whole number from 0 to 2^63-1", field="id", code=230)
+        raise InvalidMessage("an id must be a whole number from 0 to 2^63-1", field="id", code=230)
     return number
 
 
 def _check_sender(value: Any) -> None:
     if not isinstance(value, str):
-        raise InvalidMessage(f"a sender is a str, not {type(value).__name__}", field="sender", code=115)
+        raise InvalidMessage(f"a sender must be a str, not {type(value).__name__}", field="sender", code=115)
     _text.check_sender(value)
 
 
@@ -124,7 +124,7 @@ def _check_send_at(value: Any) -> None:
     try:
         value.astimezone(UTC)
     except OverflowError:
-        raise InvalidMessage("is a time that GMT has no date for", field="send_at", code=250) from None
+        raise InvalidMessage("is out of range in GMT", field="send_at", code=250) from None
     if value < _clock.current().now():
         raise InvalidMessage(f"{value.isoformat()} has passed", field="send_at", code=250)
 
@@ -147,7 +147,7 @@ def is_web_address(value: Any) -> bool:
 
 def _check_callback_method(value: Any) -> None:
     if not isinstance(value, str) or value not in {"get", "post"}:
-        raise InvalidMessage("is 'get' or 'post'", field="callback_method", code=260)
+        raise InvalidMessage("must be 'get' or 'post'", field="callback_method", code=260)
 
 
 def _check_ttl(value: Any) -> None:

@@ -161,7 +161,7 @@ def _normalized(phone: object, country: Country | None) -> str:
 
 def _written(phone: object) -> str:
     if isinstance(phone, bool) or not isinstance(phone, (str, int)):
-        raise InvalidMessage(f"a phone is a str, not {type(phone).__name__}", field="to", code=111)
+        raise InvalidMessage(f"a phone must be a str, not {type(phone).__name__}", field="to", code=111)
     if isinstance(phone, int) and not 0 <= phone < 10**_LONGEST_PHONE:
         raise InvalidMessage("a phone has 7 to 15 digits", field="to", code=111 if phone < 0 else 215)
     return str(phone)
@@ -243,7 +243,7 @@ def check_country(country: object) -> None:
         ValueError: It is neither ``"RU"`` nor ``None``.
     """
     if country is not None and country != "RU":
-        raise ValueError(f"country is 'RU' or None, not {country!r}")
+        raise ValueError(f"country must be 'RU' or None, not {country!r}")
 
 
 def check_text(text: str) -> None:
@@ -254,7 +254,7 @@ def check_text(text: str) -> None:
             its parts are counted.
     """
     if not isinstance(text, str):
-        raise InvalidMessage(f"a text is a str, not {type(text).__name__}", field="text", code=220)
+        raise InvalidMessage(f"a text must be a str, not {type(text).__name__}", field="text", code=220)
     if not text:
         raise InvalidMessage("a text is required", field="text", code=220)
     if not text.isprintable() and (found := _not_xml(text)):  # printable text is valid in XML, and is detected faster

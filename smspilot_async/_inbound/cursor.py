@@ -210,7 +210,7 @@ def cursor_of(given: str | os.PathLike[str] | InboundCursor | None) -> InboundCu
         return FileCursor(given)
     if isinstance(given, InboundCursor):
         return given
-    raise TypeError(f"cursor is a path, an InboundCursor or None, not {type(given).__name__}")
+    raise TypeError(f"cursor must be a path, an InboundCursor or None, not {type(given).__name__}")
 
 
 def _in_use(path: object) -> CursorInUse:
@@ -312,7 +312,7 @@ def _read(data: bytes) -> CursorState:
     if head is None:
         raise _NoCursorError("is not a cursor of listen")
     if head.get("version") != _VERSION:
-        raise _NoCursorError(f"is a cursor of another version than {_VERSION}, the only one that is supported")
+        raise _NoCursorError(f"is a cursor of another version than {_VERSION}, the only one supported")
     try:
         return _state(head, map(json.loads, marks))
     except (ValueError, LookupError, TypeError, ArithmeticError, OSError, RecursionError):

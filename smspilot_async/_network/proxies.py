@@ -58,7 +58,7 @@ def check_url(url: str) -> None:
     is_usable = _is_usable(url)
     del url  # a traceback would show it
     if not is_usable:
-        raise ValueError("url is not an address that a connection can be made to")
+        raise ValueError("url is not an address that can be connected to")
 
 
 def check_proxy(proxy: str | None) -> None:

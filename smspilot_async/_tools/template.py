@@ -174,7 +174,7 @@ def _placeholder(token: str, position: int, known: set[str] | None) -> Placehold
     if not place.field:
         raise TemplateError(f"an empty {token} at character {position + 1}; write {{{{}}}} for the braces themselves")
     if known is not None and place.field not in known:
-        raise TemplateError(f"no column fits {token}; the file has {column_list(sorted(known))}")
+        raise TemplateError(f"no column matches {token}; the file has {column_list(sorted(known))}")
     return place
 
 

@@ -10,7 +10,7 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         ValueError: It is not; the error names the setting.
     """
     if value not in allowed:
-        raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
 
 
 def _is_number(value: object) -> bool:

@@ -231,7 +231,7 @@ class CallbackInbox:
 
     async def __anext__(self) -> StatusEvent:
         if self._is_iterating:
-            raise RuntimeError("another loop is reading this inbox; let one loop read it and share what it gets")
+            raise RuntimeError("another loop is reading this inbox: let one loop read it and pass the events on")
         self._is_iterating = True
         try:
             return await (self._next() if self._in_hand is None else self._next_claimed(self._in_hand))
@@ -377,15 +377,17 @@ class CallbackInbox:
 def _claimable(log: EventLog) -> Claimable:
     if isinstance(log, Claimable):
         return log
-    raise ValueError("competing: a SQLiteSink is needed, which the workers share")
+    raise ValueError("competing needs a SQLiteSink, which the workers share")
 
 
 def _checked(url: str) -> str:
     if not is_web_address(url) or "?" in url or "#" in url or "@" in url:
-        raise ValueError("url: an absolute http(s) URL without query, fragment or password is needed")
+        raise ValueError("url must be an absolute http(s) URL without query, fragment or password")
     url = url.rstrip("/")
     if len(url) + 1 + LONGEST_SEGMENT > _LONGEST_URL:
-        raise ValueError(f"url: at most {_LONGEST_URL - 1 - LONGEST_SEGMENT} characters, for the gateway to take it")
+        raise ValueError(
+            f"url must have at most {_LONGEST_URL - 1 - LONGEST_SEGMENT} characters, or the gateway refuses it"
+        )
     return url
 
 

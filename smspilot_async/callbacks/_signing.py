@@ -65,7 +65,7 @@ class Signer:
         keys = [secret.encode() if isinstance(secret, str) else bytes(secret) for secret in given]
         if not keys or min(map(len, keys)) < _SHORTEST_SECRET:
             raise ValueError(
-                f"secret: at least {_SHORTEST_SECRET} characters are needed; this makes a good one: "
+                f"secret must have at least {_SHORTEST_SECRET} characters; to create one: "
                 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
             )
         self._keys = [hmac.digest(key, b"smspilot_async status callback of a send", "sha256") for key in keys]

@@ -353,7 +353,7 @@ class SQLiteSink:
                 stored = [event for event, is_stored in zip(events, answers, strict=True) if is_stored]
                 self._look_for(stored)
                 return answers
-        raise sqlite3.OperationalError("the file is deleted or replaced again and again")
+        raise sqlite3.OperationalError("the file keeps being deleted or replaced")
 
     def _look_for(self, events: list[StatusEvent]) -> None:
         def are_there(another: sqlite3.Connection) -> bool:

@@ -111,16 +111,16 @@ def app() -> None:
     """Send SMS through SMSPILOT.RU, and always know whether they were sent.
 
     The API key is read from SMSPILOT_API_KEY, or from the file that SMSPILOT_API_KEY_FILE names; SMSPILOT_URL names
-    another gateway (an emulator, say), and SMSPILOT_TEST=1 keeps every message from the operators.
+    another gateway (an emulator, say), and with SMSPILOT_TEST=1 no message reaches an operator.
 
     \b
     Exit codes:
-      0    all went well
+      0    success
       1    some messages were refused
-      2    wrong use; nothing was sent
+      2    wrong usage; nothing was sent
       3    it is not known whether a message was sent
-      4    the gateway or the network failed
-      5    all went well, but the output could not be written
+      4    the gateway or the network failed, or messages were left unsent
+      5    success, but the output could not be written
       129  ended by SIGHUP: the terminal was closed
       130  interrupted: Ctrl-C
       143  ended by SIGTERM
@@ -153,14 +153,14 @@ _packets = click.option(
     multiple=True,
     help="All messages of the packet with this server_packet_id; may be given several times.",
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
 _deadline = click.option(
     "--deadline",
     type=_seconds,
     metavar="SECONDS",
     help="Give up after this long, retries included.  [default: 60]",
 )
-_test = click.option("--test", is_flag=True, help="Do everything but hand the messages to the operators.")
+_test = click.option("--test", is_flag=True, help="Do everything except hand the messages to the operators.")
 _sender = click.option("--from", "sender", metavar="NAME", help="Sender name; without it, the account's default.")
 _country = click.option(
     "--country",
@@ -184,10 +184,10 @@ def _exit(code: int) -> NoReturn:
 @click.argument("text")
 @_sender
 @_country
-@click.option("--id", "message_id", type=int, metavar="N", help="Your own number for it, echoed in answers.")
+@click.option("--id", "message_id", type=int, metavar="N", help="Your own number for the message, returned in answers.")
 @click.option("--send-at", metavar="TIME", help="When to send: 2026-12-31 18:00, with an offset or --tz.")
 @_zone
-@click.option("--ttl", type=int, metavar="MINUTES", help="Give up delivering after this, 1 to 1440.")
+@click.option("--ttl", type=int, metavar="MINUTES", help="How long delivery may be attempted, 1 to 1440.")
 @click.option("--callback", metavar="URL", help="Called by the gateway at each change of status.")
 @click.option("--callback-method", type=click.Choice(["get", "post"]))
 @_test
@@ -210,7 +210,7 @@ def send(
     as_json: bool,
     connection: ConnectionOptions,
 ) -> None:
-    """Send TEXT to the phone TO. With - as TEXT it is read from stdin, and does not appear in the process list."""
+    """Send TEXT to the phone TO. A TEXT of - is read from stdin, and does not appear in the process list."""
     message = _send.make_message(
         to,
         _text(text),
@@ -410,7 +410,7 @@ def bulk(*, connection: ConnectionOptions, as_json: bool, **options: Any) -> Non
     their line number; the others are sent. A row that repeats the phone and text of an earlier one is not sent, unless
     --keep-duplicates is given.
 
-    First the plan is shown: gateway, account, live or test, sender, rows, faults, numbers abroad, landlines, price,
+    First the plan is shown: gateway, account, live or test, sender, rows, bad rows, foreign numbers, landlines, price,
     balance, samples; then you are asked to confirm. --dry-run ends there, with exit code 1 if there are bad rows. With
     --json: JSON lines, an object per event (plan, result, bill).
 

@@ -187,7 +187,7 @@ def no_answer(error: Unanswered) -> str:
         case Reason.PARTIAL:
             code = error.code if isinstance(error, OutcomeUnknown) else None
             text = f", {ERROR_CODES[code].text}," if code is not None and code in ERROR_CODES else ""
-            return f"error {code}{text} for the whole packet, a part of which may have been taken"
+            return f"error {code}{text} for the whole packet, part of which may have been accepted"
         case reason:
             return _NO_ANSWER[reason]
 
@@ -199,7 +199,7 @@ _NO_ANSWER: Final = {
     Reason.DISCONNECTED: "the connection broke before the answer",
     Reason.UNREADABLE: "the answer cannot be read",
     Reason.TOO_LARGE: "the answer is too large",
-    Reason.MISMATCH: "the answer does not fit the messages",
+    Reason.MISMATCH: "the answer does not match the messages",
     Reason.DUPLICATE: "error 243, duplicate, after an earlier attempt, which was probably accepted",
     Reason.SENT_BY_COST: "a price request was answered as a send",
 }

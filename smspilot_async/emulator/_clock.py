@@ -57,7 +57,7 @@ class Clock:
         """
         by = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
         if by < timedelta(0):
-            raise ValueError("a clock advances forward; set() takes it anywhere")
+            raise ValueError("advance() only moves the clock forward; set() takes any time")
         self.set(self.now() + by)
         return self.now()
 

@@ -363,7 +363,7 @@ class EmulatorCore:
             if message is None:
                 raise KeyError(f"there is no message {server_id}")
             if message.test:
-                raise KeyError(f"{server_id} is a test message: it goes nowhere and has no other status")
+                raise KeyError(f"{server_id} is a test message: it is not delivered, and its status does not change")
             self._gateway.store.move(server_id, StatusChange(self.clock.now(), status, error))
 
     def tick(self) -> None:

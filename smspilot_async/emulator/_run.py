@@ -70,7 +70,7 @@ def run(
     """
     _look_up(host)
     if not allow_remote and not is_loopback(host):
-        raise ValueError(f"{host} can be reached by others, which has to be allowed (allow_remote)")
+        raise ValueError(f"{host} can be reached from other machines, which must be allowed (allow_remote)")
     served = Emulator.serve(
         host=host,
         port=port,
@@ -95,7 +95,7 @@ def _look_up(host: str) -> None:
     try:
         socket.getaddrinfo(host or None, 0)
     except (OSError, UnicodeError):  # the codec of international names has limits of its own
-        reason = f"the emulator cannot listen at {host}: there is no host of this name"
+        reason = f"the emulator cannot listen at {host}: no such host"
     else:
         return
     raise socket.gaierror(socket.EAI_NONAME, reason)

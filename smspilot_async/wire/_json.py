@@ -52,7 +52,7 @@ def _with_msgspec() -> tuple[Callable[[str], Any], Callable[[Any], bytes], str]:
 
 def _choose(wanted: str) -> tuple[Callable[[str], Any], Callable[[Any], bytes], str]:
     if wanted not in {"", "stdlib", "msgspec"}:
-        raise ValueError("SMSPILOT_JSON is 'stdlib' or 'msgspec'")
+        raise ValueError("SMSPILOT_JSON must be 'stdlib' or 'msgspec'")
     if wanted != "stdlib":
         try:
             return _with_msgspec()

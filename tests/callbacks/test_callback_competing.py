@@ -368,7 +368,7 @@ async def test_those_that_compete_go_on_where_those_that_do_not_had_come_to(path
 
 
 async def test_they_share_a_sink() -> None:
-    with pytest.raises(ValueError, match="a SQLiteSink is needed"):
+    with pytest.raises(ValueError, match="competing needs a SQLiteSink"):
         CallbackInbox(BASE, secret=SECRET, competing=True)
 
 

@@ -101,7 +101,7 @@ async def test_a_scheduled_messages_url_is_good_for_41_days_from_when_it_goes_ou
     "url", ["app.example/sms", "https://app.example/sms?a=1", "https://me:pw@app.example", "ftp://a", BASE + "x" * 200]
 )
 def test_an_address_that_cannot_be_called_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^url: "):
+    with pytest.raises(ValueError, match=r"^url must "):
         CallbackInbox(url, secret=SECRET)
 
 

@@ -250,9 +250,9 @@ def test_only_one_country_is_sent_to_and_the_others_are_refused_rows(gateway: Em
     assert sorted(to for to, _ in sent(gateway)) == RUSSIAN
     refused = {row["line"]: (row["to"], row["error_code"], row["error"]) for row in results() if int(row["line"]) > 4}
     assert refused == {
-        "5": (WORLD[3][0], "213", "to: a number of Turkey, left out by --only RU"),
-        "6": (WORLD[4][0], "213", "to: a number of Vietnam, left out by --only RU"),
-        "7": (WORLD[5][0], "213", "to: a number of Turkey, left out by --only RU"),
+        "5": (WORLD[3][0], "213", "to: a number of Turkey, excluded by --only RU"),
+        "6": (WORLD[4][0], "213", "to: a number of Vietnam, excluded by --only RU"),
+        "7": (WORLD[5][0], "213", "to: a number of Turkey, excluded by --only RU"),
     }
 
 
@@ -510,7 +510,7 @@ def test_a_packet_that_cannot_be_priced_is_said_and_is_no_way_around_max_cost(ga
     write_list([(phone, "spam") for phone in PHONES[:2]])
     ran = bulk("--yes", "--max-cost", "100")
     assert ran.exit_code == 2
-    assert "--max-cost cannot be kept to: 2 messages could not be priced" in ran.stderr
+    assert "--max-cost cannot be enforced: 2 messages could not be priced" in ran.stderr
     ran = bulk("--yes")
     assert ran.exit_code == 1
     assert "0 RUB without 2 messages that could not be priced" in " ".join(ran.stdout.split())
@@ -585,7 +585,7 @@ def test_a_question_that_cannot_be_asked_sends_nothing(gateway: Emulator, monkey
     ran = bulk()
     assert (ran.exit_code, ran.stderr.splitlines()[-1]) == (
         2,
-        "smspilot: you could not be asked (Input/output error), and there is no --yes: nothing was sent.",
+        "smspilot: you cannot confirm (Input/output error); --yes sends without asking. Nothing was sent.",
     )
     assert not gateway.messages
 
@@ -624,7 +624,7 @@ def test_where_an_answer_named_the_packet_of_unknown_messages_it_is_said_how_to_
     assert ran.exit_code == 3
     named = {row["packet"] for row in results() if row["outcome"] == "unknown"}
     assert named == {gateway.messages[0].server_packet_id}
-    assert "may have been sent (the answer does not fit the messages)" in ran.stdout
+    assert "may have been sent (the answer does not match the messages)" in ran.stdout
     assert "smspilot check --packet" in ran.stderr
     assert run("check", "--packet", *named).exit_code == 0
 
@@ -732,7 +732,7 @@ def test_the_run_in_json_lines(gateway: Emulator) -> None:
         (b"phone,text\n1,x\n", [], "no column 'to'"),
         (b"to,name\n1,x\n", [], "no column 'text'"),
         (b"to,to\n1,x\n", [], "twice"),
-        (b"to,name\n1,x\n", ["--template", "{nope}"], "no column fits {nope}"),
+        (b"to,name\n1,x\n", ["--template", "{nope}"], "no column matches {nope}"),
         (b"to,name\n1,x\n", ["--template", "{"], "a lone {"),
         ("to,text\n1,Привет\n".encode("cp1251"), [], "add --encoding cp1251"),
         ("to,text\n1,Привет\n".encode(), ["--encoding", "cp1251"], "omit --encoding cp1251"),

@@ -135,7 +135,7 @@ def test_a_test_mode_that_is_neither_on_nor_off_sends_nothing(
 ) -> None:
     monkeypatch.setenv("SMSPILOT_TEST", "perhaps")
     ran = run("send", ONE, "x")
-    assert (ran.exit_code, ran.stderr) == (2, "smspilot: SMSPILOT_TEST is 1 or 0.\n")
+    assert (ran.exit_code, ran.stderr) == (2, "smspilot: SMSPILOT_TEST must be 1 or 0.\n")
     assert not gateway.messages + gateway.test_messages
 
 
@@ -653,7 +653,7 @@ def test_an_emulator_at_a_host_that_is_not_found_says_what_to_do(host: str, opti
     ran = run("emulator", "--port", "0", "--host", host, *options)
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr == (
-        f"smspilot: the emulator cannot listen at {host}: there is no host of this name; "
+        f"smspilot: the emulator cannot listen at {host}: no such host; "
         "check --host, or omit it to listen at 127.0.0.1.\n"
     )
 

@@ -93,7 +93,7 @@ def test_neither_text_nor_template_is_refused() -> None:
 
 
 def test_a_wrong_template_is_refused() -> None:
-    with pytest.raises(Problem, match=r"--template: no column fits \{x\}; the file has name, to\."):
+    with pytest.raises(Problem, match=r"--template: no column matches \{x\}; the file has name, to\."):
         recipients("to,name,\n1,x,\n", "{x}")
 
 
@@ -140,7 +140,7 @@ def test_only_one_country_s_rows_make_messages() -> None:
     reasons = [(row.error.field, row.error.code, str(row.error)) for row in rows if row.error]
     assert [reason[:2] for reason in reasons] == [("to", 213)] * 3
     for (*_, reason), name in zip(reasons, ["Turkey", "Kazakhstan", "an unknown country"], strict=True):
-        assert f"a number of {name}, left out by --only RU" in reason
+        assert f"a number of {name}, excluded by --only RU" in reason
 
 
 def test_a_row_that_is_read_as_an_earlier_one_repeats_it() -> None:

@@ -65,8 +65,8 @@ def test_the_four_results_are_written_down() -> None:
         ("refused", None, None, None, 108, "to: a phone is required"),
         ("refused", None, None, None, 9999, "refused by the gateway: 9999, an unknown code: Novelty"),
         ("refused", None, None, None, None, "refused by the gateway without a code"),
-        ("unknown", "6", None, None, None, "may have been sent (the answer does not fit the messages)"),
-        ("unknown", "5", None, None, None, "may have been sent (the answer does not fit the messages)"),
+        ("unknown", "6", None, None, None, "may have been sent (the answer does not match the messages)"),
+        ("unknown", "5", None, None, None, "may have been sent (the answer does not match the messages)"),
         ("not_sent", None, None, None, None, "refused. Nothing was sent."),
         ("not_sent", None, None, None, None, None),
     ]
@@ -222,7 +222,7 @@ def test_an_unknown_outcome_has_a_reason_in_words(why: Reason) -> None:
         (MessageRefused("...", code=223), "refused by the gateway: 223, TEXT is an advertisement"),
         (
             OutcomeUnknown("...", reason=Reason.PARTIAL, code=112),
-            "may have been sent (error 112, No money, for the whole packet, a part of which may have been taken)",
+            "may have been sent (error 112, No money, for the whole packet, part of which may have been accepted)",
         ),
         (
             OutcomeUnknown("...", reason=Reason.HTTP_STATUS, http_status=502),

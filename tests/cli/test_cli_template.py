@@ -30,12 +30,12 @@ def test_gaps_are_filled_from_the_columns(written: str, rendered: str) -> None:
 @pytest.mark.parametrize(
     ("written", "complaint"),
     [
-        ("Hi {nmae}", r"no column fits \{nmae\}; the file has name, to, город"),
-        ("{name.__class__}", "no column fits"),
-        ("{name!r}", "no column fits"),
+        ("Hi {nmae}", r"no column matches \{nmae\}; the file has name, to, город"),
+        ("{name.__class__}", "no column matches"),
+        ("{name!r}", "no column matches"),
         ("{name:>10}", "needs two forms"),
-        ("{0}", "no column fits"),
-        ("{name[0]}", "no column fits"),
+        ("{0}", "no column matches"),
+        ("{name[0]}", "no column matches"),
         ("Hi {name", r"a lone \{ at character 4"),
         ("Hi name}", r"a lone \} at character 8"),
         ("{}", r"an empty \{\} at character 1"),
@@ -116,7 +116,7 @@ def test_without_a_fallback_a_missing_field_is_an_error_that_quotes_no_row(
         ("{sex:1|2|3|4}", "needs two forms"),
         ("{|x}", "an empty"),
         ("{:a|b}", "an empty"),
-        ("{nmae|x}", "no column fits"),
+        ("{nmae|x}", "no column matches"),
     ],
 )
 def test_a_placeholder_that_cannot_be_meant_so_is_refused(written: str, complaint: str) -> None:

@@ -78,7 +78,7 @@ async def test_without_a_country_nothing_is_guessed(client: Client, emulator: Em
 
 
 def test_another_country_is_refused(client: Client) -> None:
-    with pytest.raises(ValueError, match="country is 'RU' or None, not 'DE'"):
+    with pytest.raises(ValueError, match="country must be 'RU' or None, not 'DE'"):
         Client("KEY", country="DE")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="country is 'RU' or None, not 'ru'"):
+    with pytest.raises(ValueError, match="country must be 'RU' or None, not 'ru'"):
         client.bulk([], country="ru")  # type: ignore[call-overload]

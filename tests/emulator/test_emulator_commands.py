@@ -300,7 +300,7 @@ class TestStatuses:
         with pytest.raises(KeyError, match="there is no message 1"):
             emulator.set_status("1", 2)
         server_id = desk.send({"to": PHONE, "text": "x"}, test=1)["send"][0]["server_id"]
-        with pytest.raises(KeyError, match="a test message: it goes nowhere and has no other status"):
+        with pytest.raises(KeyError, match="a test message: it is not delivered, and its status does not change"):
             emulator.set_status(server_id, 2)
 
     def test_a_held_record_does_not_change(self, emulator: Emulator, desk: Any) -> None:

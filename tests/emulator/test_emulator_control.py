@@ -185,8 +185,8 @@ class TestWhatIsThere:
         told = await remote.get(path, limit=10_000, after=0)
         assert set(told) == {path.removeprefix("test-"), "next"}
         for query in ({"limit": 0}, {"limit": 10_001}, {"limit": "x"}):
-            assert await remote.get(path, **query) == (400, "limit has to be a whole number from 1 to 10000")
-        assert await remote.get(path, after=-1) == (400, "after has to be a whole number from 0")
+            assert await remote.get(path, **query) == (400, "limit must be a whole number from 1 to 10000")
+        assert await remote.get(path, after=-1) == (400, "after must be a whole number from 0")
         assert (await remote.get(path, nonsense=1))[0] == 400
 
     async def test_test_messages_are_kept_apart(self, remote: Remote) -> None:
@@ -249,7 +249,7 @@ class TestWaiting:
     @pytest.mark.parametrize("seconds", ["x", -1, 601, "nan", "inf"])
     async def test_a_time_without_sense_is_explained(self, seconds: Any, remote: Remote) -> None:
         for path in ("wait", "settled"):
-            assert await remote.get(path, timeout=seconds) == (400, "timeout has to be seconds, from 0 to 600")
+            assert await remote.get(path, timeout=seconds) == (400, "timeout must be seconds, from 0 to 600")
 
     async def test_an_unknown_field_is_explained(self, remote: Remote) -> None:
         assert (await remote.get("wait", phone=PHONE))[1].startswith("a message has no field 'phone'; it has ")
@@ -324,12 +324,12 @@ class TestRules:
         ("path", "body", "error"),
         [
             ("refuse", {}, "code is missing"),
-            ("refuse", {"code": "x"}, "code has to be a whole number from 1"),
-            ("refuse", {"code": 204, "to": []}, "to has to be a string"),
-            ("fail-delivery", {"code": None}, "code has to be a whole number from 1"),
+            ("refuse", {"code": "x"}, "code must be a whole number from 1"),
+            ("refuse", {"code": 204, "to": []}, "to must be a string"),
+            ("fail-delivery", {"code": None}, "code must be a whole number from 1"),
             ("random-faults", {}, "shares is missing"),
-            ("random-faults", {"shares": ["busy"]}, 'shares has to be an object such as {"busy": 0.02}'),
-            ("random-faults", {"shares": {"busy": "x"}}, 'shares has to be an object such as {"busy": 0.02}'),
+            ("random-faults", {"shares": ["busy"]}, 'shares must be an object such as {"busy": 0.02}'),
+            ("random-faults", {"shares": {"busy": "x"}}, 'shares must be an object such as {"busy": 0.02}'),
             ("random-faults", {"shares": {"busy": 2}}, "the shares of random faults must be positive"),
             ("random-faults", {"shares": {"nonsense": 0.1}}, "there is no fault 'nonsense'; there are "),
             ("random-faults", {"shares": {}, "command": "x"}, "there is no command 'x'; there are "),
@@ -409,36 +409,36 @@ class TestSetUp:
         [
             ("accounts/5", {"balance": "1"}, (404, "there is no account 5")),
             ("accounts/1000000", {"balance": "1"}, (404, "there is no account 1000000")),
-            ("accounts/1", {"api_key": "x"}, (400, "the api_key of an account does not change; add another account")),
-            ("accounts/1", {"id": 2}, (400, "the id of an account does not change; add another account")),
-            ("accounts/1", {"balance": "x"}, (400, 'balance has to be an amount, such as "12.50"')),
-            ("accounts/1", {"balance": "NaN"}, (400, 'balance has to be an amount, such as "12.50"')),
-            ("accounts/1", {"balance": True}, (400, 'balance has to be an amount, such as "12.50"')),
-            ("accounts/1", {"blocked": "105"}, (400, "blocked has to be a whole number from 0 or null")),
-            ("accounts/1", {"trial": 1}, (400, "trial has to be true or false")),
-            ("accounts/1", {"senders": "SMSPILOT"}, (400, "senders has to be a list of strings")),
-            ("accounts/1", {"prices": ["MTS"]}, (400, 'prices has to be amounts by name, such as {"MTS": "1.50"}')),
+            ("accounts/1", {"api_key": "x"}, (400, "the api_key of an account cannot be changed; add another account")),
+            ("accounts/1", {"id": 2}, (400, "the id of an account cannot be changed; add another account")),
+            ("accounts/1", {"balance": "x"}, (400, 'balance must be an amount, such as "12.50"')),
+            ("accounts/1", {"balance": "NaN"}, (400, 'balance must be an amount, such as "12.50"')),
+            ("accounts/1", {"balance": True}, (400, 'balance must be an amount, such as "12.50"')),
+            ("accounts/1", {"blocked": "105"}, (400, "blocked must be a whole number from 0 or null")),
+            ("accounts/1", {"trial": 1}, (400, "trial must be true or false")),
+            ("accounts/1", {"senders": "SMSPILOT"}, (400, "senders must be a list of strings")),
+            ("accounts/1", {"prices": ["MTS"]}, (400, 'prices must be amounts by name, such as {"MTS": "1.50"}')),
             (
                 "accounts/1",
                 {"registered": "2026-01-31T12:00:00Z"},
-                (400, "registered has to be a time without a zone, such as 2026-01-31T12:00:00"),
+                (400, "registered must be a time without a zone, such as 2026-01-31T12:00:00"),
             ),
             (
                 "accounts/1",
                 {"loop_protection": "x"},
-                (400, "loop_protection has to be seconds (0 to 10000000000) or 'emulator' or null"),
+                (400, "loop_protection must be seconds (0 to 10000000000) or 'emulator' or null"),
             ),
-            ("settings", {"profile": "3"}, (400, "profile has to be '2.4.16' or '2.6'")),
-            ("settings", {"undelivered": 2}, (400, "undelivered has to be a share from 0 to 1")),
-            ("settings", {"delivery": -1}, (400, "delivery has to be seconds (0 to 10000000000)")),
-            ("settings", {"delivery": 1e11}, (400, "delivery has to be seconds (0 to 10000000000)")),
-            ("clock", {"speed": 100_001}, (400, "speed has to be seconds, 0 to 100000")),
-            ("clock", {"speed": -1}, (400, "speed has to be seconds, 0 to 100000")),
-            ("settings", {"delivery": 1e300}, (400, "delivery has to be seconds (0 to 10000000000)")),
-            ("unknowns", {"limit_answer": 500}, (400, "limit_answer has to be 429 or 110")),
-            ("unknowns", {"modified_zone": "MSK"}, (400, 'modified_zone has to be an offset, such as "+03:00"')),
-            ("unknowns", {"modified_zone": ""}, (400, 'modified_zone has to be an offset, such as "+03:00"')),
-            ("unknowns", {"max_messages": True}, (400, "max_messages has to be a whole number from 0 or null")),
+            ("settings", {"profile": "3"}, (400, "profile must be '2.4.16' or '2.6'")),
+            ("settings", {"undelivered": 2}, (400, "undelivered must be a share from 0 to 1")),
+            ("settings", {"delivery": -1}, (400, "delivery must be seconds (0 to 10000000000)")),
+            ("settings", {"delivery": 1e11}, (400, "delivery must be seconds (0 to 10000000000)")),
+            ("clock", {"speed": 100_001}, (400, "speed must be seconds, 0 to 100000")),
+            ("clock", {"speed": -1}, (400, "speed must be seconds, 0 to 100000")),
+            ("settings", {"delivery": 1e300}, (400, "delivery must be seconds (0 to 10000000000)")),
+            ("unknowns", {"limit_answer": 500}, (400, "limit_answer must be 429 or 110")),
+            ("unknowns", {"modified_zone": "MSK"}, (400, 'modified_zone must be an offset, such as "+03:00"')),
+            ("unknowns", {"modified_zone": ""}, (400, 'modified_zone must be an offset, such as "+03:00"')),
+            ("unknowns", {"max_messages": True}, (400, "max_messages must be a whole number from 0 or null")),
         ],
     )
     async def test_a_mistake_is_explained_and_changes_nothing(

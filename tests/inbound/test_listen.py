@@ -394,5 +394,5 @@ def test_an_interval_is_above_zero(room: Room, poll_interval: float) -> None:
 
 
 def test_a_cursor_is_a_path_or_a_cursor(room: Room) -> None:
-    with pytest.raises(TypeError, match="cursor is a path, an InboundCursor or None, not int"):
+    with pytest.raises(TypeError, match="cursor must be a path, an InboundCursor or None, not int"):
         room.client.listen(cursor=5)  # type: ignore[arg-type]

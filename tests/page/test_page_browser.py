@@ -279,7 +279,7 @@ class TestForeignPages:
             await visitor.page.set_content(form)
             async with visitor.page.expect_navigation():
                 await visitor.page.evaluate("document.forms[0].submit()")
-            assert "may not drive" in await visitor.page.content()
+            assert "may not control" in await visitor.page.content()
         assert len(emulator.messages) == 1
 
 

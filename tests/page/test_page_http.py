@@ -168,7 +168,10 @@ class TestControl:
         [message] = emulator.test_messages
         for body, error in [
             ({"status": 2}, "server_id is missing"),
-            ({"server_id": message.server_id, "status": 2}, "a test message goes nowhere and has no other status"),
+            (
+                {"server_id": message.server_id, "status": 2},
+                "the status of a test message does not change",
+            ),
         ]:
             answer = await http.post("/_emulator/status", json=body)
             assert (answer.status_code, answer.json()) == (400, {"error": error})

@@ -243,7 +243,7 @@ def _is_wanted(
         raise Problem("interrupted: nothing was sent.", Exit.INTERRUPTED) from None
     except OSError as wrong:
         raise Problem(
-            f"you could not be asked ({wrong.strerror or wrong}), and there is no --yes: nothing was sent."
+            f"you cannot confirm ({wrong.strerror or wrong}); --yes sends without asking. Nothing was sent."
         ) from None
     return True
 
@@ -312,7 +312,7 @@ def _decide(plan: Plan, options: BulkOptions) -> None:
     if options.yes or not plan.messages:
         return
     if not on_terminal():
-        raise Problem("stdin is not a terminal, so you cannot be asked, and there is no --yes: nothing was sent.")
+        raise Problem("stdin is not a terminal, so you cannot confirm; --yes sends without asking. Nothing was sent.")
     as_a_test = ", as a test" if plan.test else ""
     question = f"Send {count(plan.messages, 'message')} for {money(plan.price)}{as_a_test}? [y/N]"
     if not click.confirm(for_reading(question, sys.stderr), show_default=False, err=True):
@@ -322,7 +322,7 @@ def _decide(plan: Plan, options: BulkOptions) -> None:
 def _check_price(plan: Plan, limit: Decimal) -> None:
     if plan.unpriced:
         raise Problem(
-            f"--max-cost cannot be kept to: {count(plan.unpriced, 'message')} could not be priced "
+            f"--max-cost cannot be enforced: {count(plan.unpriced, 'message')} could not be priced "
             f"({plan.price_error}). Nothing was sent."
         )
     if plan.price is None or plan.price > limit:

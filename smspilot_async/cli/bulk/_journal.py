@@ -47,7 +47,7 @@ _sync = getattr(os, "fdatasync", os.fsync)  # not every system has fdatasync
 _check = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
 _phones = re.compile(r"\d{7,}")
 
-_WHAT_IS_KNOWN: Final = "The results beside it contain what is known about its run."
+_WHAT_IS_KNOWN: Final = "The results file beside it has what is known about its run."
 MAY_HAVE_BEEN_SENT: Final = "may have been sent (the run ended before the answer)"
 
 

@@ -155,7 +155,7 @@ class Composer:
         to = written if self.country is None else dialled(written, self.country)
         if self.only is not None and (kind := describe_phone(to)).country != self.only:
             raise InvalidMessage(
-                f"a number of {kind.name}, left out by --only {self.only}", field="to", code=_UNSUPPORTED_ZONE
+                f"a number of {kind.name}, excluded by --only {self.only}", field="to", code=_UNSUPPORTED_ZONE
             )
         return to
 

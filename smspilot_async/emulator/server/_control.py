@@ -221,7 +221,7 @@ class _Control:
         error = _whole({"error": 0, **body}, "error", least=0)
         message = self._find(server_id)
         if message.test:
-            raise _Mistake("a test message goes nowhere and has no other status")
+            raise _Mistake("the status of a test message does not change")
         self.emulator.set_status(message.server_id, status, error)
         return {"ok": True}
 
@@ -290,7 +290,7 @@ class _Control:
             if "advance" in body:
                 clock.advance(seconds=_seconds(body, "advance"))
         except OverflowError:
-            raise _Mistake("no clock goes as far as that") from None
+            raise _Mistake("that time is out of range") from None
         if speed is not None:
             clock.speed = speed
         return self.clock({})
@@ -332,7 +332,7 @@ class _Control:
         account = self._account(body.pop("account"))
         for name in _UNCHANGING:
             if name in body:
-                raise _Mistake(f"the {name} of an account does not change; add another account")
+                raise _Mistake(f"the {name} of an account cannot be changed; add another account")
         self._change(account, body)
         return {"account": _account(account)}
 
@@ -403,7 +403,7 @@ def _text(body: dict[str, Any], name: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # a phone or a server_id may be written as a number
     if not isinstance(value, str):
-        raise _Mistake(f"{name} has to be a string")
+        raise _Mistake(f"{name} must be a string")
     return value
 
 
@@ -413,14 +413,14 @@ def _whole(body: dict[str, Any], name: str, *, least: int, most: int | None = No
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
         limit = "" if most is None else f" to {most}"
-        raise _Mistake(f"{name} has to be a whole number from {least}{limit}")
+        raise _Mistake(f"{name} must be a whole number from {least}{limit}")
     return value
 
 
 def _seconds(body: dict[str, Any], name: str, *, most: float = sys.float_info.max) -> float:
     value = _given(body, name)
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= most:
-        raise _Mistake(f"{name} has to be seconds, 0 {'or more' if most == sys.float_info.max else f'to {most:g}'}")
+        raise _Mistake(f"{name} must be seconds, 0 {'or more' if most == sys.float_info.max else f'to {most:g}'}")
     return value
 
 
@@ -430,7 +430,7 @@ def _moment(body: dict[str, Any], name: str) -> datetime:
     except (TypeError, ValueError):
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise _Mistake(f"{name} has to be a time with its zone, such as 2026-01-31T12:00:00+00:00")
+        raise _Mistake(f"{name} must be a time with its zone, such as 2026-01-31T12:00:00+00:00")
     return moment
 
 
@@ -444,7 +444,7 @@ def _one_of(body: dict[str, Any], name: str, known: Sequence[str]) -> str:
 def _shares(body: dict[str, Any]) -> dict[Fault, float]:
     shares = _given(body, "shares")
     if not isinstance(shares, dict) or not all(type(share) in (int, float) for share in shares.values()):
-        raise _Mistake('shares has to be an object such as {"busy": 0.02}')
+        raise _Mistake('shares must be an object such as {"busy": 0.02}')
     known = [fault.value for fault in Fault]
     return {Fault(_one_of({"fault": name}, "fault", known)): share for name, share in shares.items()}
 
@@ -467,7 +467,7 @@ def _patience(query: dict[str, Any]) -> float:
     except ValueError:
         patience = -1
     if not 0 <= patience <= _LONGEST_PATIENCE:
-        raise _Mistake(f"timeout has to be seconds, from 0 to {_LONGEST_PATIENCE}")
+        raise _Mistake(f"timeout must be seconds, from 0 to {_LONGEST_PATIENCE}")
     return patience
 
 
@@ -562,7 +562,7 @@ def _read(body: bytearray) -> dict[str, Any]:
     except (ValueError, RecursionError):  # bytes that are no text, or far too many brackets
         raise _Mistake("the body is not JSON") from None
     if not isinstance(arguments, dict):
-        raise _Mistake('the body has to be a JSON object, such as {"fault": "busy"}')
+        raise _Mistake('the body must be a JSON object, such as {"fault": "busy"}')
     return arguments
 
 
@@ -594,7 +594,7 @@ def _methods(route: Route) -> list[str]:
 
 
 def _forbidden() -> Response:
-    return _json({"error": "this page may not drive the emulator"}, 403)
+    return _json({"error": "this page may not control the emulator"}, 403)
 
 
 def _json(value: Any, status: int) -> Response:

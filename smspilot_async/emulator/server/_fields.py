@@ -56,7 +56,7 @@ def _read_field(name: str, kind: Any, value: Any) -> Any:
             return _READERS[one][1](value) if one in _READERS else _read_literal(one, value)
         except (TypeError, ValueError, InvalidOperation):
             continue
-    raise ValueError(f"{name} has to be {' or '.join(map(_described, _alternatives(kind)))}")
+    raise ValueError(f"{name} must be {' or '.join(map(_described, _alternatives(kind)))}")
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:

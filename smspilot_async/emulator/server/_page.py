@@ -140,4 +140,4 @@ def _hash(text: str, element: str) -> str:
 
 
 def _forbidden() -> Response:
-    return PlainTextResponse("this page may not look at the emulator", 403)
+    return PlainTextResponse("this page may not read from the emulator", 403)
