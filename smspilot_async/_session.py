@@ -21,7 +21,7 @@ from smspilot_async._sending.background import BackgroundSubmissions
 from smspilot_async._sending.batcher import Batcher
 from smspilot_async._sending.context import SendingContext
 from smspilot_async._sending.pending import PendingMessage
-from smspilot_async._sending.reports import Announcement, Remains
+from smspilot_async._sending.reports import Announcement, Remains, Report
 from smspilot_async._sending.submission import Submission
 from smspilot_async.errors import ClientClosed, MessageVetoed, SmsPilotError
 from smspilot_async.models import MessageStatus, Unknown
@@ -115,15 +115,9 @@ class Session:
         )
 
     def _sending_context(self, callbacks: StatusCallbacks | None) -> SendingContext:
-        settings, requester = self._settings, self.requester
+        settings = self._settings
         return SendingContext(
-            requester=requester,
-            clock=self._clock,
-            slots=requester.slots,
-            fairness=requester.fairness,
-            hooks=requester.hooks,
-            health=requester.health,
-            retry=settings.retry,
+            requester=self.requester,
             rate=RateLimit(settings.rate_limit, self._clock),
             callbacks=callbacks,
             follow_up=self,
@@ -204,7 +198,8 @@ class Session:
         runs_here = asyncio.get_running_loop() is self._loop
         # Another loop's hooks are done, or died with it: they must not be waited for here.
         hooks_done_here = hooks_done if runs_here else None
-        session.submissions.start(Announcement(session.submissions.context, [entry], hooks_done=hooks_done_here))
+        report = Report(session.submissions.context, [entry], hooks_done=hooks_done_here)
+        session.submissions.start(Announcement(report))
 
     async def ask_for_veto(self, message: Message, id_: int, until: float) -> MessageVetoed | None:
         """Ask the hooks whether a message may be sent; if not, they are called with its result as usual.
@@ -227,7 +222,7 @@ class Session:
             if veto is not None:
                 entry = PendingMessage(message, id_)
                 entry.settle(veto)
-                self.submissions.start(Announcement(self.submissions.context, [entry]))
+                self.submissions.start(Announcement(Report(self.submissions.context, [entry])))
         return veto
 
     def queued(self) -> int:
@@ -300,8 +295,8 @@ class Session:
         """Report messages of an event loop that was closed to the hooks and the inbox."""
         for remains in left:
             if remains.entries:
-                context = self.submissions.context
-                self.submissions.start(Announcement(context, remains.entries, callbacks=remains.callbacks))
+                report = Report(self.submissions.context, remains.entries, callbacks=remains.callbacks)
+                self.submissions.start(Announcement(report))
 
     def drop(self) -> None:
         """Have the loop close all connections, from any thread, since nothing else will."""

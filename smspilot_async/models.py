@@ -152,7 +152,13 @@ def _check_callback_method(value: Any) -> None:
 
 def _check_ttl(value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not _SHORTEST_TTL <= value <= _LONGEST_TTL:
-        raise InvalidMessage("must be a whole number of minutes from 1 to 1440", field="ttl", code=270)
+        raise wrong_ttl()
+
+
+def wrong_ttl() -> InvalidMessage:
+    """Return the error of a ttl that is not a whole number of minutes, or out of range."""
+    allowed = f"{_SHORTEST_TTL} to {_LONGEST_TTL}"
+    return InvalidMessage(f"must be a whole number of minutes from {allowed}", field="ttl", code=270)
 
 
 @attrs.frozen(repr=False, init=False)

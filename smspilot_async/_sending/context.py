@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 
@@ -15,6 +16,9 @@ from smspilot_async._requests.retry import Retry
 from smspilot_async._requests.slots import Slots
 from smspilot_async._sending.status_callbacks import Sending, StatusCallbacks
 from smspilot_async._tools.clock import Clock
+
+
+_OF_REQUESTER: Final = ("clock", "slots", "fairness", "hooks", "health", "retry")
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -36,12 +40,12 @@ class SendingContext:
     """
 
     requester: Requester
-    clock: Clock
-    slots: Slots
-    fairness: Fairness
-    hooks: HookRunner
-    health: HealthRecorder
-    retry: Retry
+    clock: Clock = attrs.field(init=False)
+    slots: Slots = attrs.field(init=False)
+    fairness: Fairness = attrs.field(init=False)
+    hooks: HookRunner = attrs.field(init=False)
+    health: HealthRecorder = attrs.field(init=False)
+    retry: Retry = attrs.field(init=False)
     rate: RateLimit
     callbacks: StatusCallbacks | None
     follow_up: Sending
@@ -51,6 +55,10 @@ class SendingContext:
     split_packets: bool
     hooks_until: Callable[[], float]
     keep_client: Callable[[], None]
+
+    def __attrs_post_init__(self) -> None:
+        for name in _OF_REQUESTER:  # kept here too: one look-up less for each message
+            object.__setattr__(self, name, getattr(self.requester, name))
 
     @property
     def may_split(self) -> bool:

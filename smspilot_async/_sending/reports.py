@@ -43,6 +43,7 @@ class Report:
         hooks_done: Hooks are not called before this is set.
 
     Attributes:
+        entries, callbacks: As given.
         is_running_hooks: A hook is running, or will be: a hook that flushes must not wait for this.
     """
 
@@ -57,7 +58,7 @@ class Report:
         self.callbacks = callbacks
         self.is_running_hooks = False
         self._context = context
-        self._entries = entries
+        self.entries = entries
         self._hooks_done = hooks_done
 
     async def send(self) -> None:
@@ -73,7 +74,7 @@ class Report:
         """Pass the id of each send to the inbox before its caller can track it: callbacks are compared with it."""
         if (inbox := self._context.callbacks) is None or not self.callbacks:
             return
-        for entry in self._entries:
+        for entry in self.entries:
             if entry.outcome is not None and (url := self.callbacks.pop(entry.id, None)) is not None:
                 if isinstance(failure_of(entry.outcome), OutcomeUnknown):
                     self._context.keep_client()
@@ -87,7 +88,7 @@ class Report:
         if self._hooks_done is not None:
             await self._hooks_done.wait()
         with hooks.watch() as watch:
-            for entry in self._entries:
+            for entry in self.entries:
                 if entry.outcome is None or entry.is_reported:
                     continue
                 entry.is_reported = True
@@ -97,40 +98,30 @@ class Report:
     def sum_up(self, failures: Sequence[SmsPilotError]) -> None:
         """Log why messages were not accepted, and count those with an unknown outcome."""
         if reasons := set(map(_reason, failures)) - {""}:
-            logger.warning("packet of %d: %s", len(self._entries), ", ".join(sorted(reasons)))
+            logger.warning("packet of %d: %s", len(self.entries), ", ".join(sorted(reasons)))
             self._context.health.open_unknowns += sum(isinstance(failure, OutcomeUnknown) for failure in failures)
 
     def remains(self) -> Remains:
         """Return what was not reported yet."""
-        return Remains([entry for entry in self._entries if not entry.is_reported], self.callbacks or {})
+        return Remains([entry for entry in self.entries if not entry.is_reported], self.callbacks or {})
 
 
 class Announcement:
     """Reports messages that are already settled to the inbox and the hooks, in a separate task.
 
     Args:
-        context: The collaborators and settings.
-        entries: The messages.
-        callbacks: The inbox's URL of each, by its id.
-        hooks_done: Hooks are not called before this is set.
+        report: The report to send.
     """
 
     is_on_the_wire = False
     is_running_hooks = True
 
-    def __init__(
-        self,
-        context: SendingContext,
-        entries: Sequence[PendingMessage],
-        *,
-        callbacks: dict[int, str] | None = None,
-        hooks_done: asyncio.Event | None = None,
-    ) -> None:
-        self.entries = entries
+    def __init__(self, report: Report) -> None:
+        self.entries = report.entries
         self.has_begun = False
         self.task: asyncio.Task[None] | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._report = Report(context, entries, callbacks=callbacks, hooks_done=hooks_done)
+        self._report = report
 
     def queued(self) -> int:
         """Return 0: nothing is sent."""

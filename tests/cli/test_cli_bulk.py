@@ -556,7 +556,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_sent(gateway: Emulator) -
     write_list(numbered(2))
     ran = bulk(stdin="y\n")
     assert ran.exit_code == 2
-    assert "no --yes: nothing was sent" in ran.stderr
+    assert "--yes sends without asking. Nothing was sent." in ran.stderr
     assert "to be sent  2 messages" in ran.stdout
     assert not gateway.messages
     assert not RESULTS.exists()

@@ -18,7 +18,7 @@ from smspilot_async._tools.template import Template, TemplateError
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._times import parse_time
 from smspilot_async.errors import InvalidMessage
-from smspilot_async.models import Message
+from smspilot_async.models import Message, wrong_ttl
 from smspilot_async.text import Country, describe_phone, dialled
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _OPTIONAL: Final = ("from", "send_at", "ttl")
 _UNSUPPORTED_ZONE: Final = 213
 _BAD_LIST: Final = 240
 _BAD_TIME: Final = 250
-_BAD_TTL: Final = 270
 _whole = re.compile(r"\d{1,9}", re.ASCII).fullmatch
 
 
@@ -168,7 +167,7 @@ class Composer:
 
 def _minutes(written: str) -> int:
     if not _whole(written):
-        raise InvalidMessage("must be a whole number of minutes from 1 to 1440", field="ttl", code=_BAD_TTL)
+        raise wrong_ttl()
     return int(written)
 
 

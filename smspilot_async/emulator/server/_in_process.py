@@ -1,6 +1,6 @@
 """The emulator without a socket: a transport for ``httpx.AsyncClient``.
 
-It plays the faults as a real connection would show them, and emits httpcore's trace events in their order, so that a
+It plays the faults as a real connection shows them, and emits httpcore's trace events in their order, so that a
 client that judges by them whether its request went out gets the truth.
 """
 
