@@ -17,7 +17,6 @@ from smspilot_async._requests.slots import Slots
 from smspilot_async._sending.status_callbacks import Sending, StatusCallbacks
 from smspilot_async._tools.clock import Clock
 
-
 _OF_REQUESTER: Final = ("clock", "slots", "fairness", "hooks", "health", "retry")
 
 
