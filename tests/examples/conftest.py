@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import faulthandler
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _processes_are_uncounted(uncounted: None) -> None:
     """Nothing is counted in services and scripts."""
+
+
+@pytest.fixture(autouse=True)
+def _each_step_has_its_own_limit() -> None:
+    """A thousand messages beside other work may take minutes; pytest's limit of a test would end all the others too."""
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(params=["fastapi", "aiohttp"])

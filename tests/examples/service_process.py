@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiohttp
 import attrs
+from steps import PATIENCE, step
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from smspilot_async.emulator import Emulator
 
@@ -25,7 +26,6 @@ CODE: Final = "zq"
 """How every code begins, so that it can be looked for."""
 
 _ROOT: Final = Path(__file__).parent.parent.parent
-_PATIENCE: Final = 60.0
 _CONNECTIONS: Final = 32
 _GRACE: Final = 25.0
 _READY: Final = {"fastapi": "Application startup complete", "aiohttp": "Running on"}
@@ -56,7 +56,14 @@ class Service:
 
     async def orders(self, count: int) -> list[int]:
         """Send so many codes, each of which must be accepted; return their ids."""
-        answers = await asyncio.gather(*map(self.order, range(count)))
+        async with step("orders") as moved:
+
+            async def order(number: int) -> tuple[int, dict[str, Any]]:
+                answer = await self.order(number)
+                moved()
+                return answer
+
+            answers = await asyncio.gather(*map(order, range(count)))
         assert {(status, answer["state"]) for status, answer in answers} == {(201, "accepted")}
         return [answer["id"] for _, answer in answers]
 
@@ -70,26 +77,34 @@ class Service:
         """Look at codes until each one's status is final."""
         statuses: dict[int, int] = {}
         rest = iter(ids)
-        async with asyncio.timeout(_PATIENCE):
-            # So many at a time as there are connections: a thousand that ask would leave no time for being called.
-            await asyncio.gather(*(self._look(rest, statuses) for _ in range(_CONNECTIONS)))
+        async with step("final statuses") as moved:
+            # As many at a time as there are connections: a thousand that ask would leave no time for being called.
+            await asyncio.gather(*(self._look(rest, statuses, moved) for _ in range(_CONNECTIONS)))
         return statuses
 
-    async def _look(self, ids: Iterator[int], statuses: dict[int, int]) -> None:
+    async def _look(self, ids: Iterator[int], statuses: dict[int, int], moved: Callable[[], None]) -> None:
         for id_ in ids:
             while (shown := await self.show(f"/codes/{id_}"))["status"] not in _FINAL:  # noqa: ASYNC110 - its, not ours
                 await asyncio.sleep(0.1)
             statuses[id_] = shown["status"]
+            moved()
 
     async def busy_workers(self, number: int) -> list[dict[str, Any]]:
         """Wait until so many workers have sent something; return their health."""
         healths: dict[str, dict[str, Any]] = {}
-        async with asyncio.timeout(_PATIENCE):
+        async with step("workers that have sent") as moved:
             while len(healths) < number:
                 health = await self.show("/health")
-                if last_success := health["last_success"]:
+                if (last_success := health["last_success"]) and last_success not in healths:
                     healths[last_success] = health
+                    moved()
         return list(healths.values())
+
+    async def until(self, path: str, key: str, *values: object) -> None:
+        """Wait until the JSON at a path has one of these values."""
+        async with step(f"{key} of {path}"):
+            while (await self.show(path))[key] not in values:  # noqa: ASYNC110 - the service's
+                await asyncio.sleep(0.01)
 
     async def all_states(self) -> dict[int, str]:
         """Look at every code there is."""
@@ -162,7 +177,9 @@ async def serving(
         }
         processes = [await _start(command, folder, environment) for command in _commands(framework, port, workers)]
         # A connection for each request, so that every worker gets its share of them.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CONNECTIONS, force_close=True)) as http:
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, force_close=True)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=PATIENCE)
+        async with aiohttp.ClientSession(connector=connector, timeout=limits) as http:
             service = Service(f"http://127.0.0.1:{port}", http, processes, [])
             try:
                 await _until_ready(service, _READY[framework], workers)
@@ -195,9 +212,10 @@ async def _until_ready(service: Service, word: str, workers: int) -> None:
     """Wait until each worker has said that it is ready, and go on reading what they write."""
     ready = asyncio.Semaphore(0)
     service._readers = [asyncio.create_task(_read(process, service.log, word, ready)) for process in service._processes]
-    async with asyncio.timeout(_PATIENCE):
+    async with step("workers that are ready") as moved:
         for _ in range(workers):
             await ready.acquire()
+            moved()
         while not await _listens(service):  # noqa: ASYNC110 - uvicorn says so a moment before it does
             await asyncio.sleep(0.01)
 

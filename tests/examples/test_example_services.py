@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from service_process import serving
+from steps import step
 
 from smspilot_async.emulator import Fault
 
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 MESSAGES = 1000
 
 
+async def settle(emulator: Emulator) -> None:
+    """Let all statuses become final, and all callbacks be answered."""
+    emulator.clock.advance(minutes=1)
+    async with step("callbacks") as moved:
+        settled, seen = asyncio.ensure_future(emulator.settled()), 0
+        while not settled.done():
+            await asyncio.wait([settled], timeout=1)
+            if (made := len(emulator.callbacks)) > seen:
+                seen = made
+                moved()
+        await settled
+
+
 def true_statuses(emulator: Emulator) -> dict[int | None, int]:
     return {message.id: message.status for message in emulator.messages}
 
@@ -29,8 +43,7 @@ async def test_every_status_arrives_by_callback_and_none_by_polling(
     emulator.fail_next("check", Fault.SERVER_ERROR)
     async with serving(framework, emulator, tmp_path, workers=workers, CHECK_EVERY="3600") as service:
         ids = await service.orders(MESSAGES)
-        emulator.clock.advance(minutes=1)
-        await emulator.settled()
+        await settle(emulator)
         statuses = await service.final_statuses(ids)
         healths = await service.busy_workers(workers)
     assert statuses == true_statuses(emulator)
@@ -51,8 +64,7 @@ async def test_polling_fills_in_what_callbacks_do_not_bring(
     unknowns.callbacks_lost = unknowns.callbacks_doubled = unknowns.callbacks_late = 0.2
     async with serving(framework, emulator, tmp_path, workers=workers, CHECK_EVERY="0.5") as service:
         ids = await service.orders(MESSAGES)
-        emulator.clock.advance(minutes=1)
-        await emulator.settled()
+        await settle(emulator)
         statuses = await service.final_statuses(ids)
     assert statuses == true_statuses(emulator)
     assert len(statuses) == MESSAGES
@@ -68,9 +80,7 @@ async def test_a_callback_turns_an_unknown_into_accepted(
         status, answer = await service.order(1)
         assert (status, answer["state"]) == (202, "unknown")
         emulator.clock.advance(minutes=1)
-        async with asyncio.timeout(20):
-            while (await service.show(f"/codes/{answer['id']}"))["state"] != "accepted":  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await service.until(f"/codes/{answer['id']}", "state", "accepted")
     assert [message.id for message in emulator.messages] == [answer["id"]]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from service_process import phone, serving
+from steps import PATIENCE
 
 from smspilot_async.emulator import Emulator, Fault
 
@@ -76,10 +77,9 @@ async def test_what_the_gateway_does_not_answer_before_the_end_is_unknown_and_wh
         calls = []
         for number in range(10, 10 + CONNECTIONS):
             calls.append(asyncio.create_task(service.order(number)))
-            await emulator.wait_for(to=phone(number))
+            await emulator.wait_for(to=phone(number), timeout=PATIENCE)
         calls += [asyncio.create_task(service.order(number)) for number in range(100, 105)]
-        while (await service.show("/health"))["queued"] < 5:
-            pass
+        await service.until("/health", "queued", 5)
         service.terminate()
         answers = [(status, answer["state"]) for status, answer in await asyncio.gather(*calls)]
         await service.ended()
@@ -97,7 +97,7 @@ async def test_what_was_on_its_way_when_a_worker_was_killed_is_unknown_after_a_m
     emulator.fail_next("send", Fault.SLOW)
     async with serving(framework, emulator, tmp_path, workers=1) as service:
         call = asyncio.create_task(ordered(service, 1))
-        message = await emulator.wait_for(to=phone(1))
+        message = await emulator.wait_for(to=phone(1), timeout=PATIENCE)
         service.kill()
         assert await call is None
     async with serving(framework, emulator, tmp_path, workers=1) as service:
