@@ -3,6 +3,9 @@
 Import everything from here; modules with a leading underscore are private.
 """
 
+from smspilot_async._tools import loading as _loading  # noqa: F401 - first: it takes a Ctrl-C while the rest loads
+
+# isort: split
 import logging
 
 from smspilot_async._client import Client

@@ -255,10 +255,12 @@ os.write(1, b"loading")
 signal.pause()
 """
 SCRIPT = "import sys, smspilot_async_command; sys.argv = ['smspilot', 'balance']; smspilot_async_command.main()"
+WAYS = [["-c", SCRIPT], ["-m", "smspilot_async", "balance"], ["-m", "smspilot_async.cli", "balance"]]
 
 
+@pytest.mark.parametrize("way", WAYS, ids=["smspilot", "python -m smspilot_async", "python -m smspilot_async.cli"])
 @pytest.mark.parametrize("module", ["httpx", "rich", "smspilot_async/cli/_app"])
-def test_ctrl_c_while_modules_load_is_one_line(tmp_path: Path, module: str) -> None:
+def test_ctrl_c_while_modules_load_is_one_line(tmp_path: Path, module: str, way: list[str]) -> None:
     """One of the modules is replaced by one that waits for the signal."""
     package = Path(smspilot_async.__file__).parent
     if "/" in module:
@@ -266,7 +268,7 @@ def test_ctrl_c_while_modules_load_is_one_line(tmp_path: Path, module: str) -> N
     (tmp_path / f"{module}.py").write_text(WAITS, encoding="utf-8")
     search = os.pathsep.join([str(tmp_path), str(package.parent)])
     with Process(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, *way],
         env={**os.environ, "PYTHONPATH": search},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -279,9 +281,10 @@ def test_ctrl_c_while_modules_load_is_one_line(tmp_path: Path, module: str) -> N
     assert (process.returncode, err) == (130, "smspilot: interrupted.\n")
 
 
-def test_the_script_runs_the_command(gateway: Emulator) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=["smspilot", "python -m smspilot_async", "python -m smspilot_async.cli"])
+def test_the_script_runs_the_command(gateway: Emulator, way: list[str]) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment(gateway), capture_output=True, check=True, timeout=PATIENCE
+        [sys.executable, *way], env=environment(gateway), capture_output=True, check=True, timeout=PATIENCE
     )
     assert ran.stdout == b"1000000.00 RUB\n"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
     from pathlib import Path
 
-READ_TIMEOUT: Final = 1.0
+READ_TIMEOUT: Final = 0.5
 """Seconds that it waits for the gateway's answer, before it answers 504 itself."""
 
 _MAIN: Final = """
