@@ -39,7 +39,7 @@ _GSM7_EXTENSION: Final = "\f^{}\\[~]|€"
 _not_gsm7 = re.compile(f"[^{re.escape(_GSM7 + _GSM7_EXTENSION)}]").search
 _escape_extended = partial(re.compile(f"(?=[{re.escape(_GSM7_EXTENSION)}])").sub, "\x1b")
 
-# XML 1.0, "Char": everything else stands in no XML document, not even as a character reference.
+# XML 1.0, "Char": no XML document may contain anything else, not even as a character reference.
 _not_xml = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]").search
 _formatting = re.compile(r"[\s().\u2010-\u2015\u2212-]+")
 _digits = re.compile(r"[0-9]+", re.ASCII).fullmatch

@@ -42,7 +42,7 @@ def to_dicts(answers: Tabular | Iterable[Tabular]) -> list[dict[str, Any]]:
         pandas.DataFrame(rows)
         polars.DataFrame(rows, infer_schema_length=None)
 
-    polars infers a column's type from 100 rows, unless it is told to use all (as above); it then rounds prices with
+    polars infers a column's type from 100 rows unless it uses all (as above); it then rounds prices with
     more digits in later rows. pandas turns whole numbers into floats if some are missing.
 
     Args:

@@ -25,7 +25,7 @@ _MOST_WAITING: Final = 1000
 class ResultQueue(deque[Result]):
     """Results on their way from those who make them to the one who takes them.
 
-    It is a deque, so that whoever takes many pays no call of Python's for each. What bounds it is its maker's: to wait
+    It is a deque, so that taking many costs no call of Python for each. Bounding it is its owner's part: to wait
     for room, or with ``maxlen`` to drop the oldest.
     """
 

@@ -186,15 +186,19 @@ class CallbackInbox:
         try:
             async with self._clock.timeout_at(self._clock.monotonic() + _PATIENCE):
                 form = query if method == "GET" else await _read(body)
+                del query
                 if form is None:
                     return _NOT_FOUND
-                return self._suggest_check(form) if send is None else await self._store_event(send, form, now)
+                if send is None:
+                    return self._suggest_check(form)
+                call = _form.read(form)
+                del form  # it holds a phone, which no frame of a call that is cancelled may show
+                return await self._store_event(send, call, now)
         except Exception as error:  # noqa: BLE001 - whatever a sink raises: the event is not safe
             logger.error("a status callback could not be stored: %s", type(error).__name__)  # noqa: TRY400 - no data
             return _UNAVAILABLE
 
-    async def _store_event(self, send: SignedSend, form: bytes, now: datetime) -> CallbackResponse:
-        call = _form.read(form)
+    async def _store_event(self, send: SignedSend, call: _form.Form | None, now: datetime) -> CallbackResponse:
         if call is None or self._bindings.contradicts(send.nonce, call.server_id):
             return _NOT_FOUND
         if self._reader.is_closed:
@@ -393,12 +397,15 @@ def _checked(url: str) -> str:
 
 async def _read(body: AsyncIterable[bytes]) -> bytes | None:
     """Read a body, and of one that is too large no more than what shows that it is; ``None`` of one that breaks off."""
-    read = b""
+    read = bytearray()
     try:
         async for piece in body:
             read += piece[: LARGEST_FORM + 1]
+            del piece
             if len(read) > LARGEST_FORM:
                 return None
+        return bytes(read)
     except Exception:  # noqa: BLE001 - each server has its own exception for a caller that is gone
         return None
-    return read
+    finally:
+        read.clear()  # it holds a phone, which no frame of a call that is cancelled may show

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 
-    from smspilot_async.callbacks._inbox import CallbackInbox
+    from smspilot_async.callbacks._inbox import CallbackInbox, CallbackResponse
 
     Scope: TypeAlias = MutableMapping[str, Any]
     Event: TypeAlias = MutableMapping[str, Any]
@@ -32,7 +32,9 @@ def callback_app(inbox: CallbackInbox) -> Callable[[Scope, Receive, Send], Await
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await _answer(inbox, scope, receive, send)
+            answering = inbox.answer(scope["method"], scope["path"], scope["query_string"], _body(receive))
+            del scope  # its query may hold a phone, which no frame of this library shows an error tracker
+            await _write(inbox, answering, send)
         elif scope["type"] == "lifespan":
             await _live(inbox, receive, send)
         else:
@@ -41,9 +43,9 @@ def callback_app(inbox: CallbackInbox) -> Callable[[Scope, Receive, Send], Await
     return app
 
 
-async def _answer(inbox: CallbackInbox, scope: Scope, receive: Receive, send: Send) -> None:
+async def _write(inbox: CallbackInbox, answering: Awaitable[CallbackResponse], send: Send) -> None:
     try:
-        answer = await inbox.answer(scope["method"], scope["path"], scope["query_string"], _body(receive))
+        answer = await answering
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", str(len(answer.body)).encode()),
@@ -60,7 +62,7 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
         event = await receive()
         if event["type"] == "http.disconnect":
             raise ConnectionResetError
-        yield event.get("body", b"")
+        yield event.pop("body", b"")
         if not event.get("more_body", False):
             return
 

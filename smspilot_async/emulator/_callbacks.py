@@ -67,7 +67,7 @@ class CallbackCall:
 
 
 def call_for(message: AcceptedMessage, url: str) -> CallbackCall:
-    """The call that tells of a message's present status."""
+    """The call that reports a message's current status."""
     return CallbackCall(
         server_id=message.server_id,
         url=url,

@@ -249,12 +249,12 @@ class EmulatorCore:
                 return
             await asyncio.wrap_future(idle)
 
-    # --- what befalls it --------------------------------------------------------------------------------------------
+    # --- what happens to it -----------------------------------------------------------------------------------------
 
     def inbound(
         self, phone: str, text: str, *, num: str = SERVICE_NUMBER, account: Account | None = None
     ) -> InboundSms:
-        """Somebody sends an SMS to the service number of an account (the first one)."""
+        """Receive an SMS at the service number of an account (the first one)."""
         with self._lock:
             sms = self._gateway.receive(phone, text, num, account if account is not None else self._account)
         self.feed.note()
@@ -450,7 +450,7 @@ class EmulatorCore:
         ]
 
     def state(self) -> dict[str, Any]:
-        """What the control API tells about it."""
+        """Its state, for the control API."""
         with self._lock:
             return {
                 "now": self.clock.now().isoformat(),
@@ -464,7 +464,7 @@ class EmulatorCore:
             }
 
     def overview(self) -> dict[str, Any]:
-        """What the page shows besides messages: the state, the accounts, and the faults that wait."""
+        """What the page shows beside messages: the state, the accounts, and the planned faults."""
         with self._lock:
             return {
                 **self.state(),

@@ -16,12 +16,15 @@ from smspilot_async.wire import Cost, Credentials, Envelope, Send
 
 PROGRAM: Final = Path(__file__).parent.parent / "support" / "error_reports.py"
 NOT_OURS: Final = "json_that_is_no_json"
+PATIENCE: Final = 140  # seconds: less than pytest gives the test
 
 
 @pytest.fixture(scope="module")
 def leaks() -> dict[str, list[str]]:
     """What leaks, by what fails: of sentry-sdk, rich, pickles, logs and spans."""
-    ran = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    ran = subprocess.run(  # noqa: S603 - ours
+        [sys.executable, PROGRAM], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert ran.returncode == 0, ran.stderr
     found: dict[str, list[str]] = json.loads(ran.stdout)
     return found

@@ -21,16 +21,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sentry_sdk
 import sentry_sdk.transport
+from aiohttp import web
 from manual_clock import ManualClock, idle
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from raw_servers import Peer, answering, hang_after_request, http, raw_server, reset_after_request
 from rich.traceback import Traceback
+from serving import free_socket, on_aiohttp
 
 from smspilot_async import Client, Hooks, Message, Retry, SendResult, SentMessage
 from smspilot_async._tools import clock as _clock
 from smspilot_async.callbacks import CallbackInbox, StatusEvent
+from smspilot_async.callbacks.aiohttp import callback_app as callback_app_of_aiohttp
+from smspilot_async.callbacks.asgi import callback_app as callback_app_of_asgi
 from smspilot_async.otel import OpenTelemetryHooks
 from smspilot_async.text import normalize_phone
 
@@ -52,6 +56,9 @@ MARKERS: Final = (
     *("KeyMarkerQ7", PASSWORD, "9995550123", "999 555-01-23", "TextMarkerQ9", "Привет"),
     *(SENDER, "CallbackMarker", "TokenMarker"),
 )
+
+
+FORM: Final = b"server_id=1&status=2&phone=" + PHONE.encode()
 
 
 class AppError(Exception):
@@ -319,20 +326,166 @@ async def another_argument_beside_good_ones() -> None:
     Client(KEY, proxy=proxy, debug_email=f"{PASSWORD}@example.com", transport="none")  # type: ignore[arg-type] # a mistake
 
 
-async def a_sink_that_fails() -> None:
-    """A callback that cannot be stored: it is logged, and the gateway is answered with 503."""
+# --- callbacks -----------------------------------------------------------------------------------
 
-    class Full:
-        async def store(self, event: StatusEvent) -> bool:
-            raise AppError(PHONE, TEXT, event)
 
-    async def body() -> AsyncIterator[bytes]:
-        yield b"server_id=1&status=2&phone=" + PHONE.encode()
+class Full:
+    """A sink that fails."""
 
-    async with CallbackInbox("https://app.example/sms", secret=PASSWORD * 2, sink=Full()) as inbox:
-        _, _, path = next(iter(inbox.urls_for([(7, message(callback=None))]).values())).partition("app.example")
-        answer = await inbox.answer("POST", path, b"", body())
-    raise AppError(answer.status)
+    async def store(self, event: StatusEvent) -> bool:
+        raise AppError(PHONE, TEXT, event)
+
+
+class Hanging:
+    """A sink that never ends."""
+
+    def __init__(self) -> None:
+        self.is_reached = asyncio.Event()
+
+    async def store(self, event: StatusEvent) -> bool:
+        self.is_reached.set()
+        await asyncio.Event().wait()
+        raise AppError(event)
+
+
+class Inbox(CallbackInbox):
+    """An inbox that says when its adapter is done with a call."""
+
+    def __init__(self, url: str = "https://app.example", sink: Full | Hanging | None = None) -> None:
+        super().__init__(f"{url}/sms", secret=PASSWORD * 2, sink=sink)
+        self.is_done = asyncio.Event()
+
+    def path(self) -> str:
+        [url] = self.urls_for([(7, message(callback=None))]).values()
+        return "/" + url.partition("://")[2].partition("/")[2]
+
+    def wake(self) -> None:
+        super().wake()
+        self.is_done.set()
+
+
+async def called_by_asgi(inbox: Inbox, method: str, send: Callable[[Any], Awaitable[None]]) -> None:
+    """Call the ASGI adapter as a server does."""
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": FORM if method == "POST" else b""}
+
+    query = FORM if method == "GET" else b""
+    scope = {"type": "http", "method": method, "path": inbox.path(), "query_string": query}
+    await answered_by_asgi(inbox, scope, receive, send)
+
+
+async def a_sink_that_fails_behind_asgi(method: str) -> None:
+    """It is logged, and the gateway is answered with 503."""
+    events: list[Any] = []
+
+    async def send(event: Any) -> None:
+        events.append(event)
+
+    async with Inbox(sink=Full()) as inbox:
+        await called_by_asgi(inbox, method, send)
+    raise AppError(events[0]["status"])
+
+
+async def an_asgi_server_that_fails(method: str) -> None:
+    async def send(event: Any) -> None:
+        raise AppError(event["type"])
+
+    async with Inbox() as inbox:
+        await called_by_asgi(inbox, method, send)
+
+
+async def an_asgi_call_that_is_cancelled(method: str) -> None:
+    async def send(event: Any) -> None:
+        raise AppError(event["type"])
+
+    sink = Hanging()
+    async with Inbox(sink=sink) as inbox:
+        task = asyncio.ensure_future(called_by_asgi(inbox, method, send))
+        await sink.is_reached.wait()
+        task.cancel()
+        await task
+
+
+async def an_asgi_body_that_is_cut_short_by_the_server() -> None:
+    """The task is cancelled while the rest of the body is awaited."""
+    is_awaited = asyncio.Event()
+    pieces = [{"type": "http.request", "body": FORM, "more_body": True}]
+
+    async def receive() -> Any:
+        if pieces:
+            return pieces.pop()
+        is_awaited.set()
+        return await asyncio.Future()
+
+    async def send(event: Any) -> None:
+        raise AppError(event["type"])
+
+    async with Inbox() as inbox:
+        scope = {"type": "http", "method": "POST", "path": inbox.path(), "query_string": b""}
+        task = asyncio.ensure_future(answered_by_asgi(inbox, scope, receive, send))
+        await is_awaited.wait()
+        task.cancel()
+        await task
+
+
+async def answered_by_asgi(inbox: Inbox, *call: Any) -> None:
+    await callback_app_of_asgi(inbox)(*call)
+
+
+async def called_over_aiohttp(
+    sink: Full | None,
+    half: int = 0,
+    prepare: Callable[[web.Request, web.StreamResponse], Awaitable[None]] | None = None,
+) -> None:
+    """Call the aiohttp adapter over a socket.
+
+    Args:
+        sink: The inbox's.
+        half: How many bytes of the form are held back, by a peer that goes away.
+        prepare: What the application does with each response.
+    """
+    sock, url = free_socket()
+    async with Inbox(url, sink) as inbox:
+        app = web.Application()
+        called = callback_app_of_aiohttp(inbox)
+        if prepare is not None:
+            called.on_response_prepare.append(prepare)
+        app.add_subapp("/sms", called)
+        async with on_aiohttp(app, sock):
+            reader, writer = await asyncio.open_connection(*sock.getsockname())
+            head = f"POST {inbox.path()} HTTP/1.1\r\nHost: app.example\r\nContent-Length: {len(FORM)}\r\n"
+            writer.write(f"{head}Connection: close\r\n\r\n".encode() + FORM[: len(FORM) - half])
+            if half:
+                await writer.drain()
+                writer.close()
+            else:
+                answer = await reader.read()
+                writer.close()
+                raise AppError(answer[:12])
+            await inbox.is_done.wait()
+    raise AppError
+
+
+async def a_sink_that_fails_behind_aiohttp() -> None:
+    await called_over_aiohttp(Full())
+
+
+async def a_gateway_that_leaves_aiohttp_in_the_middle() -> None:
+    await called_over_aiohttp(None, half=9)
+
+
+async def an_aiohttp_application_that_fails() -> None:
+    async def prepare(request: web.Request, _: web.StreamResponse) -> None:
+        raise AppError(request.method)
+
+    await called_over_aiohttp(None, prepare=prepare)
+
+
+CALLBACKS: Final = (a_sink_that_fails_behind_asgi, an_asgi_server_that_fails, an_asgi_call_that_is_cancelled)
+
+
+# --- the application's own code ------------------------------------------------------------------
 
 
 async def a_hook_that_fails() -> None:
@@ -357,7 +510,9 @@ ALONE: Final = (
     *(an_async_source_that_breaks_off, an_async_source_of_a_packet_that_breaks_off, a_maker_that_fails),
     *(a_journal_that_fails, a_failed_message_that_is_waited_for, a_write_that_is_cancelled, an_invalid_proxy),
     *(a_proxy_with_a_password_that_looks_like_a_port, a_url_with_a_password, another_argument_beside_good_ones),
-    *(a_url_with_a_password_that_looks_like_a_path, a_url_with_a_password_and_a_bracket, a_sink_that_fails),
+    *(a_url_with_a_password_that_looks_like_a_path, a_url_with_a_password_and_a_bracket),
+    an_asgi_body_that_is_cut_short_by_the_server,
+    *(a_sink_that_fails_behind_aiohttp, a_gateway_that_leaves_aiohttp_in_the_middle, an_aiohttp_application_that_fails),
     *(a_hook_that_fails, a_key_that_cannot_be_had),
 )
 
@@ -389,11 +544,17 @@ clock: Final = ManualClock()
 
 
 def sentry(error: BaseException) -> str:
-    """What sentry-sdk sends by its defaults, without our caller's frames."""
+    """What sentry-sdk sends by its defaults."""
     kept.events.clear()
     sentry_sdk.capture_exception(error)
     [event] = kept.events
-    for value in event["exception"]["values"]:
+    return shown(event)
+
+
+def shown(event: Any) -> str:
+    """An event of sentry-sdk, without our caller's frames and what it reads from a server's request itself."""
+    event.pop("request", None)
+    for value in event.get("exception", {"values": []})["values"]:
         trace = value.get("stacktrace", {"frames": []})
         trace["frames"] = [frame for frame in trace["frames"] if frame["abs_path"] != __file__]
     return json.dumps(event, ensure_ascii=False, default=repr)
@@ -418,7 +579,7 @@ def pickled(error: BaseException) -> str:
 
 
 def leaks(error: BaseException) -> list[str]:
-    """Everything that the tools give away of an error."""
+    """Everything that the tools reveal of an error."""
     found = []
     for tool in (sentry, rich, plain, pickled):
         report = tool(error)
@@ -427,17 +588,23 @@ def leaks(error: BaseException) -> list[str]:
 
 
 async def leaks_of(failure: Callable[[], Awaitable[None]]) -> list[str]:
-    """Let something fail in a span of its caller's, and tell what leaks."""
+    """Let something fail in a span of its caller's, and return what leaks."""
     log.truncate(0)
     exporter.clear()
-    found = ["it did not fail"]
+    kept.events.clear()
+    found, logged = ["it did not fail"], ""
     try:
         with spans.get_tracer("caller").start_as_current_span("caller"):
             await failure()
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whichever
+        logged = "".join(map(shown, kept.events))
         found = leaks(error)
-    told = {"log": log.getvalue(), "spans": "".join(span.to_json() for span in exporter.get_finished_spans())}
-    return found + [f"{marker} in {place}" for place, text in told.items() for marker in MARKERS if marker in text]
+    texts = {
+        "log": log.getvalue(),
+        "sentry's events of logged errors": logged,
+        "spans": "".join(span.to_json() for span in exporter.get_finished_spans()),
+    }
+    return found + [f"{marker} in {place}" for place, text in texts.items() for marker in MARKERS if marker in text]
 
 
 def failures() -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
@@ -446,6 +613,9 @@ def failures() -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
             if end is not not_allowed or call not in {cost, balance}:
                 for number, options in enumerate(STYLES):
                     yield f"{call.__name__} {end.__name__} {number}", partial(end, call, dict(options))
+    for called in CALLBACKS:
+        for method in ("GET", "POST"):
+            yield f"{called.__name__} {method}", partial(called, method)
     for alone in (*ALONE, json_that_is_no_json):
         yield alone.__name__, alone
 

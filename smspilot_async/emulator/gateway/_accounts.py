@@ -78,7 +78,7 @@ class Account:
 
     @property
     def masked(self) -> str:
-        """The end of its key, or the begin of its login: enough to tell it from others, and of no use to anybody."""
+        """The end of its key, or the beginning of its login: enough to tell accounts apart, useless to others."""
         if self.api_key is not None:
             return "…" + self.api_key[len(self.api_key) - min(4, len(self.api_key) // 4) :]
         name, at, domain = (self.login or "").partition("@")

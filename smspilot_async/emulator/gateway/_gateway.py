@@ -142,7 +142,7 @@ class Gateway:
                 return self._info(account)
 
     def receive(self, phone: str, text: str, num: str, account: Account) -> InboundSms:
-        """Somebody sends `text` to the account's service number."""
+        """Receive a message at the account's service number."""
         sms = InboundSms(
             id=self._next_inbound, phone=phone, num=num, text=text, created=self.clock.now(), account=account.id
         )

@@ -47,7 +47,7 @@ class AcceptedMessage:
         status: As of now; `error` says why it is -1.
         send_at: When it is to go out, in UTC; `None` for at once.
         ttl: Minutes.
-        callback: The URL that is told of its statuses.
+        callback: The URL that is called at each change of status.
         test: Whether it came in a test packet, or under the test key, and goes nowhere.
         account: The `id` of the account that sent it.
         history: Every status it has had, the first one included.
@@ -90,7 +90,7 @@ def _scalar(value: Any) -> Any:
 
 @attrs.frozen(kw_only=True)
 class InboundSms:
-    """A message that somebody sent to the account's service number.
+    """A message that was sent to the account's service number.
 
     Attributes:
         phone: Who sent it.

@@ -85,7 +85,7 @@ def as_text(value: Any) -> str:
 
 
 def as_whole(value: Any) -> int | None:
-    """A field as a whole number, or `None` if it is none."""
+    """A field as a whole number, or `None` if it is not one."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -94,7 +94,7 @@ def as_whole(value: Any) -> int | None:
 
 
 def read_moment(text: str) -> datetime | None:
-    """A moment of the wire, ``YYYY-MM-DD HH:MM:SS`` in GMT, or `None` if it is none."""
+    """A moment of the wire, ``YYYY-MM-DD HH:MM:SS`` in GMT, or `None` if it is not one."""
     if not _MOMENT.fullmatch(text):
         return None
     try:

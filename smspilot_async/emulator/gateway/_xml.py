@@ -24,7 +24,7 @@ _SHORTEST_ATTRIBUTE: Final = 8
 _ALLOWED_ANYWAY: Final = 1000
 _MOST_ATTRIBUTES: Final = 200  # of one element
 
-# What XML 1.0 cannot carry even as a reference; somebody may have put it into an inbound text.
+# What XML 1.0 cannot carry even as a reference; it may be in an inbound text.
 _NOT_IN_XML: Final = {
     **dict.fromkeys((*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\ufffd")
 }

@@ -82,7 +82,7 @@ class _Gateway:
         except _TooLarge:
             await self._answer(Reply.page(413, "Request Entity Too Large"), send)
         except _Disconnected:
-            return  # half a request is none
+            return  # half a request is not answered
         else:
             await self._send_reply(self._emulator.exchange(_request(scope, body)), connection, receive, send)
 

@@ -28,7 +28,7 @@ All answers are JSON; bodies are JSON objects, whatever their content type. List
 ``GET /_emulator/inbound``
     ``{"inbound": [...], "next"}``: the messages that came in, in order.
 ``POST /_emulator/inbound``
-    ``{"phone", "text", "num"?, "account"?}``: somebody sends an SMS to an account's service number, the first one's by
+    ``{"phone", "text", "num"?, "account"?}``: an SMS to an account's service number, the first one's by
     default; accounts are named by their `id`.
 ``POST /_emulator/fail-next``
     ``{"fault", "command"?, "times"?, "delay"?, "retry_after"?, "status"?, "row"?}``: the next requests fail; the faults

@@ -53,7 +53,7 @@ class Ending(Enum):
 
 
 class Hold:
-    """An answer held back, until a time has passed or somebody releases it from any thread."""
+    """An answer held back until a time has passed or it is released, from any thread."""
 
     def __init__(self, delay: float | None) -> None:
         self._delay = delay
