@@ -350,7 +350,7 @@ def test_what_no_russian_writes_is_refused_with_the_reason(written: str, code: i
 
 
 def test_another_default_country_is_refused() -> None:
-    with pytest.raises(ValueError, match="country is 'RU' or None"):
+    with pytest.raises(ValueError, match="country must be 'RU' or None"):
         normalize_phone("79087964781", "DE")  # type: ignore[arg-type]
 
 

@@ -199,7 +199,7 @@ _NO_ANSWER: Final = {
     Reason.DISCONNECTED: "the connection broke before the answer",
     Reason.UNREADABLE: "the answer cannot be read",
     Reason.TOO_LARGE: "the answer is too large",
-    Reason.MISMATCH: "the answer does not match the messages",
+    Reason.MISMATCH: "the answer does not fit the messages",
     Reason.DUPLICATE: "error 243, duplicate, after an earlier attempt, which was probably accepted",
     Reason.SENT_BY_COST: "a price request was answered as a send",
 }

@@ -624,7 +624,7 @@ def test_where_an_answer_named_the_packet_of_unknown_messages_it_is_said_how_to_
     assert ran.exit_code == 3
     named = {row["packet"] for row in results() if row["outcome"] == "unknown"}
     assert named == {gateway.messages[0].server_packet_id}
-    assert "may have been sent (the answer does not match the messages)" in ran.stdout
+    assert "may have been sent (the answer does not fit the messages)" in ran.stdout
     assert "smspilot check --packet" in ran.stderr
     assert run("check", "--packet", *named).exit_code == 0
 

@@ -65,8 +65,8 @@ def test_the_four_results_are_written_down() -> None:
         ("refused", None, None, None, 108, "to: a phone is required"),
         ("refused", None, None, None, 9999, "refused by the gateway: 9999, an unknown code: Novelty"),
         ("refused", None, None, None, None, "refused by the gateway without a code"),
-        ("unknown", "6", None, None, None, "may have been sent (the answer does not match the messages)"),
-        ("unknown", "5", None, None, None, "may have been sent (the answer does not match the messages)"),
+        ("unknown", "6", None, None, None, "may have been sent (the answer does not fit the messages)"),
+        ("unknown", "5", None, None, None, "may have been sent (the answer does not fit the messages)"),
         ("not_sent", None, None, None, None, "refused. Nothing was sent."),
         ("not_sent", None, None, None, None, None),
     ]
