@@ -26,9 +26,9 @@ async def step(name: str, seconds: float = PATIENCE) -> AsyncGenerator[Callable[
     Raises:
         AssertionError: Nothing has moved for so long.
     """
-    loop = asyncio.get_running_loop()
+    loop, limit = asyncio.get_running_loop(), asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with limit:
             yield lambda: limit.reschedule(loop.time() + seconds)
     except TimeoutError:
         if not limit.expired():
