@@ -6,93 +6,45 @@
 from __future__ import annotations
 
 import errno
-import functools
 import logging
-import math
 import platform
 import sys
-from datetime import timedelta
-from decimal import Decimal, InvalidOperation
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from smspilot_async import __version__
-from smspilot_async.cli import _outbox, _queries, _send, _streaming
+from smspilot_async.cli import _options, _outbox, _queries, _send, _streaming
 from smspilot_async.cli._commands import Commands
-from smspilot_async.cli._connection import ConnectionOptions
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._extras import need_emulator
 from smspilot_async.cli._output import print_line
-from smspilot_async.cli._times import parse_since, parse_time, parse_zone
+from smspilot_async.cli._times import parse_since
 from smspilot_async.cli.bulk import _bulk
 from smspilot_async.cli.bulk._sending import IN_FLIGHT, PATIENCE
+from smspilot_async.cli.campaign._app import campaign
 from smspilot_async.cli.doctor import _doctor
 from smspilot_async.wire import JSON_LIBRARY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime, tzinfo
+    from datetime import datetime, timedelta, tzinfo
+    from decimal import Decimal
 
+    from smspilot_async.cli._connection import ConnectionOptions
     from smspilot_async.emulator import Profile
     from smspilot_async.text import Country
 
-P = ParamSpec("P")
+
+_as_json, _connected, _deadline, _test = _options.as_json, _options.connected, _options.deadline, _options.in_test
+_sender, _country, _zone = _options.sender_name, _options.phone_country, _options.time_zone
+_ledger, _actor = _options.ledger, _options.actor
+_roubles_type, _duration_type = _options.roubles_type, _options.duration_type
+_rate_type, _seconds = _options.rate_type, _options.seconds
+_time, _exit = _options.moment_of, _options.exit_with
 
 # The commands report what the library would log. Without a handler, Python would print the log on stderr as well.
 logging.getLogger("smspilot_async").addHandler(logging.NullHandler())
-
-
-def _zone_type(value: str) -> tzinfo:
-    try:
-        return parse_zone(value)
-    except ValueError as wrong:
-        raise click.BadParameter(f"{wrong}.") from None
-
-
-def _roubles_type(value: str) -> Decimal:
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
-        raise click.BadParameter(f"{value!r} is not an amount of roubles; write it as 150 or 150.50.")
-    return amount
-
-
-def _duration_type(value: str) -> timedelta:
-    try:
-        duration = timedelta(seconds=float(value))
-    except (ValueError, OverflowError):
-        duration = timedelta(-1)
-    if not timedelta(0) <= duration < timedelta(days=36_500):
-        raise click.BadParameter(f"{value!r} is not a number of seconds; write it as 90 or 0.5.")
-    return duration
-
-
-def _rate_type(value: str) -> float:
-    try:
-        rate = float(value)
-    except ValueError:
-        rate = math.nan
-    if not 0 < rate < math.inf:
-        raise click.BadParameter(f"{value!r} is not a number of messages per second; write it as 5 or 0.5.")
-    return rate
-
-
-def _time(
-    written: str | None,
-    zone: tzinfo | None,
-    option: str,
-    parse: Callable[[str, tzinfo | None], datetime] = parse_time,
-) -> datetime | None:
-    if written is None:
-        return None
-    try:
-        return parse(written, zone)
-    except ValueError as wrong:
-        raise click.BadParameter(f"{wrong}.", param_hint=f"'{option}'") from None
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's callback
@@ -132,21 +84,6 @@ def app() -> None:
             reconfigure(errors="backslashreplace")  # a terminal without Cyrillic must not end a run
 
 
-def _connected(command: Callable[P, None]) -> Callable[..., None]:
-    """Add the options that say where the gateway is; the command gets a :class:`ConnectionOptions`."""
-
-    @click.option("--key-file", metavar="FILE", help="Read the API key from this file.")
-    @click.option("--url", metavar="URL", help="The gateway's address, instead of SMSPILOT_URL.")
-    @click.option("--wire", type=click.Choice(["json", "xml"]), default="json", show_default=True)
-    @functools.wraps(command)
-    def with_connection(*args: Any, key_file: str | None, url: str | None, wire: Any, **options: Any) -> None:
-        connection = ConnectionOptions(key_file, url, wire, options.pop("deadline", None))
-        command(*args, connection=connection, **options)  # type: ignore[arg-type]
-
-    return with_connection
-
-
-_seconds = click.FloatRange(0, min_open=True)
 _packets = click.option(
     "--packet",
     "packets",
@@ -154,30 +91,6 @@ _packets = click.option(
     multiple=True,
     help="All messages of the packet with this server_packet_id; may be given several times.",
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
-_deadline = click.option(
-    "--deadline",
-    type=_seconds,
-    metavar="SECONDS",
-    help="Give up after this long, retries included.  [default: 60]",
-)
-_test = click.option("--test", is_flag=True, help="Do everything except hand the messages to the operators.")
-_sender = click.option("--from", "sender", metavar="NAME", help="Sender name; without it, the account's default.")
-_country = click.option(
-    "--country",
-    type=click.Choice(["RU", "none"]),
-    default="RU",
-    show_default=True,
-    callback=lambda _ctx, _param, value: None if value == "none" else value,
-    help="How to read phones without +: RU takes ten digits and 8... as Russian, none takes them unchanged.",
-)
-_zone = click.option(
-    "--tz", "zone", type=_zone_type, metavar="ZONE", help="Time zone of times that name none: Europe/Moscow, +03:00."
-)
-
-
-def _exit(code: int) -> NoReturn:
-    raise click.exceptions.Exit(code)
 
 
 @app.command()
@@ -558,12 +471,6 @@ def _elsewhere(failure: OSError) -> str:
     return "check --host, or omit it to listen at 127.0.0.1"
 
 
-_ledger = click.option(
-    "--ledger", metavar="URL", help="sqlite:///FILE or postgresql://..., instead of SMSPILOT_LEDGER."
-)
-_actor = click.option(
-    "--as", "actor", metavar="NAME", help="Who gives the order, for the log; the current user by default."
-)
 _everything = click.option("--all", "everything", is_flag=True, help="Codes and services too.")
 
 
@@ -633,6 +540,9 @@ def outbox_suppress(
 ) -> None:
     """Send no marketing to these phones; with --all, nothing at all."""
     _exit(_outbox.suppress(ledger, phones, everything=everything, actor=actor, as_json=as_json))
+
+
+app.add_command(campaign)
 
 
 @app.command(short_help="Send what is due in a ledger, until it is stopped.")

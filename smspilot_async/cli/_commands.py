@@ -35,7 +35,7 @@ class _Context(click.Context):
     formatter_class = _Formatter
 
 
-_PAID = frozenset({"send", "bulk"})
+_PAID = frozenset({"send", "bulk", "worker", "run", "test"})
 
 
 class _Command(click.Command):

@@ -17,9 +17,19 @@ from smspilot_async.outbox._extras import require_outbox
 require_outbox()
 
 from smspilot_async.outbox._autogenerate import include_name  # noqa: E402 - after the extra is known to be there
+from smspilot_async.outbox._campaign_info import (  # noqa: E402 - after the extra is known to be there
+    CampaignInfo,
+    CampaignMessage,
+    Progress,
+)
+from smspilot_async.outbox._campaign_run import Run  # noqa: E402
+from smspilot_async.outbox._campaigns import Campaign, Campaigns  # noqa: E402
 from smspilot_async.outbox._deliver import Sent  # noqa: E402
 from smspilot_async.outbox._enqueue import OutboxMessage  # noqa: E402
 from smspilot_async.outbox._errors import (  # noqa: E402
+    CampaignExists,
+    CampaignMissing,
+    CampaignStateError,
     KeyReused,
     LedgerDamaged,
     LedgerExists,
@@ -30,16 +40,28 @@ from smspilot_async.outbox._errors import (  # noqa: E402
     NetworkFileSystem,
     OutboxError,
     SenderBusy,
+    UnexpectedCount,
     WrongClient,
 )
+from smspilot_async.outbox._estimate import Estimate  # noqa: E402
 from smspilot_async.outbox._ledger import AccountState  # noqa: E402
 from smspilot_async.outbox._lists import ListError, ListRows, read_rows, sql_rows  # noqa: E402
 from smspilot_async.outbox._orders import Halted  # noqa: E402
 from smspilot_async.outbox._outbox import Outbox, OutboxStatus, Worker  # noqa: E402
+from smspilot_async.outbox._preview import Preview, PreviewRow  # noqa: E402
+from smspilot_async.outbox._selection import Selection  # noqa: E402
 from smspilot_async.outbox._windows import SendingWindow  # noqa: E402
 
 __all__ = [
     "AccountState",
+    "Campaign",
+    "CampaignExists",
+    "CampaignInfo",
+    "CampaignMessage",
+    "CampaignMissing",
+    "CampaignStateError",
+    "Campaigns",
+    "Estimate",
     "Halted",
     "KeyReused",
     "LedgerDamaged",
@@ -55,9 +77,15 @@ __all__ = [
     "OutboxError",
     "OutboxMessage",
     "OutboxStatus",
+    "Preview",
+    "PreviewRow",
+    "Progress",
+    "Run",
+    "Selection",
     "SenderBusy",
     "SendingWindow",
     "Sent",
+    "UnexpectedCount",
     "Worker",
     "WrongClient",
     "include_name",

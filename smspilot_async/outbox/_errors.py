@@ -5,6 +5,9 @@ from __future__ import annotations
 from smspilot_async.errors import SmsPilotError
 
 __all__ = [
+    "CampaignExists",
+    "CampaignMissing",
+    "CampaignStateError",
     "KeyReused",
     "LedgerDamaged",
     "LedgerExists",
@@ -15,6 +18,7 @@ __all__ = [
     "NetworkFileSystem",
     "OutboxError",
     "SenderBusy",
+    "UnexpectedCount",
     "WrongClient",
 ]
 
@@ -61,3 +65,19 @@ class SenderBusy(OutboxError):
 
 class KeyReused(OutboxError):
     """The key stands for another message already: another phone or another text. The transaction stays usable."""
+
+
+class CampaignMissing(OutboxError):
+    """No campaign has this name."""
+
+
+class CampaignExists(OutboxError):
+    """A campaign has this name already, with another list or other settings."""
+
+
+class CampaignStateError(OutboxError):
+    """The campaign is in a state in which this cannot be done to it, or it changed meanwhile; nothing was done."""
+
+
+class UnexpectedCount(OutboxError):
+    """An order would reach another number of messages than was expected; nothing was done."""

@@ -23,6 +23,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from smspilot_async.outbox import _ledger, _orders
+from smspilot_async.outbox._campaign_rows import Access, tending
+from smspilot_async.outbox._campaigns import Campaigns
 from smspilot_async.outbox._deliver import Sender, SendOptions, Sent
 from smspilot_async.outbox._enqueue import Entry, OutboxMessage, enqueue_in, executor_of, record_of
 from smspilot_async.outbox._errors import (
@@ -514,6 +516,26 @@ class Outbox:
         now: int = (await connection.execute(sa.text(self._now_sql()), self._now_values())).scalar_one()
         return now
 
+    # --- campaigns -------------------------------------------------------------------------------
+
+    @property
+    def campaigns(self) -> Campaigns:
+        """The campaigns of this ledger: made, found and listed here."""
+        return Campaigns(self._access())
+
+    def _access(self) -> Access:
+        self._opened  # noqa: B018 - raises where it is not open
+        return Access(
+            tables=self._tables,
+            dialect=self._dialect,
+            reading=self._reading,
+            writing=self._writing,
+            now=self._now,
+            salt=self._row.salt,
+            check_client=self._check_client,
+            worker=self.worker,
+        )
+
     # --- sending ---------------------------------------------------------------------------------
 
     async def drain(
@@ -567,6 +589,7 @@ class Outbox:
             hot = self._hot_path()
             stack.push_async_callback(hot.aclose)
             await hot.open()
+            await stack.enter_async_context(tending(self._access()))
             path, uid = self._path, self._row.uid
             held = await asyncio.to_thread(lambda: HeldAnswers.beside(path) if path else HeldAnswers.of_user(uid))
             sender = Sender(hot, client, options, held)

@@ -169,7 +169,7 @@ settled AS (
   UPDATE smspilot.message m
   SET state = CASE WHEN d.gives_up THEN 'not_sent' ELSE d.state END,
     reason = CASE WHEN d.gives_up THEN 'gave_up' ELSE d.reason END,
-    code = d.code, on_wire = m.on_wire + d.on_wire, most = d.most,
+    code = d.code, on_wire = m.on_wire + d.on_wire, most = d.most, wanted_at = least(m.wanted_at, d.now),
     settled_at = CASE WHEN d.state = 'pending' AND NOT d.gives_up THEN NULL ELSE d.now END,
     due = CASE WHEN d.state = 'pending' THEN d.now + d.delay ELSE m.due END,
     server_id = d.server_id, parts = d.parts, price = d.price, status = d.status,

@@ -136,6 +136,26 @@ class Tables:
             sa.Column("rate_limit", sa.Float(), self._setting("rate_limit", "DOUBLE PRECISION")),
             sa.Column("is_windowed", sa.Boolean, self._has_setting("window")),
             sa.Column("created_at", _TIME, nullable=False),
+            sa.Column("created_by", sa.Text, nullable=False, server_default=""),
+            sa.Column("started_at", _TIME),  # first; waves and retries leave it
+            sa.Column("finished_at", _TIME),  # or cancelled; last
+            sa.Column("taken", sa.BigInteger, nullable=False, server_default="0"),  # rows of the list, good and bad
+            sa.Column("taken_hash", sa.LargeBinary),  # of those rows: a killed import goes on with the same list only
+            sa.Column("counts", sa.Text, nullable=False, server_default="{}"),  # of the import: JSON
+            sa.Column("estimate", sa.Text),  # JSON
+            # Its messages lie between these numbers, among others' perhaps: what reads them all need not read the rest.
+            sa.Column("first_id", sa.BigInteger, nullable=False, server_default="0"),
+            sa.Column("last_id", sa.BigInteger, nullable=False, server_default="0"),
+        )
+
+        self.bad_row: Final = self._table(
+            "bad_row",
+            sa.Column("campaign_id", _ID, sa.ForeignKey(self.campaign.c.id), primary_key=True),
+            sa.Column("line", sa.BigInteger, primary_key=True, autoincrement=False),
+            sa.Column("code", sa.Integer),  # with which the gateway would have refused it
+            sa.Column("field", sa.Text),
+            sa.Column("why", sa.Text, nullable=False),
+            comment="Rows of lists that make no message; neither phones nor texts",
         )
 
         self.stream: Final = self._table(
@@ -254,6 +274,7 @@ class Tables:
             sa.Column("why", sa.Text),
             sa.Column("detail", sa.Text),
             sa.Column("count", sa.BigInteger),
+            sa.Column("campaign_id", _ID),
             comment="Who ordered what, why and when; append-only",
         )
 

@@ -111,7 +111,8 @@ WHERE id = ? AND attempt_id = ? AND state IN ({_HELD})
 _SETTLE: Final = f"""
 UPDATE smspilot_message
 SET state = :state, reason = :reason, code = :code, on_wire = on_wire + :on_wire, settled_at = :settled_at,
-  due = :due, most = :most, text = CASE WHEN :is_final AND stream_id = 0 THEN NULL ELSE text END
+  due = :due, most = :most, wanted_at = min(wanted_at, :now),
+  text = CASE WHEN :is_final AND stream_id = 0 THEN NULL ELSE text END
 WHERE id = :id AND attempt_id = :attempt AND state IN ({_HELD})
 """
 _PROVE: Final = """
@@ -401,6 +402,7 @@ class SqliteHotPath:
                 "on_wire": row.on_wire,
                 "settled_at": None if state is State.PENDING else now,
                 "due": now + row.delay,
+                "now": now,
                 "most": row.most,
                 "is_final": state in {State.REFUSED, State.NOT_SENT},
             },

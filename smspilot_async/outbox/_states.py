@@ -19,7 +19,16 @@ from smspilot_async.errors import Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CampaignEvent", "CampaignState", "Event", "State", "after", "after_campaign", "sources"]
+__all__ = [
+    "CampaignEvent",
+    "CampaignState",
+    "Event",
+    "State",
+    "after",
+    "after_campaign",
+    "campaign_moves",
+    "sources",
+]
 
 
 class State(enum.StrEnum):
@@ -123,20 +132,23 @@ class CampaignEvent(enum.StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     FINISH = "finish"
-    """Nothing is pending any more."""
+    """Nothing is pending or in flight any more."""
+    RETRY = "retry"
+    """An explicit order sends some of its messages again."""
     CANCEL = "cancel"
 
 
 _C = CampaignState
 _CAMPAIGN: Final[Mapping[CampaignEvent, Mapping[CampaignState, CampaignState]]] = {
     CampaignEvent.IMPORTED: {_C.IMPORTING: _C.DRAFT},
-    CampaignEvent.CHANGE: {_C.DRAFT: _C.DRAFT, _C.ESTIMATED: _C.DRAFT, _C.APPROVED: _C.DRAFT},
+    CampaignEvent.CHANGE: dict.fromkeys((_C.DRAFT, _C.ESTIMATED, _C.APPROVED, _C.PAUSED), _C.DRAFT),
     CampaignEvent.ESTIMATE: {_C.DRAFT: _C.ESTIMATED, _C.ESTIMATED: _C.ESTIMATED},
     CampaignEvent.APPROVE: {_C.ESTIMATED: _C.APPROVED},
     CampaignEvent.START: {_C.APPROVED: _C.RUNNING},
-    CampaignEvent.PAUSE: {_C.RUNNING: _C.PAUSED},
+    CampaignEvent.PAUSE: {_C.RUNNING: _C.PAUSED, _C.PAUSED: _C.PAUSED},  # a person's reason goes before a fault's
     CampaignEvent.RESUME: {_C.PAUSED: _C.RUNNING},
-    CampaignEvent.FINISH: {_C.RUNNING: _C.FINISHED},
+    CampaignEvent.FINISH: {_C.RUNNING: _C.FINISHED, _C.PAUSED: _C.FINISHED},
+    CampaignEvent.RETRY: {_C.FINISHED: _C.RUNNING, _C.RUNNING: _C.RUNNING, _C.PAUSED: _C.PAUSED},
     CampaignEvent.CANCEL: dict.fromkeys(
         (_C.IMPORTING, _C.DRAFT, _C.ESTIMATED, _C.APPROVED, _C.RUNNING, _C.PAUSED), _C.CANCELLED
     ),
@@ -146,3 +158,8 @@ _CAMPAIGN: Final[Mapping[CampaignEvent, Mapping[CampaignState, CampaignState]]] 
 def after_campaign(state: CampaignState, event: CampaignEvent) -> CampaignState:
     """Return the state that a campaign has after an event: the same, where the event cannot move it."""
     return _CAMPAIGN[event].get(state, state)
+
+
+def campaign_moves(event: CampaignEvent) -> Mapping[CampaignState, CampaignState]:
+    """Return the states that an event may happen in, and what each becomes."""
+    return _CAMPAIGN[event]

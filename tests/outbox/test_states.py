@@ -57,15 +57,20 @@ def test_a_state_is_on_its_way_or_an_outcome() -> None:
     assert outcomes == {"pending": None, "in_flight": None, **{outcome.value: outcome for outcome in Outcome}}
 
 
-def test_a_campaign_that_is_over_stays_so() -> None:
-    for over in (CampaignState.FINISHED, CampaignState.CANCELLED):
-        assert {after_campaign(over, event) for event in CampaignEvent} == {over}
+def test_a_campaign_that_is_over_stays_so_but_for_an_order_to_send_some_of_it_again() -> None:
+    assert {after_campaign(CampaignState.CANCELLED, event) for event in CampaignEvent} == {CampaignState.CANCELLED}
+    finished = CampaignState.FINISHED
+    moved = {
+        event: after_campaign(finished, event) for event in CampaignEvent if after_campaign(finished, event) != finished
+    }
+    assert moved == {CampaignEvent.RETRY: CampaignState.RUNNING}
 
 
 def test_a_campaign_runs_only_once_it_was_approved() -> None:
     started = {state for state in CampaignState if after_campaign(state, CampaignEvent.START) is not state}
     assert started == {CampaignState.APPROVED}
-    assert after_campaign(CampaignState.APPROVED, CampaignEvent.CHANGE) is CampaignState.DRAFT
+    for state in (CampaignState.ESTIMATED, CampaignState.APPROVED, CampaignState.PAUSED):
+        assert after_campaign(state, CampaignEvent.CHANGE) is CampaignState.DRAFT
 
 
 @pytest.mark.parametrize(("state", "event"), [pair for pair in EVERY if pair[1] is not Event.RESEND])

@@ -1,0 +1,144 @@
+"""``smspilot campaign create``: a file, a query or another campaign imported as a draft."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from smspilot_async.cli._errors import Exit, Problem
+from smspilot_async.cli._outbox import _actor, _with_outbox
+from smspilot_async.cli._output import print_facts, print_json, print_line, print_table
+from smspilot_async.cli.campaign._showing import info_as_json
+from smspilot_async.text import Country
+
+if TYPE_CHECKING:
+    from smspilot_async.outbox import CampaignInfo, ListRows, Outbox, SendingWindow
+
+__all__ = ["CreateOptions", "create"]
+
+_BAD_SHOWN = 20
+
+
+@attrs.frozen(kw_only=True)
+class CreateOptions:
+    """The options of the command."""
+
+    name: str
+    file: str | None
+    template: str | None
+    sender: str | None
+    columns: Mapping[str, str]
+    encoding: str | None
+    sql: str | None
+    database: str | None
+    from_: str | None
+    select: str
+    country: Country | None
+    window: str | None
+    days: str | None
+    zone: tzinfo | None
+    tz_column: str | None
+    starts_at: datetime | None
+    expires_at: datetime | None
+    budget: Decimal | None
+    max_parts: int
+    rate_limit: float | None
+    unique: Literal["phone", "text", "none"]
+    kind: Literal["marketing", "service"]
+    actor: str | None
+    ledger: str | None
+    as_json: bool
+
+
+def create(options: CreateOptions) -> int:
+    """Import a list."""
+    _check_source(options)
+    made, bad = _with_outbox(options.ledger, lambda outbox: _create(outbox, options))
+    if options.as_json:
+        print_json(info_as_json(made))
+        return Exit.FINE
+    print_facts(
+        {
+            "campaign": f"{made.name}, {made.state}",
+            "rows": f"{made.rows:,}",
+            "messages": f"{made.messages:,}",
+            "bad rows": f"{made.bad:,}" if made.bad else "none",
+            "repeated": f"{made.duplicates:,} dropped" if made.duplicates else "none",
+        }
+    )
+    if bad:
+        print_line()
+        print_table(("line", "bad row, not sent"), bad, right=("line",))
+        if made.bad > len(bad):
+            print_line(
+                f"... and {made.bad - len(bad):,} more: smspilot campaign messages {made.name} --outcome invalid"
+            )
+    print_line(f"Nothing was sent. Look at it: smspilot campaign preview {made.name}")
+    return Exit.FINE
+
+
+def _check_source(options: CreateOptions) -> None:
+    sources = [options.file, options.sql, options.from_]
+    if sum(source is not None for source in sources) != 1:
+        raise Problem("give one list: a FILE, a query with --sql, or another campaign with --from. Nothing was sent.")
+    if (options.sql is None) != (options.database is None):
+        raise Problem("--sql needs --database, and the other way round. Nothing was sent.")
+
+
+async def _create(outbox: Outbox, options: CreateOptions) -> tuple[CampaignInfo, list[tuple[int, str | None]]]:
+    source: dict[str, Any] = {"from_": options.from_, "select": options.select} if options.from_ else {}
+    campaign = await outbox.campaigns.create(
+        options.name,
+        None if options.from_ else _rows(options),
+        template=options.template,
+        sender=options.sender,
+        country=options.country,
+        window=_window(options),
+        starts_at=options.starts_at,
+        expires_at=options.expires_at,
+        budget=options.budget,
+        max_parts=options.max_parts,
+        rate_limit=options.rate_limit,
+        unique=None if options.unique == "none" else options.unique,
+        kind=options.kind,
+        actor=_actor(options.actor),
+        **source,
+    )
+    bad = []
+    async for row in campaign.messages(outcome="invalid"):
+        bad.append((row.line, row.why))
+        if len(bad) == _BAD_SHOWN:
+            break
+    return await campaign.info(), bad
+
+
+def _rows(options: CreateOptions) -> ListRows:
+    from smspilot_async.outbox import ListError, read_rows, sql_rows  # noqa: PLC0415 - an extra
+
+    try:
+        if options.sql is not None and options.database is not None:
+            return sql_rows(options.database, options.sql, map=options.columns)
+        more = {} if options.encoding is None else {"encoding": options.encoding}
+        return read_rows(options.file or "", map=options.columns, **more)
+    except ListError as wrong:
+        line = str(wrong)
+    raise Problem(line)
+
+
+def _window(options: CreateOptions) -> SendingWindow | None:
+    from smspilot_async.outbox import SendingWindow  # noqa: PLC0415 - an extra
+
+    if options.window is None:
+        if options.tz_column is not None or options.days is not None:
+            raise Problem("--days and --tz-column belong to a --window. Nothing was sent.")
+        return None
+    opens, dash, closes = options.window.replace("–", "-").partition("-")
+    if not dash:
+        raise Problem("--window is like 10:00-20:00. Nothing was sent.")
+    zone = None if options.zone is None else str(options.zone)
+    days = {} if options.days is None else {"days": options.days}
+    return SendingWindow(opens.strip(), closes.strip(), tz=zone, column=options.tz_column, **days)

@@ -1,0 +1,336 @@
+"""A campaign's row: moved by compare-and-set, and its messages settled lazily.
+
+Whoever moves a campaign, from whatever process, changes its own row alone, and only from a state in which the table of
+:mod:`._states` knows the event; the loser of a race learns the state it stands in. What is pending then is settled
+later, in chunks, by whoever sends (:func:`tend`); readers see it as settled at once (:func:`seen_as`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smspilot_async import Client
+from smspilot_async.outbox._errors import CampaignMissing, CampaignStateError, LedgerUnavailable
+from smspilot_async.outbox._ledger import Why
+from smspilot_async.outbox._orders import write_order
+from smspilot_async.outbox._schema import Tables
+from smspilot_async.outbox._states import CampaignEvent, CampaignState, Event, State, campaign_moves, sources
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import TracebackType
+
+    from sqlalchemy.engine import RowMapping
+
+__all__ = ["Access", "BackgroundSender", "campaign_row", "messages_of", "move", "seen_as", "tend", "tending"]
+
+logger: Final = logging.getLogger("smspilot_async.outbox")
+
+_AT_ONCE: Final = 2000
+"""Messages settled in a transaction: claims wait for it, on SQLite."""
+_PAUSE, _AT_THE_END = 1.0, 5.0
+"""Seconds between two looks, and for the last one."""
+_RUNS: Final = (CampaignState.RUNNING, CampaignState.PAUSED)
+_PAST: Final = {
+    CampaignEvent.IMPORTED: "imported",
+    CampaignEvent.CHANGE: "changed",
+    CampaignEvent.ESTIMATE: "estimated",
+    CampaignEvent.APPROVE: "approved",
+    CampaignEvent.START: "started",
+    CampaignEvent.PAUSE: "paused",
+    CampaignEvent.RESUME: "resumed",
+    CampaignEvent.FINISH: "finished",
+    CampaignEvent.RETRY: "retried",
+    CampaignEvent.CANCEL: "cancelled",
+}
+
+
+class BackgroundSender(Protocol):
+    """What sends from a ledger in the background of a block: the outbox's worker."""
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        ...
+
+    async def wait(self) -> None:
+        """Wait until it was stopped and what was on the wire is recorded."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop, and wait."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Access:
+    """What campaigns need of an open ledger.
+
+    Attributes:
+        tables: Its tables.
+        dialect: ``"sqlite"`` or ``"postgresql"``.
+        reading, writing: Connections: each statement by itself, and one transaction.
+        now: The ledger's clock.
+        salt: The ledger's, for hashes.
+        check_client: Raises if a client is not the ledger's.
+        worker: What sends from the ledger with a client.
+    """
+
+    tables: Tables
+    dialect: str
+    reading: Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+    writing: Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+    now: Callable[[AsyncConnection], Awaitable[int]]
+    salt: bytes = attrs.field(repr=False)
+    check_client: Callable[[Client], Awaitable[None]]
+    worker: Callable[..., BackgroundSender]
+
+
+async def campaign_row(connection: AsyncConnection, tables: Tables, *, lock: bool = False, **by: Any) -> RowMapping:
+    """Return a campaign's row.
+
+    Args:
+        connection: To the ledger.
+        tables: Its tables.
+        lock: Until the transaction's end; on SQLite a transaction that writes is alone anyway.
+        by: ``id`` or ``name``.
+
+    Raises:
+        CampaignMissing: There is none.
+    """
+    campaign = tables.campaign
+    query = sa.select(campaign).where(*(campaign.c[name] == value for name, value in by.items()))
+    row = (await connection.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
+    if row is None:
+        raise CampaignMissing("no campaign has this name. Look for it: smspilot campaign list.")
+    return row
+
+
+async def move(
+    connection: AsyncConnection,
+    tables: Tables,
+    now: int,
+    *,
+    campaign_id: int,
+    event: CampaignEvent,
+    actor: str,
+    where: Any = None,
+    values: Mapping[str, Any] | None = None,
+    **order: Any,
+) -> CampaignState:
+    """Move a campaign, if it stands where the event may happen, and write the order down.
+
+    Args:
+        connection: In a transaction.
+        tables: The ledger's.
+        now: Its clock.
+        campaign_id: Whose row.
+        event: What happens.
+        actor: Who orders it.
+        where: What must hold for its row besides.
+        values: Columns that change with it.
+        order: Further columns of the order.
+
+    Returns:
+        The state it has now.
+
+    Raises:
+        CampaignStateError: It stands elsewhere, or `where` does not hold; nothing was changed.
+    """
+    campaign = tables.campaign
+    moves = {source.value: target.value for source, target in campaign_moves(event).items()}
+    moved = await connection.execute(
+        sa.update(campaign)
+        .where(campaign.c.id == campaign_id, campaign.c.state.in_(moves), sa.true() if where is None else where)
+        .values(state=sa.case(moves, value=campaign.c.state), **(values or {}))
+        .returning(campaign.c.state)
+    )
+    state = moved.scalar_one_or_none()
+    if state is None:
+        raise _cannot(await campaign_row(connection, tables, id=campaign_id), event)
+    await write_order(
+        connection, tables, now, actor=actor, action=f"campaign {event.value}", campaign_id=campaign_id, **order
+    )
+    return CampaignState(state)
+
+
+def _cannot(row: Any, event: CampaignEvent) -> CampaignStateError:
+    stands = f"{row['state']} ({row['reason']})" if row["reason"] else row["state"]
+    may = campaign_moves(event)
+    if CampaignState(row["state"]) in may:
+        return CampaignStateError(f"campaign {row['name']!r} was changed meanwhile: look at it and order again.")
+    needed = " or ".join(state.value for state in may)
+    return CampaignStateError(
+        f"campaign {row['name']!r} is {stands}, and can be {_PAST[event]} only while it is {needed}. Nothing was done."
+    )
+
+
+def messages_of(tables: Tables, row: Any) -> Any:
+    """Return the condition of a campaign's messages, for a WHERE."""
+    message, stream = tables.message, tables.stream
+    streams = sa.select(stream.c.id).where(stream.c.campaign_id == row["id"])
+    return message.c.id.between(row["first_id"], row["last_id"]) & message.c.stream_id.in_(streams)
+
+
+def seen_as(row: Any, now: int) -> tuple[State, Why | None]:
+    """Return as what a campaign's pending messages are seen, before they are settled as that."""
+    if row["state"] == CampaignState.CANCELLED.value:
+        return State.NOT_SENT, Why.CANCELLED
+    if row["state"] in {CampaignState.FINISHED, *_RUNS} and row["expires_at"] <= now:
+        return State.REFUSED, Why.EXPIRED
+    return State.PENDING, None
+
+
+# --- settled lazily ------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def tending(access: Access) -> AsyncIterator[None]:
+    """Settle and end campaigns in the background of a block, as long as something is sent; and at its end."""
+    stopping = asyncio.Event()
+    task = asyncio.create_task(_tend_until(access, stopping), name="smspilot campaigns")
+    try:
+        yield
+    finally:
+        stopping.set()
+        await asyncio.wait({task})
+
+
+async def _tend_until(access: Access, stopping: asyncio.Event) -> None:
+    is_there = True
+    while not stopping.is_set():
+        is_there = await _tend_all(access)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE):
+                await stopping.wait()
+    if is_there:  # a database that is away is not waited for
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AT_THE_END):
+                await _tend_all(access)
+
+
+async def _tend_all(access: Access) -> bool:
+    """Settle and end what there is; return whether the database was there."""
+    try:
+        changed = 1
+        while changed:
+            changed = await tend(access)
+    except LedgerUnavailable as error:
+        logger.warning("%s", error)
+        return False
+    return True
+
+
+async def tend(access: Access) -> int:
+    """Settle what waits in campaigns that are over, and end those that have nothing left to do.
+
+    Returns:
+        How many messages and campaigns that changed; call it again until it is 0.
+    """
+    async with access.reading() as connection:
+        now = await access.now(connection)
+        rows = (await connection.execute(_open_campaigns(access.tables))).mappings().all()
+        waiting = {row["id"]: await _is_waiting(connection, access.tables, row["id"]) for row in rows}
+        flying = {row["id"]: await _is_flying(connection, access.tables, row["id"]) for row in rows}
+    changed = 0
+    for row in rows:
+        state, why = seen_as(row, now)
+        if why is not None and waiting[row["id"]]:
+            changed += await _settle_some(access, row["id"], state, why)
+        elif row["state"] in _RUNS and not waiting[row["id"]] and not flying[row["id"]]:
+            changed += await _finish(access, row["id"])
+    return changed
+
+
+def _open_campaigns(tables: Tables) -> Any:
+    """Select those that run, and those that are cancelled and still have something pending."""
+    campaign = tables.campaign
+    cancelled = (campaign.c.state == CampaignState.CANCELLED.value) & _pending(tables, campaign.c.id)
+    return sa.select(campaign).where(campaign.c.state.in_(_RUNS) | cancelled).order_by(campaign.c.id)
+
+
+def _pending(tables: Tables, campaign_id: Any) -> Any:
+    message, stream = tables.message, tables.stream
+    pending = sa.exists().where(message.c.stream_id == stream.c.id, message.c.state == State.PENDING.value)
+    return sa.exists().where(stream.c.campaign_id == campaign_id, pending)
+
+
+def _in_flight(tables: Tables, campaign_id: Any) -> Any:
+    attempt, stream = tables.attempt, tables.stream
+    return sa.exists().where(
+        attempt.c.outcome.is_(None), attempt.c.stream_id == stream.c.id, stream.c.campaign_id == campaign_id
+    )
+
+
+async def _is_waiting(connection: AsyncConnection, tables: Tables, campaign_id: int) -> bool:
+    return bool((await connection.execute(sa.select(_pending(tables, campaign_id)))).scalar_one())
+
+
+async def _is_flying(connection: AsyncConnection, tables: Tables, campaign_id: int) -> bool:
+    return bool((await connection.execute(sa.select(_in_flight(tables, campaign_id)))).scalar_one())
+
+
+async def _settle_some(access: Access, campaign_id: int, state: State, why: Why) -> int:
+    """Settle some pending messages of a campaign that is over, and return how many."""
+    tables = access.tables
+    message, stream = tables.message, tables.stream
+    async with access.writing() as connection:
+        now = await access.now(connection)
+        row = await campaign_row(connection, tables, lock=True, id=campaign_id)
+        if seen_as(row, now) != (state, why):  # a retry has opened it again
+            return 0
+        streams = sa.select(stream.c.id).where(stream.c.campaign_id == campaign_id)
+        some = (
+            sa.select(message.c.id)
+            .where(message.c.stream_id.in_(streams), message.c.state == State.PENDING.value)
+            .order_by(message.c.id)
+            .limit(_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
+        event = Event.CANCEL if state is State.NOT_SENT else Event.EXPIRE
+        settled = await connection.execute(
+            sa.update(message)
+            .where(message.c.id.in_(some), message.c.state.in_([one.value for one in sources(event)]))
+            .values(state=state.value, reason=why.value, settled_at=now)
+        )
+        return settled.rowcount
+
+
+async def _finish(access: Access, campaign_id: int) -> int:
+    """End a campaign, if nothing of it is pending or in flight; return 1 if it was ended."""
+    tables = access.tables
+    async with access.writing() as connection:
+        # Under the row's lock no retry can put messages back that these looks do not see.
+        row = await campaign_row(connection, tables, lock=True, id=campaign_id)
+        open_ = sa.select(_pending(tables, campaign_id), _in_flight(tables, campaign_id))
+        if row["state"] not in _RUNS or any((await connection.execute(open_)).one()):
+            return 0
+        now = await access.now(connection)
+        await move(
+            connection,
+            tables,
+            now,
+            campaign_id=campaign_id,
+            event=CampaignEvent.FINISH,
+            actor="the ledger",
+            values={"reason": None, "finished_at": now},
+        )
+    logger.info("campaign %d is finished", campaign_id)
+    return 1

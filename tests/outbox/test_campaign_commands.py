@@ -1,0 +1,185 @@
+"""``smspilot campaign`` as a marketer types it, in processes of their own; and an import that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from smspilot_async.cli._app import app
+from smspilot_async.emulator import Emulator, Fault
+from smspilot_async.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "smspilot_async"]
+OWN_PHONE = "79087969999"
+
+LIST = """sep=;
+Телефон;Имя;Пол
+8 (908) 796-00-00;Анна;ж
+9087960001;Пётр;м
+79087960002.0;;
++7 908 796-00-00;Анна ещё раз;ж
+8 495 123-45-67;Городской;м
++49 151 12345678;Ганс;м
+;Без телефона;ж
+"=7908796";Формула;м
+"""
+
+
+def russian_list(path: Path, people: int) -> Path:
+    """A messy list, as a spreadsheet saves it in Russia."""
+    more = "".join(f"7908796{number:04};Имя {number};м\n" for number in range(3, people))
+    path.write_bytes((LIST + more).replace("\n", "\r\n").encode("cp1251"))
+    return path
+
+
+@pytest.fixture
+def environment(emulator: Emulator, ledger_url: str) -> dict[str, str]:
+    settings = {"SMSPILOT_URL": emulator.url, "SMSPILOT_API_KEY": emulator.api_key, "SMSPILOT_LEDGER": ledger_url}
+    return {**os.environ, **settings, "PYTHONWARNINGS": "error", "COLUMNS": "120"}
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Callable[..., Any]:
+    """Run a command to its end, in a thread of this process."""
+
+    async def run_(*arguments: str, code: int = 0) -> str:
+        ended = await asyncio.to_thread(CliRunner(env=environment).invoke, app, arguments)
+        assert ended.exit_code == code, ended.output
+        return ended.output
+
+    return run_
+
+
+@pytest.fixture
+async def start(environment: dict[str, str]) -> AsyncIterator[Callable[..., Any]]:
+    """Start a command in a process of its own, which does not outlive the test."""
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start_(*arguments: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, *arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        started.append(process)
+        return process
+
+    yield start_
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def walk_to_its_start(run: Callable[..., Any], emulator: Emulator, path: Path) -> None:
+    await run("outbox", "init")
+    text = "{Пол:Уважаемый|Уважаемая|Здравствуйте} {Имя|друг}, скидка!"
+    create = ["create", "promo-11", str(path), "--template", text, "--map", "to=Телефон", "--encoding", "cp1251"]
+    assert "landline" in await run("campaign", *create, "--as", "anna")
+    preview = json.loads(await run("campaign", "preview", "promo-11", "--rows", "200", "--json"))
+    texts = {row["line"]: row["text"] for row in preview["rows"]}
+    assert texts.get(3, "Уважаемая Анна, скидка!") == "Уважаемая Анна, скидка!"
+    tested = await run("campaign", "test", "promo-11", "--to", OWN_PHONE, "--line", "5")
+    assert "Здравствуйте друг, скидка!" in tested
+    assert [(message.to, message.text) for message in emulator.messages] == [(OWN_PHONE, "Здравствуйте друг, скидка!")]
+    await run("campaign", "approve", "promo-11", code=2)
+    estimate = json.loads(await run("campaign", "estimate", "promo-11", "--rate", "10", "--json"))
+    assert (estimate["messages"], estimate["bad"], estimate["duplicates"], estimate["fits"]) == (60, 4, 1, 60)
+    assert [line for line, _ in estimate["bad_rows"]] == [7, 8, 9, 10]
+    assert float(estimate["price"]) > 0
+    await run("campaign", "approve", "promo-11", "--second-person", "--as", "anna", code=2)
+    await run("campaign", "approve", "promo-11", "--second-person", "--as", "boris")
+    await run("campaign", "start", "promo-11")
+
+
+async def test_the_whole_walk(
+    run: Callable[..., Any], start: Callable[..., Any], emulator: Emulator, ledger_url: str, tmp_path: Path
+) -> None:
+    await walk_to_its_start(run, emulator, russian_list(tmp_path / "клиенты.csv", 60))
+    emulator.refuse(code=204, to="79087960050")
+    # a process sends, and is killed with a packet on the wire
+    emulator.fail_next("send", Fault.SLOW)
+    sending = await start("campaign", "run", "promo-11", "--packet-size", "10", "--in-flight", "1")
+    await emulator.wait_for(to="79087960000", timeout=30)
+    paused = await run("campaign", "pause", "promo-11", "phone the shop", "--as", "clara")
+    assert "10 messages in flight" in paused
+    sending.send_signal(signal.SIGKILL)
+    await sending.wait()
+    emulator.release()
+    assert "phone the shop" in await run("campaign", "status", "promo-11")
+    await run("campaign", "run", "promo-11", code=2)
+    await run("campaign", "resume", "promo-11")
+    # what was on the wire stays unknown until its lease is over; the rest goes on
+    going_on = await start("campaign", "run", "promo-11")
+    async with Outbox(ledger_url) as outbox:
+        campaign = await outbox.campaigns.get("promo-11")
+        async with asyncio.timeout(30):
+            async for progress in campaign.progress(interval=0.1):
+                if progress.messages["accepted"] == 49:
+                    break
+    going_on.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(going_on.wait(), 30) in {0, 1}
+    listed = [json.loads(line) for line in (await run("campaign", "messages", "promo-11", "--json")).splitlines()]
+    assert Counter(row["state"] for row in listed) == {"accepted": 49, "in_flight": 10, "refused": 5}
+    emulator.reset()
+    assert "--expect 1" in await run("campaign", "retry", "promo-11", "--select", "204", code=2)
+    await run("campaign", "retry", "promo-11", "--select", "204", "--expect", "2", code=2)
+    await run("campaign", "retry", "promo-11", "--select", "204", "--expect", "1", "--why", "registered")
+    one_more = await start("campaign", "run", "promo-11")
+    await emulator.wait_for(to="79087960050", timeout=30)
+    one_more.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(one_more.wait(), 30)
+    assert [message.to for message in emulator.messages] == ["79087960050"]
+    assert "promo-11" in await run("campaign", "list")
+    cancelled = await run("campaign", "cancel", "promo-11", "enough")
+    assert "50 had been accepted" in cancelled
+
+
+async def test_a_killed_import_goes_on_where_it_stood(
+    run: Callable[..., Any], start: Callable[..., Any], ledger_url: str, tmp_path: Path
+) -> None:
+    await run("outbox", "init")
+    path = tmp_path / "list.csv"
+    rows = "".join(f"7908{number:07},Имя {number}\n" for number in range(30_000))
+    path.write_text(f"to,name\n{rows}", encoding="utf-8")
+    create = ["campaign", "create", "big", str(path), "--template", "Привет, {name}!"]
+    taken = 0
+    for _ in range(3):
+        importing = await start(*create)
+        async with Outbox(ledger_url) as outbox:
+            while not await _took_more(outbox, taken):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.01)
+            importing.send_signal(signal.SIGKILL)
+            await importing.wait()
+            info = await (await outbox.campaigns.get("big")).info()
+            assert info.state == "importing"
+            taken = info.rows
+    assert "30,000" in await run(*create)
+    async with Outbox(ledger_url) as outbox:
+        campaign = await outbox.campaigns.get("big")
+        info = await campaign.info()
+        assert (info.state, info.rows, info.messages, info.duplicates) == ("draft", 30_000, 30_000, 0)
+        assert [row.line async for row in campaign.messages()] == [*range(2, 30_002)]
+
+
+async def _took_more(outbox: Outbox, taken: int) -> bool:
+    return any(info.rows > taken for info in await outbox.campaigns.list())
+
+
+async def test_orders_of_a_campaign_that_is_not_there(run: Callable[..., Any]) -> None:
+    await run("outbox", "init")
+    for arguments in (["status"], ["pause", "why"], ["cancel"], ["messages"], ["start"], ["preview"]):
+        command, *rest = arguments
+        assert "no campaign" in await run("campaign", command, "nothing", *rest, code=2)
+    assert "There are no campaigns" in await run("campaign", "list")
