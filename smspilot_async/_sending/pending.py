@@ -49,7 +49,8 @@ class PendingMessage:
         is_withdrawn: It must not be sent any more.
         is_reported: Hooks were called with its outcome.
         lingers_until: When it stops waiting for more messages, in the clock's monotonic seconds.
-        nonce: Distinguishes this send, for the inbox, from others with the same id.
+        nonce: Distinguishes this send, for the inbox, from others with the same id; the inbox chooses it, unless it is
+            set before the message is sent.
         context: The caller's context variables, if the packet has its own task and a hook observes requests.
     """
 

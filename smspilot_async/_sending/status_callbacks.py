@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable
+    from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Mapping
 
     from smspilot_async.errors import SmsPilotError
     from smspilot_async.models import Accepted, Message, MessageStatus, SendResult
@@ -34,8 +34,15 @@ class StatusCallbacks(Protocol):
     def attach(self, check: Callable[[str], Coroutine[Any, Any, MessageStatus | SmsPilotError]]) -> None:
         """Register a client's function for checking a message, for as long as the client lives."""
 
-    def urls_for(self, messages: Iterable[tuple[int, Message]]) -> dict[int, str]:
-        """Return a URL, by the message's id, for each message that is about to be sent and has no URL."""
+    def urls_for(
+        self, messages: Iterable[tuple[int, Message]], nonces: Mapping[int, bytes] | None = None
+    ) -> dict[int, str]:
+        """Return a URL, by the message's id, for each message that is about to be sent and has no URL.
+
+        Args:
+            messages: Each with its id.
+            nonces: What identifies the sends, by the message's id, if the sender has chosen it.
+        """
         raise NotImplementedError
 
     def nonce_of(self, url: str) -> bytes:

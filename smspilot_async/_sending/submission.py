@@ -280,7 +280,8 @@ class Submission:
         return self._report.callbacks
 
     def _urls_of(self, inbox: StatusCallbacks) -> dict[int, str]:
-        urls = inbox.urls_for((entry.id, entry.message) for entry in self.entries if entry.outcome is None)
+        nonces = {entry.id: entry.nonce for entry in self.entries if entry.nonce is not None}
+        urls = inbox.urls_for(((entry.id, entry.message) for entry in self.entries if entry.outcome is None), nonces)
         for entry in self.entries:
             if (url := urls.get(entry.id)) is not None:
                 entry.nonce = inbox.nonce_of(url)

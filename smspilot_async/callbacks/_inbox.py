@@ -27,7 +27,7 @@ from smspilot_async.callbacks._watching import InboxClosed, LogReader, Watching
 from smspilot_async.models import is_web_address
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Collection, Iterable, Sequence
+    from collections.abc import AsyncIterable, Collection, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from smspilot_async._sending.status_callbacks import Sending
@@ -307,14 +307,22 @@ class CallbackInbox:
         """Learn how a client checks a message, for as long as that client lives."""
         self._proofs.attach(check)
 
-    def urls_for(self, messages: Iterable[tuple[int, Message]]) -> dict[int, str]:
-        """Sign a URL for each message that is about to be sent, under its id, unless it brings its own."""
+    def urls_for(
+        self, messages: Iterable[tuple[int, Message]], nonces: Mapping[int, bytes] | None = None
+    ) -> dict[int, str]:
+        """Sign a URL for each message that is about to be sent, under its id, unless it brings its own.
+
+        Args:
+            messages: Each with its id.
+            nonces: What identifies the sends, by the message's id, if the sender has chosen it; else it is random.
+        """
+        nonces = nonces or {}
         now = self._clock.now()
         urls = {}
         for id_, message in messages:
             if message.callback is None:
                 due = now if message.send_at is None else max(now, message.send_at)
-                urls[id_] = url = f"{self._url}/{self._signer.sign(id_, due.timestamp())}"
+                urls[id_] = url = f"{self._url}/{self._signer.sign(id_, due.timestamp(), nonces.get(id_))}"
                 self._proofs.add_send(id_, nonce_in(url))
         return urls
 

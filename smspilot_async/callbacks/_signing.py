@@ -23,8 +23,8 @@ LIFETIME: Final = 41 * 24 * 3600
 """Seconds for which a path is good: the gateway remembers a message for 40 days, and then a day."""
 
 _SEND, _ACCOUNT = "cb1-", "cb0-"
-_NONCE_SIZE: Final = 12
-_FIELDS: Final = struct.Struct(f">I{_NONCE_SIZE}sQ")  # expiry, nonce, id
+NONCE_SIZE: Final = 12
+_FIELDS: Final = struct.Struct(f">I{NONCE_SIZE}sQ")  # expiry, nonce, id
 _MAC_SIZE: Final = 18  # with the fields 42 bytes: base64 without padding, so that there is one way to write it
 _SEND_SIZE: Final = len(_SEND) + (_FIELDS.size + _MAC_SIZE) * 4 // 3
 _ACCOUNT_MAC_SIZE: Final = 30
@@ -79,15 +79,16 @@ class Signer:
         """The one path that names no send: for the callback of the whole account."""
         return self._account[0]
 
-    def sign(self, id_: int, now: float) -> str:
+    def sign(self, id_: int, now: float, nonce: bytes | None = None) -> str:
         """Make the path of a new send.
 
         Args:
             id_: The message's id.
             now: When it goes out, as seconds since 1970.
+            nonce: Of this send, and no other; random by default.
         """
         expiry = min(int(now) + LIFETIME, _LATEST)
-        fields = _FIELDS.pack(expiry, os.urandom(_NONCE_SIZE), id_)
+        fields = _FIELDS.pack(expiry, nonce or os.urandom(NONCE_SIZE), id_)
         return _SEND + urlsafe_b64encode(fields + _mac(self._keys[0], fields)).decode()
 
     def verify(self, segment: str, now: float) -> SignedSend | None:

@@ -16,6 +16,7 @@ from smspilot_async.outbox._extras import require_outbox
 
 require_outbox()
 
+from smspilot_async.outbox._adopt import Adopted  # noqa: E402 - after the extra is known to be there
 from smspilot_async.outbox._autogenerate import include_name  # noqa: E402 - after the extra is known to be there
 from smspilot_async.outbox._campaign_info import (  # noqa: E402 - after the extra is known to be there
     CampaignInfo,
@@ -44,16 +45,24 @@ from smspilot_async.outbox._errors import (  # noqa: E402
     WrongClient,
 )
 from smspilot_async.outbox._estimate import Estimate  # noqa: E402
+from smspilot_async.outbox._follow import Followed  # noqa: E402
 from smspilot_async.outbox._ledger import AccountState  # noqa: E402
 from smspilot_async.outbox._lists import ListError, ListRows, read_rows, sql_rows  # noqa: E402
-from smspilot_async.outbox._orders import Halted  # noqa: E402
+from smspilot_async.outbox._orders import Halted, Order  # noqa: E402
 from smspilot_async.outbox._outbox import Outbox, OutboxStatus, Worker  # noqa: E402
 from smspilot_async.outbox._preview import Preview, PreviewRow  # noqa: E402
+from smspilot_async.outbox._reconcile import Reconciled  # noqa: E402
+from smspilot_async.outbox._records import Evidence, Forgotten, Purged  # noqa: E402
 from smspilot_async.outbox._selection import Selection  # noqa: E402
+from smspilot_async.outbox._settle import SettleAs  # noqa: E402
+from smspilot_async.outbox._statement import Statement, StatementRow  # noqa: E402
+from smspilot_async.outbox._unknown import AssumeSent, Hold, Probe, Resend, UnknownPolicy  # noqa: E402
 from smspilot_async.outbox._windows import SendingWindow  # noqa: E402
 
 __all__ = [
     "AccountState",
+    "Adopted",
+    "AssumeSent",
     "Campaign",
     "CampaignExists",
     "CampaignInfo",
@@ -62,7 +71,11 @@ __all__ = [
     "CampaignStateError",
     "Campaigns",
     "Estimate",
+    "Evidence",
+    "Followed",
+    "Forgotten",
     "Halted",
+    "Hold",
     "KeyReused",
     "LedgerDamaged",
     "LedgerExists",
@@ -73,19 +86,28 @@ __all__ = [
     "ListError",
     "ListRows",
     "NetworkFileSystem",
+    "Order",
     "Outbox",
     "OutboxError",
     "OutboxMessage",
     "OutboxStatus",
     "Preview",
     "PreviewRow",
+    "Probe",
     "Progress",
+    "Purged",
+    "Reconciled",
+    "Resend",
     "Run",
     "Selection",
     "SenderBusy",
     "SendingWindow",
     "Sent",
+    "SettleAs",
+    "Statement",
+    "StatementRow",
     "UnexpectedCount",
+    "UnknownPolicy",
     "Worker",
     "WrongClient",
     "include_name",

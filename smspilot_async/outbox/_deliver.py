@@ -23,6 +23,7 @@ import random
 import secrets
 from collections import deque
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -42,7 +43,7 @@ from smspilot_async.errors import (
     SmsPilotError,
 )
 from smspilot_async.models import Message, Packet, SentMessage
-from smspilot_async.outbox._errors import LedgerDamaged, LedgerUnavailable
+from smspilot_async.outbox._errors import LedgerDamaged, LedgerMoved, LedgerUnavailable
 from smspilot_async.outbox._faults import Faults
 from smspilot_async.outbox._grants import RateShare, country_of, did_not_leave, learn_prices, price_of_part
 from smspilot_async.outbox._home import host_name
@@ -55,9 +56,12 @@ from smspilot_async.outbox._ledger import (
     ClaimRequest,
     MessageAnswer,
     Why,
+    send_nonce,
 )
 from smspilot_async.outbox._schema import MARKETING, SERVICE
 from smspilot_async.outbox._states import Event
+from smspilot_async.outbox._tokens import SentToken
+from smspilot_async.outbox._unknown import ProbeRequest
 from smspilot_async.outbox._upkeep import SOON, Upkeep, pause_campaign
 
 if TYPE_CHECKING:
@@ -66,6 +70,7 @@ if TYPE_CHECKING:
     from smspilot_async import Client
     from smspilot_async.outbox._held import HeldAnswers
     from smspilot_async.outbox._ledger import ClaimedMessage, HotPath
+    from smspilot_async.outbox._tokens import SentTokens
 
 __all__ = ["SendOptions", "Sender", "Sent", "judge", "may_probe", "send_once"]
 
@@ -123,16 +128,21 @@ class Sent:
 # --- one request ---------------------------------------------------------------------------------
 
 
-async def send_once(client: Client, messages: Sequence[Message], *, not_after: float) -> Packet | SmsPilotError:
+async def send_once(
+    client: Client, messages: Sequence[Message], *, token: str, not_after: float
+) -> Packet | SmsPilotError:
     """Send one packet, once: nothing is packed, split or repeated.
 
     Args:
         client: What sends.
         messages: With the ledger's numbers as their ids.
+        token: Of the attempt: by it a callback shows which attempt it is about.
         not_after: If no byte has left by then, none does, in :func:`boot_time`; compared in the step that writes it.
     """
     try:
-        return await client._send_once(messages, not_after=not_after)  # noqa: SLF001 - made for this call
+        return await client._send_once(  # noqa: SLF001 - made for this call
+            messages, not_after=not_after, nonce_of=partial(send_nonce, token)
+        )
     except SmsPilotError as error:
         return error
 
@@ -246,6 +256,13 @@ def _judge_one(
     )
 
 
+def probed(row: MessageAnswer) -> MessageAnswer:
+    """Return what the answer to a probe means: but for an acceptance and a 243, nothing for the message itself."""
+    if row.event in {Event.REFUSED, Event.PUT_BACK} and row.code != DUPLICATE:
+        return attrs.evolve(row, event=Event.UNANSWERED, reason=row.reason or Why.PROBED)
+    return row
+
+
 def _delay(failure: SmsPilotError, tries: int) -> int:
     if failure.outcome is Outcome.REFUSED or isinstance(failure, (ClientClosed, *_ACCOUNT_ERRORS)):
         return 0
@@ -282,10 +299,14 @@ class Sender:
         client: What sends; its hooks and callbacks hear of everything.
         options: How.
         held: Where to keep what cannot be recorded before the process has to end.
+        tokens: Where the tokens of attempts are kept beside the ledger.
     """
 
-    def __init__(self, hot: HotPath, client: Client, options: SendOptions, held: HeldAnswers) -> None:
+    def __init__(
+        self, hot: HotPath, client: Client, options: SendOptions, held: HeldAnswers, tokens: SentTokens
+    ) -> None:
         self.sent = Sent()
+        self._tokens = tokens
         self._keep = held
         self._hot = hot
         self._options = options
@@ -422,6 +443,9 @@ class Sender:
             except LedgerUnavailable:
                 await self._rest(1.0)
                 continue
+            except LedgerMoved:  # the others must not wait for ever
+                self.stop()
+                raise
             if self._failures:
                 await self._rest(min(0.5 * 2.0 ** min(self._failures - 1, 10), _LONGEST_REST))
             elif not took and not self._stopping.is_set():
@@ -491,7 +515,33 @@ class Sender:
             self._upkeep.hurry()
             return claim.settled > 0
         self.wake(*([MARKETING] if claim.lane == MARKETING else []))
-        await self._deliver(claim, claim.attempt_id, asked_at)
+        await self._deliver(claim, claim.attempt_id, request.token, asked_at)
+        return True
+
+    async def probe(self, take: Callable[[ProbeRequest], Awaitable[Claim | None]], window: int) -> bool:
+        """Send unknown messages again that the gateway surely refuses if it has them; return whether there were any.
+
+        A claim of unknown fate is not voided: nothing is sent then, and its messages are unknown again after its lease.
+
+        Args:
+            take: Claims them.
+            window: For how long the gateway refuses them, in microseconds.
+        """
+        if self._unrecorded or self._stopping.is_set():
+            return False
+        asked_at = boot_time()
+        request = ProbeRequest(
+            token=secrets.token_hex(16),
+            sender=self._name,
+            size=self._options.packet_size,
+            lease=self._lease,
+            longest=int(longest_on_the_wire(self._client) * SECOND),
+            window=window,
+        )
+        claim = await take(request)
+        if claim is None or claim.attempt_id is None:
+            return False
+        await self._outlast(self._deliver(claim, claim.attempt_id, request.token, asked_at, window=window))
         return True
 
     async def _claim(self, request: ClaimRequest) -> Claim:
@@ -503,21 +553,36 @@ class Sender:
         await self._until_done(lambda: self._hot.void(request.token), request.token)
         raise unsure
 
-    async def _deliver(self, claim: Claim, attempt_id: int, asked_at: float) -> None:
+    async def _deliver(
+        self, claim: Claim, attempt_id: int, token: str, asked_at: float, *, window: int | None = None
+    ) -> None:
+        """Send a packet and record what came of it.
+
+        Args:
+            claim: The packet.
+            attempt_id: Its attempt.
+            token: Of the attempt.
+            asked_at: When its claim was asked for, in :func:`boot_time`.
+            window: For how long the gateway refuses what it has, in microseconds, where this asks whether it has it.
+        """
         messages, invalid = _messages(claim, self._lease)
         result: Packet | SmsPilotError | None = None
         if messages:
-            result = await send_once(
-                self._client, messages, not_after=asked_at + min(self._start_within, _lasting(claim))
-            )
+            self._tokens.add(SentToken(attempt_id, claim.intent_at, token))
+            not_after = asked_at + min(self._start_within, _lasting(claim))
+            result = await send_once(self._client, messages, token=token, not_after=not_after)
         tries = {one.id: one.tries for one in claim.messages}
         judgement = (
             Judgement(rows=[], outcome=Outcome.REFUSED.value, evidence=Why.INVALID, is_answered=False)
             if result is None
             else judge(messages, [tries[message.id or 0] for message in messages], result)
         )
+        if window is not None:
+            judgement = attrs.evolve(judgement, rows=[probed(row) for row in judgement.rows])
+            invalid = [probed(row) for row in invalid]
         answer = self._answer(attempt_id, judgement, invalid)
-        await self._until_done(lambda: self._record(answer), answer)
+        since = None if window is None else claim.intent_at - window
+        await self._until_done(lambda: self._record(answer, since), answer)
         await self._until_done(lambda: self._tell_account(claim, judgement))
         if claim.campaign_id is not None:
             await self._tell_campaign(claim, claim.campaign_id, judgement.rows)
@@ -537,17 +602,31 @@ class Sender:
             cost=judgement.cost,
         )
 
-    async def _record(self, answer: Answer) -> None:
-        await self._hot.record(attrs.evolve(answer, rows=await self._doubt_duplicates(answer.rows)))
+    async def _record(self, answer: Answer, probed_since: int | None = None) -> None:
+        rows = await self._doubt_duplicates(answer.rows, probed_since)
+        await self._hot.record(attrs.evolve(answer, rows=rows))
 
-    async def _doubt_duplicates(self, rows: Sequence[MessageAnswer]) -> Sequence[MessageAnswer]:
-        """Make a 243 unknown where an earlier attempt with the same phone and text may have been accepted."""
+    async def _doubt_duplicates(
+        self, rows: Sequence[MessageAnswer], probed_since: int | None
+    ) -> Sequence[MessageAnswer]:
+        """Make a 243 unknown where an earlier attempt with the same phone and text may have been accepted.
+
+        Args:
+            rows: The answers.
+            probed_since: If they answer probes, since when the gateway refuses what it has: a 243 then shows that a
+                message was sent, unless another one with the same phone and text may have caused it.
+        """
         duplicates = [row.id for row in rows if row.code == DUPLICATE and row.event is Event.REFUSED]
         if not duplicates:
             return rows
         tried = await self._hot.tried_before(duplicates)
+        reasons = dict.fromkeys(tried, Why.DUPLICATE)
+        if probed_since is not None:
+            others = await self._hot.tried_by_others(duplicates, probed_since)
+            reasons |= dict.fromkeys(set(duplicates) - others, Why.ASSUMED_SENT)
         return [
-            attrs.evolve(row, event=Event.UNANSWERED, reason=Why.DUPLICATE) if row.id in tried else row for row in rows
+            attrs.evolve(row, event=Event.UNANSWERED, reason=reasons[row.id]) if row.id in reasons else row
+            for row in rows
         ]
 
     async def _tell_account(self, claim: Claim, judgement: Judgement) -> None:

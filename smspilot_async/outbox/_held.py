@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -19,9 +18,11 @@ import attrs
 from smspilot_async._tools.files import create_private, json_line, sync_folder, write_all
 from smspilot_async.outbox._ledger import Answer, MessageAnswer
 from smspilot_async.outbox._states import Event
+from smspilot_async.outbox._tokens import state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["HeldAnswers"]
 
@@ -49,8 +50,7 @@ class HeldAnswers:
     @classmethod
     def of_user(cls, uid: str) -> HeldAnswers:
         """Return those of a ledger on PostgreSQL."""
-        home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-        return cls(Path(os.environ.get("SMSPILOT_STATE") or f"{home}/smspilot"), uid)
+        return cls(state_folder(), uid)
 
     def keep(self, held: Answer | str) -> Path:
         """Write down an answer, or the token of a claim of unknown fate, and return its file once it is on the disk.

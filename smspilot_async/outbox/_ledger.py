@@ -55,6 +55,7 @@ __all__ = [
     "key_hash",
     "now_us",
     "packet_hash",
+    "send_nonce",
 ]
 
 Value = TypeVar("Value")
@@ -65,6 +66,8 @@ MAX_UNKNOWNS: Final = 3
 BRAKE_FIRST, BRAKE_LONGEST = 30 * SECOND, 300 * SECOND
 """From one message to the next while the brake is on."""
 DUPLICATE: Final = 243
+NONCE_SIZE: Final = 12
+"""Bytes in a callback URL that tell one send from every other one."""
 
 
 class Why(enum.StrEnum):
@@ -79,6 +82,12 @@ class Why(enum.StrEnum):
     PROVEN_DUPLICATE = "proven_duplicate"
     LEASE_OVER = "lease_over"
     """Its sender is gone, or was stopped, and nothing can be on the wire any more."""
+    PROBED = "probed"
+    """It was unknown, and asking again told nothing."""
+    RESTORED = "restored"
+    """The ledger was restored: it may have left since, and the ledger has forgotten it."""
+    NOT_SENT = "settled_not_sent"
+    """It was unknown, and an order says that it was not sent."""
     DUPLICATE = "duplicate"
     """243 after an earlier attempt with the same phone and text."""
 
@@ -96,6 +105,14 @@ def content_hash(salt: bytes, phone: str, text: str) -> bytes:
 def key_hash(salt: bytes, key: str) -> bytes:
     """Return by what a key is known once its message was purged."""
     return hashlib.sha256(b"".join((salt, b"key\n", key.encode()))).digest()[:16]
+
+
+def send_nonce(token: str, id_: int) -> bytes:
+    """Return what the callback URL of a message names its send by.
+
+    It is derived from the attempt's token, so that it is as durable as the intent, and costs no write of its own.
+    """
+    return hashlib.sha256(f"callback\n{token}\n{id_}".encode()).digest()[:NONCE_SIZE]
 
 
 def packet_hash(hashes: Iterable[bytes]) -> bytes:
@@ -257,8 +274,13 @@ class HotPath(Protocol):
         """Several senders may use the ledger at once."""
         ...
 
-    async def open(self) -> None:
-        """Connect."""
+    async def open(self, home: str | None = None) -> None:
+        """Connect.
+
+        Args:
+            home: Where the ledger is at home: claims raise :class:`LedgerMoved` once the database is another one, as
+                after a failover. Left out, that is not looked at.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -291,6 +313,10 @@ class HotPath(Protocol):
 
     async def tried_before(self, ids: Sequence[int]) -> set[int]:
         """Return those of the messages in flight whose phone and text the gateway may have seen before."""
+        ...
+
+    async def tried_by_others(self, ids: Sequence[int], since: int) -> set[int]:
+        """Return those whose phone and text another message has, of which an attempt began after a moment."""
         ...
 
     async def account(self) -> AccountState:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from smspilot_async.outbox._ledger import SECOND
 from smspilot_async.outbox._schema import MARKETING
 from smspilot_async.text import normalize_phone
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from smspilot_async.outbox._schema import Tables
 
-__all__ = ["Halted", "change_suppressions", "halt", "on_the_wire", "release", "write_order"]
+__all__ = ["Halted", "Order", "change_suppressions", "halt", "last_orders", "on_the_wire", "release", "write_order"]
 
 LOOK: Final = 0.1
 """Seconds between two looks whether the wire is empty."""
@@ -36,6 +38,37 @@ class Halted:
 
     left_after: int
     order_id: int
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """An order, as it stands in the log.
+
+    Attributes:
+        id: Its number.
+        at: When it was given, aware, UTC, by the ledger's clock.
+        actor: By whom.
+        action: What, in a word: ``"halt"``, ``"settle"``, ``"adopt"``.
+        why: Why, if they said so.
+        detail: More of what.
+        count: How many messages it concerned.
+    """
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    why: str | None
+    detail: str | None
+    count: int | None
+
+
+async def last_orders(connection: AsyncConnection, tables: Tables, limit: int) -> list[Order]:
+    """Return the last orders, the newest first."""
+    orders = tables.orders
+    columns = (orders.c.id, orders.c.at, orders.c.actor, orders.c.action, orders.c.why, orders.c.detail, orders.c.count)
+    rows = await connection.execute(sa.select(*columns).order_by(orders.c.id.desc()).limit(limit))
+    return [Order(**{**row, "at": datetime.fromtimestamp(row["at"] / SECOND, UTC)}) for row in rows.mappings()]
 
 
 async def write_order(

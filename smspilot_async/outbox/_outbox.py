@@ -23,9 +23,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from smspilot_async.outbox import _ledger, _orders
+from smspilot_async.outbox._adopt import check_tokens
+from smspilot_async.outbox._afterwards import Afterwards
 from smspilot_async.outbox._campaign_rows import Access, tending
 from smspilot_async.outbox._campaigns import Campaigns
 from smspilot_async.outbox._deliver import Sender, SendOptions, Sent
+from smspilot_async.outbox._duties import Duties
 from smspilot_async.outbox._enqueue import Entry, OutboxMessage, enqueue_in, executor_of, record_of
 from smspilot_async.outbox._errors import (
     LedgerExists,
@@ -52,14 +55,16 @@ from smspilot_async.outbox._sender_lock import SenderLock
 from smspilot_async.outbox._sqlite import PRAGMAS, SqliteHotPath
 from smspilot_async.outbox._sqlite_errors import unavailable
 from smspilot_async.outbox._states import Event, State, sources
+from smspilot_async.outbox._unknown import Hold, UnknownPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from types import TracebackType
 
     from sqlalchemy.engine import URL, Connection, Engine
 
     from smspilot_async import Client, Message
+    from smspilot_async.outbox._duties import Duty
     from smspilot_async.outbox._ledger import HotPath
 
 __all__ = ["Kind", "Outbox", "OutboxStatus", "Worker"]
@@ -86,7 +91,7 @@ class OutboxStatus:
     account: AccountState
 
 
-class Outbox:
+class Outbox(Afterwards):
     """A ledger of messages to send, on SQLite or PostgreSQL.
 
     ::
@@ -421,7 +426,7 @@ class Outbox:
                 sa.update(message)
                 .where(message.c.key == key, message.c.state.in_([state.value for state in sources(Event.CANCEL)]))
                 .values(
-                    state=State.NOT_SENT.value,
+                    state=sa.case((message.c.resends > 0, State.UNKNOWN.value), else_=State.NOT_SENT.value),
                     reason=Why.CANCELLED.value,
                     settled_at=now,
                     text=sa.case((message.c.stream_id == KINDS["code"], None), else_=message.c.text),
@@ -566,36 +571,71 @@ class Outbox:
             return await sender.drain()
 
     def worker(
-        self, client: Client, *, packet_size: int = 100, in_flight: int = 4, give_up_after: float = 86_400.0
+        self,
+        client: Client,
+        *,
+        packet_size: int = 100,
+        in_flight: int = 4,
+        give_up_after: float = 86_400.0,
+        unknown: UnknownPolicy = Hold(),  # noqa: B008 - it cannot be changed
+        opt_outs: bool = False,
     ) -> Worker:
         """Send what is due, and what becomes due, in the background of an ``async with`` block.
 
-        Leaving the block claims nothing more, and waits until what is on the wire is recorded. The arguments are those
-        of :meth:`drain`, and so are the errors, which are raised on entering.
+        It follows the delivery statuses of what was accepted, too. Leaving the block claims nothing more, and waits
+        until what is on the wire is recorded. The errors are those of :meth:`drain`, and are raised on entering.
+
+        Args:
+            client: As for :meth:`drain`, like the next three.
+            packet_size: Messages in a packet.
+            in_flight: Packets under way at once.
+            give_up_after: Seconds for which a message is put back.
+            unknown: What is done about messages of the outbox of which it is not known whether they were sent: they
+                are held, by default. Campaigns have a policy of their own.
+            opt_outs: Listen for messages to the account's numbers, and suppress marketing to whoever sends ``STOP`` or
+                ``СТОП``. Nothing else may read these numbers' new messages (:meth:`Client.listen`).
+
+        Raises:
+            OutboxError: ``unknown`` is :class:`Probe`, and a probe of this client might arrive too late.
         """
         options = SendOptions(packet_size=packet_size, in_flight=in_flight, give_up_after=give_up_after)
-        return Worker(self._sender(client, options))
+        context = self._sender(client, options)
+        return Worker(context, lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs))
 
     @contextlib.asynccontextmanager
     async def _sender(self, client: Client, options: SendOptions) -> AsyncIterator[Sender]:
         self._opened  # noqa: B018 - raises where it is not open
-        await self._check_home()
+        home = await self._check_home()
         await self._check_client(client)
         async with contextlib.AsyncExitStack() as stack:
-            if self._path is not None:
-                with _telling_what_is_wrong():
-                    lock = await asyncio.to_thread(SenderLock, self._path)
-                stack.callback(lock.release)
+            await stack.enter_async_context(self._sending_alone())
+            tokens = await asyncio.to_thread(self._tokens, home)
+            stack.push_async_callback(asyncio.to_thread, tokens.close)
+            async with self._reading() as connection:
+                await check_tokens(connection, self._tables, await asyncio.to_thread(tokens.last))
+            with _telling_what_is_wrong():
+                await asyncio.to_thread(tokens.open)
             hot = self._hot_path()
             stack.push_async_callback(hot.aclose)
-            await hot.open()
+            await hot.open(home)
             await stack.enter_async_context(tending(self._access()))
             path, uid = self._path, self._row.uid
             held = await asyncio.to_thread(lambda: HeldAnswers.beside(path) if path else HeldAnswers.of_user(uid))
-            sender = Sender(hot, client, options, held)
+            sender = Sender(hot, client, options, held, tokens)
             self._senders.add(sender)
             stack.callback(self._senders.discard, sender)
             yield sender
+
+    @contextlib.asynccontextmanager
+    async def _sending_alone(self) -> AsyncIterator[None]:
+        """Hold what only one sender may hold: on SQLite a lock, on PostgreSQL nothing."""
+        with _telling_what_is_wrong():
+            lock = None if self._path is None else await asyncio.to_thread(SenderLock, self._path)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
 
     def _hot_path(self) -> HotPath:
         if self._path is not None:
@@ -604,13 +644,18 @@ class Outbox:
 
         return PostgresHotPath(_conninfo(self._url))
 
-    async def _check_home(self) -> None:
+    async def _check_home(self) -> str:
+        actual = await self._actual_home()
+        async with self._reading() as connection:  # not as it was when this was opened: it may have been adopted since
+            known = (await connection.execute(sa.select(self._tables.ledger.c.home))).scalar_one()
+        check_home(known, actual)
+        return actual
+
+    async def _actual_home(self) -> str:
         if self._path is not None:
-            actual = await asyncio.to_thread(sqlite_home, self._path)
-        else:
-            async with self._reading() as connection:
-                actual = await connection.run_sync(self._home)
-        check_home(self._row.home, actual)
+            return await asyncio.to_thread(sqlite_home, self._path)
+        async with self._reading() as connection:
+            return await connection.run_sync(self._home)
 
     async def _check_client(self, client: Client) -> None:
         row = self._row
@@ -629,8 +674,14 @@ class Outbox:
 class Worker:
     """A sender in the background of a block (:meth:`Outbox.worker`)."""
 
-    def __init__(self, sender: contextlib.AbstractAsyncContextManager[Sender]) -> None:
+    def __init__(
+        self,
+        sender: contextlib.AbstractAsyncContextManager[Sender],
+        duties: Callable[[Sender], Sequence[Duty]],
+    ) -> None:
         self._context = sender
+        self._make_duties = duties
+        self._duties: Duties | None = None
         self._sender: Sender | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -651,6 +702,12 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         self._sender = await self._context.__aenter__()
+        try:
+            duties = self._make_duties(self._sender)
+        except BaseException:
+            await self._context.__aexit__(None, None, None)
+            raise
+        self._duties = Duties(duties)
         self._task = asyncio.create_task(self._sender.run(), name="smspilot outbox worker")
         return self
 
@@ -668,6 +725,8 @@ class Worker:
                 await asyncio.wait({self._task})
             except asyncio.CancelledError as error:
                 cancelled = error
+        if self._duties is not None:
+            await self._duties.aclose()
         await self._context.__aexit__(None, None, None)
         if cancelled is not None:
             raise cancelled

@@ -19,6 +19,7 @@ from psycopg import errors as pg
 from smspilot_async.outbox import _steps
 from smspilot_async.outbox._errors import LedgerUnavailable
 from smspilot_async.outbox._grants import PARTS, PRICE
+from smspilot_async.outbox._home import POSTGRESQL_HOME, check_home
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
     BRAKE_LONGEST,
@@ -109,7 +110,7 @@ judged AS MATERIALIZED (
 ),
 refused AS (
   UPDATE smspilot.message m
-  SET state = 'refused', reason = j.against, settled_at = j.now,
+  SET state = CASE WHEN m.resends > 0 THEN 'unknown' ELSE 'refused' END, reason = j.against, settled_at = j.now,
     text = CASE WHEN m.stream_id = %(code)s THEN NULL ELSE m.text END
   FROM judged j WHERE m.id = j.id AND j.against IS NOT NULL AND m.state = 'pending' RETURNING m.id
 ),
@@ -167,7 +168,8 @@ decided AS MATERIALIZED (
 ),
 settled AS (
   UPDATE smspilot.message m
-  SET state = CASE WHEN d.gives_up THEN 'not_sent' ELSE d.state END,
+  SET state = CASE WHEN m.resends > 0 AND (d.gives_up OR d.state = 'refused') THEN 'unknown'
+      WHEN d.gives_up THEN 'not_sent' ELSE d.state END,
     reason = CASE WHEN d.gives_up THEN 'gave_up' ELSE d.reason END,
     code = d.code, on_wire = m.on_wire + d.on_wire, most = d.most, wanted_at = least(m.wanted_at, d.now),
     settled_at = CASE WHEN d.state = 'pending' AND NOT d.gives_up THEN NULL ELSE d.now END,
@@ -192,12 +194,12 @@ WITH proof AS MATERIALIZED (
 ),
 held AS MATERIALIZED (SELECT m.id FROM smspilot.message m JOIN proof USING (id) ORDER BY m.id FOR UPDATE OF m)
 UPDATE smspilot.message m
-SET sent_twice = m.sent_twice OR (m.state = 'accepted' AND m.server_id IS DISTINCT FROM p.server_id),
-  server_id = CASE WHEN m.state = 'accepted' THEN m.server_id ELSE p.server_id END,
+SET sent_twice = m.sent_twice OR (m.state = 'accepted' AND coalesce(m.server_id <> p.server_id, false)),
+  server_id = CASE WHEN m.state = 'accepted' THEN coalesce(m.server_id, p.server_id) ELSE p.server_id END,
   parts = coalesce(p.parts, m.parts), price = coalesce(p.price, m.price),
   settled_at = CASE WHEN m.state = 'accepted' THEN m.settled_at ELSE smspilot.now_us() END,
   text = CASE WHEN m.stream_id = 0 THEN NULL ELSE m.text END,
-  reason = NULL, code = NULL, state = 'accepted'
+  reason = NULL, code = NULL, on_wire = greatest(m.on_wire, 1), state = 'accepted'
 FROM proof p, held WHERE m.id = p.id AND m.id = held.id
 """
 _VOID: Final = """
@@ -245,6 +247,12 @@ SELECT m.id FROM smspilot.message m WHERE m.id = ANY (%s) AND (m.on_wire > 0 OR 
   SELECT 1 FROM smspilot.message o WHERE o.hash = m.hash AND o.id <> m.id AND (o.on_wire > 0 OR o.state = 'in_flight')
 ))
 """
+_TRIED_BY_OTHERS: Final = """
+SELECT m.id FROM smspilot.message m WHERE m.id = ANY (%s) AND EXISTS (
+  SELECT 1 FROM smspilot.message o JOIN smspilot.attempt a ON a.id = o.attempt_id
+  WHERE o.hash = m.hash AND o.id <> m.id AND a.intent_at > %s
+)
+"""
 _ACCOUNT: Final = """
 SELECT a.paused, a.halted, a.halted_why, a.unknowns, a.brake_until, smspilot.now_us(), (
   SELECT min(d.due) FROM smspilot.stream s CROSS JOIN LATERAL (
@@ -276,9 +284,14 @@ _STATES: Final = {
 
 
 class _Line:
-    """One connection, used by one caller at a time, and made anew after it broke."""
+    """One connection, used by one caller at a time, and made anew after it broke.
+
+    Attributes:
+        home: Where the ledger is at home, if that is looked at whenever a connection is made.
+    """
 
     def __init__(self, conninfo: str) -> None:
+        self.home: str | None = None
         self._conninfo = conninfo
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -385,6 +398,10 @@ class _Line:
                 self._conninfo, autocommit=True, options=_OPTIONS, connect_timeout=_CONNECT_TIMEOUT
             )
             await self._connection.execute(_SYNCHRONOUS)
+            if self.home is not None:
+                cursor = await self._connection.execute(POSTGRESQL_HOME.encode())
+                row = await cursor.fetchone()
+                check_home(self.home, row[0] if row else "{}")
         return self._connection
 
     async def _drop(self) -> None:
@@ -428,7 +445,8 @@ class PostgresHotPath:
     def is_shared(self) -> bool:
         return True
 
-    async def open(self) -> None:
+    async def open(self, home: str | None = None) -> None:
+        self._claims.home = home
         await self._claims.fetch("SELECT 1")
 
     async def aclose(self) -> None:
@@ -520,6 +538,9 @@ class PostgresHotPath:
 
     async def tried_before(self, ids: Sequence[int]) -> set[int]:
         return {row[0] for row in await self._outcomes.fetch(_TRIED, (list(ids),))}
+
+    async def tried_by_others(self, ids: Sequence[int], since: int) -> set[int]:
+        return {row[0] for row in await self._outcomes.fetch(_TRIED_BY_OTHERS, (list(ids), since))}
 
     async def account(self) -> AccountState:
         paused, halted, halted_why, unknowns, brake_until, now, next_due = (await self._outcomes.fetch(_ACCOUNT))[0]

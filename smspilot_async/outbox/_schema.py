@@ -101,6 +101,8 @@ class Tables:
             sa.Column("is_test", sa.Boolean, nullable=False),
             sa.Column("home", sa.Text, nullable=False),  # where it was made, or adopted: JSON
             sa.Column("salt", sa.LargeBinary, nullable=False),
+            # Senders may know attempts up to this number that are not here: purged, or given up by `adopt`.
+            sa.Column("attempts_gone", sa.BigInteger, nullable=False, server_default="0"),
             sa.Column("created_at", _TIME, nullable=False),
             comment="One row: what this ledger is, and what it is bound to",
         )
@@ -202,6 +204,10 @@ class Tables:
             sa.Column("extra", sa.Text),  # the row's own columns: JSON
             sa.Column("created_at", _TIME, nullable=False),
             sa.Column("settled_at", _TIME),
+            sa.Column(
+                "resends", sa.SmallInteger, nullable=False, server_default="0"
+            ),  # while it was unknown: then it stays so,
+            # unless it is accepted: what is decided against it now says nothing of the first time
             sa.Column("sent_twice", sa.Boolean, nullable=False, server_default=sa.false()),
             sa.Column("server_id", sa.Text),
             sa.Column("parts", sa.SmallInteger),
@@ -248,6 +254,10 @@ class Tables:
             # What it takes from its campaign's budget: reserved with the intent, settled by the answer.
             sa.Column("amount", Money),
             sa.Column("is_counted", sa.Boolean, nullable=False, server_default=sa.false()),  # in the campaign's `spent`
+            # When the statuses of its messages are asked for next; NULL once all are final, or 40 days are over.
+            sa.Column("next_poll", _TIME, server_default="0"),
+            sa.Column("polls", sa.Integer, nullable=False, server_default="0"),
+            sa.Column("doubtful", sa.Text),  # messages that the gateway did not know at the last poll: JSON
             comment="One for each request that may reach the wire; never deleted but by purge",
             sqlite_autoincrement=True,
         )
@@ -263,6 +273,12 @@ class Tables:
             self.attempt.c.stream_id,
             postgresql_where=sa.and_(self.attempt.c.amount.is_not(None), ~self.attempt.c.is_counted),
             sqlite_where=sa.text("amount IS NOT NULL AND NOT is_counted"),
+        )
+        sa.Index(
+            "ix_smspilot_attempt_next_poll",
+            self.attempt.c.next_poll,
+            postgresql_where=self.attempt.c.next_poll.is_not(None),
+            sqlite_where=self.attempt.c.next_poll.is_not(None),
         )
 
         self.orders: Final = self._table(

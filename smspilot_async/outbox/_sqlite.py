@@ -98,7 +98,8 @@ WHERE id IN (SELECT value FROM json_each(?)) AND state = 'pending'
 """
 _DECIDE_AGAINST: Final = """
 UPDATE smspilot_message
-SET state = 'refused', reason = :reason, settled_at = :now, text = CASE WHEN stream_id = :code THEN NULL ELSE text END
+SET state = CASE WHEN resends > 0 THEN 'unknown' ELSE 'refused' END, reason = :reason, settled_at = :now,
+  text = CASE WHEN stream_id = :code THEN NULL ELSE text END
 WHERE id = :id AND state = 'pending'
 """
 _HELD: Final = ", ".join(f"'{state}'" for state in sources(Event.ACCEPTED))
@@ -110,19 +111,20 @@ WHERE id = ? AND attempt_id = ? AND state IN ({_HELD})
 """
 _SETTLE: Final = f"""
 UPDATE smspilot_message
-SET state = :state, reason = :reason, code = :code, on_wire = on_wire + :on_wire, settled_at = :settled_at,
+SET state = CASE WHEN resends > 0 AND :is_final THEN 'unknown' ELSE :state END,
+  reason = :reason, code = :code, on_wire = on_wire + :on_wire, settled_at = :settled_at,
   due = :due, most = :most, wanted_at = min(wanted_at, :now),
   text = CASE WHEN :is_final AND stream_id = 0 THEN NULL ELSE text END
 WHERE id = :id AND attempt_id = :attempt AND state IN ({_HELD})
 """
 _PROVE: Final = """
 UPDATE smspilot_message
-SET sent_twice = sent_twice OR (state = 'accepted' AND server_id IS NOT :server_id),
-  server_id = CASE WHEN state = 'accepted' THEN server_id ELSE :server_id END,
+SET sent_twice = sent_twice OR (state = 'accepted' AND coalesce(server_id <> :server_id, 0)),
+  server_id = CASE WHEN state = 'accepted' THEN coalesce(server_id, :server_id) ELSE :server_id END,
   parts = coalesce(:parts, parts), price = coalesce(:price, price),
   settled_at = CASE WHEN state = 'accepted' THEN settled_at ELSE :now END,
   text = CASE WHEN stream_id = 0 THEN NULL ELSE text END,
-  reason = NULL, code = NULL, state = 'accepted'
+  reason = NULL, code = NULL, on_wire = max(on_wire, 1), state = 'accepted'
 WHERE id = :id
 """
 _CLOSE: Final = """
@@ -141,6 +143,13 @@ WHERE m.id IN (SELECT value FROM json_each(?)) AND (m.on_wire > 0 OR EXISTS (
   SELECT 1 FROM smspilot_message o
   WHERE o.hash = m.hash AND o.id <> m.id AND (o.on_wire > 0 OR o.state = 'in_flight')
 ))
+"""
+_TRIED_BY_OTHERS: Final = """
+SELECT m.id FROM smspilot_message m
+WHERE m.id IN (SELECT value FROM json_each(?)) AND EXISTS (
+  SELECT 1 FROM smspilot_message o JOIN smspilot_attempt a ON a.id = o.attempt_id
+  WHERE o.hash = m.hash AND o.id <> m.id AND a.intent_at > ?
+)
 """
 
 
@@ -170,7 +179,8 @@ class SqliteHotPath:
     def is_shared(self) -> bool:
         return False
 
-    async def open(self) -> None:
+    async def open(self, home: str | None = None) -> None:
+        del home  # a file that is open stays the same file
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
         self._thread = threading.Thread(target=self._serve, args=(loop, opened), name="smspilot ledger", daemon=True)
@@ -435,6 +445,10 @@ class SqliteHotPath:
     async def tried_before(self, ids: Sequence[int]) -> set[int]:
         listed = json.dumps(list(ids))
         return await self.run(lambda connection: {row[0] for row in connection.execute(_TRIED, (listed,))})
+
+    async def tried_by_others(self, ids: Sequence[int], since: int) -> set[int]:
+        values = (json.dumps(list(ids)), since)
+        return await self.run(lambda connection: {row[0] for row in connection.execute(_TRIED_BY_OTHERS, values)})
 
     async def account(self) -> AccountState:
         return await self.run(_account)

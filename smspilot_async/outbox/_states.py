@@ -76,6 +76,8 @@ class Event(enum.StrEnum):
     """The application takes it back."""
     GIVE_UP = "give_up"
     """It was put back for longer than `give_up_after`."""
+    SETTLE = "settle"
+    """An explicit order says that it was not sent."""
     RESEND = "resend"
     """An explicit order, or the policy `Resend` or `Probe`, sends it again."""
 
@@ -92,6 +94,7 @@ _MESSAGE: Final[Mapping[Event, Mapping[State, State]]] = {
     Event.PUT_BACK: {State.IN_FLIGHT: State.PENDING, State.UNKNOWN: State.PENDING},
     Event.UNANSWERED: {State.IN_FLIGHT: State.UNKNOWN},
     Event.PROOF: dict.fromkeys(State, State.ACCEPTED),
+    Event.SETTLE: {State.UNKNOWN: State.NOT_SENT},
     Event.RESEND: {State.UNKNOWN: State.PENDING, State.NOT_SENT: State.PENDING, State.REFUSED: State.PENDING},
 }
 

@@ -125,7 +125,8 @@ ORDER BY id {lock}
 """
 _ERASE: Final = "UPDATE {t}message SET text = NULL WHERE id = :id"
 _EXPIRE: Final = f"""
-UPDATE {{t}}message SET state = 'refused', reason = '{Why.EXPIRED}', settled_at = {{now}}, text = NULL
+UPDATE {{t}}message SET state = CASE WHEN resends > 0 THEN 'unknown' ELSE 'refused' END,
+  reason = '{Why.EXPIRED}', settled_at = {{now}}, text = NULL
 WHERE id = :id AND state = 'pending'
 """
 

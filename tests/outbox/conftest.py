@@ -37,6 +37,12 @@ async def own_postgres() -> AsyncIterator[Postgres]:
     await asyncio.to_thread(cluster.stop)
 
 
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a ledger on PostgreSQL keeps on this machine goes into the test's own folder."""
+    monkeypatch.setenv("SMSPILOT_STATE", str(tmp_path / "state"))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a ledger may be made, on each database in turn."""

@@ -11,6 +11,7 @@ from ledgers import PHONE, accepted
 
 from smspilot_async import Outcome
 from smspilot_async.outbox._ledger import MessageAnswer
+from smspilot_async.outbox._settle import settle
 from smspilot_async.outbox._states import (
     CampaignEvent,
     CampaignState,
@@ -49,7 +50,7 @@ def test_only_what_is_pending_can_be_claimed() -> None:
 
 def test_what_is_unknown_stays_so_but_for_an_answer_a_proof_or_an_order() -> None:
     moved_by = {event for event in Event if after(State.UNKNOWN, event) is not State.UNKNOWN}
-    assert moved_by == {Event.ACCEPTED, Event.REFUSED, Event.PUT_BACK, Event.PROOF, Event.RESEND}
+    assert moved_by == {Event.ACCEPTED, Event.REFUSED, Event.PUT_BACK, Event.PROOF, Event.RESEND, Event.SETTLE}
 
 
 def test_a_state_is_on_its_way_or_an_outcome() -> None:
@@ -92,6 +93,13 @@ async def test_the_ledger_moves_a_message_as_the_table_says(desk: Desk, state: S
         message = desk.tables.message
         await desk.execute(sa.update(message).where(message.c.id == id_).values(valid_until=1))
         await desk.claim()
+    elif event is Event.SETTLE:
+        await desk.turn(61)  # its lease is over
+        message = desk.tables.message
+        expect = int(state is State.UNKNOWN)
+        async with desk.outbox._writing() as connection:
+            order = {"where": message.c.id == id_, "as_": "not_sent", "expect": expect, "actor": "test", "why": None}
+            await settle(connection, desk.tables, await desk.outbox._now(connection), **order)
     elif event is Event.CANCEL:
         await desk.outbox.cancel((await desk.row(id_)).key)
     else:  # what is put back for too long is given up at once

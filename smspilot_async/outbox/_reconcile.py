@@ -1,0 +1,254 @@
+"""Turning unknown messages into accepted ones by the vendor's own list of what it has taken.
+
+The list is exported from the vendor's cabinet. Which columns it has is not documented, so that they are found by usual
+names; what a row says is matched strictly. A row proves an acceptance if it can mean one message of the ledger and no
+other, and the message no other row.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import sqlalchemy as sa
+
+from smspilot_async.errors import InvalidMessage
+from smspilot_async.outbox._ledger import SECOND
+from smspilot_async.outbox._proof import prove
+from smspilot_async.outbox._statement import MOSCOW
+from smspilot_async.outbox._states import State
+from smspilot_async.text import normalize_phone
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from typing import Any
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from smspilot_async.outbox._schema import Tables
+
+__all__ = ["CabinetRow", "Reconciled", "match", "read_cabinet", "reconcile"]
+
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "phone": ("phone", "to", "телефон", "номер телефона", "номер", "получатель", "абонент", "кому"),
+    "time": (
+        "time",
+        "date",
+        "created",
+        "дата",
+        "время",
+        "дата и время",
+        "дата отправки",
+        "время отправки",
+        "отправлено",
+    ),
+    "text": ("text", "message", "текст", "сообщение", "текст сообщения"),
+    "server_id": ("server_id", "id", "ид", "id сообщения", "номер сообщения", "код сообщения"),
+    "status": ("status", "статус", "состояние"),
+}
+_not_taken = re.compile(r"отклон|отказ|не принят|ошиб|reject|refus|error", re.IGNORECASE).search
+_FORMATS: Final = (
+    *("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%y %H:%M:%S", "%d.%m.%y %H:%M"),
+    *("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"),
+)
+_EARLY, _LATE = 120 * SECOND, 600 * SECOND
+"""How much earlier than the intent, and later than the lease's end, the vendor's time may be."""
+
+
+@attrs.frozen
+class CabinetRow:
+    """A message in the vendor's list.
+
+    Attributes:
+        line: Of the file.
+        time: Microseconds since 1970.
+    """
+
+    line: int
+    phone: str = attrs.field(repr=False)
+    time: int | None
+    text: str | None = attrs.field(repr=False)
+    server_id: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Reconciled:
+    """What a reconciliation found.
+
+    Attributes:
+        accepted: Unknown messages that the list proves to be accepted, by number, with the line that proves it.
+        ambiguous: Unknown messages that stay so: more than one row fits, or a row fits more than one message; with
+            those lines.
+        missing: Unknown messages that are not in the list, and stay unknown: it may be incomplete.
+        unread: Lines that could not be read, or that the vendor marks as not taken.
+    """
+
+    accepted: dict[int, int]
+    ambiguous: dict[int, tuple[int, ...]]
+    missing: tuple[int, ...]
+    unread: tuple[int, ...]
+
+
+def read_cabinet(content: bytes) -> tuple[list[CabinetRow], list[int]]:
+    """Read the vendor's list: CSV in UTF-8 or Windows-1251, with commas, semicolons or tabs.
+
+    Returns:
+        The rows, and the lines that could not be read or were not taken.
+
+    Raises:
+        ValueError: There is no column of phones, or neither one of times nor one of texts.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1251", "replace")
+    lines = text.splitlines(keepends=True)
+    first = lines[0] if lines else ""
+    reader = csv.reader(lines, delimiter=max(";,\t", key=first.count))
+    columns = _columns(next(reader, []))
+    if "phone" not in columns or not columns.keys() & {"time", "text"}:
+        raise ValueError("the list needs a column of phones, and one of times or texts, named in its first line")
+    rows: list[CabinetRow] = []
+    unread: list[int] = []
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            row = _row(reader.line_num, {name: cells[at] for name, at in columns.items() if at < len(cells)}, columns)
+            rows.append(row) if row is not None else unread.append(reader.line_num)
+    return rows, unread
+
+
+def _columns(header: Iterable[str]) -> dict[str, int]:
+    written = [" ".join(name.casefold().replace("_", " ").split()) for name in header]
+    found: dict[str, int] = {}
+    for column, names in _NAMES.items():
+        for name in names:
+            plain = name.replace("_", " ")
+            if plain in written:
+                found[column] = written.index(plain)
+                break
+    return found
+
+
+def _row(line: int, cells: dict[str, str], columns: Mapping[str, int]) -> CabinetRow | None:
+    """Read a row; ``None`` of one that is not read without guessing, or that says it was not taken."""
+    if _not_taken(cells.get("status", "")):
+        return None
+    try:
+        phone = normalize_phone(cells.get("phone", ""), "RU")
+        time = _time(cells["time"]) if "time" in columns else None
+    except (InvalidMessage, ValueError, KeyError):
+        return None
+    text = _plain(cells["text"]) if cells.get("text", "").strip() else None
+    if time is None and text is None:
+        return None
+    return CabinetRow(line, phone, time, text, cells.get("server_id", "").strip() or None)
+
+
+def _time(written: str) -> int:
+    """Read a time: Moscow's, unless it names its zone.
+
+    Raises:
+        ValueError: It is none.
+    """
+    written = written.strip()
+    for pattern in _FORMATS:
+        try:
+            return int(datetime.strptime(written, pattern).replace(tzinfo=MOSCOW).timestamp()) * SECOND
+        except ValueError:
+            continue
+    time = datetime.fromisoformat(written)
+    return int((time if time.tzinfo is not None else time.replace(tzinfo=MOSCOW)).timestamp()) * SECOND
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def match(rows: Iterable[CabinetRow], messages: Iterable[Any]) -> tuple[dict[int, CabinetRow], dict[int, list[int]]]:
+    """Match rows to unknown messages, one to one.
+
+    Args:
+        rows: The vendor's list.
+        messages: Every message of the ledger that may be meant, accepted ones too: with ``id``, ``phone``, ``text``,
+            ``state``, ``server_id``, ``intent_at`` and ``lease``.
+
+    Returns:
+        The row of each unknown message that has exactly one, and the lines for each that is ambiguous.
+    """
+    known = list(messages)
+    taken = {one.server_id for one in known if one.state == State.ACCEPTED and one.server_id is not None}
+    by_phone: defaultdict[str, list[Any]] = defaultdict(list)
+    for one in known:
+        by_phone[one.phone].append(one)
+    fits: defaultdict[int, list[CabinetRow]] = defaultdict(list)
+    means: dict[int, int] = {}
+    for row in rows:
+        if row.server_id is not None and row.server_id in taken:
+            continue
+        candidates = [one for one in by_phone.get(row.phone, ()) if _fits(row, one)]
+        means[row.line] = len(candidates)
+        for one in candidates:
+            fits[one.id].append(row)
+    proven, ambiguous = {}, {}
+    for one in known:
+        found = fits.get(one.id, [])
+        if one.state != State.UNKNOWN or not found:
+            continue
+        if len(found) == 1 and means[found[0].line] == 1:
+            proven[one.id] = found[0]
+        else:
+            ambiguous[one.id] = [row.line for row in found]
+    return proven, ambiguous
+
+
+def _fits(row: CabinetRow, one: Any) -> bool:
+    if one.state == State.ACCEPTED and row.server_id is not None and one.server_id is not None:
+        return False  # it has another number
+    if row.text is not None and one.text is not None and row.text != _plain(one.text):
+        return False
+    if row.text is not None and one.text is None and row.time is None:
+        return False
+    return row.time is None or one.intent_at - _EARLY <= row.time <= one.lease + _LATE
+
+
+async def reconcile(
+    connection: AsyncConnection, tables: Tables, rows: list[CabinetRow], unread: list[int]
+) -> tuple[Reconciled, Callable[[int], Awaitable[None]]]:
+    """Find what the vendor's list proves to be accepted.
+
+    Returns:
+        What was found, and what makes it accepted, in the connection's transaction, at a moment.
+    """
+    message, attempt = tables.message, tables.attempt
+    unknown_phones = sa.select(message.c.phone).where(message.c.state == State.UNKNOWN.value)
+    query = (
+        sa.select(message, attempt.c.intent_at, attempt.c.lease)
+        .join(attempt, attempt.c.id == message.c.attempt_id)
+        .where(
+            message.c.state.in_([State.UNKNOWN.value, State.ACCEPTED.value, State.IN_FLIGHT.value]),
+            message.c.phone.in_(unknown_phones),
+        )
+        .order_by(message.c.id)
+    )
+    messages = (await connection.execute(query)).all()
+    proven, ambiguous = match(rows, messages)
+    by_id = {one.id: one for one in messages}
+
+    async def apply(now: int) -> None:
+        for id_, row in sorted(proven.items()):
+            await prove(connection, tables, now, by_id[id_], row.server_id)
+            following = sa.update(attempt).where(attempt.c.id == by_id[id_].attempt_id)
+            await connection.execute(following.values(next_poll=now))
+
+    unknown = [one.id for one in messages if one.state == State.UNKNOWN]
+    found = Reconciled(
+        accepted={id_: row.line for id_, row in proven.items()},
+        ambiguous={id_: tuple(lines) for id_, lines in ambiguous.items()},
+        missing=tuple(id_ for id_ in unknown if id_ not in proven and id_ not in ambiguous),
+        unread=tuple(unread),
+    )
+    return found, apply
