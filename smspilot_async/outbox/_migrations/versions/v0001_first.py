@@ -1,7 +1,9 @@
 """The first tables."""
 
+import sqlalchemy as sa
 from alembic import op
 
+from smspilot_async.outbox._migrations.enqueue_function import ENQUEUE
 from smspilot_async.outbox._schema import CODE, SCHEMA, WAKE_CHANNEL, tables_of
 
 revision = "0001"
@@ -32,5 +34,6 @@ def upgrade() -> None:
     tables_of(connection.dialect.name).metadata.create_all(connection)
     if connection.dialect.name == "postgresql":
         op.execute(_NOW)
+        op.execute(sa.text(ENQUEUE.replace(":", r"\:")))
         for statement in _WAKE:
             op.execute(statement)
