@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -25,6 +27,7 @@ from smspilot_async.models import Message
 from smspilot_async.outbox._campaign_rows import campaign_row, move
 from smspilot_async.outbox._errors import CampaignExists, CampaignStateError
 from smspilot_async.outbox._ledger import SECOND, content_hash
+from smspilot_async.outbox._lists import ListRows
 from smspilot_async.outbox._rows import BadRow, Composer, Row
 from smspilot_async.outbox._schema import KINDS
 from smspilot_async.outbox._states import CampaignEvent, CampaignState
@@ -302,8 +305,18 @@ async def import_rows(
 
 
 async def _stream_of(rows: Iterable[Any]) -> AsyncIterator[Any]:
-    for row in rows:
-        yield row
+    if not isinstance(rows, ListRows):
+        for row in rows:
+            yield row
+        return
+    loop, read = asyncio.get_running_loop(), iter(rows)
+    thread = ThreadPoolExecutor(1, "smspilot list")  # always the same one: drivers of databases may insist on that
+    try:
+        while chunk := await loop.run_in_executor(thread, lambda: list(itertools.islice(read, AT_ONCE))):
+            for row in chunk:
+                yield row
+    finally:
+        thread.shutdown(wait=False)
 
 
 async def _numbered(rows: AsyncIterable[Any]) -> AsyncIterator[tuple[int, Any]]:

@@ -151,11 +151,11 @@ async def test_a_killed_import_goes_on_where_it_stood(
 ) -> None:
     await run("outbox", "init")
     path = tmp_path / "list.csv"
-    rows = "".join(f"7908{number:07},Имя {number}\n" for number in range(30_000))
+    rows = "".join(f"7908{number:07},Имя {number}\n" for number in range(8_000))
     path.write_text(f"to,name\n{rows}", encoding="utf-8")
     create = ["campaign", "create", "big", str(path), "--template", "Привет, {name}!"]
     taken = 0
-    for _ in range(3):
+    for _ in range(2):
         importing = await start(*create)
         async with Outbox(ledger_url) as outbox:
             while not await _took_more(outbox, taken):  # noqa: ASYNC110 - of another process
@@ -165,12 +165,12 @@ async def test_a_killed_import_goes_on_where_it_stood(
             info = await (await outbox.campaigns.get("big")).info()
             assert info.state == "importing"
             taken = info.rows
-    assert "30,000" in await run(*create)
+    assert "8,000" in await run(*create)
     async with Outbox(ledger_url) as outbox:
         campaign = await outbox.campaigns.get("big")
         info = await campaign.info()
-        assert (info.state, info.rows, info.messages, info.duplicates) == ("draft", 30_000, 30_000, 0)
-        assert [row.line async for row in campaign.messages()] == [*range(2, 30_002)]
+        assert (info.state, info.rows, info.messages, info.duplicates) == ("draft", 8_000, 8_000, 0)
+        assert [row.line async for row in campaign.messages()] == [*range(2, 8_002)]
 
 
 async def _took_more(outbox: Outbox, taken: int) -> bool:

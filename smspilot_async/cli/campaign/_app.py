@@ -260,9 +260,9 @@ def status(*, name: str, ledger: str | None, as_json: bool) -> None:
 
 
 @campaign.command("pause", short_help="Let nothing more leave.")
+@_in_ledger
 @click.argument("reason")
 @_options.actor
-@_in_ledger
 def pause(*, name: str, reason: str, actor: str | None, ledger: str | None, as_json: bool) -> None:
     """Let nothing more leave, until resume. What is in flight is recorded."""
     exit_with(_orders.pause(ledger, name, reason, actor=actor, as_json=as_json))
@@ -278,9 +278,9 @@ def resume(*, name: str, first: int | None, actor: str | None, ledger: str | Non
 
 
 @campaign.command("cancel", short_help="End it for good.")
+@_in_ledger
 @click.argument("reason", required=False)
 @_options.actor
-@_in_ledger
 def cancel(*, name: str, reason: str | None, actor: str | None, ledger: str | None, as_json: bool) -> None:
     """End it for good: nothing more leaves. What has left cannot be called back."""
     exit_with(_orders.cancel(ledger, name, reason, actor=actor, as_json=as_json))

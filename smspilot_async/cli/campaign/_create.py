@@ -57,7 +57,11 @@ class CreateOptions:
 def create(options: CreateOptions) -> int:
     """Import a list."""
     _check_source(options)
-    made, bad = _with_outbox(options.ledger, lambda outbox: _create(outbox, options))
+    try:
+        rows, window = None if options.from_ else _rows(options), _window(options)
+    except (ImportError, ValueError) as wrong:
+        raise Problem(f"{str(wrong).removesuffix('.')}. Nothing was sent.") from None
+    made, bad = _with_outbox(options.ledger, lambda outbox: _create(outbox, options, rows, window))
     if options.as_json:
         print_json(info_as_json(made))
         return Exit.FINE
@@ -89,15 +93,17 @@ def _check_source(options: CreateOptions) -> None:
         raise Problem("--sql needs --database, and the other way round. Nothing was sent.")
 
 
-async def _create(outbox: Outbox, options: CreateOptions) -> tuple[CampaignInfo, list[tuple[int, str | None]]]:
+async def _create(
+    outbox: Outbox, options: CreateOptions, rows: ListRows | None, window: SendingWindow | None
+) -> tuple[CampaignInfo, list[tuple[int, str | None]]]:
     source: dict[str, Any] = {"from_": options.from_, "select": options.select} if options.from_ else {}
     campaign = await outbox.campaigns.create(
         options.name,
-        None if options.from_ else _rows(options),
+        rows,
         template=options.template,
         sender=options.sender,
         country=options.country,
-        window=_window(options),
+        window=window,
         starts_at=options.starts_at,
         expires_at=options.expires_at,
         budget=options.budget,
@@ -117,16 +123,12 @@ async def _create(outbox: Outbox, options: CreateOptions) -> tuple[CampaignInfo,
 
 
 def _rows(options: CreateOptions) -> ListRows:
-    from smspilot_async.outbox import ListError, read_rows, sql_rows  # noqa: PLC0415 - an extra
+    from smspilot_async.outbox import read_rows, sql_rows  # noqa: PLC0415 - an extra
 
-    try:
-        if options.sql is not None and options.database is not None:
-            return sql_rows(options.database, options.sql, map=options.columns)
-        more = {} if options.encoding is None else {"encoding": options.encoding}
-        return read_rows(options.file or "", map=options.columns, **more)
-    except ListError as wrong:
-        line = str(wrong)
-    raise Problem(line)
+    if options.sql is not None and options.database is not None:
+        return sql_rows(options.database, options.sql, map=options.columns)
+    more = {} if options.encoding is None else {"encoding": options.encoding}
+    return read_rows(options.file or "", map=options.columns, **more)
 
 
 def _window(options: CreateOptions) -> SendingWindow | None:
