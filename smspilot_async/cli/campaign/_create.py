@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from smspilot_async.cli._errors import Exit, Problem
-from smspilot_async.cli._outbox import _actor, _with_outbox
+from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import print_facts, print_json, print_line, print_table
 from smspilot_async.cli.campaign._showing import info_as_json
 from smspilot_async.text import Country
@@ -61,7 +61,7 @@ def create(options: CreateOptions) -> int:
         rows, window = None if options.from_ else _rows(options), _window(options)
     except (ImportError, ValueError) as wrong:
         raise Problem(f"{str(wrong).removesuffix('.')}. Nothing was sent.") from None
-    made, bad = _with_outbox(options.ledger, lambda outbox: _create(outbox, options, rows, window))
+    made, bad = with_outbox(options.ledger, lambda outbox: _create(outbox, options, rows, window))
     if options.as_json:
         print_json(info_as_json(made))
         return Exit.FINE
@@ -111,7 +111,7 @@ async def _create(
         rate_limit=options.rate_limit,
         unique=None if options.unique == "none" else options.unique,
         kind=options.kind,
-        actor=_actor(options.actor),
+        actor=actor_of(options.actor),
         **source,
     )
     bad = []

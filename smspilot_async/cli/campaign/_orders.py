@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smspilot_async.cli._errors import Exit, Problem
-from smspilot_async.cli._outbox import _actor, _with_outbox
+from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import count, print_json, print_line
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def _ordered(
         progress = await campaign.status()
         return progress, progress.messages["in_flight"]
 
-    return _with_outbox(ledger, give)
+    return with_outbox(ledger, give)
 
 
 def _say(progress: Progress, line: str, *, as_json: bool) -> int:
@@ -39,21 +39,21 @@ def approve(
 ) -> int:
     """Approve a campaign."""
     more = {"second_person": second_person, "overlap_ok": overlap_ok}
-    progress, _ = _ordered(ledger, name, lambda campaign: campaign.approve(actor=_actor(actor), **more))
+    progress, _ = _ordered(ledger, name, lambda campaign: campaign.approve(actor=actor_of(actor), **more))
     line = f"{name} is approved: {count(progress.total, 'message')}. Start it: smspilot campaign start {name}"
     return _say(progress, line, as_json=as_json)
 
 
 def change(ledger: str | None, name: str, changes: Mapping[str, Any], *, actor: str | None, as_json: bool) -> int:
     """Change what a campaign may use."""
-    progress, _ = _ordered(ledger, name, lambda campaign: campaign.change(**changes, actor=_actor(actor)))
+    progress, _ = _ordered(ledger, name, lambda campaign: campaign.change(**changes, actor=actor_of(actor)))
     line = f"{name} is a draft again. Estimate, approve and start it: smspilot campaign estimate {name}"
     return _say(progress, line, as_json=as_json)
 
 
 def start(ledger: str | None, name: str, *, first: int | None, actor: str | None, as_json: bool) -> int:
     """Let a campaign send."""
-    progress, _ = _ordered(ledger, name, lambda campaign: campaign.start(first=first, actor=_actor(actor)))
+    progress, _ = _ordered(ledger, name, lambda campaign: campaign.start(first=first, actor=actor_of(actor)))
     wave = "" if first is None else f", and pauses after {count(first, 'message')}"
     line = f"{name} is running{wave}. Send it here: smspilot campaign run {name}; or by smspilot worker."
     return _say(progress, line, as_json=as_json)
@@ -61,19 +61,19 @@ def start(ledger: str | None, name: str, *, first: int | None, actor: str | None
 
 def pause(ledger: str | None, name: str, reason: str, *, actor: str | None, as_json: bool) -> int:
     """Let nothing more of a campaign leave."""
-    progress, in_flight = _ordered(ledger, name, lambda campaign: campaign.pause(reason, actor=_actor(actor)))
+    progress, in_flight = _ordered(ledger, name, lambda campaign: campaign.pause(reason, actor=actor_of(actor)))
     return _say(progress, f"{name} is paused: nothing more leaves{_still(in_flight)}.", as_json=as_json)
 
 
 def resume(ledger: str | None, name: str, *, first: int | None, actor: str | None, as_json: bool) -> int:
     """Let a campaign send again."""
-    progress, _ = _ordered(ledger, name, lambda campaign: campaign.resume(first=first, actor=_actor(actor)))
+    progress, _ = _ordered(ledger, name, lambda campaign: campaign.resume(first=first, actor=actor_of(actor)))
     return _say(progress, f"{name} is running again.", as_json=as_json)
 
 
 def cancel(ledger: str | None, name: str, reason: str | None, *, actor: str | None, as_json: bool) -> int:
     """End a campaign for good."""
-    progress, in_flight = _ordered(ledger, name, lambda campaign: campaign.cancel(reason, actor=_actor(actor)))
+    progress, in_flight = _ordered(ledger, name, lambda campaign: campaign.cancel(reason, actor=actor_of(actor)))
     kept = count(progress.messages["not_sent"], "message")
     line = f"{name} is cancelled: {kept} not sent, {progress.messages['accepted']:,} had been accepted"
     return _say(progress, f"{line}{_still(in_flight)}.", as_json=as_json)
@@ -104,9 +104,9 @@ def retry(
                 if found
                 else f"no message of {name} that may be sent again is {select}. Nothing was changed."
             )
-        await campaign.retry(select, expect=expect, why=why, actor=_actor(actor))
+        await campaign.retry(select, expect=expect, why=why, actor=actor_of(actor))
         return await campaign.status()
 
-    progress = _with_outbox(ledger, again)
+    progress = with_outbox(ledger, again)
     line = f"{count(expect or 0, 'message')} of {name} will be sent again; it is {progress.state}."
     return _say(progress, line, as_json=as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from smspilot_async.cli._errors import Exit
 from smspilot_async.cli._interrupts import Interrupts
-from smspilot_async.cli._outbox import _actor, _with_outbox
+from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import note, print_json, print_line
 from smspilot_async.cli.campaign._showing import progress_as_json, stands
 
@@ -35,9 +35,9 @@ def test(
     async def send(outbox: Outbox) -> tuple[PreviewRow, SentMessage]:
         async with client:
             campaign = await outbox.campaigns.get(name)
-            return await campaign.test(client, to=to, line=line, actor=_actor(actor))
+            return await campaign.test(client, to=to, line=line, actor=actor_of(actor))
 
-    row, sent = _with_outbox(ledger, send)
+    row, sent = with_outbox(ledger, send)
     if as_json:
         print_json({"line": row.line, "text": row.text, "server_id": sent.server_id, "parts": sent.parts})
     else:
@@ -64,7 +64,7 @@ def run(ledger: str | None, name: str, client: Client, *, in_flight: int, packet
             return Exit.INTERRUPTED
         return await _end(campaign, as_json=as_json)
 
-    return _with_outbox(ledger, send)
+    return with_outbox(ledger, send)
 
 
 async def _watch(looks: object, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from smspilot_async.cli._errors import Exit
-from smspilot_async.cli._outbox import _actor, _with_outbox
+from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import count, money, print_facts, print_json, print_line, print_table
 from smspilot_async.models import status_word
 
@@ -53,7 +53,7 @@ def preview(ledger: str | None, name: str, *, rows: int, as_json: bool) -> int:
     async def look(outbox: Outbox) -> Preview:
         return await (await outbox.campaigns.get(name)).preview(rows=rows)
 
-    found = _with_outbox(ledger, look)
+    found = with_outbox(ledger, look)
     if as_json:
         print_json(attrs.asdict(found))
         return Exit.FINE
@@ -93,9 +93,9 @@ def estimate(
 
     async def ask(outbox: Outbox) -> Estimate:
         async with client:
-            return await (await outbox.campaigns.get(name)).estimate(client, rate=rate, actor=_actor(actor))
+            return await (await outbox.campaigns.get(name)).estimate(client, rate=rate, actor=actor_of(actor))
 
-    found = _with_outbox(ledger, ask)
+    found = with_outbox(ledger, ask)
     if as_json:
         print_json(attrs.asdict(found))
         return Exit.FINE
@@ -136,7 +136,7 @@ def status(ledger: str | None, name: str, *, as_json: bool) -> int:
         campaign = await outbox.campaigns.get(name)
         return await campaign.info(), await campaign.status()
 
-    info, progress = _with_outbox(ledger, look)
+    info, progress = with_outbox(ledger, look)
     if as_json:
         print_json({**progress_as_json(progress), "rows": info.rows, "bad": info.bad, "duplicates": info.duplicates})
         return Exit.FINE
@@ -168,7 +168,7 @@ def messages(ledger: str | None, name: str, *, outcome: str | None, as_json: boo
         async for row in campaign.messages(outcome=outcome):
             print_json(_row_as_json(row)) if as_json else print_line(_line(row))
 
-    _with_outbox(ledger, listed)
+    with_outbox(ledger, listed)
     return Exit.FINE
 
 
@@ -185,7 +185,7 @@ def _row_as_json(row: CampaignMessage) -> dict[str, Any]:
 
 def campaigns(ledger: str | None, *, as_json: bool) -> int:
     """List the campaigns of a ledger."""
-    found = _with_outbox(ledger, lambda outbox: outbox.campaigns.list())
+    found = with_outbox(ledger, lambda outbox: outbox.campaigns.list())
     if as_json:
         print_json([info_as_json(info) for info in found])
     elif not found:
