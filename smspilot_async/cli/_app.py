@@ -71,8 +71,7 @@ def app() -> None:
       1    some messages were refused
       2    wrong usage; nothing was sent
       3    it is not known whether a message was sent
-      4    the gateway or the network failed, or some messages
-           were not sent
+      4    gateway or network failure, or messages not sent
       5    success, but the output could not be written
       129  ended by SIGHUP: the terminal was closed
       130  interrupted: Ctrl-C
