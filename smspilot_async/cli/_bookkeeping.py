@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from smspilot_async.cli._errors import Exit, Problem
-from smspilot_async.cli._outbox import _actor, _with_outbox
+from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import count, note, print_facts, print_json, print_line
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def adopt(
     ledger: str | None, restored_to: datetime | None, *, actor: str | None, why: str | None, as_json: bool
 ) -> int:
     """Take over a ledger that was restored, copied or moved."""
-    adopted = _with_outbox(ledger, lambda outbox: outbox.adopt(restored_to=restored_to, actor=_actor(actor), why=why))
+    adopted = with_outbox(ledger, lambda outbox: outbox.adopt(restored_to=restored_to, actor=actor_of(actor), why=why))
     if as_json:
         print_json({"unknown": adopted.unknown})
     elif restored_to is None:
@@ -50,14 +50,14 @@ def settle(
     """Settle unknown messages of the outbox; without a count, say how many they are."""
     chosen = list(keys) or None
     if expect is None:
-        found = _with_outbox(ledger, lambda outbox: outbox.count_unsettled(chosen))
+        found = with_outbox(ledger, lambda outbox: outbox.count_unsettled(chosen))
         if as_json:
             print_json({"unsettled": found})
         else:
             print_line(f"{count(found, 'unknown message')} would be settled. To do it: --expect {found}")
         return Exit.FINE
-    settled = _with_outbox(
-        ledger, lambda outbox: outbox.settle(chosen, as_=as_, expect=expect, actor=_actor(actor), why=why)
+    settled = with_outbox(
+        ledger, lambda outbox: outbox.settle(chosen, as_=as_, expect=expect, actor=actor_of(actor), why=why)
     )
     if as_json:
         print_json({"settled": settled, "as": as_})
@@ -76,7 +76,7 @@ def reconcile(ledger: str | None, file: Path, *, expect: int | None, actor: str 
         content = file.read_bytes()
     except OSError as error:
         raise Problem(f"{file} cannot be read: {error.strerror}.") from None
-    found = _with_outbox(ledger, lambda outbox: outbox.reconcile(content, expect=expect, actor=_actor(actor)))
+    found = with_outbox(ledger, lambda outbox: outbox.reconcile(content, expect=expect, actor=actor_of(actor)))
     if as_json:
         print_json(attrs.asdict(found))
     else:
@@ -105,7 +105,7 @@ def _listed(numbers: Any) -> str:
 
 def forget(ledger: str | None, phone: str, *, actor: str | None, as_json: bool) -> int:
     """Erase a phone and its texts."""
-    forgotten = _with_outbox(ledger, lambda outbox: outbox.forget(phone, actor=_actor(actor)))
+    forgotten = with_outbox(ledger, lambda outbox: outbox.forget(phone, actor=actor_of(actor)))
     if as_json:
         print_json(attrs.asdict(forgotten))
     else:
@@ -120,7 +120,7 @@ def forget(ledger: str | None, phone: str, *, actor: str | None, as_json: bool) 
 
 def evidence(ledger: str | None, phone: str, *, as_json: bool) -> int:
     """Print everything that the ledger knows of a phone."""
-    found = _with_outbox(ledger, lambda outbox: outbox.evidence(phone))
+    found = with_outbox(ledger, lambda outbox: outbox.evidence(phone))
     if as_json:
         print_json(found.to_json())
     else:
@@ -130,7 +130,7 @@ def evidence(ledger: str | None, phone: str, *, as_json: bool) -> int:
 
 def purge(ledger: str | None, before: datetime, *, actor: str | None, as_json: bool) -> int:
     """Remove what was settled before a moment."""
-    purged = _with_outbox(ledger, lambda outbox: outbox.purge(before, actor=_actor(actor)))
+    purged = with_outbox(ledger, lambda outbox: outbox.purge(before, actor=actor_of(actor)))
     if as_json:
         print_json(attrs.asdict(purged))
     else:
@@ -140,7 +140,7 @@ def purge(ledger: str | None, before: datetime, *, actor: str | None, as_json: b
 
 def statement(ledger: str | None, month: str, *, as_json: bool) -> int:
     """Print what a month's messages cost."""
-    found = _with_outbox(ledger, lambda outbox: outbox.statement(month))
+    found = with_outbox(ledger, lambda outbox: outbox.statement(month))
     if as_json:
         print_json(found.to_json())
     else:
@@ -178,7 +178,7 @@ def log(ledger: str | None, limit: int, *, as_json: bool) -> int:
     async def read(outbox: Outbox) -> list[Any]:
         return await outbox.log(limit)
 
-    orders = _with_outbox(ledger, read)
+    orders = with_outbox(ledger, read)
     if as_json:
         for order in orders:
             print_json({**attrs.asdict(order), "at": order.at.isoformat()})

@@ -58,7 +58,7 @@ def upgrade(ledger: str | None, *, as_json: bool) -> int:
 
 def status(ledger: str | None, *, as_json: bool) -> int:
     """Show how a ledger stands."""
-    found = _with_outbox(ledger, lambda outbox: outbox.status())
+    found = with_outbox(ledger, lambda outbox: outbox.status())
     if as_json:
         print_json(_as_json(found))
         return Exit.FINE
@@ -88,7 +88,7 @@ def _as_json(found: OutboxStatus) -> dict[str, Any]:
 
 def halt(ledger: str | None, reason: str, *, everything: bool, actor: str | None, as_json: bool) -> int:
     """Let nothing leave any more, and say how many still left."""
-    order = _with_outbox(ledger, lambda outbox: outbox.halt(reason, everything=everything, actor=_actor(actor)))
+    order = with_outbox(ledger, lambda outbox: outbox.halt(reason, everything=everything, actor=actor_of(actor)))
     if as_json:
         print_json({"halted": "all" if everything else "marketing", "left_after": order.left_after})
     else:
@@ -99,7 +99,7 @@ def halt(ledger: str | None, reason: str, *, everything: bool, actor: str | None
 
 def release(ledger: str | None, reason: str | None, *, actor: str | None, as_json: bool) -> int:
     """Let messages leave again."""
-    _with_outbox(ledger, lambda outbox: outbox.release(reason, actor=_actor(actor)))
+    with_outbox(ledger, lambda outbox: outbox.release(reason, actor=actor_of(actor)))
     if as_json:
         print_json({"halted": None})
     else:
@@ -109,8 +109,8 @@ def release(ledger: str | None, reason: str | None, *, actor: str | None, as_jso
 
 def suppress(ledger: str | None, phones: Sequence[str], *, everything: bool, actor: str | None, as_json: bool) -> int:
     """Write phones on a suppression list."""
-    added = _with_outbox(
-        ledger, lambda outbox: outbox.suppress(phones, everything=everything, source=f"command, {_actor(actor)}")
+    added = with_outbox(
+        ledger, lambda outbox: outbox.suppress(phones, everything=everything, source=f"command, {actor_of(actor)}")
     )
     if as_json:
         print_json({"added": added, "list": "all" if everything else "marketing"})
@@ -123,7 +123,7 @@ def _what(*, everything: bool) -> str:
     return "messages at all" if everything else "marketing"
 
 
-def _actor(given: str | None) -> str:
+def actor_of(given: str | None) -> str:
     return given or getpass.getuser()
 
 
@@ -202,7 +202,7 @@ async def _until(stopped: asyncio.Event, running: Worker) -> None:
     ended.cancel()
 
 
-def _with_outbox(ledger: str | None, work: Callable[[Outbox], Coroutine[Any, Any, Answer]]) -> Answer:
+def with_outbox(ledger: str | None, work: Callable[[Outbox], Coroutine[Any, Any, Answer]]) -> Answer:
     async def opened() -> Answer:
         from smspilot_async.outbox import Outbox  # noqa: PLC0415 - an extra
 
