@@ -27,6 +27,7 @@ from smspilot_async.outbox._estimate import MOST_OVERLAP, Estimate
 from smspilot_async.outbox._import import Counts, import_rows
 from smspilot_async.outbox._ledger import SECOND
 from smspilot_async.outbox._orders import write_order
+from smspilot_async.outbox._report import write_report
 from smspilot_async.outbox._selection import Selection, selection_of
 from smspilot_async.outbox._states import CampaignEvent, CampaignState
 from smspilot_async.outbox._windows import SendingWindow
@@ -35,6 +36,7 @@ from smspilot_async.text import dialled
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
     from datetime import datetime
+    from pathlib import Path
 
     from smspilot_async import Client
     from smspilot_async.models import SentMessage
@@ -438,6 +440,22 @@ class Campaign:
             return await _retry.count_retried(self._access, connection, row, selection_of(selection))
 
     # --- sending ---------------------------------------------------------------------------------
+
+    async def report(self, path: str | Path, *, phones: bool = False) -> None:
+        """Write a report to a file, which is replaced: what was sent and delivered, why not, and what it cost.
+
+        Args:
+            path: ``.html`` for a page with plots (extra ``report``), without phones and without texts but the
+                template; ``.csv`` for spreadsheets: semicolons, a decimal comma, times in the zone of the window, or
+                else in the gateway's own; ``.parquet`` (extra ``parquet``): times in UTC.
+            phones: Tables get a column with phones, as text.
+
+        Raises:
+            ValueError: The suffix is none of these.
+            ImportError: An extra is missing.
+            OSError: The file cannot be written.
+        """
+        await write_report(self._access, self.name, path, phones=phones)
 
     def running(self, client: Client, *, packet_size: int = 100, in_flight: int = 4) -> Run:
         """Send what is due in the ledger in the background of an ``async with`` block, and watch this campaign.

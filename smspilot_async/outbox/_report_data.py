@@ -7,27 +7,43 @@ but of those who gave orders.
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import sqlalchemy as sa
 
 from smspilot_async.models import DeliveryStatus
+from smspilot_async.outbox._campaign_info import info_of
+from smspilot_async.outbox._campaign_rows import campaign_row, messages_of, seen_as
+from smspilot_async.outbox._ledger import SECOND
 from smspilot_async.outbox._states import State
 from smspilot_async.outbox._windows import SendingWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["Group", "Order", "ReportData", "Series"]
+    from smspilot_async.outbox._campaign_info import CampaignInfo
+    from smspilot_async.outbox._campaign_rows import Access
+    from smspilot_async.outbox._ledger import Why
+    from smspilot_async.outbox._schema import Tables
+
+__all__ = ["Group", "Order", "ReportData", "Series", "gather", "zone_shown"]
 
 _MINUTE: Final = 60_000_000
 WIDTHS: Final = tuple(minutes * _MINUTE for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440))
 MOST_BINS: Final = 150
+_GATEWAYS_ZONE: Final = "Europe/Moscow"
+_FROM_INFO: Final = (
+    *("name", "state", "reason", "created_at", "created_by", "started_at", "finished_at"),
+    *("rows", "bad", "duplicates", "budget"),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -201,3 +217,142 @@ def bins_of(first: int, last: int) -> tuple[int, int, int]:
         if number <= MOST_BINS:
             return start, width, number
     raise AssertionError  # pragma: no cover - widths grow without end
+
+
+# --- gathering ------------------------------------------------------------------------------------
+
+
+async def gather(access: Access, name: str) -> ReportData:
+    """Count what a report of a campaign shows.
+
+    Raises:
+        CampaignMissing: No campaign has this name.
+    """
+    tables = access.tables
+    async with access.reading() as connection:
+        row = await campaign_row(connection, tables, name=name)
+        now = await access.now(connection)
+        is_test = (await connection.execute(sa.select(tables.ledger.c.is_test))).scalar_one()
+        groups = await _groups(connection, tables, row, seen_as(row, now))
+        prices = await _prices(connection, tables, row)
+        series = await _series(connection, tables, row)
+        bad_rows = await _bad_rows(connection, tables, row["id"])
+        orders = await _orders(connection, tables, row["id"])
+    info = info_of(row)
+    window = _window(info)
+    per_part = [price / parts for price, parts, _ in prices if price is not None and parts]
+    return ReportData(
+        **{field: getattr(info, field) for field in _FROM_INFO},
+        is_test=bool(is_test),
+        made_at=_moment(now),
+        template=info.settings.template,
+        sender=info.settings.sender,
+        window=window,
+        zone=_zone(window),
+        bad_rows=bad_rows,
+        groups=groups,
+        prices=_by_price(prices),
+        dearest=max(per_part, default=None),
+        planned=_planned(row["estimate"]),
+        series=series,
+        orders=orders,
+    )
+
+
+async def zone_shown(access: Access, name: str) -> str:
+    """Return the zone in which a campaign's report shows times: its window's, or else the gateway's own."""
+    async with access.reading() as connection:
+        return _zone(_window(info_of(await campaign_row(connection, access.tables, name=name))))
+
+
+def _window(info: CampaignInfo) -> SendingWindow | None:
+    return None if info.settings.window is None else SendingWindow.from_json(info.settings.window)
+
+
+def _zone(window: SendingWindow | None) -> str:
+    return (window.tz if window is not None else None) or _GATEWAYS_ZONE
+
+
+def _planned(estimate: str | None) -> Decimal | None:
+    price = None if estimate is None else json.loads(estimate).get("price")
+    return None if price is None else Decimal(price)
+
+
+async def _groups(
+    connection: AsyncConnection, tables: Tables, row: Any, pending_as: tuple[State, Why | None]
+) -> tuple[Group, ...]:
+    message, stream = tables.message, tables.stream
+    alike = (stream.c.zone, message.c.state, message.c.reason, message.c.code, message.c.status)
+    counts = (sa.func.count(), sa.func.coalesce(sa.func.sum(message.c.parts), 0))
+    query = sa.select(*alike, *counts).join(stream, stream.c.id == message.c.stream_id)
+    found = await connection.execute(query.where(messages_of(tables, row)).group_by(*alike))
+    return tuple(_group(*one, pending_as=pending_as) for one in found)
+
+
+def _group(*alike: Any, pending_as: tuple[State, Why | None]) -> Group:
+    zone, state, reason, code, status, number, parts = alike
+    if state == State.PENDING:
+        state, reason = pending_as[0].value, pending_as[1]
+    return Group(zone=zone, state=state, reason=reason, code=code, status=status, messages=number, parts=int(parts))
+
+
+async def _prices(
+    connection: AsyncConnection, tables: Tables, row: Any
+) -> list[tuple[Decimal | None, int | None, int]]:
+    """Return how many accepted messages have which price and parts; so the sum is exact on both databases."""
+    message = tables.message
+    alike = (message.c.price, message.c.parts)
+    query = sa.select(*alike, sa.func.count()).where(messages_of(tables, row), message.c.state == State.ACCEPTED.value)
+    return [(price, parts, number) for price, parts, number in await connection.execute(query.group_by(*alike))]
+
+
+def _by_price(prices: list[tuple[Decimal | None, int | None, int]]) -> Mapping[Decimal | None, int]:
+    numbers: Counter[Decimal | None] = Counter()
+    for price, _, number in prices:
+        numbers[price] += number
+    return numbers
+
+
+async def _series(connection: AsyncConnection, tables: Tables, row: Any) -> Series | None:
+    message, attempt = tables.message, tables.attempt
+    left = sa.func.coalesce(attempt.c.intent_at, message.c.settled_at)  # attempts may be purged
+    has_left = message.c.state.in_([State.ACCEPTED.value, State.UNKNOWN.value])
+    arrived = (message.c.state == State.ACCEPTED.value) & (message.c.status == int(DeliveryStatus.DELIVERED))
+    sources: dict[str, tuple[Any, Any, Any]] = {
+        "sent": (left, message.outerjoin(attempt, attempt.c.id == message.c.attempt_id), has_left),
+        "delivered": (message.c.status_at, message, arrived & message.c.status_at.is_not(None)),
+    }
+    ends: list[int] = []
+    for when, of, which in sources.values():
+        query = sa.select(sa.func.min(when), sa.func.max(when)).select_from(of).where(messages_of(tables, row), which)
+        ends += [end for end in (await connection.execute(query)).one() if end is not None]
+    if not ends:
+        return None
+    start, width, bins = bins_of(min(ends), max(ends))
+    counts: dict[str, dict[int, int]] = {}
+    for name, (when, of, which) in sources.items():
+        number = ((when - start) // width).label("bin")
+        query = sa.select(number, sa.func.count()).select_from(of).where(messages_of(tables, row), which)
+        found = await connection.execute(query.group_by(number))
+        counts[name] = {int(at): count for at, count in found}
+    return Series(start=start, width=width, bins=bins, **counts)
+
+
+async def _bad_rows(connection: AsyncConnection, tables: Tables, campaign_id: int) -> dict[int | None, int]:
+    bad_row = tables.bad_row
+    query = sa.select(bad_row.c.code, sa.func.count()).where(bad_row.c.campaign_id == campaign_id)
+    return {code: count for code, count in await connection.execute(query.group_by(bad_row.c.code))}  # noqa: C416 - rows
+
+
+async def _orders(connection: AsyncConnection, tables: Tables, campaign_id: int) -> tuple[Order, ...]:
+    orders = tables.orders
+    columns = (orders.c.at, orders.c.actor, orders.c.action, orders.c.why, orders.c.count)
+    query = sa.select(*columns).where(orders.c.campaign_id == campaign_id).order_by(orders.c.id)
+    return tuple(
+        Order(at=_moment(at), actor=actor, action=action.removeprefix("campaign "), why=why, count=count)
+        for at, actor, action, why, count in await connection.execute(query)
+    )
+
+
+def _moment(us: int) -> datetime:
+    return datetime.fromtimestamp(us / SECOND, UTC)

@@ -320,6 +320,15 @@ def retry(
     exit_with(_orders.retry(ledger, name, select, expect=expect, why=why, actor=actor, as_json=as_json))
 
 
+@campaign.command("report", short_help="Write its report.")
+@_in_ledger
+@click.argument("path")
+@click.option("--phones", is_flag=True, help="A table with a column of phones; without it no report has any.")
+def report(*, name: str, path: str, phones: bool, ledger: str | None, as_json: bool) -> None:
+    """Write a report to a file: a page with plots (.html), a table for spreadsheets (.csv), or Parquet (.parquet)."""
+    exit_with(_showing.report(ledger, name, path, phones=phones, as_json=as_json))
+
+
 @campaign.command("list", short_help="List the campaigns.")
 @_options.ledger
 @_options.as_json

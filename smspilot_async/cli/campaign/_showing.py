@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from smspilot_async.cli._errors import Exit
+from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import count, money, print_facts, print_json, print_line, print_table
 from smspilot_async.models import status_word
@@ -193,4 +193,24 @@ def campaigns(ledger: str | None, *, as_json: bool) -> int:
     else:
         rows = [(one.name, one.state, one.reason, f"{one.messages:,}", f"{one.created_at:%Y-%m-%d}") for one in found]
         print_table(("name", "state", "reason", "messages", "made"), rows, right=("messages",))
+    return Exit.FINE
+
+
+# --- after it ------------------------------------------------------------------------------------
+
+
+def report(ledger: str | None, name: str, path: str, *, phones: bool, as_json: bool) -> int:
+    """Write a campaign's report."""
+
+    async def write(outbox: Outbox) -> None:
+        await (await outbox.campaigns.get(name)).report(path, phones=phones)
+
+    try:
+        with_outbox(ledger, write)
+    except OSError as wrong:
+        raise Problem(f"the report cannot be written to {path}: {wrong.strerror or wrong}.", Exit.FAILED) from None
+    if as_json:
+        print_json({"campaign": name, "report": path})
+    else:
+        print_line(f"The report is in {path}.")
     return Exit.FINE
