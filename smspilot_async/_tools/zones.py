@@ -22,6 +22,17 @@ _MOSCOW: Final = {"MSK", "МСК"}
 _MOSCOW_OFFSET: Final = timedelta(hours=3)
 _UTC: Final = {"UTC", "GMT", "Z"}
 _LONGEST: Final = 64
+_USUAL: Final = {
+    name.casefold(): name
+    for name in (
+        *("Europe/Kaliningrad", "Europe/Moscow", "Europe/Simferopol", "Europe/Volgograd", "Europe/Saratov"),
+        *("Europe/Astrakhan", "Europe/Ulyanovsk", "Europe/Samara", "Asia/Yekaterinburg", "Asia/Omsk"),
+        *("Asia/Novosibirsk", "Asia/Barnaul", "Asia/Tomsk", "Asia/Novokuznetsk", "Asia/Krasnoyarsk", "Asia/Irkutsk"),
+        *("Asia/Chita", "Asia/Yakutsk", "Asia/Khandyga", "Asia/Vladivostok", "Asia/Ust-Nera", "Asia/Magadan"),
+        *("Asia/Sakhalin", "Asia/Srednekolymsk", "Asia/Kamchatka", "Asia/Anadyr", "Europe/Minsk", "Asia/Almaty"),
+    )
+}
+"""Names that need no walk through the zone database, which takes a tenth of a second."""
 
 
 def parse_zone(written: str) -> str:
@@ -45,11 +56,13 @@ def parse_zone(written: str) -> str:
     if compact.isascii() or compact.startswith("МСК"):
         if found := _offset(compact):
             return _fixed(written, **found.groupdict())
-        if len(name) <= _LONGEST and (known := _names().get(name.casefold())):
+        folded = name.casefold()
+        if len(name) <= _LONGEST and (known := _USUAL.get(folded) or _names().get(folded)):
             return known
     raise _no_zone(written)
 
 
+@cache
 def zone_of(name: str) -> tzinfo:
     """Return the zone of a name that :func:`parse_zone` returned.
 

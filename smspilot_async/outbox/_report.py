@@ -74,7 +74,7 @@ async def write_report(access: Access, name: str, path: str | Path, *, phones: b
             data = await gather(access, name)
             await asyncio.to_thread(_write_page, target, data)
         case ".csv":
-            zone = zone_of(await zone_shown(access, name))
+            zone = await zone_shown(access, name)
             await _write_table(access, name, target, lambda part: CsvTable(part, zone, phones=phones))
         case ".parquet" | ".pq":
             require_parquet()
@@ -127,10 +127,10 @@ def _part_of(target: Path) -> Path:
 class CsvTable:
     """Rows for a spreadsheet, which reads numbers and times with the customs of its country: those with semicolons."""
 
-    def __init__(self, path: Path, zone: Any, *, phones: bool) -> None:
+    def __init__(self, path: Path, zone: str, *, phones: bool) -> None:
         self._file = os.fdopen(create_private(str(path)), "w", encoding="utf-8", newline="")
         self._writer = csv.writer(self._file, delimiter=";", lineterminator="\r\n")
-        self._zone = zone
+        self._zone = zone_of(zone)
         self._phones = phones
         self._file.write("\ufeff")
         self._writer.writerow(_with_phone(_COLUMNS, "to") if phones else _COLUMNS)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from zoneinfo import available_timezones
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from smspilot_async._tools.zones import zone_of
+from smspilot_async._tools.zones import _USUAL, zone_of
 from smspilot_async.outbox._windows import SendingWindow, parse_zone
 
 RUSSIA: Final = (
@@ -258,3 +259,8 @@ def test_any_text_is_a_zone_that_works_or_a_value_error(written: str) -> None:
         return
     assert parse_zone(name) == name
     assert WORKDAYS.interval(0, name)[1] > 0
+
+
+def test_the_names_that_need_no_walk_are_in_the_zone_database() -> None:
+    assert set(_USUAL.values()) <= available_timezones()
+    assert zone_of("Europe/Moscow") is zone_of("Europe/Moscow")
