@@ -1,11 +1,11 @@
-"""SMSPILOT's gateway in a box, for development and tests.
+"""A local emulator of SMSPILOT's gateway, for development and tests.
 
     async with Emulator.serve() as emulator:
         client = Client(emulator.api_key, url=emulator.url)
 
-It reads and writes the wire with code of its own and shares nothing with the client, whose mistakes it is to find.
-`Emulator.serve` needs the extra ``emulator``; `Emulator.transport` works without. Tests in other languages drive it
-over HTTP, under ``/_emulator``.
+It reads and writes the wire format with its own code and shares nothing with the client, whose mistakes it has to find.
+`Emulator.serve` needs the extra ``emulator``; `Emulator.transport` works without it. Tests in other languages control
+it over HTTP, under ``/_emulator``.
 """
 
 from smspilot_async._tools.public import name_after

@@ -1,7 +1,7 @@
 """The emulator's time.
 
 Everything that depends on time (schedules, statuses, loop protection, the ``Date`` header) asks one clock, so that a
-test turns it by hand and nothing in it has to sleep. Speed 0 is frozen, 1 is real time, 60 makes an hour of a minute.
+test can advance it instead of sleeping. Speed 0 is frozen, 1 is real time, 60 makes an hour of a minute.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """A clock that stands still until it is turned, or runs at a speed of its own.
+    """A clock that is frozen until it is advanced, or runs at a given speed.
 
     Args:
-        start: The aware moment it shows first. Defaults to the present, cut to the second.
+        start: The time that it shows at first, aware. Defaults to the present, cut to the second.
         speed: Seconds it moves per second of real time. 0, the default, is frozen.
     """
 
@@ -33,7 +33,7 @@ class Clock:
 
     @property
     def speed(self) -> float:
-        """Seconds it moves per second of real time; 0 is frozen. Setting it goes on from the moment that it shows."""
+        """Seconds it moves per second of real time; 0 is frozen. A new speed applies from the time that it shows."""
         return self._speed
 
     @speed.setter
@@ -41,7 +41,7 @@ class Clock:
         self._turn(self.now(), speed)
 
     def now(self) -> datetime:
-        """The moment it shows, aware and in UTC."""
+        """The time that it shows, aware, UTC."""
         if not self._speed:
             return self._shown
         with self._lock:
@@ -50,10 +50,10 @@ class Clock:
     def advance(
         self, *, weeks: float = 0, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
     ) -> datetime:
-        """Turn it forward, make what has become due happen, and return the new moment.
+        """Move it forward, make what has become due happen, and return the new time.
 
         Raises:
-            ValueError: The duration is negative; `set` is for going back.
+            ValueError: The duration is negative; use `set` to go back.
         """
         by = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
         if by < timedelta(0):
@@ -62,15 +62,15 @@ class Clock:
         return self.now()
 
     def set(self, moment: datetime) -> None:
-        """Make it show an aware moment. Going back undoes nothing that has already happened.
+        """Set it to an aware time. Going back undoes nothing that has already happened.
 
         Raises:
-            ValueError: The moment is naive.
+            ValueError: The time is naive.
         """
         self._turn(_aware(moment), self._speed)
 
     def on_turn(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` after every turn by hand and every change of speed.
+        """Call `listener` whenever it is advanced or set, or its speed changes.
 
         Returns:
             What ends it.

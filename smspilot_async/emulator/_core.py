@@ -1,7 +1,7 @@
-"""The gateway in a box: what a test holds in its hand.
+"""The emulator's state, and what tests do with it, without a socket.
 
-It binds the parts together (state, faults, callbacks, time), and owns the lock that lets the test's thread and the
-server's thread both touch them.
+It puts the parts together (gateway, faults, callbacks, time), and owns the lock under which the test's thread and the
+server's thread use them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Options(TypedDict, total=False):
 
 
 class EmulatorCore:
-    """The emulator without its doors: what it is, and what tests do to it.
+    """The emulator without its server and transport.
 
     The arguments are those of `Emulator`.
     """
@@ -107,12 +107,12 @@ class EmulatorCore:
 
     @property
     def url(self) -> str:
-        """Where the gateway answers. Without a socket it is only a name, which `transport` answers to."""
+        """The gateway's address. Without a socket it is only a name, for which `transport` answers."""
         return self._url
 
     @property
     def page_url(self) -> str:
-        """Where a browser on this machine shows what it does, live. Only a served emulator has that page."""
+        """The address of its live page, for a browser on this machine. Only a served emulator has one."""
         for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
             if anywhere in self._url:
                 return self._url.replace(anywhere, here).replace(API_PATH, PAGE_PATH)
@@ -130,13 +130,13 @@ class EmulatorCore:
 
     @property
     def accounts(self) -> tuple[Account, ...]:
-        """All accounts but the vendor's test key's, the first one first."""
+        """All accounts but that of the vendor's test key, the first one first."""
         with self._lock:
             return tuple(account for account in self._account_store.accounts if not account.is_for_tests)
 
     @property
     def settings(self) -> Settings:
-        """What it was started with. Its attributes may be changed at any time; `reset` puts them back."""
+        """Its settings. The attributes may be changed at any time; `reset` restores them."""
         return self._gateway.settings
 
     @property
@@ -145,10 +145,10 @@ class EmulatorCore:
         return self._gateway.unknowns
 
     def add_account(self, account: Account | None = None, **fields: Any) -> Account:
-        """Take in another account, or make it of an `Account`'s fields. Without a key and a login it gets a key.
+        """Add an account, given as an `Account` or by its fields. Without a key and a login it gets a key.
 
         Raises:
-            ValueError: It is already there, another account has its key or login, or its key is the vendor's test key,
+            ValueError: It was added before, another account has its key or login, or its key is the vendor's test key,
                 for which every emulator has an account.
         """
         account = account if account is not None else Account(**fields)
@@ -167,14 +167,14 @@ class EmulatorCore:
 
     @property
     def messages(self) -> tuple[AcceptedMessage, ...]:
-        """Every message that the gateway accepted, in order, each as it stands now."""
+        """Every message that the gateway accepted, in order, each in its present state."""
         with self._lock:
             self.tick()
             return tuple(self._gateway.store.messages)
 
     @property
     def test_messages(self) -> tuple[AcceptedMessage, ...]:
-        """The messages of test packets and of the vendor's test key, which went nowhere and cost nothing.
+        """The messages of test packets and of the vendor's test key, which were neither delivered nor charged.
 
         Only the newest 10,000 are remembered.
         """
@@ -183,14 +183,14 @@ class EmulatorCore:
 
     @property
     def inbound_messages(self) -> tuple[InboundSms, ...]:
-        """Every message that came in, for all accounts, in order."""
+        """Every inbound message, of all accounts, in order."""
         with self._lock:
             inboxes = self._gateway.inboxes.values()
             return tuple(sorted((sms for inbox in inboxes for sms in inbox.messages), key=lambda sms: sms.id))
 
     @property
     def callbacks(self) -> tuple[CallbackCall, ...]:
-        """The status callbacks that are over, with what the application answered."""
+        """The finished status callbacks, with the application's answers."""
         return self._callback_sender.made
 
     @property
@@ -212,14 +212,14 @@ class EmulatorCore:
         return partial(self._unsubscribe, listener)
 
     async def wait_for(self, *, timeout: float = 5.0, **fields: Any) -> AcceptedMessage:  # noqa: ASYNC109
-        """The first message that has these values, already accepted or still to come.
+        """Return the first message that has these values, already accepted or yet to come.
 
         Args:
             timeout: Seconds of real time.
             fields: Attributes of `AcceptedMessage`, such as ``to="79087964781"`` or ``status=2``.
 
         Raises:
-            TimeoutError: None came.
+            TimeoutError: There was none in time.
             TypeError: Messages have no such attribute.
         """
         message = await self.first_message(matcher(**fields), timeout)
@@ -271,7 +271,7 @@ class EmulatorCore:
         status: int | None = None,
         row: int = 0,
     ) -> None:
-        """Let the next requests of a command fail.
+        """Make the next requests of a command fail.
 
         Args:
             command: ``"send"``, ``"cost"``, ``"check"``, ``"balance"``, ``"info"``, ``"inbound"``, or ``"*"`` for any
@@ -303,7 +303,7 @@ class EmulatorCore:
         retry_after: int = 1,
         row: int = 0,
     ) -> None:
-        """Let a share of the requests of a command fail from now on, chosen by a seeded source.
+        """Make a share of the requests of a command fail from now on, chosen by a seeded source.
 
         Args:
             shares: Which part of the requests meets which fault, such as ``{Fault.BUSY: 0.02}``.
@@ -322,7 +322,7 @@ class EmulatorCore:
         self.feed.note()
 
     def no_more_faults(self) -> None:
-        """Forget the faults that are planned, and the random ones."""
+        """Cancel all planned and random faults."""
         with self._lock:
             self._pipeline.faults.clear()
         self.feed.note()
@@ -332,7 +332,7 @@ class EmulatorCore:
         self._drop_connections()
 
     def release(self) -> None:
-        """Let the answers go that `Fault.SLOW` holds back."""
+        """Send the answers that `Fault.SLOW` holds back."""
         with self._lock:
             self._pipeline.release()
 
@@ -348,15 +348,15 @@ class EmulatorCore:
             self._gateway.refusals.append(Rule(code, to, text))
 
     def fail_delivery(self, *, code: int = 601, to: str | None = None, text: str | None = None) -> None:
-        """Accept messages from now on, and end them undelivered (-1) with an error code (600 to 603)."""
+        """Accept messages from now on, but do not deliver them (-1), with an error code (600 to 603)."""
         with self._lock:
             self._gateway.failures.append(Rule(code, to, text))
 
     def set_status(self, server_id: str, status: int, error: int = 0) -> None:
-        """Move a message to a status now, callback included, unless it has its last one already.
+        """Move a message to a status now, callback included, unless its status is final.
 
         Raises:
-            KeyError: There is no such message, or only a test message, which goes nowhere.
+            KeyError: There is no such message, or it is a test message, whose status does not change.
         """
         with self._lock:
             message = self._gateway.store.get(server_id)
@@ -367,12 +367,12 @@ class EmulatorCore:
             self._gateway.store.move(server_id, StatusChange(self.clock.now(), status, error))
 
     def tick(self) -> None:
-        """Make the status moves that are due. A clock turned by hand does it by itself, and so does the server."""
+        """Make the status moves that are due. Advancing the clock does so too, and so does the server."""
         with self._lock:
             self._gateway.store.make_due(self.clock.now())
 
     def reset(self) -> None:
-        """Forget messages, refusals, faults, switches and rules, and put opening balances and settings back.
+        """Forget messages, refusals, faults, switches and rules, and restore opening balances and settings.
 
         Accounts and time stay.
         """
@@ -397,7 +397,7 @@ class EmulatorCore:
         return reply
 
     async def first_message(self, meets: Callable[[AcceptedMessage], bool], timeout: float) -> AcceptedMessage | None:  # noqa: ASYNC109
-        """The first message that is as wanted, already accepted or still to come within so many seconds."""
+        """Return the first matching message, already accepted or coming within so many seconds; else `None`."""
         found: Future[AcceptedMessage] = Future()
         found.set_running_or_notify_cancel()  # so that giving up here cannot collide with a message coming in there
 
@@ -417,7 +417,7 @@ class EmulatorCore:
             stop()
 
     async def called_back(self) -> None:
-        """Return when it is settled, but make no calls in this loop, which is not the application's."""
+        """Wait until it is settled, but make no calls in this loop, which is not the application's."""
         while not (idle := self._callback_sender.idle()).done():
             await asyncio.wrap_future(idle)
 
@@ -430,12 +430,12 @@ class EmulatorCore:
         return taken
 
     def forget_connection(self, connection: Hashable) -> None:
-        """A connection is gone, and counts no longer."""
+        """Stop counting a connection that was closed."""
         with self._lock:
             self._gateway.limits.forget(connection)
 
     def listens_at(self, url: str, drop_connections: Callable[[], None]) -> None:
-        """A server has been put in front of it."""
+        """Note the address of its server."""
         self._url = url
         self._drop_connections = drop_connections
 
@@ -476,7 +476,7 @@ class EmulatorCore:
             }
 
     def look_up(self, server_ids: Iterable[str]) -> list[AcceptedMessage]:
-        """The messages that have these numbers, those of test packets too, each as it stands now."""
+        """The messages that have these numbers, test messages included, each in its present state."""
         with self._lock:
             found = map(self._gateway.store.get, server_ids)
             return [message for message in found if message is not None]

@@ -1,4 +1,4 @@
-"""The emulator with its doors: a real socket, and a transport for the same process."""
+"""The emulator as tests use it: on a real socket, or by a transport within the process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Emulator(EmulatorCore):
-    """SMSPILOT's gateway, for development and tests.
+    """An emulator of SMSPILOT's gateway, for development and tests.
 
     Args:
         api_key: The key of its first account. Defaults to a new one, which a `seed` makes repeatable.
-        account: The first account itself, where its defaults do not do.
+        account: The first account itself, if its defaults are not enough.
         profile: Which version's types its answers have: ``"2.6"`` numbers, ``"2.4.16"`` strings.
-        clock: Its time. Defaults to a frozen one that shows the present.
+        clock: Its clock. Defaults to a frozen one that shows the present time.
         seed: Makes everything random repeatable.
         loop_protection: How long the same text to the same phone is refused (243); `None` for never.
         undelivered: The share of messages that end undelivered (-1, with an error 600 to 603).
@@ -36,9 +36,9 @@ class Emulator(EmulatorCore):
     def serve(
         cls, *, host: str = "127.0.0.1", port: int = 0, keep_alive: float = 5.0, **options: Unpack[Options]
     ) -> Served[Self]:
-        """An emulator on a real socket, for ``with`` or ``async with``.
+        """Return an emulator on a real socket, for ``with`` or ``async with``.
 
-        It is served by a thread with an event loop of its own, so that it answers whatever the test's loop is doing.
+        A thread with its own event loop serves it, so that it answers whatever the test's loop is doing.
 
         Args:
             host: The address to listen at.

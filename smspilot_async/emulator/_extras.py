@@ -1,4 +1,4 @@
-"""The one place that brings in what only the extra ``emulator`` installs, and says so where it is missing."""
+"""The one place that imports what only the extra ``emulator`` installs, and says so if it is missing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def require_server() -> type[Served[Any]]:
-    """The class that serves an emulator on a socket.
+    """Return the class that serves an emulator on a socket.
 
     Raises:
-        ModuleNotFoundError: Something that the extra brings is not installed.
+        ModuleNotFoundError: Something that the extra installs is missing.
     """
     try:
         from smspilot_async.emulator.server._server import Served  # noqa: PLC0415 - an extra

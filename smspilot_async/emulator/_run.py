@@ -1,4 +1,4 @@
-"""The emulator as a program: served until somebody ends it, on real time."""
+"""The emulator as a program: it serves in real time until it is stopped."""
 
 from __future__ import annotations
 

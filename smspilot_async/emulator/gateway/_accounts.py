@@ -1,4 +1,4 @@
-"""Who may ask the gateway: accounts, and how a document's credentials find theirs.
+"""Accounts, and which of them a request's credentials belong to.
 
 An account is plain data that a test may change at any time, for instance to block it or to let its money run out.
 """
@@ -97,10 +97,10 @@ class AccountStore:
     _by_key: dict[str, Account] = attrs.field(factory=dict, repr=False)
 
     def add(self, account: Account) -> Account:
-        """Take an account in.
+        """Add an account.
 
         Raises:
-            ValueError: It is already there, or another one has its key or login.
+            ValueError: It was added before, or another one has its key or login.
         """
         self._refuse_twin(account)
         account.id = account.id or self._next_id()

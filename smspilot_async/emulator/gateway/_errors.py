@@ -1,4 +1,4 @@
-"""What the gateway says when it says no.
+"""The gateway's error codes and their texts.
 
 The codes and texts are the protocol's; a code without a text of its own can still be produced, because the live
 gateway knows more codes than any document. `Refused` carries a code from the rule that fired to the answer.

@@ -56,7 +56,7 @@ class Fault(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class FaultPlan:
-    """A fault that waits for its request.
+    """A planned fault.
 
     Attributes:
         command: One of `COMMANDS`: a command, ``"cost"`` for a send that only asks for the price, or ``"*"`` for any
@@ -75,7 +75,7 @@ class FaultPlan:
     row: int = 0
 
     def meets(self, command: str) -> bool:
-        """Whether it is meant for this command."""
+        """Whether it applies to this command."""
         return self.command in ("*", command)
 
 
@@ -96,17 +96,17 @@ class _Source:
 
 @attrs.define
 class Faults:
-    """The faults that are planned, and the sources of random ones. Planned ones come first, in order."""
+    """The planned faults, and the sources of random ones. Planned ones come first, in order."""
 
     _planned: list[FaultPlan] = attrs.Factory(list)
     _sources: list[_Source] = attrs.Factory(list)
 
     def plan(self, plan: FaultPlan, times: int) -> None:
-        """Let the next `times` requests that the plan is meant for fail."""
+        """Make the next `times` requests that the plan applies to fail."""
         self._planned.extend([plan] * times)
 
     def draw_from(self, shares: Mapping[Fault, float], seed: int | None, plan: FaultPlan) -> None:
-        """Let this share of the requests that the plan is meant for fail, from now on.
+        """Make this share of the requests that the plan applies to fail, from now on.
 
         Raises:
             ValueError: The shares are negative or add up to more than 1.
@@ -148,10 +148,10 @@ class Faults:
 
     @property
     def pending(self) -> int:
-        """How many planned faults still wait."""
+        """How many planned faults are left."""
         return len(self._planned)
 
     def clear(self) -> None:
-        """Forget the planned faults and the random ones."""
+        """Cancel all planned and random faults."""
         self._planned.clear()
         self._sources.clear()

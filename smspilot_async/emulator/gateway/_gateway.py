@@ -1,4 +1,4 @@
-"""The gateway's commands, without HTTP and without threads: a request in, an answer out, and memory in between.
+"""The gateway's commands, without HTTP and without threads: a request in, an answer out, and the state between them.
 
 The order of things in a send decides what a client may conclude: all messages are judged first, then those that passed
 are accepted one after another, then the answer is made. Faults and switches act between these steps.
@@ -56,14 +56,14 @@ _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
 
 @attrs.frozen
 class Rule:
-    """What befalls messages to a phone, or with a text, or both; nothing given means every message."""
+    """A rule for messages to a phone, or with a text, or both; with neither, for every message."""
 
     code: int
     to: str | None = attrs.field(default=None, repr=False)
     text: str | None = attrs.field(default=None, repr=False)
 
     def meets(self, to: str, text: str) -> bool:
-        """Whether a message is meant."""
+        """Whether the rule applies to a message."""
         return self.to in (None, to) and self.text in (None, text)
 
 
@@ -121,7 +121,7 @@ class Gateway:
         self._unstored = _test_key.TestKeyMessages(self.clock.now())
 
     def answer(self, request: Request, origin: RequestOrigin) -> Answer:
-        """Carry a command out.
+        """Carry out a command.
 
         Raises:
             Refused: The answer is an error document.

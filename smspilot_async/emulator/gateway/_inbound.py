@@ -1,4 +1,4 @@
-"""Messages that came in, and the flag that makes reading them a destructive act.
+"""Inbound messages, and the flag that makes reading them destructive.
 
 A message counts as seen once an answer carried it, whether or not the answer arrived. That is the gateway's rule, and
 the reason why a lost answer to ``since=new`` loses messages.

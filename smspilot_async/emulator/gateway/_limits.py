@@ -1,6 +1,6 @@
 """How often, and over how many connections, one account may ask: limits that have not been measured.
 
-They count by the emulator's clock, so with a frozen clock an allowance comes back only when it is turned.
+They count by the emulator's clock, so with a frozen clock an allowance comes back only when it is advanced.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Limits:
         spent.messages += number
 
     def forget(self, connection: Hashable) -> None:
-        """A connection is gone."""
+        """Stop counting a connection that was closed."""
         for connections in self._connections.values():
             connections.discard(connection)
 

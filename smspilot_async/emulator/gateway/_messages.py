@@ -1,6 +1,6 @@
 """What the gateway remembers: accepted messages, and those that came in.
 
-They are frozen: a change of status makes a new one, so that what a test holds in its hand stays what it was.
+They are frozen: a change of status makes a new one, so that one that a test holds does not change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Between HTTP and the gateway's commands: a request is understood, meets its fault if one waits, and is answered.
+"""Between HTTP and the gateway's commands: a request is parsed, meets its fault if there is one, and is answered.
 
 A fault either keeps the command from being carried out, or spoils the reply after it was; there is no third kind, and
 a client's question "was it sent?" has its answer here.
@@ -82,7 +82,7 @@ class Pipeline:
         return self._answer(http, parsed, gateway)
 
     def release(self) -> None:
-        """Let the answers go that are held back."""
+        """Send the answers that are held back."""
         for hold in self._holds:
             hold.release()
         self._holds.clear()

@@ -1,4 +1,4 @@
-"""How the gateway was set up: what one who starts it chooses, and may choose anew at any time."""
+"""The gateway's settings: chosen when it is started, and changeable at any time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smspilot_async.emulator.gateway._wire import Profile
 
 @attrs.define(kw_only=True)
 class Settings:
-    """What `Emulator` was given. Change the attributes at any time; a reset puts them back.
+    """The settings of an `Emulator`. Change the attributes at any time; a reset restores them.
 
     Attributes:
         profile: Which version's types the answers have: ``"2.6"`` numbers, ``"2.4.16"`` strings.

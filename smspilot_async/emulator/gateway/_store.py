@@ -52,7 +52,7 @@ class MessageStore:
 
     @property
     def test_messages(self) -> list[AcceptedMessage]:
-        """Those that go nowhere and cost nothing, the newest `KEPT_TESTS` of them."""
+        """The test messages, which are neither delivered nor charged: the newest `KEPT_TESTS` of them."""
         return list(self._tests_in_order)
 
     def open_packet(self) -> str:
@@ -68,7 +68,7 @@ class MessageStore:
         return number
 
     def add_test(self, message: AcceptedMessage, *, is_stored: bool) -> None:
-        """Remember a message that goes nowhere; one that the gateway does not store is in none of its packets."""
+        """Remember a test message; one that the gateway does not store is in none of its packets."""
         if is_stored:
             self._packets.setdefault(message.server_packet_id, []).append(message.server_id)
         self._tests[message.server_id] = message
@@ -109,7 +109,7 @@ class MessageStore:
             self.move(server_id, change)
 
     def move(self, server_id: str, change: StatusChange) -> None:
-        """Give a message another status, unless it has its last one already."""
+        """Give a message another status, unless its status is final."""
         position = self._positions[server_id]
         message = self.messages[position]
         if message.status in FINAL:

@@ -134,7 +134,7 @@ class _Disconnected(Exception):
 
 
 async def _read(receive: Receive) -> bytes:
-    """A request's body, unless it is larger than anybody's packet: the server throws the rest of it away then."""
+    """A request's body, unless it is larger than any packet: then the server discards the rest."""
     pieces: list[bytes] = []
     size = 0
     while True:

@@ -1,7 +1,7 @@
 """The control API: what the Python object can do, for tests in any other language.
 
-All answers are JSON; bodies are JSON objects, whatever their content type. Lists come in pieces: `limit` says how many
-(1000 by default, 10,000 at most), and what stands under ``next`` is to be asked for with `after`; `null` is the end.
+All answers are JSON; bodies are JSON objects, whatever their content type. Lists are paged: `limit` is
+the size of a page (1000 by default, 10,000 at most), and ``next`` is the `after` of the next one, or `null` at the end.
 
 ``GET /_emulator/health``
     ``{"ok": true}`` as soon as it listens.
@@ -17,14 +17,14 @@ All answers are JSON; bodies are JSON objects, whatever their content type. List
 ``GET /_emulator/refusals``
     ``{"refusals": [...], "next"}``: what was refused, with codes and reasons.
 ``GET /_emulator/callbacks``
-    ``{"callbacks": [...], "next"}``: the calls that are over, with their answers.
+    ``{"callbacks": [...], "next"}``: the finished calls, with their answers.
 ``GET /_emulator/wait?to=79087964781&timeout=5``
     ``{"message": {...}}``: the first message with these values, now or when it comes; 404 after so many seconds (5 by
     default, 600 at most).
 ``GET /_emulator/settled?timeout=5``
     ``{"settled": true}`` when all callbacks are answered; false after so many seconds.
 ``POST /_emulator/status``
-    ``{"server_id", "status", "error"?}``: a message moves to a status now, unless it has its last one already.
+    ``{"server_id", "status", "error"?}``: a message moves to a status now, unless its status is final.
 ``GET /_emulator/inbound``
     ``{"inbound": [...], "next"}``: the messages that came in, in order.
 ``POST /_emulator/inbound``
@@ -378,7 +378,7 @@ class _Control:
 
 
 class _Mistake(Exception):
-    """What the caller did wrong, in words for a person, and the HTTP status that goes with it."""
+    """What was wrong with a request, in words, and the HTTP status of the answer."""
 
     def __init__(self, words: str, status: int = 400) -> None:
         super().__init__(words)
@@ -506,7 +506,7 @@ def _as_query(value: Any) -> str:
 
 
 async def _until_disconnected(work: Coroutine[Any, Any, dict[str, Any]], request: Request) -> dict[str, Any]:
-    """What some work comes to, which ends with the client's patience."""
+    """The result of some work, which is cancelled if the client disconnects."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(disconnected(request.receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,6 @@
-"""HTTP as the gateway sees it, without a socket: where a request hides its document, and how an answer may end.
+"""HTTP as the gateway sees it, without a socket: where a request has its document, and how an answer may end.
 
-The server and the in-process transport both turn their own requests into `HttpRequest`, and play the `Reply`.
+The server and the in-process transport both turn their own requests into `HttpRequest`, and send the `Reply`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Hold:
             await asyncio.wait_for(asyncio.wrap_future(self._released), self._delay)
 
     def release(self) -> None:
-        """Let the answer go."""
+        """Send the answer."""
         with suppress(InvalidStateError):  # its time was over
             self._released.set_result(None)
 

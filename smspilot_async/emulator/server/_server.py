@@ -1,6 +1,6 @@
 """The emulator on a socket: uvicorn in a thread with an event loop of its own.
 
-Uvicorn's protocol is taken as it is, but for one thing: each request's scope carries its connection, because a gateway
+Uvicorn's protocol is used unchanged, except that each request's scope carries its connection, because a gateway
 that fails resets and closes connections. Its access log is off, since it would print keys.
 """
 
@@ -45,7 +45,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, started, stopped and ticking at our word instead of by polling."""
+    """Uvicorn's server, started, stopped and ticked explicitly instead of by polling."""
 
     def __init__(self, emulator: EmulatorCore, keep_alive: float) -> None:
         config = uvicorn.Config(
