@@ -1,4 +1,4 @@
-"""Callback paths kept out of logs: with one, anyone could send us statuses."""
+"""Keeps callback paths out of logs: with one, anyone could forge statuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["RedactCallbackPaths", "redact_access_logs"]
 
 
 class RedactCallbackPaths(logging.Filter):
-    """A logging filter that takes callback paths out of every record, and lets it pass.
+    """A logging filter that removes callback paths from records, and drops none.
 
     Access logs write paths down: uvicorn's, Gunicorn's and hypercorn's in a record's arguments, aiohttp's in its text
     and its extra fields. Whatever form they have, percent-encoded or not, ``/smspilot/cb1-…`` is what remains of one.

@@ -1,8 +1,8 @@
-"""Which worker has which event in hand, where one of them takes each event: in the sink's SQLite file.
+"""Claims of events by workers that compete for them, kept in the sink's SQLite file.
 
-Events that wait are listed beside the log, from the moment they are stored until an application is done with them. One
-is claimed for a while, and for longer as long as its worker lives; it is another's when that is over. What is known
-about one message is handed over in its order: while one worker has an event of it in hand, no other gets a later one.
+Unfinished events are listed beside the log, from the moment they are stored until an application is done with them. A
+claim is a lease that its worker renews for as long as it lives; once it has expired, another worker may claim the
+event. Events about one message are handed over in order: while one worker handles one, no other gets a later one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LEASE: Final = 30.0
-"""Seconds after which the events of a worker that was killed are another's."""
+"""Seconds after which other workers may claim the events of a worker that was killed."""
 
 _PASSED_OVER_AT_ONCE: Final = 500
 _MICRO: Final = 1_000_000
@@ -64,7 +64,7 @@ class Claims:
 
     @property
     def has_finished(self) -> bool:
-        """An application is done with events of which the file does not know yet."""
+        """An application is done with events, and the file does not say so yet."""
         return bool(self._finished)
 
     def finish(self, position: int) -> None:
@@ -74,7 +74,7 @@ class Claims:
     def claim(
         self, database: sqlite3.Connection, owner: bytes, now: int, is_news: Callable[[sqlite3.Connection, int], bool]
     ) -> int | None:
-        """Claim the first event that has no owner, and pass over those that bring their message no further.
+        """Claim the first event that has no owner, and skip those that do not advance their message.
 
         Args:
             database: The connection.
@@ -102,12 +102,12 @@ class Claims:
         return None
 
     def keep(self, database: sqlite3.Connection, owner: bytes, now: int) -> None:
-        """Let an owner have what it has for another while."""
+        """Renew the claims of an owner."""
         with self._relaxed(database), self.writing(database):
             database.execute(_KEEP, _values(owner, now))
 
     def give_up(self, database: sqlite3.Connection, owner: bytes) -> None:
-        """Let others have what an owner has, but for what it is done with."""
+        """Release the claims of an owner, except of what it is done with."""
         with self._relaxed(database), self.writing(database):
             database.execute(_GIVE_UP, {"owner": owner})
 
@@ -125,7 +125,7 @@ class Claims:
 
     @contextmanager
     def _relaxed(self, database: sqlite3.Connection) -> Iterator[None]:
-        """Wait for no disk: what a power cut takes back of a claim comes again, as after a kill."""
+        """Do not wait for the disk: a claim that a power cut undoes comes again, as after a kill."""
         database.execute("PRAGMA synchronous=NORMAL")
         try:
             yield

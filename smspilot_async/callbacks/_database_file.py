@@ -1,8 +1,8 @@
-"""A SQLite file that may be deleted, replaced or overwritten under the hands of those who have it open.
+"""A SQLite file that may be deleted, replaced or overwritten while it is open.
 
-SQLite goes on writing to a file that has lost its name, and answers from memory what was written over; whoever opens
-the path next finds nothing of that. So the file is known by its device and inode, and if anything about it has changed,
-a commit counts once a connection of its own has found it again.
+SQLite goes on writing to a file that has lost its name, and answers from its cache what was overwritten; the next to
+open the path finds nothing of that. So the file is identified by device and inode, and if anything about it has
+changed, a commit counts only once a separate connection has found it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INDEX: Final = "-shm"
 
 
 class DatabaseFile:
-    """The file that a path names, and what is open of it. For one thread.
+    """The file that a path names, and the connection to it. For one thread.
 
     Attributes:
         path: The path; absolute once it was opened, since a process may change its folder.
@@ -53,7 +53,7 @@ class DatabaseFile:
         return database
 
     def let_go(self) -> None:
-        """Make place for another file where this one is lost; it is still open, so that no other file has its number.
+        """Make room for another file after this one was lost; it stays open, so that no other file gets its inode.
 
         SQLite would take the log that a lost file has left behind for that of the file which has its name now.
         """
@@ -83,7 +83,7 @@ class DatabaseFile:
         return is_ours and _identity(self._beside(_LOG)) == self._log
 
     def is_found(self, look: Callable[[sqlite3.Connection], bool]) -> bool:
-        """Return whether somebody else would find what was committed; look for it only if the file has changed.
+        """Return whether others would find what was committed; look for it only if the file has changed.
 
         A checkpoint of SQLite's own changes it, too, once in a thousand pages.
 

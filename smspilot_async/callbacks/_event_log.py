@@ -1,4 +1,4 @@
-"""Where events are kept between the gateway's call and the application: what a sink is, and the one in memory."""
+"""Where events are kept between the gateway's call and the application: the protocols, and the log in memory."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Stored:
 
 @runtime_checkable
 class EventLog(Protocol):
-    """A sink that also returns what it keeps, in the order in which it came: from this worker, and from all others."""
+    """A sink that can also be read, in the order in which events came: those of this worker, and of all others."""
 
     is_shared: bool
 
     async def open(self) -> None:
-        """Get ready, or raise why it cannot, with what to do."""
+        """Open it, or raise an error that says what to do."""
 
     async def store(self, event: StatusEvent) -> bool:
         """Return once the event is safe."""
@@ -90,21 +90,21 @@ class EventLog(Protocol):
 
 @runtime_checkable
 class Claimable(Protocol):
-    """A log of which one worker takes each event.
+    """A log whose events are claimed by one worker each.
 
-    An event is an owner's from its claim until the owner is done with it, gives it up, or keeps it no longer; then it
-    may be another's, if it was not done with. Events about one message are claimed in their order.
+    A claim lasts until its owner has finished the event, releases it, or stops renewing it; an unfinished event may
+    then be claimed by another. Events about one message are claimed in order.
     """
 
     async def claim(self, owner: bytes, now: datetime) -> Stored | None:
-        """Return the first event that has no owner, if it brings its message forward; ``None`` if there is none."""
+        """Claim the first event that has no owner and advances its message; ``None`` if there is none."""
         raise NotImplementedError
 
     def keep(self, owner: bytes, now: datetime) -> None:
-        """Let an owner have what it has for longer, soon."""
+        """Renew the claims of an owner, soon."""
 
     def give_up(self, owner: bytes) -> None:
-        """Let others have what an owner has, soon."""
+        """Release the claims of an owner, soon."""
 
     def finish(self, position: int) -> None:
         """Note that an application is done with an event, with the next claim or whatever is written before it."""
@@ -117,7 +117,7 @@ class LogFull(Exception):
 class MemoryLog:
     """The last ten thousand events, of this process alone.
 
-    As long as they are not read, the oldest ones make room. Once an application reads them, none is dropped unread.
+    Until an application reads them, the oldest are dropped for new ones; from then on, none is dropped unread.
     """
 
     is_shared = False

@@ -64,7 +64,7 @@ def _pairs_in_parts(form: bytes) -> list[tuple[str, str]]:
     """Read ``multipart/form-data``, as curl sends it for an array; its first line is its boundary.
 
     Raises:
-        ValueError: It is none, it breaks off, or has too many fields.
+        ValueError: It is not that, is incomplete, or has too many fields.
     """
     text = "\n" + form.decode("latin-1").replace("\r\n", "\n")
     boundary = text[: text.index("\n", 1)]
@@ -76,13 +76,13 @@ def _pairs_in_parts(form: bytes) -> list[tuple[str, str]]:
 
 
 def server_id_of(fields: dict[str, str]) -> str | None:
-    """Read the gateway's number of a message; ``None`` if it is none."""
+    """Read the gateway's number of a message; ``None`` if it is not valid."""
     given = fields.get("server_id", "")
     return given if is_server_id(given) and given not in NO_ID else None
 
 
 def read(form: bytes) -> Form | None:
-    """Read a call; ``None`` if it is none of the gateway's."""
+    """Read a call; ``None`` if the gateway cannot have made it."""
     fields = fields_of(form)
     if fields is None:
         return None

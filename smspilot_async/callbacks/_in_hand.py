@@ -1,4 +1,4 @@
-"""The event that this worker's application has in hand, where workers compete for events."""
+"""The event that this worker's application is handling, if workers compete for events."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class InHand:
         self._holder: asyncio.Task[Any] | None = None
 
     async def claim(self) -> Stored | None:
-        """Return an event that no other worker has now."""
+        """Return an event that no other worker has claimed."""
         self._has_claimed = True
         return await self._log.claim(self._owner, self._clock.now())
 
     def take(self, stored: Stored) -> None:
-        """Have an event in hand, in the task that runs."""
+        """Start handling an event, in the current task."""
         self._stored = stored
         holder = asyncio.current_task()
         if holder is self._holder:
@@ -54,14 +54,14 @@ class InHand:
             self.give_up()
 
     async def keep(self) -> None:
-        """Keep whatever is in hand, as long as this worker lives."""
+        """Renew the claim of the event, as long as this worker lives."""
         while True:
             await self._clock.sleep(_claims.LEASE * _KEPT_EVERY)
             if self._stored is not None:
                 self._log.keep(self._owner, self._clock.now())
 
     def finish(self) -> None:
-        """Note that the application is done with what it has in hand: it asks for the next.
+        """Note that the application is done with the event: it asks for the next.
 
         Not if the task that had it was cancelled, and another one asks.
         """
@@ -72,13 +72,13 @@ class InHand:
             self._log.finish(stored.position)
 
     def give_up(self) -> None:
-        """Let another worker have what is in hand."""
+        """Release the event to other workers."""
         stored, self._stored = self._stored, None
         if stored is not None:
             self._log.give_up(self._owner)
 
     def close(self) -> None:
-        """Let other workers have what is in hand, or was claimed for a reader that no longer waits."""
+        """Release the event, or one that was claimed for a reader that no longer waits, to other workers."""
         self._stored = None
         if self._has_claimed:
             self._has_claimed = False

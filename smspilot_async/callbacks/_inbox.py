@@ -1,8 +1,8 @@
-"""The inbox: whether a call from the gateway is genuine, where it is kept, and who gets what it says.
+"""The inbox: checks that a call from the gateway is genuine, stores it, and passes on what it says.
 
 It does no HTTP: an adapter passes in a request's method, path, query and body, and writes the answer. The order is
-fixed: the path is verified before anything is read, the event is safe before the answer is ``OK``, and those who wait
-for events are woken after it.
+fixed: the path is verified before anything is read, the event is stored before the answer is ``OK``, and whatever
+waits for events is woken after it.
 """
 
 from __future__ import annotations
@@ -71,28 +71,28 @@ class CallbackInbox:
         async for event in inbox:                 # statuses as they come; for one loop at a time
             print(event.id, event.status)
 
-    The gateway does not sign its calls, so each message's URL is signed: it cannot be made up, and one that was
-    overheard is good for its own message only. Other calls get 404 and change nothing. The gateway gets ``OK`` once the
-    event is safe: in memory, for the loop above and for :meth:`Client.track`, or in a ``sink``.
+    The gateway does not sign its calls, so each message's URL is signed: it cannot be guessed, and one that leaks is
+    good for its own message only. Other calls get 404 and change nothing. The gateway gets ``OK`` once the event is
+    stored: in memory, for the loop above and for :meth:`Client.track`, or in a ``sink``.
 
-    Iterating gives an event only if it moves its message forward; of -2, which the gateway also says of messages that
-    it has just accepted, each is given. An event counts as handed over once the next one is asked for. With
-    :class:`SQLiteSink`, what was not handed over to any worker before a restart comes again after it.
+    Iterating yields an event only if it advances its message; each -2, which the gateway also reports of messages that
+    it has just accepted, is yielded. An event counts as handed over once the next one is requested. With
+    :class:`SQLiteSink`, events that were not handed over to any worker before a restart come again after it.
 
-    Workers that share a :class:`SQLiteSink` each get every event. With ``competing=True`` one of them gets each, and
-    the next one of the same message goes to none before that is handed over. It comes again, at another worker, if
-    the task that reads is cancelled, the inbox is closed, or the process dies (after half a minute) before the next one
-    is asked for. :meth:`Client.track` gets all calls at every worker in both cases.
+    Workers that share a :class:`SQLiteSink` each get every event. With ``competing=True`` each event goes to one of
+    them, and later ones of the same message wait until it is handed over. It goes to another worker if the reading task
+    is cancelled, the inbox is closed, or the process dies (after half a minute) before the next one is requested.
+    :meth:`Client.track` gets all calls at every worker in both cases.
 
     Args:
         url: Where the gateway reaches the adapter of this inbox: ``https://``, or ``http://`` for accounts that take no
             other. Messages get ``url`` and a path of 60 characters.
         secret: Signs the URLs: at least 16 characters, the same in all workers. A list for rotation: the first signs,
-            each is accepted; an old one can go after 41 days.
+            each is accepted; an old one can be removed after 41 days.
         sink: Keeps events before the gateway gets ``OK``: :class:`SQLiteSink`, which all workers of a machine
             share, or an object of your own with ``async def store(event)``. Left out, they are kept in memory, the
             last ten thousand of them; once a loop reads them, a call that finds no room gets 503.
-        competing: One of the workers that share the :class:`SQLiteSink` gets each event, in place of all of them.
+        competing: Each event goes to one of the workers that share the :class:`SQLiteSink`, instead of to all.
 
     Raises:
         ValueError: ``url`` is not an absolute http(s) URL without query, or is too long; ``secret`` is too short;
@@ -225,7 +225,7 @@ class CallbackInbox:
         return _OK
 
     def wake(self) -> None:
-        """Let those who wait for events go on."""
+        """Wake those who wait for events."""
         self._reader.wake()
 
     # --- what the application iterates over ------------------------------------------------------
@@ -280,11 +280,11 @@ class CallbackInbox:
             self._log.hand_over(handed)
 
     def _is_credible(self, event: StatusEvent) -> bool:
-        """Return whether nothing contradicts it: it may have come before the answer that names another number."""
+        """Return whether nothing contradicts it: it may have come before an answer that names another number."""
         return event.server_id is None or not self._bindings.contradicts(event.nonce, event.server_id)
 
     def _is_forward(self, event: StatusEvent) -> bool:
-        """Return whether it is news; each -2 is passed on, and never remembered as the truth."""
+        """Return whether it advances its message; each -2 is passed on, and never remembered."""
         new = Known(event, is_polled=False)
         if not beats(new, self._newest.get(event.nonce)):
             return False
@@ -304,7 +304,7 @@ class CallbackInbox:
         return self._watching.watch(server_ids)
 
     def attach(self, check: Check) -> None:
-        """Learn how a client checks a message, for as long as that client lives."""
+        """Register a client's function for checking a message, for as long as the client lives."""
         self._proofs.attach(check)
 
     def urls_for(
@@ -404,7 +404,7 @@ def _checked(url: str) -> str:
 
 
 async def _read(body: AsyncIterable[bytes]) -> bytes | None:
-    """Read a body, and of one that is too large no more than what shows that it is; ``None`` of one that breaks off."""
+    """Read a body, of one that is too large only enough to see that; ``None`` if it is too large or incomplete."""
     read = bytearray()
     try:
         async for piece in body:

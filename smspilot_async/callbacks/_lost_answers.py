@@ -1,4 +1,4 @@
-"""Sends whose answers were lost, by their nonces: what must be known to prove by a callback that one was accepted.
+"""Sends whose answers were lost, by their nonces: what a callback needs to prove that one was accepted.
 
 In memory each process knows its own. In a sink's file all workers know them: the callback that proves a send may reach
 any of them, and another may be waiting for it. It holds ids and nonces, no phones and no texts.

@@ -1,4 +1,4 @@
-"""Proving by callbacks that sends were accepted whose answers were lost, or came later than their callers waited."""
+"""Proofs by callbacks that sends were accepted whose answers were lost, or came after their callers had left."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _AnyClient:
 
 @attrs.define(eq=False)
 class UnansweredSend:
-    """A send whose answer was lost, or came later than its caller waited.
+    """A send whose answer was lost, or came after its caller had left.
 
     Attributes:
         message: The message; ``None`` if another process sent it.
@@ -109,7 +109,7 @@ class Proofs:
     # --- what is sent ----------------------------------------------------------------------------
 
     def attach(self, check: Check) -> None:
-        """Learn how a client checks a message, for as long as that client lives."""
+        """Register a client's function for checking a message, for as long as the client lives."""
         self._any_client.attach(check)
 
     def add_send(self, id_: int, nonce: bytes) -> None:
@@ -151,7 +151,7 @@ class Proofs:
         self._resolve_waiters(nonce, sent)
 
     def _record(self, write: Callable[[], None]) -> None:
-        """Let the sink's other workers know; a fault of the sink does not keep the result from its caller."""
+        """Notify the sink's other workers; a fault of the sink does not keep the result from its caller."""
         try:
             write()
         except Exception as error:  # noqa: BLE001 - the sink's own
@@ -164,7 +164,7 @@ class Proofs:
                     waiter.set_result(outcome)
 
     def _remember(self, nonce: bytes, send: UnansweredSend) -> None:
-        """Keep it among the last that wait for proof, or that are cleared up: these push none of those out."""
+        """Keep it among the last that wait for proof, or among the last that are resolved: two separate queues."""
         kept = self._unanswered if send.outcome is None else self._cleared_up
         kept[nonce] = send
         if len(kept) > _SENDS_REMEMBERED:
@@ -248,7 +248,7 @@ class Proofs:
             self.see(stored.event)
 
     def see(self, event: StatusEvent) -> None:
-        """Prove the send that was called, soon, if its answer was lost."""
+        """Start to prove the send of a call, if its answer was lost."""
         send, server_id = self._unanswered.get(event.nonce), event.server_id
         assert server_id is not None  # noqa: S101 - it was read from the call
         if send is not None:

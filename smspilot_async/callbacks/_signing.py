@@ -1,4 +1,4 @@
-"""The paths that the gateway calls: what is signed into one, and what a called one proves.
+"""The paths that the gateway calls: what is signed into one, and what a call proves.
 
 The gateway's call carries no signature, so its address does. A path names one particular send: a random nonce, the
 message's id and an expiry, and an HMAC over them all. It says nothing without the secret, and no other path can be made
@@ -42,7 +42,7 @@ _path = re.compile(r"((?:c|%63)(?:b|%62)(?:[01]|%3[01])(?:-|%2d))[a-z0-9_%-]+", 
 
 @attrs.frozen
 class SignedSend:
-    """What a path that holds proves: this very send was ours.
+    """What a genuine path proves: this very send was ours.
 
     Attributes:
         nonce: Of this send, and no other.
@@ -54,7 +54,7 @@ class SignedSend:
 
 
 class Signer:
-    """Signs paths with the first secret, and knows those that any of them signed.
+    """Signs paths with the first secret, and accepts those that any of them signed.
 
     Raises:
         ValueError: There is no secret, or one is short enough to be guessed.
@@ -119,11 +119,11 @@ def _account_segment(secret: bytes) -> str:
 
 
 def nonce_in(url: str) -> bytes:
-    """Read the nonce out of a URL that :meth:`Signer.sign` made the end of."""
+    """Return the nonce in a URL whose end :meth:`Signer.sign` made."""
     fields: tuple[int, bytes, int] = _FIELDS.unpack(urlsafe_b64decode(url[len(_SEND) - _SEND_SIZE :])[: _FIELDS.size])
     return fields[1]
 
 
 def redact(text: str) -> str:
-    """Take the paths of callbacks out of a text, and leave the rest as it is."""
+    """Remove the paths of callbacks from a text."""
     return _path.sub(r"\1…", text)

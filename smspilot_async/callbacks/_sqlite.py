@@ -135,7 +135,7 @@ class SQLiteSink:
     # --- from the loop ---------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Open the file now, and not with the first event; one that is only held by another worker will do.
+        """Open the file now, and not with the first event; it may be locked by another worker.
 
         Raises:
             sqlite3.OperationalError: It cannot be opened, or is no database.
@@ -208,7 +208,7 @@ class SQLiteSink:
         return await self._ask(f"{_SELECT} WHERE e.nonce = ? ORDER BY position", (nonce,))
 
     async def claim(self, owner: bytes, now: datetime) -> Stored | None:
-        """Return the first event that no worker has in hand; it is the owner's for :data:`_claims.LEASE` seconds."""
+        """Claim the first event that no worker is handling, for :data:`_claims.LEASE` seconds."""
         claiming = self._submit(partial(self._claim, owner, _microseconds(now)))
         try:
             return await wrap_future(claiming)
@@ -217,17 +217,17 @@ class SQLiteSink:
             raise
 
     def _give_back(self, owner: bytes, claiming: Future[Stored | None]) -> None:
-        """Give up what was claimed for whoever does not wait for it any more."""
+        """Release what was claimed for a reader that no longer waits."""
         is_claimed = not claiming.cancelled() and claiming.exception() is None and claiming.result() is not None
         if is_claimed and self._thread is not None:  # whoever closes it gives up everything
             self.give_up(owner)
 
     def keep(self, owner: bytes, now: datetime) -> None:
-        """Let an owner have what it has for another while, soon."""
+        """Renew the claims of an owner, soon."""
         self._soon(partial(self._claims.keep, owner=owner, now=_microseconds(now)))
 
     def give_up(self, owner: bytes) -> None:
-        """Let others have what an owner has, soon."""
+        """Release the claims of an owner, soon."""
         self._soon(partial(self._claims.give_up, owner=owner))
 
     def finish(self, position: int) -> None:
@@ -258,7 +258,7 @@ class SQLiteSink:
         return int(number)
 
     def _soon(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Write what need not be waited for, and what is made up for later if it fails."""
+        """Write what need not be waited for, and what is retried later if it fails."""
 
         def write() -> None:
             try:
@@ -302,7 +302,7 @@ class SQLiteSink:
         return database
 
     def _go_on(self, database: sqlite3.Connection) -> None:
-        """Let the positions of another file than the last one begin above all that any worker has read up to."""
+        """Make the positions of a new file begin above all that any worker has read."""
         (name,) = database.execute("SELECT name FROM smspilot_file").fetchone()
         last, self._name = self._name, name
         if last not in {None, name}:
@@ -345,7 +345,7 @@ class SQLiteSink:
             store.done.set_result(answer)
 
     def _commit(self, events: list[StatusEvent], notes: list[_Note]) -> list[bool]:
-        """Commit, and return once it is where whoever opens the file will find it."""
+        """Commit, and return once the next to open the file will find it."""
         for _ in range(_FILES_IN_A_ROW):
             database = self._opened()
             answers = self._transact(database, events, notes)
@@ -384,7 +384,7 @@ class SQLiteSink:
         return _stored(database.execute(f"{_SELECT} WHERE position = ?", (position,)).fetchone())
 
     def _is_news(self, database: sqlite3.Connection, position: int) -> bool:
-        """Return whether an event brings its message forward, by all that came about it before, at any worker."""
+        """Return whether an event advances its message, compared with all earlier ones, at any worker."""
         nonce = database.execute(_NONCE, (position,)).fetchone()
         rows = database.execute(f"{_SELECT} WHERE e.nonce = ? ORDER BY position", nonce).fetchall()
         *earlier, new = [stored.event for row in rows if (stored := _stored(row)).position <= position]
@@ -404,7 +404,7 @@ class SQLiteSink:
         return True
 
     def _tidy(self, database: sqlite3.Connection) -> None:
-        """Forget what no path is good for any more."""
+        """Delete what no valid path refers to any more."""
         if time.monotonic() < self._tidied + _TIDY_EVERY and self._tidied:
             return
         self._tidied = time.monotonic()
@@ -427,7 +427,7 @@ def _open(path: str) -> sqlite3.Connection:
 
 
 def _switch_to_wal(database: sqlite3.Connection) -> None:
-    """Wait for whoever is just switching a new file: SQLite refuses this at once, however patient it is."""
+    """Wait for another process that is switching a new file: SQLite refuses at once, whatever its timeout."""
     give_up = time.monotonic() + _BUSY
     while True:
         try:

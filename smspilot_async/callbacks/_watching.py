@@ -1,4 +1,4 @@
-"""Following the events that calls bring: for the loop that iterates, and for ``track`` and ``wait_final``."""
+"""Following stored events: for the loop that iterates, and for ``track`` and ``wait_final``."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ class LogReader:
         return task
 
     def wake(self) -> None:
-        """Let those who wait for events go on."""
+        """Wake those who wait for events."""
         waiting, self._waiting = self._waiting, set()
         for news in waiting:
             with suppress(RuntimeError):  # its loop is closed, and so is its reader
                 news.set()
 
     async def after(self, position: int) -> list[Stored]:
-        """Return what came after a position; after a while nothing, if nothing came."""
+        """Return what came after a position; nothing, if nothing came for a while."""
         return await self.read_or_wait(partial(self._log.read, position, _READ_AT_ONCE))
 
     async def read_or_wait(self, read: Callable[[], Awaitable[Value]]) -> Value:
@@ -98,7 +98,7 @@ class LogReader:
         return found
 
     async def read(self, read: Callable[[], Awaitable[Value]]) -> Value:
-        """Read, again if necessary: a file that is locked, or a disk that is full, may not be so later.
+        """Read, with retries: a file may be locked, or a disk full, only for a while.
 
         Raises:
             InboxClosed: It was closed before it could be read.
@@ -123,7 +123,7 @@ class LogReader:
 
 
 class Listener(Protocol):
-    """Wants to see every event that is stored, by whichever worker."""
+    """Is called with every event that any worker stores."""
 
     @property
     def is_waiting(self) -> bool:
@@ -131,7 +131,7 @@ class Listener(Protocol):
         raise NotImplementedError
 
     def see(self, event: StatusEvent) -> None:
-        """Take note of an event."""
+        """Process an event."""
 
 
 class Watching:
@@ -153,7 +153,7 @@ class Watching:
         self._is_following = asyncio.Event()
 
     def add_listener(self, listener: Listener) -> None:
-        """Pass each event on to it, too, as long as it waits for any."""
+        """Pass each event on to it, too, as long as it is waiting."""
         self._listener = listener
 
     def watch(self, server_ids: Collection[str]) -> Watch:
@@ -165,7 +165,7 @@ class Watching:
         return watch
 
     def end_watch(self, watch: Watch) -> None:
-        """Pass nothing more on to it."""
+        """Stop passing statuses on to it."""
         for server_id in watch.server_ids:
             self._watches[server_id].discard(watch)
             if not self._watches[server_id]:
@@ -186,7 +186,7 @@ class Watching:
         return [status for stored in found if (status := self._as_seen(stored)) is not None]
 
     async def following(self) -> None:
-        """Wait until the log is followed: who looks back from then on misses nothing."""
+        """Wait until the log is followed: a look back after that misses nothing."""
         while not self._is_following.is_set():
             await self._is_following.wait()
 
@@ -227,7 +227,7 @@ class Watching:
                 watch.put(status)
 
     def _as_seen(self, stored: Stored) -> MessageStatus | None:
-        """Return what an event is worth to whoever follows its number: a status, a reason to check, or nothing."""
+        """Return what an event means to a watch of its number: a status, a reason to check, or nothing."""
         event = stored.event
         assert event.server_id is not None  # noqa: S101 - it was read from the call
         if stored.is_bound or self._bindings.holds(event.nonce, event.server_id):
@@ -238,7 +238,7 @@ class Watching:
 
 
 class Watch:
-    """The statuses of some messages, as calls bring them: first what came before, then what comes."""
+    """The statuses of some messages from callbacks: first earlier ones, then new ones."""
 
     def __init__(self, watching: Watching, server_ids: frozenset[str]) -> None:
         self.server_ids = server_ids
