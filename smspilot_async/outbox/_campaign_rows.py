@@ -19,11 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smspilot_async import Client
+from smspilot_async.outbox._campaign_settings import CampaignSettings
 from smspilot_async.outbox._errors import CampaignMissing, CampaignStateError, LedgerUnavailable
 from smspilot_async.outbox._ledger import Why
 from smspilot_async.outbox._orders import write_order
 from smspilot_async.outbox._schema import Tables
 from smspilot_async.outbox._states import CampaignEvent, CampaignState, Event, State, campaign_moves, sources
+from smspilot_async.outbox._unknown import Probe, Resend, policy_of, window_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -35,11 +37,14 @@ __all__ = ["Access", "BackgroundSender", "campaign_row", "messages_of", "move", 
 
 logger: Final = logging.getLogger("smspilot_async.outbox")
 
+_LEDGER: Final = "the ledger"
 _AT_ONCE: Final = 2000
 """Messages settled in a transaction: claims wait for it, on SQLite."""
 _PAUSE, _AT_THE_END = 1.0, 5.0
 """Seconds between two looks, and for the last one."""
 _RUNS: Final = (CampaignState.RUNNING, CampaignState.PAUSED)
+_OVER: Final = (CampaignState.FINISHED, CampaignState.CANCELLED)
+_DECIDED: Final = (Why.ASSUMED_SENT.value, Why.PROVEN_DUPLICATE.value, Why.RESTORED.value, Why.DUPLICATE.value)
 _PAST: Final = {
     CampaignEvent.IMPORTED: "imported",
     CampaignEvent.CHANGE: "changed",
@@ -50,6 +55,7 @@ _PAST: Final = {
     CampaignEvent.RESUME: "resumed",
     CampaignEvent.FINISH: "finished",
     CampaignEvent.RETRY: "retried",
+    CampaignEvent.REOPEN: "reopened",
     CampaignEvent.CANCEL: "cancelled",
 }
 
@@ -239,31 +245,34 @@ async def _tend_all(access: Access) -> bool:
 
 
 async def tend(access: Access) -> int:
-    """Settle what waits in campaigns that are over, and end those that have nothing left to do.
+    """Settle what waits in campaigns that are over, end those that have nothing left to do, and reopen those that have.
 
     Returns:
         How many messages and campaigns that changed; call it again until it is 0.
     """
+    tables = access.tables
     async with access.reading() as connection:
         now = await access.now(connection)
-        rows = (await connection.execute(_open_campaigns(access.tables))).mappings().all()
-        waiting = {row["id"]: await _is_waiting(connection, access.tables, row["id"]) for row in rows}
-        flying = {row["id"]: await _is_flying(connection, access.tables, row["id"]) for row in rows}
+        rows = (await connection.execute(_open_campaigns(tables))).mappings().all()
+        waiting = {row["id"]: await _holds(connection, _pending(tables, row["id"])) for row in rows}
+        busy = {row["id"]: await _holds(connection, _is_busy(tables, row, now)) for row in rows}
     changed = 0
     for row in rows:
         state, why = seen_as(row, now)
         if why is not None and waiting[row["id"]]:
             changed += await _settle_some(access, row["id"], state, why)
-        elif row["state"] in _RUNS and not waiting[row["id"]] and not flying[row["id"]]:
+        elif row["state"] == CampaignState.FINISHED:
+            changed += await _reopen(access, row["id"])
+        elif row["state"] in _RUNS and not waiting[row["id"]] and not busy[row["id"]]:
             changed += await _finish(access, row["id"])
     return changed
 
 
 def _open_campaigns(tables: Tables) -> Any:
-    """Select those that run, and those that are cancelled and still have something pending."""
+    """Select those that run, and those that are over and have something pending."""
     campaign = tables.campaign
-    cancelled = (campaign.c.state == CampaignState.CANCELLED.value) & _pending(tables, campaign.c.id)
-    return sa.select(campaign).where(campaign.c.state.in_(_RUNS) | cancelled).order_by(campaign.c.id)
+    over = campaign.c.state.in_(_OVER) & _pending(tables, campaign.c.id)
+    return sa.select(campaign).where(campaign.c.state.in_(_RUNS) | over).order_by(campaign.c.id)
 
 
 def _pending(tables: Tables, campaign_id: Any) -> Any:
@@ -279,12 +288,26 @@ def _in_flight(tables: Tables, campaign_id: Any) -> Any:
     )
 
 
-async def _is_waiting(connection: AsyncConnection, tables: Tables, campaign_id: int) -> bool:
-    return bool((await connection.execute(sa.select(_pending(tables, campaign_id)))).scalar_one())
+def _is_busy(tables: Tables, row: Any, now: int) -> Any:
+    """Return the condition that something of a campaign is in flight, or that its policy still has to act."""
+    policy = policy_of(CampaignSettings.from_json(row["settings"]).unknown)
+    in_flight = _in_flight(tables, row["id"])
+    if not isinstance(policy, (Resend, Probe)):
+        return in_flight
+    message, attempt = tables.message, tables.attempt
+    awaits = sa.exists().where(
+        messages_of(tables, row),
+        message.c.state == State.UNKNOWN.value,
+        message.c.resends == 0,
+        sa.func.coalesce(message.c.reason, "").not_in(_DECIDED),
+    )
+    if isinstance(policy, Probe):
+        awaits = awaits.where(attempt.c.id == message.c.attempt_id, attempt.c.intent_at + window_of(policy) >= now)
+    return in_flight | awaits
 
 
-async def _is_flying(connection: AsyncConnection, tables: Tables, campaign_id: int) -> bool:
-    return bool((await connection.execute(sa.select(_in_flight(tables, campaign_id)))).scalar_one())
+async def _holds(connection: AsyncConnection, condition: Any) -> bool:
+    return bool((await connection.execute(sa.select(condition))).scalar_one())
 
 
 async def _settle_some(access: Access, campaign_id: int, state: State, why: Why) -> int:
@@ -317,20 +340,29 @@ async def _finish(access: Access, campaign_id: int) -> int:
     """End a campaign, if nothing of it is pending or in flight; return 1 if it was ended."""
     tables = access.tables
     async with access.writing() as connection:
-        # Under the row's lock no retry can put messages back that these looks do not see.
+        # Under the row's lock no retry can put messages back that this look does not see.
         row = await campaign_row(connection, tables, lock=True, id=campaign_id)
-        open_ = sa.select(_pending(tables, campaign_id), _in_flight(tables, campaign_id))
-        if row["state"] not in _RUNS or any((await connection.execute(open_)).one()):
+        now = await access.now(connection)
+        goes_on = _pending(tables, campaign_id) | _is_busy(tables, row, now)
+        if row["state"] not in _RUNS or await _holds(connection, goes_on):
+            return 0
+        values = {"reason": None, "finished_at": now}
+        order: dict[str, Any] = {"campaign_id": campaign_id, "actor": _LEDGER, "values": values}
+        await move(connection, tables, now, event=CampaignEvent.FINISH, **order)
+    logger.info("campaign %d is finished", campaign_id)
+    return 1
+
+
+async def _reopen(access: Access, campaign_id: int) -> int:
+    """Let a finished campaign run again, if something of it is pending; return 1 if it does."""
+    tables = access.tables
+    async with access.writing() as connection:
+        row = await campaign_row(connection, tables, lock=True, id=campaign_id)
+        is_waiting = await _holds(connection, _pending(tables, campaign_id))
+        if row["state"] != CampaignState.FINISHED or not is_waiting:
             return 0
         now = await access.now(connection)
-        await move(
-            connection,
-            tables,
-            now,
-            campaign_id=campaign_id,
-            event=CampaignEvent.FINISH,
-            actor="the ledger",
-            values={"reason": None, "finished_at": now},
-        )
-    logger.info("campaign %d is finished", campaign_id)
+        order: dict[str, Any] = {"campaign_id": campaign_id, "actor": _LEDGER, "values": {"finished_at": None}}
+        await move(connection, tables, now, event=CampaignEvent.REOPEN, **order)
+    logger.warning("campaign %d runs again: some of its messages were put back after its end", campaign_id)
     return 1

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from smspilot_async.models import Message
 from smspilot_async.outbox import _campaign_info as info
-from smspilot_async.outbox import _estimate, _preview, _retry
+from smspilot_async.outbox import _estimate, _preview, _retry, _settle
 from smspilot_async.outbox._campaign_rows import campaign_row, messages_of, move, seen_as
 from smspilot_async.outbox._campaign_run import Run, watch
 from smspilot_async.outbox._campaign_settings import CampaignSettings, approval_digest, rows_digest
@@ -30,6 +30,7 @@ from smspilot_async.outbox._orders import write_order
 from smspilot_async.outbox._report import write_report
 from smspilot_async.outbox._selection import Selection, selection_of
 from smspilot_async.outbox._states import CampaignEvent, CampaignState
+from smspilot_async.outbox._unknown import setting_of
 from smspilot_async.outbox._windows import SendingWindow
 from smspilot_async.text import dialled
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from smspilot_async.outbox._campaign_settings import CampaignKind, Unique
     from smspilot_async.outbox._preview import Preview, PreviewRow
     from smspilot_async.outbox._selection import Selects
+    from smspilot_async.outbox._settle import SettleAs
+    from smspilot_async.outbox._unknown import UnknownPolicy
     from smspilot_async.text import Country
 
 __all__ = ["Campaign", "Campaigns"]
@@ -78,7 +81,7 @@ class Campaigns:
         budget: Decimal | None = None,
         max_parts: int = 10,
         rate_limit: float | None = None,
-        unknown: Any = None,
+        unknown: UnknownPolicy | None = None,
         unique: Unique | None = "phone",
         kind: CampaignKind = "marketing",
         from_: Campaign | str | None = None,
@@ -105,7 +108,8 @@ class Campaigns:
             budget: Roubles, after which it pauses.
             max_parts: A longer text is a bad row.
             rate_limit: Messages a second, at most.
-            unknown: What happens to messages without an answer: a policy, or ``None`` to hold them.
+            unknown: What happens to messages without an answer: ``Hold()``, which is the default, ``AssumeSent()``,
+                ``Probe(…)`` or ``Resend()``.
             unique: ``"phone"`` drops rows that repeat an earlier phone, ``"text"`` those that repeat phone and text,
                 ``None`` keeps all.
             kind: ``"marketing"`` obeys opt-outs; ``"service"`` goes before it.
@@ -128,7 +132,7 @@ class Campaigns:
             country=country,
             window=None if window is None else window.to_json(),
             rate_limit=rate_limit,
-            unknown=None if unknown is None else unknown.to_json(),
+            unknown=None if unknown is None else setting_of(unknown),
             max_parts=max_parts,
             unique=unique,
             kind=kind,
@@ -438,6 +442,40 @@ class Campaign:
         async with self._access.reading() as connection:
             row = await campaign_row(connection, self._access.tables, id=self.id)
             return await _retry.count_retried(self._access, connection, row, selection_of(selection))
+
+    async def settle(
+        self, selection: Selects, *, as_: SettleAs, expect: int, actor: str = _APPLICATION, why: str | None = None
+    ) -> int:
+        """Settle unknown messages of it by an order: bookkeeping alone, which sends nothing.
+
+        Args:
+            selection: Which; those that are not unknown, settled already, or may still be on the wire are left out.
+            as_: ``"assume_sent"`` or ``"proven_duplicate"``: they stay ``unknown`` with that reason. ``"not_sent"``:
+                they are ``not_sent``, and :meth:`retry` may send them again.
+            expect: How many that are, as :meth:`count_unsettled` says.
+            actor: Who orders it.
+            why: For the log.
+
+        Returns:
+            How many.
+
+        Raises:
+            UnexpectedCount: They are more or fewer; nothing was changed.
+        """
+        tables, row = self._access.tables, await self._row()
+        mine = messages_of(tables, row) & selection_of(selection).where(tables)
+        async with self._access.writing() as connection:
+            now = await self._access.now(connection)
+            return await _settle.settle(
+                connection, tables, now, where=mine, as_=as_, expect=expect, actor=actor, why=why
+            )
+
+    async def count_unsettled(self, selection: Selects = "unknown") -> int:
+        """Return how many messages :meth:`settle` would settle."""
+        tables, row = self._access.tables, await self._row()
+        mine = messages_of(tables, row) & selection_of(selection).where(tables)
+        async with self._access.reading() as connection:
+            return await _settle.count_unsettled(connection, tables, await self._access.now(connection), where=mine)
 
     # --- sending ---------------------------------------------------------------------------------
 

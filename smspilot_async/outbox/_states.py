@@ -138,6 +138,8 @@ class CampaignEvent(enum.StrEnum):
     """Nothing is pending or in flight any more."""
     RETRY = "retry"
     """An explicit order sends some of its messages again."""
+    REOPEN = "reopen"
+    """A message waits again: a late answer says that it was not sent, or a policy sends it again."""
     CANCEL = "cancel"
 
 
@@ -152,6 +154,7 @@ _CAMPAIGN: Final[Mapping[CampaignEvent, Mapping[CampaignState, CampaignState]]] 
     CampaignEvent.RESUME: {_C.PAUSED: _C.RUNNING},
     CampaignEvent.FINISH: {_C.RUNNING: _C.FINISHED, _C.PAUSED: _C.FINISHED},
     CampaignEvent.RETRY: {_C.FINISHED: _C.RUNNING, _C.RUNNING: _C.RUNNING, _C.PAUSED: _C.PAUSED},
+    CampaignEvent.REOPEN: {_C.FINISHED: _C.RUNNING},
     CampaignEvent.CANCEL: dict.fromkeys(
         (_C.IMPORTING, _C.DRAFT, _C.ESTIMATED, _C.APPROVED, _C.RUNNING, _C.PAUSED), _C.CANCELLED
     ),

@@ -35,6 +35,7 @@ __all__ = [
     "claim_probe",
     "policy_of",
     "resend",
+    "setting_of",
     "window_of",
 ]
 
@@ -110,6 +111,12 @@ _NAMES: Final[dict[str, type[UnknownPolicy]]] = {
     "resend": Resend,
     "probe": Probe,
 }
+
+
+def setting_of(policy: UnknownPolicy) -> dict[str, Any]:
+    """Return a policy as the settings of a campaign hold it, under ``"unknown"``."""
+    name = next(name for name, kind in _NAMES.items() if kind is type(policy))
+    return {"policy": name, **attrs.asdict(policy)}
 
 
 def policy_of(setting: Any) -> UnknownPolicy:

@@ -18,10 +18,13 @@ from smspilot_async.outbox import (
     CampaignMissing,
     CampaignStateError,
     Outbox,
+    Resend,
+    Selection,
     SendingWindow,
     UnexpectedCount,
 )
-from smspilot_async.outbox._states import CampaignEvent, CampaignState, campaign_moves
+from smspilot_async.outbox._ledger import MessageAnswer
+from smspilot_async.outbox._states import CampaignEvent, CampaignState, Event, campaign_moves
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -445,3 +448,85 @@ async def test_what_is_put_back_is_given_up_some_time_after_it_was_first_put_bac
     await desk.turn(90_000)
     await desk.outbox.drain(client)
     assert await states(campaign) == {"not_sent": 1}
+
+
+# --- the unknown ---------------------------------------------------------------------------------
+
+
+async def unknown_of(desk: Desk, client: Client, emulator: Emulator, count: int, **more: Any) -> Campaign:
+    """A campaign whose only packet had no answer."""
+    campaign = await approved(desk.outbox, client, people(count), **more)
+    await campaign.start()
+    emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
+    await desk.outbox.drain(client)
+    assert await states(campaign) == {"unknown": count}
+    return campaign
+
+
+async def test_unknown_messages_are_settled_by_count_and_sent_again_only_if_that_says_they_were_not_sent(
+    desk: Desk, client: Client, emulator: Emulator
+) -> None:
+    campaign = await unknown_of(desk, client, emulator, 3)
+    assert (await campaign.info()).state == "finished"
+    assert await campaign.count_unsettled() == 0  # its request may still arrive
+    await desk.turn(600)
+    with pytest.raises(UnexpectedCount):
+        await campaign.settle("unknown", as_="assume_sent", expect=2)
+    one = Selection("unknown", lines=(2,))
+    assert await campaign.settle(one, as_="assume_sent", expect=1, actor="anna") == 1
+    assert await campaign.settle("unknown", as_="not_sent", expect=2, actor="anna") == 2
+    assert await states(campaign) == {"unknown": 1, "not_sent": 2}
+    assert await campaign.count_retried("unknown") == 0
+    assert await campaign.retry("not_sent", expect=2) == 2
+    await desk.outbox.drain(client)
+    assert await states(campaign) == {"unknown": 1, "accepted": 2}
+
+
+async def test_a_follow_up_leaves_unknowns_out_unless_they_are_named(
+    desk: Desk, client: Client, emulator: Emulator
+) -> None:
+    campaign = await unknown_of(desk, client, emulator, 2)
+    without = await desk.outbox.campaigns.create("without", from_="promo-11", template="{name}, ещё раз")
+    named = await desk.outbox.campaigns.create("named", from_=campaign, select="unknown", template="{name}, ещё раз")
+    assert ((await without.info()).messages, (await named.info()).messages) == (0, 2)
+    assert [row.text for row in (await named.preview(seed=1)).rows][:1] == ["Имя 0, ещё раз"]
+
+
+async def test_a_follow_up_reaches_who_was_not_reached(desk: Desk, client: Client) -> None:
+    campaign = await approved(desk.outbox, client, people(4))
+    await campaign.start()
+    await desk.outbox.drain(client)
+    message = desk.tables.message
+    for line, status in ((2, -1), (3, 2), (4, -2)):
+        await desk.execute(sa.update(message).where(message.c.line == line).values(status=status))
+    again = await desk.outbox.campaigns.create("again", from_=campaign)
+    assert [(row.line, row.to) async for row in again.messages()] == [(2, phone(1)), (4, phone(3))]
+    assert [row.text for row in (await again.preview(rows=20, seed=1)).rows] == ["Привет, Имя 1!", "Привет, Имя 3!"]
+
+
+async def test_a_campaign_is_not_finished_before_its_policy_has_sent_its_unknowns_again(
+    desk: Desk, client: Client, emulator: Emulator
+) -> None:
+    campaign = await unknown_of(desk, client, emulator, 2, unknown=Resend())
+    assert (await campaign.info()).state == "running"
+    await desk.turn(600)
+    async with asyncio.timeout(30), campaign.running(client) as run:
+        last = [progress async for progress in run][-1]
+    assert (last.state, await states(campaign)) == ("finished", {"accepted": 2})
+
+
+async def test_a_campaign_runs_again_if_a_message_is_put_back_after_its_end(
+    desk: Desk, client: Client, emulator: Emulator
+) -> None:
+    """Its owner was stopped for longer than its lease, and says then that nothing was sent."""
+    campaign = await approved(desk.outbox, client, people(1))
+    await campaign.start()
+    claim = await desk.claim(lease=1)
+    await desk.turn(60)
+    await desk.outbox.drain(client)
+    assert (await states(campaign), (await campaign.info()).state) == ({"unknown": 1}, "finished")
+    await desk.record(claim.attempt_id, MessageAnswer(id=claim.messages[0].id, event=Event.PUT_BACK))
+    await desk.outbox.drain(client)
+    await desk.outbox.drain(client)
+    assert (await states(campaign), (await campaign.info()).state) == ({"accepted": 1}, "finished")
+    assert len(emulator.messages) == 1

@@ -58,13 +58,11 @@ def test_a_state_is_on_its_way_or_an_outcome() -> None:
     assert outcomes == {"pending": None, "in_flight": None, **{outcome.value: outcome for outcome in Outcome}}
 
 
-def test_a_campaign_that_is_over_stays_so_but_for_an_order_to_send_some_of_it_again() -> None:
+def test_a_campaign_that_is_over_stays_so_unless_some_of_it_waits_again() -> None:
     assert {after_campaign(CampaignState.CANCELLED, event) for event in CampaignEvent} == {CampaignState.CANCELLED}
     finished = CampaignState.FINISHED
-    moved = {
-        event: after_campaign(finished, event) for event in CampaignEvent if after_campaign(finished, event) != finished
-    }
-    assert moved == {CampaignEvent.RETRY: CampaignState.RUNNING}
+    moved = {event for event in CampaignEvent if after_campaign(finished, event) is not finished}
+    assert moved == {CampaignEvent.RETRY, CampaignEvent.REOPEN}
 
 
 def test_a_campaign_runs_only_once_it_was_approved() -> None:
