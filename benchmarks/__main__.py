@@ -16,7 +16,7 @@ import attrs
 from benchmarks.bench import Bench, Line, server
 from smspilot_async import __version__
 
-_NAMES = ("bulk", "peers", "concurrent", "latency", "memory", "checks", "callbacks")
+_NAMES = ("bulk", "peers", "concurrent", "latency", "memory", "checks", "callbacks", "ledger")
 _PACKAGES = ("httpx", "httpcore", "attrs", "cattrs", "msgspec", "twilio", "sms-pilot-py")
 
 

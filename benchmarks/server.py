@@ -33,6 +33,7 @@ _HEAD: Final = (
     b"HTTP/1.1 %b\r\nDate: Tue, 13 Aug 2024 12:00:00 GMT\r\nContent-Type: application/json; charset=utf-8\r\n"
     b"Content-Length: %d\r\n\r\n"
 )
+_INFO: Final = b'{"info":{"id":"10000","name":"Bench","email":"","balance":20006.97,"sender":["INFORM"]}}'
 _STATUSES_A_PACKET: Final = 100
 
 _numbers = itertools.count(100_000_000)
@@ -87,13 +88,15 @@ def latency(head: bytes) -> float:
 
 
 def respond(head: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """Make the answer to one request: Twilio's, or SMSPILOT's to ``check`` or ``send``."""
+    """Make the answer to one request: Twilio's, or SMSPILOT's to ``info``, ``check`` or ``send``."""
     if b"/2010-04-01/" in head:
         return b"201 Created", TWILIO
     if packet := _packet_id(body):
         first = int(packet[1]) * 1000
         statuses = b",".join(_STATUS % (number, first + number) for number in range(1, _STATUSES_A_PACKET + 1))
         return b"200 OK", b'{"check":[%b]}' % statuses
+    if b'"info"' in body:
+        return b"200 OK", _INFO
     ids, phones = _ids(body), _phones(body)
     rows = b",".join(_ROW % (id_, next(_numbers), phone) for id_, phone in zip(ids, phones, strict=True))
     return b"200 OK", _PACKET % (rows, next(_numbers), len(ids))

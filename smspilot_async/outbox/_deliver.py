@@ -580,7 +580,7 @@ class Sender:
         if window is not None:
             judgement = attrs.evolve(judgement, rows=[probed(row) for row in judgement.rows])
             invalid = [probed(row) for row in invalid]
-        answer = self._answer(attempt_id, judgement, invalid)
+        answer = self._answer(claim, attempt_id, judgement, invalid)
         since = None if window is None else claim.intent_at - window
         await self._until_done(lambda: self._record(answer, since), answer)
         await self._until_done(lambda: self._tell_account(claim, judgement))
@@ -591,7 +591,7 @@ class Sender:
         if isinstance(result, GatewayBusy):
             self._failures += 1
 
-    def _answer(self, attempt_id: int, judgement: Judgement, invalid: list[MessageAnswer]) -> Answer:
+    def _answer(self, claim: Claim, attempt_id: int, judgement: Judgement, invalid: list[MessageAnswer]) -> Answer:
         return Answer(
             attempt_id=attempt_id,
             outcome=judgement.outcome,
@@ -600,6 +600,8 @@ class Sender:
             give_up_after=int(self._options.give_up_after * SECOND),
             server_packet_id=judgement.server_packet_id,
             cost=judgement.cost,
+            lane=claim.lane,
+            has_budget=claim.reserved is not None,
         )
 
     async def _record(self, answer: Answer, probed_since: int | None = None) -> None:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import attrs
 
-from smspilot_async.outbox._schema import MARKETING
+from smspilot_async.outbox._schema import CODE, MARKETING
 from smspilot_async.outbox._states import Event
 
 if TYPE_CHECKING:
@@ -141,9 +141,9 @@ class ClaimRequest:
     is_probe: bool = False
 
 
-@attrs.frozen
+@attrs.define
 class ClaimedMessage:
-    """A message that must leave now, or be recorded as not sent."""
+    """A message that must leave now, or be recorded as not sent; not frozen, for that takes three times as long."""
 
     id: int
     phone: str = attrs.field(repr=False)
@@ -183,9 +183,9 @@ class Claim:
     unknowns: int = 0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class MessageAnswer:
-    """What one attempt brought for one message.
+    """What one attempt brought for one message; not frozen, for that takes three times as long.
 
     Attributes:
         event: ``ACCEPTED``, ``REFUSED``, ``PUT_BACK`` or ``UNANSWERED``.
@@ -217,6 +217,8 @@ class Answer:
         outcome: Of the request: ``answered``, or the outcome of its error.
         evidence: Why it is believed: the error's class and reason.
         give_up_after: For how long a message is put back, from when it was first due.
+        lane: Of its claim, where it is known: the texts of codes are erased.
+        has_budget: Its campaign may have one.
     """
 
     attempt_id: int
@@ -226,10 +228,14 @@ class Answer:
     give_up_after: int
     server_packet_id: str | None = None
     cost: Decimal | None = None
+    lane: int = CODE
+    has_budget: bool = True
 
     @property
     def spent(self) -> Decimal | None:
         """What it takes from a budget; ``None`` where that is not known, and what was reserved is kept."""
+        if not self.has_budget:
+            return None
         accepted = [row.price for row in self.rows if row.event is Event.ACCEPTED]
         if any(row.event is Event.UNANSWERED for row in self.rows):
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import queue
 import sqlite3
@@ -103,12 +104,16 @@ SET state = CASE WHEN resends > 0 THEN 'unknown' ELSE 'refused' END, reason = :r
 WHERE id = :id AND state = 'pending'
 """
 _HELD: Final = ", ".join(f"'{state}'" for state in sources(Event.ACCEPTED))
+_BLOCK: Final = 50
+"""Accepted messages to a statement: each step of one lets another thread have the interpreter."""
 _ACCEPT: Final = f"""
 UPDATE smspilot_message
-SET state = 'accepted', reason = NULL, code = NULL, on_wire = on_wire + 1, settled_at = ?, server_id = ?, parts = ?,
-  price = ?, status = ?, text = CASE WHEN stream_id = 0 THEN NULL ELSE text END
-WHERE id = ? AND attempt_id = ? AND state IN ({_HELD})
+SET state = 'accepted', reason = NULL, code = NULL, on_wire = on_wire + 1, settled_at = ?, server_id = v.column2,
+  parts = v.column3, price = v.column4, status = v.column5, text = CASE WHEN stream_id = 0 THEN NULL ELSE text END
+FROM (VALUES <rows>) v WHERE smspilot_message.id = v.column1 AND attempt_id = ? AND state IN ({_HELD})
 """
+_ACCEPT_BLOCK: Final = _ACCEPT.replace("<rows>", ", ".join(["(?, ?, ?, ?, ?)"] * _BLOCK))
+_ACCEPT_ONE: Final = _ACCEPT.replace("<rows>", "(?, ?, ?, ?, ?)")
 _SETTLE: Final = f"""
 UPDATE smspilot_message
 SET state = CASE WHEN resends > 0 AND :is_final THEN 'unknown' ELSE :state END,
@@ -239,13 +244,9 @@ class SqliteHotPath:
             failure = unavailable(error)
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-        for job in jobs:
-            problem = failure or job.error
+        for loop, group in itertools.groupby(jobs, key=lambda job: job.loop):
             with contextlib.suppress(RuntimeError):  # its loop is gone
-                if problem is None:
-                    job.loop.call_soon_threadsafe(_settle, job.done, job.result)
-                else:
-                    job.loop.call_soon_threadsafe(_fail, job.done, problem)
+                loop.call_soon_threadsafe(_end, list(group), failure)
 
     @staticmethod
     def _do(connection: sqlite3.Connection, job: _Job) -> None:
@@ -314,19 +315,19 @@ class SqliteHotPath:
                 "marketing": MARKETING,
                 "size": request.size if granted is None else min(request.size, granted),
             },
-        ).fetchall()
-        against = [{"id": row[0], "reason": row[-1], "now": now, "code": CODE} for row in due if row[-1] is not None]
+        )
+        leaving, hashes, against = _judged(due)
         if against:
-            connection.executemany(_DECIDE_AGAINST, against)
+            values = [{"id": id_, "reason": reason, "now": now, "code": CODE} for id_, reason in against]
+            connection.executemany(_DECIDE_AGAINST, values)
             self._erased = self._erased or lane == CODE
-        leaving = together([row for row in due if row[-1] is None])
         cost = None
         if amount is not None:
             leaving, cost = affordable(connection, leaving, Decimal(amount), is_whole=is_whole)
         if not leaving:
             return Claim(attempt_id=None, intent_at=now, settled=len(against), unknowns=unknowns)
-        ids = json.dumps([row[0] for row in leaving])
-        body = _ledger.packet_hash([row[-2] for row in leaving])
+        ids = json.dumps([one.id for one in leaving])
+        body = _ledger.packet_hash(hashes[: len(leaving)])
         reserved = None if cost is None else str(cost)
         intent = (request.token, request.sender, stream_id, now, now + request.lease, ids, body, reserved)
         attempt_id = connection.execute(_INTENT, intent).lastrowid
@@ -341,7 +342,7 @@ class SqliteHotPath:
             closes_at=closes_at,
             reserved=cost,
             lane=lane,
-            messages=tuple(ClaimedMessage(*row[:9]) for row in leaving),
+            messages=tuple(leaving),
             settled=len(against),
             unknowns=unknowns,
         )
@@ -353,16 +354,12 @@ class SqliteHotPath:
         now = _ledger.now_us()
         attempt = answer.attempt_id
         accepted = [row for row in answer.rows if row.event is Event.ACCEPTED]
-        values = [
-            (now, row.server_id, row.parts, None if row.price is None else str(row.price), row.status, row.id, attempt)
-            for row in accepted
-        ]
-        changed = connection.executemany(_ACCEPT, values).rowcount
-        if changed < len(accepted):
+        if _accept(connection, accepted, attempt, now) < len(accepted):
             self._prove(connection, accepted, now)
-        for row in answer.rows:
-            if row.event is not Event.ACCEPTED:
-                self._settle_one(connection, row, answer, now)
+        if len(accepted) < len(answer.rows):
+            for row in answer.rows:
+                if row.event is not Event.ACCEPTED:
+                    self._settle_one(connection, row, answer, now)
         connection.execute(
             _CLOSE,
             {
@@ -375,8 +372,7 @@ class SqliteHotPath:
                 "id": attempt,
             },
         )
-        of_code = connection.execute("SELECT stream_id = 0 FROM smspilot_attempt WHERE id = ?", (attempt,)).fetchone()
-        self._erased = self._erased or bool(of_code and of_code[0])
+        self._erased = self._erased or answer.lane == CODE
 
     @staticmethod
     def _prove(connection: sqlite3.Connection, rows: Sequence[MessageAnswer], now: int) -> None:
@@ -488,34 +484,65 @@ class SqliteHotPath:
         return await self.run(release)
 
 
-def together(rows: list[Any]) -> list[Any]:
-    """Cut what is due where a message may not leave in so large a packet; its ``most`` is the last column but two."""
-    largest = len(rows)
-    for number, row in enumerate(rows, start=1):
-        largest = min(largest, row[-3] or largest)
-        if number > largest:
-            return rows[: number - 1]
-    return rows
+def _judged(due: sqlite3.Cursor) -> tuple[list[ClaimedMessage], list[bytes], list[tuple[int, str]]]:
+    """Return what may leave in one packet, with its hashes, and what is decided against, with the reasons.
+
+    It ends where a message may not leave in so large a packet. Rows are not kept: fewer objects for the collector.
+    """
+    leaving: list[ClaimedMessage] = []
+    hashes: list[bytes] = []
+    against: list[tuple[int, str]] = []
+    largest: int | None = None
+    for row in due:
+        if row[-1] is not None:
+            against.append((row[0], row[-1]))
+            continue
+        if (most := row[-3]) is not None:
+            largest = most if largest is None else min(largest, most)
+        if largest is not None and len(leaving) >= largest:
+            due.close()
+            break
+        leaving.append(ClaimedMessage(*row[:9]))
+        hashes.append(row[-2])
+    return leaving, hashes, against
+
+
+def _accept(connection: sqlite3.Connection, rows: Sequence[MessageAnswer], attempt: int, now: int) -> int:
+    """Record those of an attempt's messages that were accepted and that it still holds; return how many those were."""
+    whole = len(rows) - len(rows) % _BLOCK
+    changed = 0
+    for begin in range(0, whole, _BLOCK):
+        block: list[Any] = [now]
+        for row in rows[begin : begin + _BLOCK]:
+            block += _accepted(row)
+        changed += connection.execute(_ACCEPT_BLOCK, (*block, attempt)).rowcount
+    if rest := rows[whole:]:
+        changed += connection.executemany(_ACCEPT_ONE, [(now, *_accepted(row), attempt) for row in rest]).rowcount
+    return changed
+
+
+def _accepted(row: MessageAnswer) -> tuple[Any, ...]:
+    return row.id, row.server_id, row.parts, None if row.price is None else str(row.price), row.status
 
 
 def affordable(
-    connection: sqlite3.Connection, rows: list[Any], amount: Decimal, *, is_whole: bool
-) -> tuple[list[Any], Decimal]:
+    connection: sqlite3.Connection, messages: list[ClaimedMessage], amount: Decimal, *, is_whole: bool
+) -> tuple[list[ClaimedMessage], Decimal]:
     """Cut what is due where a grant of a budget ends, and return what the rest costs at most.
 
     One whose country has no price yet may only leave alone, with all that the budget has.
     """
-    found = connection.execute(_COSTS, (json.dumps([row[0] for row in rows]),))
+    found = connection.execute(_COSTS, (json.dumps([one.id for one in messages]),))
     costs = {id_: None if price is None else Decimal(price) * parts for id_, price, parts in found}
     total = Decimal(0)
-    for number, row in enumerate(rows):
-        cost = costs[row[0]]
+    for number, one in enumerate(messages):
+        cost = costs[one.id]
         if cost is None:
-            return (rows[:1], amount) if is_whole and not number else (rows[:number], total)
+            return (messages[:1], amount) if is_whole and not number else (messages[:number], total)
         if total + cost > amount:
-            return rows[:number], total
+            return messages[:number], total
         total += cost
-    return rows, total
+    return messages, total
 
 
 def _void(connection: sqlite3.Connection, token: str) -> None:
@@ -572,6 +599,14 @@ def _account(connection: sqlite3.Connection) -> AccountState:
         now=_ledger.now_us(),
         next_due=due[0],
     )
+
+
+def _end(jobs: list[_Job], failure: Exception | None) -> None:
+    for job in jobs:
+        if (problem := failure or job.error) is None:
+            _settle(job.done, job.result)
+        else:
+            _fail(job.done, problem)
 
 
 def _settle(future: asyncio.Future[Any], value: Any) -> None:
