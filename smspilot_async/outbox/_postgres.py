@@ -91,13 +91,16 @@ granted AS MATERIALIZED (  -- its row as it stands once the campaign is locked; 
     AND EXISTS (SELECT 1 FROM running)
   FOR UPDATE
 ),
-due AS MATERIALIZED (
-  SELECT m.id, m.due, m.phone, m.hash, m.valid_until, m.most, s.now, s.lane,
+due AS MATERIALIZED (  -- by values, not by a join: so the index gives the order, whatever the statistics say
+  SELECT m.id, m.due, m.phone, m.hash, m.valid_until, m.most, (SELECT lane FROM open_stream) AS lane,
+    (SELECT now FROM open_stream) AS now,
     CASE WHEN (SELECT amount FROM granted) IS NOT NULL THEN {PRICE} * {PARTS} END AS cost
-  FROM smspilot.message m, open_stream s
-  WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= s.now AND (m.due, m.id) >= (s.floor_due, s.floor_id)
-    AND (s.campaign_id IS NULL OR EXISTS (SELECT 1 FROM running))
-    AND (s.is_limited IS NOT TRUE OR EXISTS (SELECT 1 FROM granted))
+  FROM smspilot.message m
+  WHERE m.stream_id = (SELECT id FROM open_stream) AND m.state = 'pending'
+    AND m.due <= (SELECT now FROM open_stream)
+    AND (m.due, m.id) >= ((SELECT floor_due FROM open_stream), (SELECT floor_id FROM open_stream))
+    AND ((SELECT campaign_id FROM open_stream) IS NULL OR EXISTS (SELECT 1 FROM running))
+    AND ((SELECT is_limited FROM open_stream) IS NOT TRUE OR EXISTS (SELECT 1 FROM granted))
   ORDER BY m.due, m.id LIMIT least(%(size)s, (SELECT messages FROM granted)) FOR UPDATE OF m SKIP LOCKED
 ),
 judged AS MATERIALIZED (

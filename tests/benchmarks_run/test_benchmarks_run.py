@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.bench import server
+
 pytestmark = pytest.mark.usefixtures("uncounted")
 ROOT = Path(__file__).parents[2]
 
@@ -53,3 +55,27 @@ def test_a_good_callback_among_forged_ones_is_measured_beside_one_alone(tmp_path
     assert line["goal"] == "<= 5"
     assert line["ours"] > 0
     assert line["theirs"] > 0
+
+
+@pytest.mark.parametrize(
+    ("side", "options"),
+    [
+        ("cycle", {"ledger": "sqlite", "size": 100, "places": 4}),
+        ("with_ledger", {"ledger": "sqlite", "size": 200}),
+        ("without", {"size": 200}),
+    ],
+)
+def test_the_sides_of_the_ledgers_lines_do_their_work(side: str, options: dict[str, object]) -> None:
+    with server() as url:
+        given = {"url": f"{url}/0/api2.php", "messages": 600, **options}
+        done = subprocess.run(  # noqa: S603 - our own module
+            [sys.executable, "-m", "benchmarks.side", f"benchmarks.ledger:{side}", json.dumps(given)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures.get("rate", figures.get("cpu_per_message")) > 0

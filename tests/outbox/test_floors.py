@@ -41,7 +41,16 @@ async def pages_of_a_claim(url: str) -> int:
         found: Any = await (await connection.execute(explained, values)).fetchone()
         await connection.rollback()
     plan = found[0] if isinstance(found[0], list) else json.loads(found[0])
-    return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
+    used = ("Shared Hit Blocks", "Shared Read Blocks", "Temp Read Blocks", "Temp Written Blocks")
+    return sum(int(plan[0]["Plan"][name]) for name in used)
+
+
+@ON_POSTGRESQL
+async def test_a_claim_of_a_campaign_looks_at_no_more_than_its_packet(desk: Desk, ledger_url: str) -> None:
+    await desk.campaign(rows=300)
+    few = await pages_of_a_claim(ledger_url)
+    await desk.fill((await desk.execute(sa.select(sa.func.max(desk.tables.stream.c.id))))[0][0], DEAD)
+    assert await pages_of_a_claim(ledger_url) < 2 * few
 
 
 @ON_POSTGRESQL
