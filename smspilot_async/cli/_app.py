@@ -16,6 +16,7 @@ import click
 
 from smspilot_async import __version__
 from smspilot_async.cli import _options, _outbox, _queries, _send, _streaming
+from smspilot_async.cli._books_app import books
 from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._extras import need_emulator
@@ -541,6 +542,8 @@ def outbox_suppress(
     _exit(_outbox.suppress(ledger, phones, everything=everything, actor=actor, as_json=as_json))
 
 
+for _command in books.commands.values():
+    outbox.add_command(_command)
 app.add_command(campaign)
 
 
@@ -551,12 +554,35 @@ app.add_command(campaign)
 @click.option(
     "--packet-size", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="Messages in a packet."
 )
+@click.option(
+    "--unknown",
+    metavar="POLICY",
+    default="hold",
+    show_default=True,
+    help="What to do about messages of the outbox that may have been sent: hold, assume_sent, resend, or "
+    "probe:SECONDS, the account's loop-protection window.",
+)
+@click.option(
+    "--callbacks",
+    metavar="URL",
+    help="Where your web application takes status callbacks; the secret they share is in SMSPILOT_CALLBACK_SECRET.",
+)
+@click.option("--opt-outs", is_flag=True, help="Suppress marketing to whoever sends STOP to the account's numbers.")
 @_ledger
 @_test
 @_as_json
 @_connected
 def worker(
-    *, in_flight: int, packet_size: int, ledger: str | None, test: bool, as_json: bool, connection: ConnectionOptions
+    *,
+    in_flight: int,
+    packet_size: int,
+    unknown: str,
+    callbacks: str | None,
+    opt_outs: bool,
+    ledger: str | None,
+    test: bool,
+    as_json: bool,
+    connection: ConnectionOptions,
 ) -> None:
     """Send what is due in a ledger, and what becomes due, until Ctrl-C or SIGTERM.
 
@@ -564,7 +590,10 @@ def worker(
     may send at a time: a second one names the first, and exits with 2.
     """
     del as_json  # only the error that ends it is printed as JSON
-    _exit(_outbox.worker(ledger, connection.client(test=test), in_flight=in_flight, packet_size=packet_size))
+    inbox = _outbox.inbox_of(callbacks)
+    client = connection.client(test=test, callbacks=inbox)
+    options = _outbox.WorkerOptions(in_flight=in_flight, packet_size=packet_size, unknown=unknown, opt_outs=opt_outs)
+    _exit(_outbox.worker(ledger, client, inbox, options))
 
 
 @app.command(short_help="Show on an emulator what this library prevents.")

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import getpass
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
 
 from smspilot_async.cli._errors import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.cli._interrupts import Interrupts
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from smspilot_async import Client
-    from smspilot_async.outbox import Outbox, OutboxStatus, Worker
+    from smspilot_async.callbacks import CallbackInbox
+    from smspilot_async.outbox import Outbox, OutboxStatus, UnknownPolicy, Worker
 
 Answer = TypeVar("Answer")
 
@@ -127,14 +131,78 @@ def actor_of(given: str | None) -> str:
     return given or getpass.getuser()
 
 
-def worker(ledger: str | None, client: Client, *, in_flight: int, packet_size: int) -> int:
-    """Send what is due, until a signal says stop."""
+@attrs.frozen(kw_only=True)
+class WorkerOptions:
+    """How a worker works.
+
+    Attributes:
+        in_flight: Packets at once.
+        packet_size: Messages in a packet.
+        unknown: The policy for unknown messages of the outbox, in a word.
+        opt_outs: Listen for STOP.
+    """
+
+    in_flight: int
+    packet_size: int
+    unknown: str
+    opt_outs: bool
+
+    def policy(self) -> UnknownPolicy:
+        """Return the policy for the unknown.
+
+        Raises:
+            Problem: It is not a policy.
+        """
+        from smspilot_async.outbox import AssumeSent, Hold, Probe, Resend  # noqa: PLC0415 - an extra
+
+        name, _, window = self.unknown.partition(":")
+        try:
+            if name == "probe":
+                return Probe(float(window))
+            return {"hold": Hold(), "assume_sent": AssumeSent(), "resend": Resend()}[self.unknown]
+        except (KeyError, ValueError):
+            raise Problem(
+                f"--unknown {self.unknown} is not a policy: write hold, assume_sent, resend or probe:300, with the "
+                "seconds of the account's loop-protection window."
+            ) from None
+
+
+def inbox_of(url: str | None) -> CallbackInbox | None:
+    """Return the inbox that signs callback URLs, if there is a URL.
+
+    Raises:
+        Problem: The secret is missing or too short, or the URL is not one.
+    """
+    if url is None:
+        return None
+    from smspilot_async.callbacks import CallbackInbox  # noqa: PLC0415 - only a worker with callbacks needs it
+
+    secret = os.environ.get("SMSPILOT_CALLBACK_SECRET", "")
+    try:
+        return CallbackInbox(url, secret=secret)
+    except ValueError as error:
+        raise Problem(f"--callbacks: {_sentence(str(error))}") from None
+
+
+def worker(ledger: str | None, client: Client, inbox: CallbackInbox | None, options: WorkerOptions) -> int:
+    """Send what is due, until a signal says stop.
+
+    Args:
+        ledger: Its URL.
+        client: What sends.
+        inbox: The client's, which signs callback URLs; a web application receives the calls.
+        options: How.
+
+    Raises:
+        Problem: The policy is none, or an error ended it.
+    """
+    options.policy()  # what is wrong with it is said before anything is opened
 
     async def work() -> int:
         stopping = _Stopping()
         with _reporting_trouble(), Interrupts(stopping.stop, stopping.stop) as interrupts:
-            async with client:
-                await _work(ledger, client, stopping, in_flight=in_flight, packet_size=packet_size)
+            async with inbox or contextlib.nullcontext(), client:
+                await _work(ledger, client, stopping, options)
         return Exit.INTERRUPTED if interrupts.exit_code == Exit.INTERRUPTED else Exit.FINE
 
     return _run(work)
@@ -171,14 +239,20 @@ class _Stopping:
             self.running.stop()
 
 
-async def _work(ledger: str | None, client: Client, stopping: _Stopping, *, in_flight: int, packet_size: int) -> None:
+async def _work(ledger: str | None, client: Client, stopping: _Stopping, options: WorkerOptions) -> None:
     """Begin, again and again where the database or the gateway is away; then work until the end."""
     from smspilot_async.outbox import LedgerDamaged, LedgerUnavailable, Outbox  # noqa: PLC0415 - an extra
 
     while not stopping.told.is_set():
         try:
             async with Outbox(ledger) as outbox:
-                async with outbox.worker(client, in_flight=in_flight, packet_size=packet_size) as running:
+                async with outbox.worker(
+                    client,
+                    in_flight=options.in_flight,
+                    packet_size=options.packet_size,
+                    unknown=options.policy(),
+                    opt_outs=options.opt_outs,
+                ) as running:
                     note(f"sending from the ledger to {client.url}; Ctrl-C or SIGTERM ends it well")
                     stopping.running = running
                     await _until(stopping.told, running)

@@ -328,10 +328,11 @@ async def _settle_some(access: Access, campaign_id: int, state: State, why: Why)
             .with_for_update(skip_locked=True)
         )
         event = Event.CANCEL if state is State.NOT_SENT else Event.EXPIRE
+        unless_resent = sa.case((message.c.resends > 0, State.UNKNOWN.value), else_=state.value)
         settled = await connection.execute(
             sa.update(message)
             .where(message.c.id.in_(some), message.c.state.in_([one.value for one in sources(event)]))
-            .values(state=state.value, reason=why.value, settled_at=now)
+            .values(state=unless_resent, reason=why.value, settled_at=now)
         )
         return settled.rowcount
 

@@ -90,6 +90,7 @@ def _may_go_again(access: Access, row: Any, selection: Selection) -> Any:
         messages_of(access.tables, row),
         message.c.state.in_([state.value for state in sources(Event.RESEND)]),
         message.c.reason.is_(None) | message.c.reason.not_in(_SETTLED),
+        message.c.text.is_not(None),  # it was not forgotten
         selection.where(access.tables),
     )
 
@@ -106,4 +107,6 @@ def _put_back(access: Access, now: int) -> dict[str, Any]:
         "settled_at": None,
         "due": sa.case((may_arrive, lease), else_=now),
         "wanted_at": FIRST_CLAIM,
+        # What is decided against it from now on says nothing of the time that is unknown.
+        "resends": message.c.resends + sa.case((message.c.state == State.UNKNOWN.value, 1), else_=0),
     }
