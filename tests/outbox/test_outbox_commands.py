@@ -14,7 +14,7 @@ import pytest
 from ledgers import PHONE
 
 from smspilot_async import Message, Outcome
-from smspilot_async.emulator import Emulator, Fault
+from smspilot_async.emulator import Account, Emulator, Fault
 from smspilot_async.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -88,13 +88,30 @@ async def test_a_deploy_makes_no_unknown(
     assert [record.state for record in records if record is not None] == ["accepted", "pending"]
 
 
-async def test_a_worker_of_a_wrong_client_sends_nothing(
-    outbox: Outbox, emulator: Emulator, run: Callable[..., Any]
+@pytest.mark.parametrize("world", ["test", "url", "account"])
+async def test_a_worker_of_another_world_sends_nothing(
+    outbox: Outbox, emulator: Emulator, run: Callable[..., Any], world: str
 ) -> None:
     await outbox.enqueue(Message(PHONE, "Ready"), key="1")
-    ended = await run("worker", SMSPILOT_TEST="1")
-    assert (ended.returncode, "the client is test, the ledger is live" in ended.stderr) == (2, True)
+    stranger = emulator.add_account(Account(api_key="B" * 64))
+    async with Emulator.serve(port=0, account=Account(api_key=emulator.api_key)) as other:
+        settings = {
+            "test": {"SMSPILOT_TEST": "1"},
+            "url": {"SMSPILOT_URL": other.url},
+            "account": {"SMSPILOT_API_KEY": stranger.api_key},
+        }
+        words = {
+            "test": "the client is test, the ledger is live",
+            "url": "the endpoint is",
+            "account": "the account is",
+        }
+        ended = await run("worker", **settings[world])
+        assert (ended.returncode, words[world] in ended.stderr) == (2, True)
+        assert not other.messages
     assert not emulator.messages
+    record = await outbox.get("1")
+    assert record is not None
+    assert record.state == "pending"
 
 
 async def test_a_second_worker_on_a_file_exits_and_names_the_first(
