@@ -2,7 +2,8 @@
 
     corner_worker.py LEDGER URL KEY TIMEOUT [POINT]
 
-The points are those of :mod:`crash_worker`. The lease is the library's own, and follows TIMEOUT.
+The points are those of :mod:`crash_worker`, and ``before_write``: in the step that writes the request. The lease is the
+library's own, and follows TIMEOUT.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Final
 import crash_worker
 
 from smspilot_async import Client
+from smspilot_async._network.connection import Stream
 from smspilot_async.outbox import Outbox, _deliver
 
 WORKER: Final = Path(__file__)
@@ -44,6 +46,14 @@ def stop_at(left: str) -> None:
         passing("after_acceptance")
         return result
 
+    write = Stream.write
+
+    async def writing(stream: Stream, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        if stream._limit is not None and not buffer:  # all that httpcore has written goes now
+            passing("before_write")
+        await write(stream, buffer, timeout)
+
+    Stream.write = writing  # type: ignore[method-assign]
     settings: Any = vars(_deliver)
     settings.update(send_once=sending, _FIRST_BACK_OFF=20_000)
 

@@ -11,6 +11,7 @@ from ledgers import PHONE, accepted
 from waiting import until
 
 from smspilot_async import Message, Outcome
+from smspilot_async.emulator import Fault
 from smspilot_async.outbox import LedgerUnavailable, Outbox, _deliver
 
 if TYPE_CHECKING:
@@ -180,7 +181,10 @@ async def test_sending_goes_on_after_postgresql_crashed(
                 await outbox.enqueue(Message(PHONE, f"Text {number}"), key=str(number), connection=connection)
         async with outbox.worker(client, packet_size=5, in_flight=2):
             await until(lambda: len(emulator.messages) >= 100)
+            emulator.fail_next("send", Fault.SLOW)  # so that one packet has its intent before, and its outcome after
+            await until(lambda: not emulator.state()["pending_faults"])
             await asyncio.to_thread(own_postgres.restart)
+            emulator.release()
             await until(lambda: len(emulator.messages) >= 300)
         status = await outbox.status()
     assert status.messages["accepted"] == 300

@@ -78,11 +78,12 @@ async def stopped_past_its_lease(desk: Desk, process: subprocess.Popen[bytes], c
 
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)  # on SQLite the stopped one keeps its lock
+@pytest.mark.parametrize("point", ["after_intent", "before_write"])
 async def test_what_was_claimed_before_and_was_sent_by_another_does_not_leave(
-    desk: Desk, client: Any, emulator: Emulator
+    desk: Desk, client: Any, emulator: Emulator, point: str
 ) -> None:
     id_ = await desk.pending()
-    with worker(desk.outbox, emulator, "after_intent") as process:
+    with worker(desk.outbox, emulator, point) as process:
         await stopped_past_its_lease(desk, process, client)
         async with desk.outbox.worker(client):
             record = await desk.outbox.wait("key-1", timeout=PATIENCE)
