@@ -38,7 +38,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the test's own processes run is not counted: who is killed tells no count, and counting costs the others."""
+    """What the test's own processes run is not counted: a killed one reports no count, and counting is slow."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
@@ -51,14 +51,14 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 @pytest.fixture
 async def client(emulator: Emulator, listener: Listener) -> AsyncIterator[Client]:
-    """A client of that emulator; what its hooks hear is in ``listener``."""
+    """A client of that emulator; its hooks' calls are in ``listener``."""
     async with Client(emulator.api_key, url=emulator.url, hooks=[listener]) as client:
         yield client
 
 
 @pytest.fixture
 def listener() -> Listener:
-    """Hooks that remember what they heard."""
+    """Hooks that remember their calls."""
     return Listener()
 
 

@@ -1,4 +1,4 @@
-"""What an answer proves: whose row is whose, what was taken for sure, and what the gateway's words may tell."""
+"""What an answer proves: whose row is whose, what is certainly accepted, and which of the gateway's words are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the repr of something that runs tells: its state and counts, and nothing of what it carries."""
+"""What the repr of something that runs shows: its state and counts, and nothing of its content."""
 
 from __future__ import annotations
 

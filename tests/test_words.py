@@ -24,7 +24,7 @@ LAST_UNEDITED_RELEASE: Final = "\n## [0.4.0]"
 
 # What must not be written, and what to write instead.
 BETTER: Final = {
-    r'"""Tells? (?!\S*\()': "Return …; a function that acts says what it does",
+    r'"""Tells? (?!\S*\()|"""[^"\n]*(?:, and|;) tells? ': "Return …; a function that acts says what it does",
     r"\bnobody\b": "no one, a passive, or what is not known",
     r"\bcan\s+not\b": "cannot",
     r"\b(?:that|which) is none\b(?! of)": "that is not a …",
@@ -48,8 +48,8 @@ WORST: Final = re.compile("|".join(BETTER), re.IGNORECASE)
 NAME_OF_A_TEST: Final = re.compile(r"\btest_\w+")
 
 STILL: Final[dict[str, int]] = {
-    "smspilot_async/outbox": 12,
-    "tests/outbox": 8,
+    "smspilot_async/outbox": 11,
+    "tests/outbox": 1,
 }
 
 

@@ -17,7 +17,7 @@ BASE = "https://app.example/smspilot"
 async def call(
     inbox: CallbackInbox, url: str | None, server_id: str | None, status: int, *, method: str = "GET", **more: object
 ) -> int:
-    """Call a URL with a status, and tell the HTTP status of the answer."""
+    """Call a URL with a status, and return the HTTP status of the answer."""
     assert url is not None
     form = urlencode({"server_id": server_id, "status": status, "error": 0, **more}).encode()
     query, body = (form, b"") if method == "GET" else (b"", form)

@@ -44,7 +44,7 @@ async def read(inbox: CallbackInbox, *, holding: bool) -> None:
 
 
 async def obey(inbox: CallbackInbox) -> None:
-    """Take a call for each number that is told, and print the number and the HTTP status of the answer."""
+    """Take a call for each number on stdin, and print the number and the HTTP status of the answer."""
     say("ready")
     while line := await asyncio.to_thread(sys.stdin.readline):
         url = inbox.urls_for([(int(line), Message("79087964781", "text"))])[int(line)]

@@ -34,7 +34,7 @@ class Caller:
         self._writer: asyncio.StreamWriter | None = None
 
     async def call(self, method: str, target: str, body: bytes = b"", headers: str = "") -> int:
-        """Make a request as it is, and tell the status of the answer."""
+        """Make a request as it is, and return the status of the answer."""
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(*self._where)
         head = f"{method} {target} HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n{headers}\r\n"

@@ -230,7 +230,7 @@ async def test_a_caller_that_goes_away_in_the_middle_of_its_body_changes_nothing
 
 
 class Ledger:
-    """An application's own sink, which fails or dawdles when told to."""
+    """An application's own sink, which fails or hangs on demand."""
 
     def __init__(self) -> None:
         self.events: list[StatusEvent] = []

@@ -311,7 +311,7 @@ async def test_hooks_get_the_unknown_before_they_get_the_accepted(desk: Desk) ->
 
 
 class Writing(Hooks):
-    """Writes down what it hears, on a slow disk.
+    """Records its results, on a slow disk.
 
     Attributes:
         slow: The kind of result for which the disk takes long.

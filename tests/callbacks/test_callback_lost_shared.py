@@ -1,4 +1,4 @@
-"""A lost answer is known to all workers of a sink: whichever is called proves it, and the sender's hooks hear of it."""
+"""A lost answer is known to all workers of a sink: whichever is called proves it, and the sender's hooks are called."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Campaign:
         )
 
     def kill_somewhere(self, left: int) -> bool:
-        """Run it, and kill it when the gateway has accepted some more; tell whether it lived that long."""
+        """Run it, and kill it when the gateway has accepted some more; return whether it lived that long."""
         accepted = len(self.gateway.messages)
         goal = accepted + self.random.randrange(1, 2 * (ROWS - accepted) // (left + 1) + 2)
         with self.run() as process:

@@ -1,4 +1,4 @@
-"""A caller goes away: what still queues is taken back, what is on the wire goes on, and the hooks hear the truth."""
+"""A caller goes away: what still queues is withdrawn, what is on the wire goes on, and the hooks get the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loops closed by hand and clients that were dropped: no task or socket is left, and hooks hear what became of it."""
+"""Loops closed by hand and clients that were dropped: no task or socket is left, and hooks get what became of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def gateway() -> Iterator[Emulator]:
 
 
 class Dying:
-    """An event loop that is closed while tasks are under way, as somebody does who never heard of shutting it down."""
+    """An event loop that is closed while tasks are running, without being shut down first."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -73,7 +73,7 @@ def peer_of(sock: socket.socket) -> int | None:
 
 
 def collect() -> None:
-    """Collect garbage, with the transports of a loop that was closed, of which asyncio warns whoever wants to hear."""
+    """Collect garbage, with the transports of a closed loop, about which asyncio gives a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

@@ -45,7 +45,7 @@ def gateway() -> Iterator[Emulator]:
 
 
 def run_and_forget(main: Any) -> None:
-    """Run a loop as somebody does who never heard of shutting it down."""
+    """Run a loop without shutting it down."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(main)
     loop.close()

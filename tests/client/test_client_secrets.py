@@ -145,7 +145,7 @@ CALLS: dict[str, Callable[[Client], Awaitable[object]]] = {
 
 
 async def leaks_of_calls(client: Client, names: Iterable[str] = tuple(CALLS)) -> list[str]:
-    """Make calls, and tell what their results and errors give away."""
+    """Make calls, and return what their results and errors reveal."""
     leaks = shown("repr of the client", repr(client))
     for name in names:
         try:
@@ -176,7 +176,7 @@ def options(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def made(**options: Any) -> Client:
-    """A client that logs in with the marked key, unless told otherwise."""
+    """A client that logs in with the marked key, unless the options differ."""
     options = {"retry": ONCE, **options}
     if "login" not in options:
         options["api_key"] = KEY

@@ -30,7 +30,7 @@ PHONE = "79087964781"
 
 @attrs.define
 class Application:
-    """What a user's application would be: it notes the calls and answers ``OK``, or what it is told to."""
+    """A user's application: it notes the calls and answers ``OK``, or as configured."""
 
     url: str = ""
     answer: bytes = b"OK"

@@ -37,7 +37,7 @@ def _no_collection(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def gateway(manual_clock: ManualClock, listener: Listener) -> Gateway:
-    """An emulator that takes every message; its clients tell the time by the clock that is turned by hand."""
+    """An emulator that takes every message; its clients use the clock that is turned by hand."""
     return Gateway(Emulator(loop_protection=None, seed=1), listener, manual_clock)
 
 

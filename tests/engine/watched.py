@@ -93,7 +93,7 @@ class Gateway:
         return [message.text for message in self.emulator.messages]
 
     def heard(self) -> dict[str, str]:
-        """What the hooks heard of each text; fails if they heard of one twice."""
+        """The hooks' result of each text; fails if there were two."""
         assert_once(result.item.text for result in self.listener.results)
         return {result.item.text: type(result).__name__ for result in self.listener.results}
 

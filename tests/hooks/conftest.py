@@ -1,4 +1,4 @@
-"""Hooks that note what they are told."""
+"""Hooks that note their calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def noted() -> Noted:
-    """A hook that notes everything in the order in which it was told."""
+    """A hook that notes its calls, in order."""
     return Noted()
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Noted(Hooks):
-    """Notes everything in the order in which it was told.
+    """Notes every call, in order.
 
     Attributes:
         calls: The names of the hooks that were called.
@@ -105,7 +105,7 @@ class Hanging(Hooks):
 
 
 class Holding(httpx.AsyncBaseTransport):
-    """Holds every request back until it is told to let go.
+    """Holds every request back until it is released.
 
     Attributes:
         is_reached: Set once it holds one.

@@ -1,4 +1,4 @@
-"""``client.health()`` tells how a client is doing, without asking anybody."""
+"""``client.health()`` says how a client is doing, without any request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hooks hear of every request and every result, and nothing that they do changes either."""
+"""Hooks are called for every request and every result, and nothing that they do changes either."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry hears of requests, messages and money over a real socket; read back from the SDK's own memory."""
+"""OpenTelemetry gets requests, messages and money over a real socket; read back from the SDK's own memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a hook raises, and however long it hangs: the truth about a message is kept, and other hooks hear it."""
+"""Whatever a hook raises, and however long it hangs: the truth about a message is kept, and reaches other hooks."""
 
 from __future__ import annotations
 

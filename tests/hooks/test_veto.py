@@ -269,7 +269,7 @@ async def test_a_slow_veto_does_not_delay_other_messages(emulator: Emulator) -> 
 
 
 class Crowded(Hooks):
-    """Answers when it is told to, and counts.
+    """Answers when it is released, and counts.
 
     Attributes:
         at_work, most, asked: Vetoes now, at once at most, and in all.

@@ -25,7 +25,7 @@ class Flying(_clock.Clock):
 
 
 async def main(key: str, url: str, cursor: str, record: str) -> None:
-    """Listen for ever; each message's id goes to the record, synced, and then to whoever started this."""
+    """Listen endlessly; each message's id goes to the record, synced, and then to stdout."""
     file = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     client = Client(key, url=url, retry=Retry(first_delay=EVERY * SPEED), deadline=25 * SPEED)
     async with client, client.listen(poll_interval=EVERY * SPEED, cursor=cursor) as inbox:

@@ -1,4 +1,4 @@
-"""A date that an answer tells is not believed beyond the time that has passed: a sweep must not begin in the future."""
+"""An answer's date is not believed beyond the time that has passed: a sweep must not begin in the future."""
 # ruff: noqa: ASYNC240 - a test may write a small file
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Story:
     missing: set[int] = attrs.Factory(set)
 
     async def people_write(self, waiting: int) -> None:
-        """Let people write until so many messages wait to be told of; the other reader comes by at times."""
+        """Let people write until that many messages are not reported yet; another reader reads at times."""
         told = MESSAGES - len(self.missing)
         while self.written < min(told + waiting, MESSAGES):
             self.written += 1
@@ -71,7 +71,7 @@ class Story:
         return [(one.id, f"{one.created:%H:%M:%S}", one.id in recorded) for one in sms[:5]]
 
     async def life(self, deliveries: int | None) -> None:
-        """Let a process listen until it has told of so many messages, or of the last one, and kill it."""
+        """Let a process listen until it has reported that many messages, or the last one, and kill it."""
         await self.people_write(self.chance.randrange(1, 40))  # the one before may have told of all there were
         process = await asyncio.create_subprocess_exec(
             sys.executable,

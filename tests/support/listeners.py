@@ -1,4 +1,4 @@
-"""Hooks that remember what they heard."""
+"""Hooks that remember their calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Listener(Hooks):
         self._changed.set()
 
     async def heard(self, count: int = 1) -> list[SendResult[Message]]:
-        """Wait until that many results were heard."""
+        """Wait until there were that many results."""
         while len(self.results) < count:
             self._changed.clear()
             await self._changed.wait()

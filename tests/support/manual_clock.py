@@ -106,7 +106,7 @@ class ManualClock(Clock):
         await self._advance_to(self._monotonic + seconds)
 
     async def sleeper(self) -> None:
-        """Wait until somebody sleeps by this clock."""
+        """Wait until a task sleeps by this clock."""
         while not self._next_sleep():
             self._someone_sleeps.clear()
             await self._someone_sleeps.wait()

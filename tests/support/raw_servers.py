@@ -1,4 +1,4 @@
-"""TCP servers that follow a script in the test's own loop: they answer, half answer, reset, close or hang as told."""
+"""TCP servers that follow a script in the test's own loop: they answer, half answer, reset, close or hang."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def socks(port: int, *, login: tuple[str, str] | None = None, reply: int = 0, ad
 
 
 async def greeted(peer: Peer, login: tuple[str, str] | None = None) -> bool:
-    """Agree on who is there; tell whether it may go on."""
+    """Negotiate the login; return whether it may go on."""
     _, count = await peer.reader.readexactly(2)
     offered = await peer.reader.readexactly(count)
     method = NO_LOGIN if login is None else LOGIN

@@ -24,7 +24,7 @@ def held(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def held_until_wal_was_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Do as a worker that is just switching a new file: whoever asks for WAL mode now is refused at once."""
+    """Act like a worker that is switching a new file: any request for WAL mode is now refused at once."""
     with held(path) as holder:
 
         class Opening(sqlite3.Connection):

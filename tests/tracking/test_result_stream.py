@@ -44,7 +44,7 @@ class Gate:
 
 
 class Source:
-    """Numbers, as an asynchronous generator that tells how far it was read, and by whom it was closed."""
+    """Numbers, as an asynchronous generator that records how far it was read, and by whom it was closed."""
 
     def __init__(self, count: int, failure: BaseException | None = None) -> None:
         self.count = count

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 async def told_by(changes: Tracking) -> list[tuple[str | None, int | None]]:
-    """Follow to the end, and tell what was told."""
+    """Follow to the end, and return what was reported."""
     async with changes:
         return [(status.server_id, status.status) async for status in changes]
 
@@ -73,7 +73,7 @@ class Calls:
 
 
 class Follower:
-    """Follows in a task of its own, and remembers what was told."""
+    """Follows in a task of its own, and remembers what was reported."""
 
     def __init__(self, changes: Tracking) -> None:
         self.changes = changes

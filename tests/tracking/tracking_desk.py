@@ -42,7 +42,7 @@ class Asked:
 
 
 class Line(httpx.AsyncBaseTransport):
-    """The line to the emulator: notes every check, and answers by itself where told to."""
+    """The transport to the emulator: notes every check, and answers some by itself."""
 
     def __init__(self, emulator: Emulator, clock: ManualClock) -> None:
         self.asked: list[Asked] = []

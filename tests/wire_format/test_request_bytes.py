@@ -65,7 +65,7 @@ def answer_to(request: httpx.Request) -> httpx.Response:
 
 
 async def request_of(call: Call, **settings: Any) -> Sent:
-    """Let a client make a call, and tell the one request that it made."""
+    """Let a client make a call, and return the one request that it made."""
     credentials: dict[str, Any] = {} if "login" in settings else {"api_key": "XYZ"}
     with respx.mock() as router, _clock.use(ClockOf2012()):
         route = router.route().mock(side_effect=answer_to)

@@ -1,8 +1,8 @@
-"""The way to the gateway, one step at a time: DNS, TCP, the proxy's tunnel, TLS.
+"""The route to the gateway, one step at a time: DNS, TCP, the proxy's tunnel, TLS.
 
-It is gone by hand, beside the client, which can only tell that it did not arrive. What decides is taken from the
-client: which proxy it would use, and which certificates it would trust. Nothing of the proxy's URL is shown but its
-host and port, because the rest may be a password.
+Each step is made here, without the client, which can only report that it did not arrive. What decides is taken from
+the client: which proxy it would use, and which certificates it would trust. Only host and port of the proxy's URL are
+shown, because the rest may be a password.
 """
 
 from __future__ import annotations
