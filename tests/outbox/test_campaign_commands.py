@@ -142,6 +142,11 @@ async def test_the_whole_walk(
     await asyncio.wait_for(one_more.wait(), 30)
     assert [message.to for message in emulator.messages] == ["79087960050"]
     assert "promo-11" in await run("campaign", "list")
+    assert "would be settled" not in await run("campaign", "settle", "promo-11", "--to", "not_sent", code=2)
+    report = tmp_path / "report.csv"
+    await run("campaign", "report", "promo-11", str(report))
+    assert len(report.read_text("utf-8-sig").splitlines()) == 1 + 64
+    assert await run("campaign", "report", "promo-11", str(tmp_path / "report.doc"), code=2)
     cancelled = await run("campaign", "cancel", "promo-11", "enough")
     assert "50 had been accepted" in cancelled
 

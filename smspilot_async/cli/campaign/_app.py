@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from smspilot_async.cli._connection import ConnectionOptions
+    from smspilot_async.outbox._settle import SettleAs
 
 __all__ = ["campaign"]
 
@@ -100,6 +101,16 @@ def campaign() -> None:
     help="Drop rows that repeat an earlier phone, or phone and text.",
 )
 @click.option("--kind", type=click.Choice(["marketing", "service"]), default="marketing", show_default=True)
+@click.option(
+    "--unknown",
+    type=click.Choice(["hold", "assume_sent", "resend", "probe"]),
+    default="hold",
+    show_default=True,
+    help="What happens to messages without an answer; resend may send some twice.",
+)
+@click.option(
+    "--dup-window", type=_options.seconds, metavar="SECONDS", help="With probe: the account's loop protection."
+)
 @_options.actor
 @_options.ledger
 @_options.as_json
@@ -318,6 +329,37 @@ def retry(
     some twice.
     """
     exit_with(_orders.retry(ledger, name, select, expect=expect, why=why, actor=actor, as_json=as_json))
+
+
+@campaign.command("settle", short_help="Settle unknown messages; nothing is sent.")
+@click.option("--select", metavar="WORDS", default="unknown", show_default=True, help="Which messages.")
+@click.option(
+    "--to",
+    "as_",
+    type=click.Choice(["assume_sent", "proven_duplicate", "not_sent"]),
+    required=True,
+    help="As what: not_sent may be sent again by retry.",
+)
+@_expect
+@click.option("--why", metavar="TEXT", help="For the log.")
+@_options.actor
+@_in_ledger
+def settle(
+    *,
+    name: str,
+    select: str,
+    as_: SettleAs,
+    expect: int | None,
+    why: str | None,
+    actor: str | None,
+    ledger: str | None,
+    as_json: bool,
+) -> None:
+    """Decide what unknown messages are taken for. Nothing is sent; a proof of acceptance that comes later still wins.
+
+    Without --expect it says how many that would be.
+    """
+    exit_with(_orders.settle(ledger, name, select, as_, expect=expect, why=why, actor=actor, as_json=as_json))
 
 
 @campaign.command("report", short_help="Write its report.")

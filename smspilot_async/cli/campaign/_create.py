@@ -16,7 +16,7 @@ from smspilot_async.cli.campaign._showing import info_as_json
 from smspilot_async.text import Country
 
 if TYPE_CHECKING:
-    from smspilot_async.outbox import CampaignInfo, ListRows, Outbox, SendingWindow
+    from smspilot_async.outbox import CampaignInfo, ListRows, Outbox, SendingWindow, UnknownPolicy
 
 __all__ = ["CreateOptions", "create"]
 
@@ -49,6 +49,8 @@ class CreateOptions:
     rate_limit: float | None
     unique: Literal["phone", "text", "none"]
     kind: Literal["marketing", "service"]
+    unknown: Literal["hold", "assume_sent", "resend", "probe"]
+    dup_window: float | None
     actor: str | None
     ledger: str | None
     as_json: bool
@@ -111,6 +113,7 @@ async def _create(
         rate_limit=options.rate_limit,
         unique=None if options.unique == "none" else options.unique,
         kind=options.kind,
+        unknown=_policy(options),
         actor=actor_of(options.actor),
         **source,
     )
@@ -129,6 +132,16 @@ def _rows(options: CreateOptions) -> ListRows:
         return sql_rows(options.database, options.sql, map=options.columns)
     more = {} if options.encoding is None else {"encoding": options.encoding}
     return read_rows(options.file or "", map=options.columns, **more)
+
+
+def _policy(options: CreateOptions) -> UnknownPolicy:
+    from smspilot_async.outbox import AssumeSent, Hold, Probe, Resend  # noqa: PLC0415 - an extra
+
+    if options.unknown == "probe":
+        if options.dup_window is None:
+            raise Problem("--unknown probe needs --dup-window, the account's loop protection. Nothing was sent.")
+        return Probe(options.dup_window)
+    return {"hold": Hold, "assume_sent": AssumeSent, "resend": Resend}[options.unknown]()
 
 
 def _window(options: CreateOptions) -> SendingWindow | None:

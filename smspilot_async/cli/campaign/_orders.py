@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from smspilot_async.outbox import Campaign, Outbox, Progress
+    from smspilot_async.outbox._settle import SettleAs
 
 
 def _ordered(
@@ -110,3 +111,35 @@ def retry(
     progress = with_outbox(ledger, again)
     line = f"{count(expect or 0, 'message')} of {name} will be sent again; it is {progress.state}."
     return _say(progress, line, as_json=as_json)
+
+
+def settle(
+    ledger: str | None,
+    name: str,
+    select: str,
+    as_: SettleAs,
+    *,
+    expect: int | None,
+    why: str | None,
+    actor: str | None,
+    as_json: bool,
+) -> int:
+    """Settle unknown messages of a campaign."""
+
+    async def decide(outbox: Outbox) -> Progress:
+        campaign = await outbox.campaigns.get(name)
+        if expect is None:
+            found = await campaign.count_unsettled(select)
+            raise Problem(
+                f"{count(found, 'message')} would be settled as {as_}. Nothing was changed. To do it: --expect {found}."
+                if found
+                else f"no message of {name} can be settled that is {select}: those whose last request may still arrive "
+                "have to wait. Nothing was changed."
+            )
+        await campaign.settle(select, as_=as_, expect=expect, why=why, actor=actor_of(actor))
+        return await campaign.status()
+
+    progress = with_outbox(ledger, decide)
+    return _say(
+        progress, f"{count(expect or 0, 'message')} of {name} settled as {as_}; nothing was sent.", as_json=as_json
+    )
