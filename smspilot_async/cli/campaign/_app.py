@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from smspilot_async.cli._connection import ConnectionOptions
-    from smspilot_async.outbox._settle import SettleAs
 
 __all__ = ["campaign"]
 
@@ -348,7 +347,7 @@ def settle(
     *,
     name: str,
     select: str,
-    as_: SettleAs,
+    as_: Literal["assume_sent", "proven_duplicate", "not_sent"],
     expect: int | None,
     why: str | None,
     actor: str | None,

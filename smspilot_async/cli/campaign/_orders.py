@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import actor_of, with_outbox
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from smspilot_async.outbox import Campaign, Outbox, Progress
-    from smspilot_async.outbox._settle import SettleAs
 
 
 def _ordered(
@@ -117,7 +116,7 @@ def settle(
     ledger: str | None,
     name: str,
     select: str,
-    as_: SettleAs,
+    as_: Literal["assume_sent", "proven_duplicate", "not_sent"],
     *,
     expect: int | None,
     why: str | None,
