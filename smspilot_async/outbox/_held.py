@@ -7,6 +7,7 @@ SQLite ledger; for PostgreSQL in the folder that ``SMSPILOT_STATE`` names, or th
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -73,7 +74,7 @@ class HeldAnswers:
         """Return what waits to be written into the ledger; a file without its end was never promised to anybody."""
         if not self._folder.is_dir():
             return
-        for path in sorted(self._folder.glob(f"{self._name}.*{_SUFFIX}")):
+        for path in sorted(self._folder.glob(f"{glob.escape(self._name)}.*{_SUFFIX}")):
             text = path.read_text(encoding="utf-8")
             if text.endswith("\n"):
                 yield path, _revived(json.loads(text))

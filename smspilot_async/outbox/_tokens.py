@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from smspilot_async._tools.files import write_all
+from smspilot_async.outbox._errors import OutboxError
 
 if sys.platform != "win32":
     import fcntl
@@ -59,9 +60,23 @@ _NOTHING: Final = SentToken(0, 0, "")
 
 
 def state_folder() -> Path:
-    """Return where what belongs to a ledger on PostgreSQL is kept: ``SMSPILOT_STATE``, or the user's own for state."""
-    home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    return Path(os.environ.get("SMSPILOT_STATE") or f"{home}/smspilot")
+    """Return where what belongs to a ledger on PostgreSQL is kept: ``SMSPILOT_STATE``, or the user's own for state.
+
+    Raises:
+        OutboxError: The user has no home, and no variable names a folder.
+    """
+    if named := os.environ.get("SMSPILOT_STATE"):
+        return Path(named)
+    if home := os.environ.get("XDG_STATE_HOME"):
+        return Path(home, "smspilot")
+    try:
+        return Path("~/.local/state/smspilot").expanduser()
+    except RuntimeError:
+        problem = OutboxError(
+            "this user has no home folder, where senders remember what they sent. Nothing was sent. Name a folder: "
+            "SMSPILOT_STATE."
+        )
+    raise problem
 
 
 class SentTokens:
