@@ -224,7 +224,7 @@ class TestTheRest:
                 await impatient.info()
         await expect(waiting).to_contain_text(["× 1", "info× 1", "at random"])
         await visitor.presses("Forget all")
-        await expect(waiting).to_have_text(["None: every request goes well."])
+        await expect(waiting).to_have_text(["None: every request succeeds."])
 
 
 class TestHostileTexts:
