@@ -87,7 +87,7 @@ async def test_a_phone_is_looked_up_and_forgotten(outbox: Outbox, client: Client
     assert (await printed(run, "evidence", PHONE))["messages"][0]["key"] == "order-1"
     assert (await printed(run, "forget", PHONE)) == {"messages": 1, "cancelled": 0, "in_flight": 0}
     assert (await printed(run, "evidence", PHONE))["messages"] == []
-    assert (await run("evidence", "nobody")).exit_code == 2
+    assert (await run("evidence", "no phone")).exit_code == 2
 
 
 async def test_a_statement_is_a_table_that_says_what_is_open(

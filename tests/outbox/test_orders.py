@@ -1,4 +1,4 @@
-"""What people order, and what the claim makes of it; the brake, which nobody orders."""
+"""What people order, and what the claim makes of it; the circuit breaker, which acts by itself."""
 
 from __future__ import annotations
 
