@@ -136,6 +136,10 @@ class Afterwards:
         """Ask for what is due now; return how many statuses changed."""
         changed = 0
         while True:
+            async with self._reading() as connection:  # which holds up no sender, as long as nothing is due
+                _, due = await _follow.next_poll(connection, self._tables)
+                if due is None or due > await self._now(connection):
+                    return changed
             async with self._writing() as connection:
                 polls = await _follow.due_polls(connection, self._tables, await self._now(connection))
             if not polls:

@@ -39,6 +39,7 @@ _HELD_FOR: Final = 300 * SECOND
 """For so long a process that is asking keeps others from asking the same; one that died, too."""
 _UNKNOWN_AGAIN: Final = 3600 * SECOND
 """Until a packet without an answer is looked at again: a proof may have come by then."""
+_NOTHING_ACCEPTED: Final = ("void", "not_sent", "refused")
 _FINAL: Final = tuple(int(one) for one in DeliveryStatus if MessageStatus(status=one).is_final)
 
 
@@ -79,6 +80,7 @@ class Poll:
 async def due_polls(connection: AsyncConnection, tables: Tables, now: int) -> list[Poll]:
     """Take the packets that are due, for this process alone, in the connection's transaction."""
     attempt = tables.attempt
+    await _plan_first_polls(connection, tables)
     due = (
         sa.select(attempt)
         .where(attempt.c.next_poll <= now, attempt.c.outcome.is_not(None))
@@ -88,15 +90,21 @@ async def due_polls(connection: AsyncConnection, tables: Tables, now: int) -> li
     )
     polls = []
     for row in (await connection.execute(due)).all():
-        first = row.recorded_at + int(pause_before(1) * SECOND)
-        if row.outcome in {"void", "not_sent", "refused"} or now - row.intent_at > HORIZON * SECOND:
+        if now - row.intent_at > HORIZON * SECOND:
             await _plan(connection, tables, row.id, None)
-        elif row.polls == 0 and row.next_poll == 0 and first > now:
-            await _plan(connection, tables, row.id, first)
         else:
             await _plan(connection, tables, row.id, now + _HELD_FOR)
             polls.append(await _poll_of(connection, tables, row))
     return polls
+
+
+async def _plan_first_polls(connection: AsyncConnection, tables: Tables) -> None:
+    """Say when what was recorded since the last time is asked for first; what brought no acceptance never is."""
+    attempt = tables.attempt
+    first = attempt.c.recorded_at + int(pause_before(1) * SECOND)
+    planned = sa.case((attempt.c.outcome.in_(_NOTHING_ACCEPTED), None), else_=first)
+    is_new = (attempt.c.next_poll == 0) & attempt.c.outcome.is_not(None)
+    await connection.execute(sa.update(attempt).where(is_new).values(next_poll=planned))
 
 
 async def _poll_of(connection: AsyncConnection, tables: Tables, row: Any) -> Poll:

@@ -397,14 +397,19 @@ class _Line:
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None:
-            self._connection = await psycopg.AsyncConnection.connect(
+            connection = await psycopg.AsyncConnection.connect(
                 self._conninfo, autocommit=True, options=_OPTIONS, connect_timeout=_CONNECT_TIMEOUT
             )
-            await self._connection.execute(_SYNCHRONOUS)
-            if self.home is not None:
-                cursor = await self._connection.execute(POSTGRESQL_HOME.encode())
-                row = await cursor.fetchone()
-                check_home(self.home, row[0] if row else "{}")
+            try:
+                await connection.execute(_SYNCHRONOUS)
+                if self.home is not None:
+                    cursor = await connection.execute(POSTGRESQL_HOME.encode())
+                    row = await cursor.fetchone()
+                    check_home(self.home, row[0] if row else "{}")
+            except BaseException:
+                await connection.close()
+                raise
+            self._connection = connection
         return self._connection
 
     async def _drop(self) -> None:

@@ -190,6 +190,28 @@ async def test_what_was_restored_sends_nothing_before_it_is_adopted_and_nothing_
     assert len(emulator.messages) == DUE + 2
 
 
+async def test_a_sender_that_meets_another_timeline_meanwhile_stops_and_sends_nothing(
+    own_cluster: Postgres, client: Client, emulator: Emulator
+) -> None:
+    ledger = Recovered(own_cluster)
+    await Outbox.create(ledger.url, client)
+    await asyncio.to_thread(ledger.back_up)
+    async with Outbox(ledger.url) as outbox:
+        with pytest.raises(LedgerMoved, match="timeline was"):
+            await _work_until_it_ends(outbox, client, ledger)
+    assert [message.text for message in emulator.messages] == ["Before"]
+
+
+async def _work_until_it_ends(outbox: Outbox, client: Client, ledger: Restorable) -> None:
+    async with asyncio.timeout(60), outbox.worker(client) as worker:
+        await outbox.enqueue(Message(PHONE, "Before"), key="before")
+        assert (await outbox.wait("before", timeout=30)).state == "accepted"
+        await asyncio.to_thread(ledger.restore)
+        async with Outbox(ledger.url) as another:
+            await another.enqueue(Message(PHONE, "After"), key="after")
+        await worker.wait()
+
+
 # --- times ---------------------------------------------------------------------------------------
 
 
