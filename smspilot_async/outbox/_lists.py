@@ -84,6 +84,8 @@ class ListRows:
 def read_rows(path: str | Path, *, map: Mapping[str, str] | None = None, encoding: str = UTF8) -> ListRows:  # noqa: A002 - the contract's word
     """Return the rows of a file: CSV, a spreadsheet (its first sheet) or Parquet, by its suffix.
 
+    It looks at the whole file at once: in an event loop, ``await asyncio.to_thread(read_rows, path)``.
+
     Args:
         path: The file. ``-`` is a CSV on stdin, which is then held in memory.
         map: Which column of the file is meant by a name: ``{"to": "Телефон"}``.
