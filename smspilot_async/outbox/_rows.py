@@ -44,13 +44,13 @@ class BadRow:
     Attributes:
         line: Of the list.
         code: With which the gateway would have refused it, if it has one.
-        field: Which field is wrong.
+        field: Which field is wrong; empty if it is none.
         why: In words, without its content.
     """
 
     line: int
     code: int | None
-    field: str | None
+    field: str
     why: str
 
 
@@ -95,7 +95,7 @@ class Composer:
             return self._row(line, item)
         except InvalidMessage as error:
             why = str(error).removesuffix(f" (the gateway's code {error.code})")
-            return BadRow(line, error.code, error.field, why)
+            return BadRow(line, error.code, _printable(error.field or ""), _printable(why))
 
     def _row(self, line: int, item: Any) -> Row:
         if isinstance(item, InvalidMessage):  # of what reads the list
@@ -148,6 +148,11 @@ class Composer:
             if (kind := parse_kind(written)) in _KINDS:
                 return kind
         raise InvalidMessage("a campaign sends marketing or service messages", field="kind", code=_BAD_LIST)
+
+
+def _printable(text: str) -> str:
+    """Return a text that every database takes: a column may be named anything."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _cells(item: Any) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,40 @@ async def test_an_asynchronous_list_has_a_stream_for_each_zone_and_kind(desk: De
     query = sa.select(stream.c.zone, stream.c.lane).where(stream.c.campaign_id == campaign.id).order_by(stream.c.id)
     assert [tuple(row) for row in await desk.execute(query)] == [("+05:00", 2), ("Europe/Moscow", 1)]
     assert [row.line async for row in campaign.messages(outcome="refused")] == [4]
+
+
+NASTY = [
+    "\0",
+    "\ud800",
+    "\N{ZERO WIDTH SPACE}",
+    "'; DROP TABLE message; --",
+    "=1+1",
+    "🙂" * 20,
+    "{name}",
+    "\x1f1:",
+    "а" * 300,
+]
+
+
+async def test_whatever_stands_in_a_list_each_of_its_rows_is_accounted_for(outbox: Outbox) -> None:
+    """Forged rows, with all that a database, a spreadsheet or a template may stumble over, in cells and in columns."""
+    chance = random.Random(11)
+    cells = [*NASTY, "", None, 0, 1.5, True, b"bytes", [], "Анна", "м", "MSK+2", "+05:00", "nowhere"]
+
+    def rows() -> Any:
+        for _ in range(2_000):
+            columns = chance.sample(["name", "sex", "Zone", "ttl", "sender", "kind", *NASTY], 5)
+            row = {column: chance.choice(cells) for column in columns}
+            yield {**row, "Zone": chance.choice(["MSK", "MSK+2", *NASTY[:3]]), "to": phone(chance.randrange(1_500))}
+
+    text = "{sex:Уважаемый|Уважаемая|Здравствуйте} {name|друг}!"
+    campaign = await made(outbox, rows(), template=text, window=BY_ZONE, unique=None, max_parts=3)
+    info = await campaign.info()
+    found = [row async for row in campaign.messages()]
+    assert [row.line for row in found] == [*range(1, 2_001)]
+    assert Counter(row.state for row in found) == {"pending": info.messages, "refused": info.bad}
+    assert min(info.messages, info.bad) > 100
+    assert all(row.why for row in found if row.state == "refused")
 
 
 async def test_an_import_that_ended_half_way_goes_on_with_the_same_list_only(outbox: Outbox) -> None:
