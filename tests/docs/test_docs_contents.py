@@ -12,7 +12,7 @@ import pytest
 from page_blocks import DOCS, blocks, pages
 
 import smspilot_async
-from smspilot_async import ERROR_CODES, Client, Reason, audit, callbacks, emulator, notebook, otel
+from smspilot_async import ERROR_CODES, Client, Reason, audit, callbacks, emulator, notebook, otel, outbox
 from smspilot_async.emulator.server import _control
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ DESCRIBED: Final = set(re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE))
 FOREIGN: Final = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//""")
 
 
-@pytest.mark.parametrize("module", [smspilot_async, audit, callbacks, emulator, notebook, otel])
+@pytest.mark.parametrize("module", [smspilot_async, audit, callbacks, emulator, notebook, otel, outbox])
 def test_the_reference_describes_every_public_name(module: object) -> None:
     names = {name for name in getattr(module, "__all__") if name != "__version__"}  # noqa: B009 - of any module
     assert {f"{getattr(module, '__name__')}.{name}" for name in names} <= DESCRIBED  # noqa: B009 - of any module
