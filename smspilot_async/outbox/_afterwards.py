@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from smspilot_async.outbox._statement import Statement
 
 __all__ = ["Afterwards"]
+
+logger: Final = logging.getLogger("smspilot_async.outbox")
 
 _FOLLOW_EVERY, _LOOK_AT_UNKNOWNS_EVERY = 5.0, 1.0
 _LISTEN_AGAIN: Final = 30.0
@@ -159,7 +162,11 @@ class Afterwards:
         async with self._reading() as connection:
             rows = (await connection.execute(sa.select(campaign.c.id, campaign.c.settings))).all()
         for id_, settings in rows:
-            policy = policy_of(json.loads(settings).get("unknown"))
+            try:
+                policy = policy_of(json.loads(settings).get("unknown"))
+            except ValueError as error:  # written by another hand: they are held
+                logger.error("campaign %d: %s; its unknown messages are held", id_, error)  # noqa: TRY400 - no traceback
+                continue
             if can_probe or not isinstance(policy, Probe):
                 await self._apply(sender, id_, policy)
 

@@ -27,7 +27,7 @@ from smspilot_async.outbox._adopt import check_tokens
 from smspilot_async.outbox._afterwards import Afterwards
 from smspilot_async.outbox._campaign_rows import Access, tending
 from smspilot_async.outbox._campaigns import Campaigns
-from smspilot_async.outbox._deliver import Sender, SendOptions, Sent
+from smspilot_async.outbox._deliver import Sender, SendOptions, Sent, may_probe
 from smspilot_async.outbox._duties import Duties
 from smspilot_async.outbox._enqueue import Entry, OutboxMessage, enqueue_in, executor_of, record_of
 from smspilot_async.outbox._errors import (
@@ -548,8 +548,9 @@ class Outbox(Afterwards):
     ) -> Sent:
         """Send what is due, and return: the door for cron, Celery and tests.
 
-        What could not be sent now stays in the ledger. Cancelled, it claims nothing more, and ends once what is on
-        the wire is recorded.
+        What could not be sent now stays in the ledger. Unknown messages of campaigns are dealt with as their policies
+        say; those of the outbox are held: :meth:`worker` has a policy for them. Cancelled, it claims nothing more,
+        and ends once what is on the wire is recorded.
 
         Args:
             client: Of the account that the ledger is bound to.
@@ -568,6 +569,7 @@ class Outbox(Afterwards):
         """
         options = SendOptions(packet_size=packet_size, in_flight=in_flight, give_up_after=give_up_after)
         async with self._sender(client, options) as sender:
+            await self._apply_policies(sender, Hold(), can_probe=may_probe(client) is None)
             return await sender.drain()
 
     def worker(

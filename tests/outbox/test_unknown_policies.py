@@ -346,6 +346,17 @@ async def test_a_campaign_has_a_policy_of_its_own(
     assert (await fate(outbox))[1] != "assumed_sent"
 
 
+async def test_a_policy_that_cannot_be_read_holds_and_keeps_nothing_else_from_leaving(
+    desk: Desk, outbox: Outbox, client: Client, emulator: Emulator
+) -> None:
+    settings = json.dumps({"unknown": "guess"})
+    campaign = {"id": 7, "name": "promo", "state": "running", "settings": settings, "created_at": 0}
+    await desk.execute(sa.insert(desk.tables.campaign).values(**campaign))
+    await outbox.enqueue(Message(PHONE, "Ready"), key="1")
+    await outbox.drain(client)
+    assert len(emulator.messages) == 1
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy_stands_in_a_campaigns_settings(policy: Any) -> None:
     assert policy_of(json.loads(json.dumps(policy.to_json()))) == policy
