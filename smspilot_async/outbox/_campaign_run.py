@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from smspilot_async.outbox._campaign_info import look
-from smspilot_async.outbox._errors import CampaignStateError
+from smspilot_async.outbox._errors import CampaignStateError, LedgerUnavailable
 from smspilot_async.outbox._states import CampaignState
 
 if TYPE_CHECKING:
@@ -24,13 +24,28 @@ _SHARE: Final = 10
 """Counting millions takes its time: a look waits so many times longer than the last one took."""
 
 
-async def watch(access: Access, campaign_id: int, interval: float) -> AsyncIterator[Progress]:
-    """Look at a campaign, and again whenever it has moved, until it is over."""
+async def watch(
+    access: Access, campaign_id: int, interval: float, *, is_patient: bool = False
+) -> AsyncIterator[Progress]:
+    """Look at a campaign, and again whenever it has moved, until it is over.
+
+    Args:
+        access: To the ledger.
+        campaign_id: Whose.
+        interval: Seconds between two looks, at least.
+        is_patient: A database that is away is waited for: what sends comes back by itself, too.
+    """
     clock = asyncio.get_running_loop().time
     last: Progress | None = None
     while True:
         began = clock()
-        progress = await look(access, campaign_id)
+        try:
+            progress = await look(access, campaign_id)
+        except LedgerUnavailable:
+            if not is_patient:
+                raise
+            await asyncio.sleep(interval)
+            continue
         if last is None or _differs(last, progress):
             last = _with_pace(last, progress)
             yield last
@@ -81,7 +96,7 @@ class Run:
 
     async def __aiter__(self) -> AsyncIterator[Progress]:
         ended = asyncio.ensure_future(self._worker.wait())
-        looks = watch(self._access, self._id, self._interval)
+        looks = watch(self._access, self._id, self._interval, is_patient=True)
         try:
             while True:
                 look_ = asyncio.ensure_future(anext(looks, None))

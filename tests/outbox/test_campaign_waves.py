@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from smspilot_async.outbox import Campaign, CampaignStateError, Outbox
+from smspilot_async.outbox import Campaign, CampaignStateError, LedgerUnavailable, Outbox, _campaign_info, _campaign_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,6 +56,26 @@ async def test_waves_are_as_large_as_they_were_ordered(outbox: Outbox, client: C
             last = [progress async for progress in run][-1]
         reached.append((last.state, last.reason, len(emulator.messages)))
     assert reached == [("paused", "first", 10), ("paused", "first", 15), ("finished", None, 40)]
+
+
+async def test_a_run_outlasts_a_database_that_is_away(
+    outbox: Outbox, client: Client, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = await approved(outbox, client, people(3))
+    await campaign.start()
+    look, looks = _campaign_info.look, 0
+
+    async def looked(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # the first look was on entering
+            raise LedgerUnavailable("the ledger cannot be used")
+        return await look(*arguments)
+
+    monkeypatch.setattr(_campaign_run, "look", looked)
+    async with asyncio.timeout(30), campaign.running(client) as run:
+        last = [progress async for progress in run][-1]
+    assert (last.state, looks > 2, len(emulator.messages)) == ("finished", True, 3)
 
 
 async def test_after_a_fault_of_the_sender_exactly_those_are_sent_again_and_once(

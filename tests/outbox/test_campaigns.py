@@ -147,7 +147,7 @@ NASTY = [
 async def test_whatever_stands_in_a_list_each_of_its_rows_is_accounted_for(outbox: Outbox) -> None:
     """Forged rows, with all that a database, a spreadsheet or a template may stumble over, in cells and in columns."""
     chance = random.Random(11)
-    cells = [*NASTY, "", None, 0, 1.5, True, b"bytes", [], "Анна", "м", "MSK+2", "+05:00", "nowhere"]
+    cells: list[Any] = [*NASTY, "", None, 0, 1.5, True, b"bytes", [], "Анна", "м", "MSK+2", "+05:00", "nowhere"]
 
     def rows() -> Any:
         for _ in range(2_000):
@@ -176,7 +176,8 @@ async def test_an_import_that_ended_half_way_goes_on_with_the_same_list_only(out
         await made(outbox, until_it_breaks())
     campaign = await outbox.campaigns.get("promo-11")
     assert ((await campaign.info()).state, (await campaign.info()).rows) == ("importing", 1000)
-    for rows, settings in [(everyone[1:], {}), (everyone[:900], {}), (everyone, {"max_parts": 1})]:
+    others: list[tuple[Any, dict[str, Any]]] = [(everyone[1:], {}), (everyone[:900], {}), (everyone, {"max_parts": 1})]
+    for rows, settings in others:
         with pytest.raises(CampaignExists):
             await made(outbox, rows, **settings)
     assert (await made(outbox, everyone)).id == campaign.id
