@@ -42,7 +42,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=(FOUND or PYTHONS)[0])
 def lowest(session: nox.Session) -> None:
     """Do the same with the lowest version of each dependency, on the lowest Python of this machine."""
-    constraints = Path(session.create_tmp()) / "lowest.txt"
+    constraints = Path(session.virtualenv.location) / "lowest.txt"
     constraints.write_text("\n".join(lowest_versions()), encoding="utf-8")
     run_tests(session, "--constraint", str(constraints))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -131,9 +132,10 @@ def sql_rows(url: str, query: str, *, map: Mapping[str, str] | None = None) -> L
         problem: ListError
         try:
             with engine.connect() as connection:
-                result = connection.execution_options(**options).exec_driver_sql(query)
-                yield tuple(result.keys()) if result.returns_rows else ()
-                yield from result if result.returns_rows else ()
+                # psycopg warns of a cursor that is open when its connection closes.
+                with closing(connection.execution_options(**options).exec_driver_sql(query)) as result:
+                    yield tuple(result.keys()) if result.returns_rows else ()
+                    yield from result if result.returns_rows else ()
         except DBAPIError as error:
             problem = ListError(f"the query fails: {str(error.orig).partition(chr(10))[0]}.")
         except SQLAlchemyError as error:

@@ -71,7 +71,7 @@ def no_collection() -> Iterator[None]:
 
 
 def held() -> list[object]:
-    return [thing for thing in gc.get_objects() if isinstance(thing, Submission | PendingMessage)]
+    return [thing for thing in gc.get_objects() if type(thing) in {Submission, PendingMessage}]
 
 
 @pytest.mark.usefixtures("no_collection")

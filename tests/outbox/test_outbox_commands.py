@@ -85,7 +85,9 @@ async def test_a_deploy_makes_no_unknown(
     emulator.release()
     assert await asyncio.wait_for(process.wait(), 60) == {signal.SIGTERM: 0, signal.SIGINT: 130}[signal_]
     records = [await outbox.get(key) for key in ("1", "2")]
-    assert [record.state for record in records if record is not None] == ["accepted", "pending"]
+    states = [record.state for record in records if record is not None]
+    # A claim that was under way at the signal may still bring the second.
+    assert states == (["accepted", "pending"] if len(emulator.messages) == 1 else ["accepted", "accepted"])
 
 
 @pytest.mark.parametrize("world", ["test", "url", "account"])
