@@ -131,11 +131,13 @@ def sql_rows(url: str, query: str, *, map: Mapping[str, str] | None = None) -> L
         options = {"stream_results": True, "yield_per": _AT_ONCE, "no_parameters": True}
         problem: ListError
         try:
-            with engine.connect() as connection:
+            with (
+                engine.connect() as connection,
                 # psycopg warns of a cursor that is open when its connection closes.
-                with closing(connection.execution_options(**options).exec_driver_sql(query)) as result:
-                    yield tuple(result.keys()) if result.returns_rows else ()
-                    yield from result if result.returns_rows else ()
+                closing(connection.execution_options(**options).exec_driver_sql(query)) as result,
+            ):
+                yield tuple(result.keys()) if result.returns_rows else ()
+                yield from result if result.returns_rows else ()
         except DBAPIError as error:
             problem = ListError(f"the query fails: {str(error.orig).partition(chr(10))[0]}.")
         except SQLAlchemyError as error:
