@@ -180,14 +180,20 @@ class Afterwards:
                     sender.wake()
             case Probe():
                 window = _unknown.window_of(policy)
-                while await sender.probe(lambda request: self._claim_probe(request, campaign_id), window):
-                    pass
+                while await self._is_worth_a_look(campaign_id):
+                    if not await sender.probe(lambda request: self._claim_probe(request, campaign_id), window):
+                        break
             case Hold():
                 pass
 
     async def _decide(self, decide: _unknown.Decide, campaign_id: int | None) -> int:
         async with self._writing() as connection:
             return await decide(connection, self._tables, await self._now(connection), campaign_id)
+
+    async def _is_worth_a_look(self, campaign_id: int | None) -> bool:
+        """Return whether anything is unknown that was not probed: else no share of the rate is taken for it."""
+        async with self._reading() as connection:
+            return await _unknown.has_unprobed(connection, self._tables, campaign_id)
 
     async def _claim_probe(self, request: _unknown.ProbeRequest, campaign_id: int | None) -> Any:
         async with self._writing() as connection:

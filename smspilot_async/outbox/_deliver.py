@@ -529,16 +529,20 @@ class Sender:
         """
         if self._unrecorded or self._stopping.is_set():
             return False
+        size = await self._rate.take(self._options.packet_size, is_urgent=False)
+        if not size:
+            return False
         asked_at = boot_time()
         request = ProbeRequest(
             token=secrets.token_hex(16),
             sender=self._name,
-            size=self._options.packet_size,
+            size=size,
             lease=self._lease,
             longest=int(longest_on_the_wire(self._client) * SECOND),
             window=window,
         )
         claim = await take(request)
+        self._rate.give_back(size - len(claim.messages if claim is not None else ()))
         if claim is None or claim.attempt_id is None:
             return False
         await self._outlast(self._deliver(claim, claim.attempt_id, request.token, asked_at, window=window))

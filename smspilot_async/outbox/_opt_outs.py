@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
+from smspilot_async import CursorInUse
 from smspilot_async.errors import InvalidMessage
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def is_stop(text: str | None) -> bool:
 async def listen_for_stop(
     client: Client, cursor: Path, suppress: Callable[[str], Awaitable[bool]], *, poll_interval: float = 30.0
 ) -> None:
-    """Suppress who sends STOP, until it is cancelled or the gateway cannot be asked.
+    """Suppress who sends STOP, until it is cancelled, the gateway cannot be asked, or another worker does it here.
 
     What was received meanwhile is read first: the cursor remembers where this stopped.
 
@@ -47,9 +49,16 @@ async def listen_for_stop(
         poll_interval: Seconds from one look to the next.
 
     Raises:
-        SmsPilotError: The gateway refuses to be asked, or another process listens with this cursor.
+        SmsPilotError: The gateway refuses to be asked.
     """
     await asyncio.to_thread(cursor.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(CursorInUse):  # another worker of this machine listens; should it end, this one goes on
+        await _listen(client, cursor, suppress, poll_interval)
+
+
+async def _listen(
+    client: Client, cursor: Path, suppress: Callable[[str], Awaitable[bool]], poll_interval: float
+) -> None:
     async with client.listen(cursor=cursor, poll_interval=poll_interval) as inbound:
         async for sms in inbound:
             if not is_stop(sms.text) or sms.phone is None:

@@ -33,6 +33,7 @@ __all__ = [
     "UnknownPolicy",
     "assume_sent",
     "claim_probe",
+    "has_unprobed",
     "policy_of",
     "resend",
     "setting_of",
@@ -204,6 +205,12 @@ class ProbeRequest:
     lease: int
     longest: int
     window: int
+
+
+async def has_unprobed(connection: AsyncConnection, tables: Tables, campaign_id: int | None) -> bool:
+    """Return whether there is an unknown message that was not sent again yet."""
+    query = _undecided(tables, campaign_id).where(tables.message.c.resends == 0).limit(1)
+    return (await connection.execute(query)).first() is not None
 
 
 async def claim_probe(

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 import sqlalchemy as sa
-from ledgers import PHONE
+from ledgers import PHONE, accepted
 
 from smspilot_async import Client, Message, Outcome
 from smspilot_async._tools.clock import boot_time
@@ -142,6 +142,19 @@ async def test_a_callback_proves_what_a_killed_sender_has_sent(
     await desk.turn(1000)
     assert await desk.hot.recover() == 0
     assert (await desk.row(id_)).state == State.ACCEPTED
+
+
+async def test_a_callback_may_come_before_the_answer_is_recorded(
+    desk: Desk, client: Client, emulator: Emulator, web: CallbackInbox
+) -> None:
+    id_ = await desk.pending("Ready")
+    claim = await desk.claim(token="slow")
+    await send_once(client, [Message(PHONE, "Ready", id=id_)], token="slow", not_after=boot_time() + 10)
+    for _ in range(2):  # the gateway may call again
+        assert await call(web, emulator, 1) == 200
+    await desk.record(claim.attempt_id, accepted(id_, emulator.messages[0].server_id))
+    row = await desk.row(id_)
+    assert (row.state, row.sent_twice, row.parts, row.status) == (State.ACCEPTED, False, 1, 1)
 
 
 async def test_what_waits_to_be_sent_again_is_not_once_the_first_time_is_proven(
