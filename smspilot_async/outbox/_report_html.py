@@ -44,12 +44,12 @@ p.note {{ margin: 0 0 10px; color: var(--faint); font-size: 13px; }}
   background: #e4e8f5; font-size: 13px; font-weight: 600; }}
 .badge.warn {{ background: #fdf0d5; color: #7a5200; }}
 section {{ background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px; margin-top: 16px;
-  break-inside: avoid; }}
+  break-inside: avoid; overflow-x: auto; min-width: 0; }}
 .tiles {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(136px, 1fr)); gap: 12px; margin-top: 20px; }}
 .tile {{ background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }}
 .tile b {{ display: block; font-size: 21px; line-height: 1.25; font-variant-numeric: tabular-nums; }}
 .tile span {{ color: var(--faint); font-size: 13px; }}
-.two {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 0 16px; }}
+.two {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)); gap: 0 16px; }}
 svg.plot {{ display: block; width: 100%; height: auto; }}
 svg.plot text {{ font-family: inherit !important; }}
 table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
