@@ -449,14 +449,14 @@ class Client:
         return outcome
 
     async def _send_once(
-        self, messages: Sequence[Message], *, not_after: float, nonce_of: Callable[[int], bytes]
+        self, messages: Sequence[Message], *, not_after: float, nonce_of: Callable[[Message], bytes]
     ) -> Packet | SmsPilotError:
         """Send messages in one request, for a ledger: nothing is packed, split or retried.
 
         Args:
             messages: Each with an id.
             not_after: No byte leaves if none has left by then, in :func:`boot_time`.
-            nonce_of: Returns what identifies the send of a message for the inbox, by the message's id.
+            nonce_of: Returns what identifies the send of a message for the inbox.
         """
         session, timeout = self._session(), self._settings.timeout
         limit = WriteLimit(not_after=not_after, unacknowledged=longest_unacknowledged(timeout))
@@ -466,7 +466,7 @@ class Client:
         ]
         if self._callbacks is not None:
             for entry in entries:
-                entry.nonce = nonce_of(entry.id) if entry.message.callback is None else None
+                entry.nonce = nonce_of(entry.message) if entry.message.callback is None else None
         return await session.send_once(entries, limit, begins_by + timeout)
 
     @property

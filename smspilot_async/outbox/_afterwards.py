@@ -95,7 +95,8 @@ class Afterwards:
 
     async def _record_event(self, event: StatusEvent) -> bool:
         async with self._writing() as connection:
-            return await record_event(connection, self._tables, await self._now(connection), event)
+            now = await self._now(connection)
+            return await record_event(connection, self._tables, now, event, self._row.salt)
 
     # --- statuses --------------------------------------------------------------------------------
 

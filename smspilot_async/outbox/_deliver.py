@@ -56,6 +56,8 @@ from smspilot_async.outbox._ledger import (
     ClaimRequest,
     MessageAnswer,
     Why,
+    content_hash,
+    nonce_mark,
     send_nonce,
 )
 from smspilot_async.outbox._schema import MARKETING, SERVICE
@@ -129,7 +131,7 @@ class Sent:
 
 
 async def send_once(
-    client: Client, messages: Sequence[Message], *, token: str, not_after: float
+    client: Client, messages: Sequence[Message], *, token: str, salt: bytes, not_after: float
 ) -> Packet | SmsPilotError:
     """Send one packet, once: nothing is packed, split or repeated.
 
@@ -137,14 +139,20 @@ async def send_once(
         client: What sends.
         messages: With the ledger's numbers as their ids.
         token: Of the attempt: by it a callback shows which attempt it is about.
+        salt: The ledger's: by it a callback shows which message it is about.
         not_after: If no byte has left by then, none does, in :func:`boot_time`; compared in the step that writes it.
     """
     try:
         return await client._send_once(  # noqa: SLF001 - made for this call
-            messages, not_after=not_after, nonce_of=partial(send_nonce, token)
+            messages, not_after=not_after, nonce_of=partial(_nonce, token, salt)
         )
     except SmsPilotError as error:
         return error
+
+
+def _nonce(token: str, salt: bytes, message: Message) -> bytes:
+    id_ = message.id or 0
+    return send_nonce(token, id_, nonce_mark(salt, id_, content_hash(salt, message.to, message.text)))
 
 
 def may_probe(client: Client) -> str | None:
@@ -300,13 +308,15 @@ class Sender:
         options: How.
         held: Where to keep what cannot be recorded before the process has to end.
         tokens: Where the tokens of attempts are kept beside the ledger.
+        salt: The ledger's.
     """
 
     def __init__(
-        self, hot: HotPath, client: Client, options: SendOptions, held: HeldAnswers, tokens: SentTokens
+        self, hot: HotPath, client: Client, options: SendOptions, held: HeldAnswers, *, tokens: SentTokens, salt: bytes
     ) -> None:
         self.sent = Sent()
         self._tokens = tokens
+        self._salt = salt
         self._keep = held
         self._hot = hot
         self._options = options
@@ -574,7 +584,7 @@ class Sender:
         if messages:
             self._tokens.add(SentToken(attempt_id, claim.intent_at, token))
             not_after = asked_at + min(self._start_within, _lasting(claim))
-            result = await send_once(self._client, messages, token=token, not_after=not_after)
+            result = await send_once(self._client, messages, token=token, salt=self._salt, not_after=not_after)
         tries = {one.id: one.tries for one in claim.messages}
         judgement = (
             Judgement(rows=[], outcome=Outcome.REFUSED.value, evidence=Why.INVALID, is_answered=False)

@@ -53,6 +53,7 @@ __all__ = [
     "Why",
     "content_hash",
     "key_hash",
+    "nonce_mark",
     "now_us",
     "packet_hash",
     "send_nonce",
@@ -107,12 +108,29 @@ def key_hash(salt: bytes, key: str) -> bytes:
     return hashlib.sha256(b"".join((salt, b"key\n", key.encode()))).digest()[:16]
 
 
-def send_nonce(token: str, id_: int) -> bytes:
+def send_nonce(token: str, id_: int, mark: bytes) -> bytes:
     """Return what the callback URL of a message names its send by.
 
-    It is derived from the attempt's token, so that it is as durable as the intent, and costs no write of its own.
+    It is derived from the attempt's token, so that it is as durable as the intent, and costs no write of its own. Its
+    second half shows that it is of this ledger's very message, also to one that was restored from before the attempt.
+
+    Args:
+        token: Of the attempt.
+        id_: The message's number.
+        mark: Of the message, by :func:`nonce_mark`.
     """
-    return hashlib.sha256(f"callback\n{token}\n{id_}".encode()).digest()[:NONCE_SIZE]
+    return hashlib.sha256(f"callback\n{token}\n{id_}".encode()).digest()[: NONCE_SIZE - len(mark)] + mark
+
+
+def nonce_mark(salt: bytes, id_: int, hash_: bytes) -> bytes:
+    """Return what marks a message in the nonces of its sends.
+
+    Args:
+        salt: The ledger's.
+        id_: The message's number.
+        hash_: Of its phone and text.
+    """
+    return hashlib.sha256(b"".join((salt, f"mark\n{id_}\n".encode(), hash_))).digest()[: NONCE_SIZE // 2]
 
 
 def packet_hash(hashes: Iterable[bytes]) -> bytes:

@@ -623,7 +623,7 @@ class Outbox(Afterwards):
             await stack.enter_async_context(tending(self._access()))
             path, uid = self._path, self._row.uid
             held = await asyncio.to_thread(lambda: HeldAnswers.beside(path) if path else HeldAnswers.of_user(uid))
-            sender = Sender(hot, client, options, held, tokens)
+            sender = Sender(hot, client, options, held, tokens=tokens, salt=self._row.salt)
             self._senders.add(sender)
             stack.callback(self._senders.discard, sender)
             yield sender

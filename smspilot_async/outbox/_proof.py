@@ -7,13 +7,13 @@ sender is alive or not. The gateway alone was given the URL: a call to it proves
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from smspilot_async._statuses.rules import STATUS_UNKNOWN, Known, beats
 from smspilot_async.models import MessageStatus
-from smspilot_async.outbox._ledger import SECOND, send_nonce
+from smspilot_async.outbox._ledger import NONCE_SIZE, SECOND, nonce_mark, send_nonce
 from smspilot_async.outbox._schema import KINDS
 from smspilot_async.outbox._states import State
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from smspilot_async.outbox._schema import Tables
 
 __all__ = ["LedgerSink", "apply_status", "of_message", "prove", "record_event"]
+
+
+_MARKED: Final = NONCE_SIZE // 2
+"""Where the message's mark begins in a nonce."""
 
 
 class LedgerSink:
@@ -49,19 +53,24 @@ class LedgerSink:
         return await self._record(event)
 
 
-async def record_event(connection: AsyncConnection, tables: Tables, now: int, event: StatusEvent) -> bool:
+async def record_event(connection: AsyncConnection, tables: Tables, now: int, event: StatusEvent, salt: bytes) -> bool:
     """Write down what a callback says of a message of this ledger.
+
+    The attempt that it is about may be missing, after a restore: it has proven itself by the message's mark all the
+    same.
 
     Returns:
         ``False`` if it names another number than the answer to this very attempt.
     """
     message = tables.message
     row = (await connection.execute(_locked(sa.select(message).where(message.c.id == event.id)))).one_or_none()
-    attempt_id = None if row is None else await _attempt_of(connection, tables, row, event.nonce)
-    if row is None or attempt_id is None or event.server_id is None:
+    if row is None or event.server_id is None:
         return True  # a message that was sent without the ledger, or is purged
+    attempt_id = await _attempt_of(connection, tables, row, event.nonce)
+    if attempt_id is None and not event.nonce.endswith(nonce_mark(salt, row.id, bytes(row.hash))):
+        return True
     if row.state == State.ACCEPTED and row.server_id not in {None, event.server_id}:
-        if row.tries == 1:
+        if row.tries == 1 and attempt_id is not None:
             return False
         await connection.execute(sa.update(message).where(message.c.id == row.id).values(sent_twice=True))
         return True
@@ -83,11 +92,11 @@ async def _attempt_of(connection: AsyncConnection, tables: Tables, row: Any, non
     attempt = tables.attempt
     last = sa.select(attempt.c.id, attempt.c.token).where(attempt.c.id == row.attempt_id)
     for id_, token in await connection.execute(last):
-        if send_nonce(token, row.id) == nonce:
+        if send_nonce(token, row.id, nonce[_MARKED:]) == nonce:
             return int(id_)
     if row.tries > 1:
         for id_, token in await connection.execute(of_message(tables, connection.dialect.name, row.id)):
-            if send_nonce(token, row.id) == nonce:
+            if send_nonce(token, row.id, nonce[_MARKED:]) == nonce:
                 return int(id_)
     return None
 

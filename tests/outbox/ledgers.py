@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from smspilot_async import Message
+from smspilot_async._tools.clock import boot_time
 from smspilot_async.outbox import _ledger
+from smspilot_async.outbox._deliver import send_once
 from smspilot_async.outbox._ledger import SECOND, Answer, Claim, ClaimRequest, MessageAnswer
 from smspilot_async.outbox._schema import MARKETING
 from smspilot_async.outbox._states import Event, State
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from smspilot_async import Client
     from smspilot_async.outbox import Outbox
 
 PHONE = "79087964781"
@@ -122,6 +125,11 @@ class Desk:
         token = token or f"token-{next(self._numbers)}"
         request = ClaimRequest(token=token, sender="desk", size=size, lease=int(lease * SECOND), **more)
         return await self.hot.claim(request)
+
+    async def send(self, client: Client, id_: int, text: str, *, token: str) -> None:
+        """Send a message of an attempt, and record nothing."""
+        message, salt = Message(PHONE, text, id=id_), self.outbox._row.salt
+        await send_once(client, [message], token=token, salt=salt, not_after=boot_time() + 10)
 
     async def record(self, attempt: int | None, *rows: MessageAnswer, give_up_after: float = 86_400) -> None:
         assert attempt is not None

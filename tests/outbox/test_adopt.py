@@ -18,12 +18,13 @@ from ledgers import PHONE
 from postgres import Postgres
 
 from smspilot_async import Client, Message
+from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.emulator import Fault
 from smspilot_async.outbox import LedgerMoved, Outbox, OutboxError, SenderBusy
 from smspilot_async.outbox._tokens import SentToken, SentTokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from smspilot_async.emulator import Emulator
@@ -210,6 +211,48 @@ async def _work_until_it_ends(outbox: Outbox, client: Client, ledger: Restorable
         async with Outbox(ledger.url) as another:
             await another.enqueue(Message(PHONE, "After"), key="after")
         await worker.wait()
+
+
+@pytest.mark.parametrize("when", ["before it is adopted", "after it"])
+async def test_a_callback_proves_what_a_restored_ledger_has_forgotten(
+    tmp_path: Path, emulator: Emulator, when: str
+) -> None:
+    ledger = OverwrittenFile(tmp_path)
+    secret = "a secret for the tests alone"
+    async with (
+        CallbackInbox("https://app.example/smspilot", secret=secret) as inbox,
+        Client(emulator.api_key, url=emulator.url, callbacks=inbox) as client,
+    ):
+        await Outbox.create(ledger.url, client)
+        async with Outbox(ledger.url) as outbox:
+            for number in range(2):
+                await outbox.enqueue(Message(PHONE, f"Text {number}"), key=str(number))
+        backed_up_at = datetime.now(UTC)
+        ledger.back_up()
+        async with Outbox(ledger.url) as outbox:
+            await outbox.drain(client)
+        ledger.restore()
+        async with Outbox(ledger.url) as outbox:
+            web = CallbackInbox("https://app.example/smspilot", secret=secret, sink=outbox.callback_sink())
+            if when == "after it":
+                await outbox.adopt(restored_to=backed_up_at)
+            sent = emulator.messages[0]
+            query = f"server_id={sent.server_id}&status=1&error=0".encode()
+            assert sent.callback is not None
+            answer = await web.answer("GET", sent.callback.removeprefix("https://app.example"), query, _no_body())
+            assert answer.status == 200
+            if when != "after it":
+                await outbox.adopt(restored_to=backed_up_at)
+            await outbox.drain(client)
+            records = [await outbox.get(str(number)) for number in range(2)]
+            assert [record.state for record in records if record is not None] == ["accepted", "unknown"]
+            assert records[0] is not None
+            assert records[0].server_id == sent.server_id
+    assert len(emulator.messages) == 2
+
+
+async def _no_body() -> AsyncIterator[bytes]:
+    yield b""
 
 
 # --- times ---------------------------------------------------------------------------------------

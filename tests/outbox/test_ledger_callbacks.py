@@ -11,11 +11,9 @@ import sqlalchemy as sa
 from ledgers import PHONE, accepted
 
 from smspilot_async import Client, Message, Outcome
-from smspilot_async._tools.clock import boot_time
 from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.emulator import Emulator, Fault
 from smspilot_async.outbox import Outbox
-from smspilot_async.outbox._deliver import send_once
 from smspilot_async.outbox._states import State
 
 if TYPE_CHECKING:
@@ -132,7 +130,7 @@ async def test_a_callback_proves_what_a_killed_sender_has_sent(
 ) -> None:
     id_ = await desk.pending("Ready")
     await desk.claim(token="killed")
-    await send_once(client, [Message(PHONE, "Ready", id=id_)], token="killed", not_after=boot_time() + 10)
+    await desk.send(client, id_, "Ready", token="killed")
     if is_recovered:
         await desk.turn(61)
         assert await desk.hot.recover() == 1
@@ -149,7 +147,7 @@ async def test_a_callback_may_come_before_the_answer_is_recorded(
 ) -> None:
     id_ = await desk.pending("Ready")
     claim = await desk.claim(token="slow")
-    await send_once(client, [Message(PHONE, "Ready", id=id_)], token="slow", not_after=boot_time() + 10)
+    await desk.send(client, id_, "Ready", token="slow")
     for _ in range(2):  # the gateway may call again
         assert await call(web, emulator, 1) == 200
     await desk.record(claim.attempt_id, accepted(id_, emulator.messages[0].server_id))

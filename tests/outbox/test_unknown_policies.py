@@ -11,10 +11,9 @@ import sqlalchemy as sa
 from ledgers import PHONE, accepted
 
 from smspilot_async import Client, Message, Outcome
-from smspilot_async._tools.clock import boot_time
 from smspilot_async.emulator import Emulator, Fault
 from smspilot_async.outbox import AssumeSent, Hold, Outbox, OutboxError, Probe, Resend
-from smspilot_async.outbox._deliver import SendOptions, send_once
+from smspilot_async.outbox._deliver import SendOptions
 from smspilot_async.outbox._states import State
 from smspilot_async.outbox._unknown import policy_of
 
@@ -260,7 +259,7 @@ async def test_a_243_that_another_keys_message_caused_meanwhile_proves_nothing(
         probe = await claim_probe(*arguments)
         id_ = await desk.pending("Ready")
         claim = await desk.claim(token="twin")
-        await send_once(client, [Message(PHONE, "Ready", id=id_)], token="twin", not_after=boot_time() + 10)
+        await desk.send(client, id_, "Ready", token="twin")
         await desk.record(claim.attempt_id, accepted(id_, "1"))
         monkeypatch.setattr(outbox, "_claim_probe", claim_probe)
         return probe
