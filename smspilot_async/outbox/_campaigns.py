@@ -343,7 +343,7 @@ class Campaign:
             values["expires_at"] = _time(expires_at, _FOREVER)
         if budget is not UNCHANGED:
             values["budget"] = _roubles(budget)
-        await self._order(CampaignEvent.CHANGE, actor, where=self._unchanged(row), values=values)
+        await self._order(CampaignEvent.CHANGE, actor, where=self._unchanged(row), values=values, forget_windows=True)
 
     async def approve(
         self, *, actor: str = _APPLICATION, second_person: bool = False, overlap_ok: bool = False
@@ -519,10 +519,15 @@ class Campaign:
         async with self._access.reading() as connection:
             return await self._access.now(connection)
 
-    async def _order(self, event: CampaignEvent, actor: str, **more: Any) -> None:
+    async def _order(self, event: CampaignEvent, actor: str, *, forget_windows: bool = False, **more: Any) -> None:
+        tables = self._access.tables
         async with self._access.writing() as connection:
             now = await self._access.now(connection)
-            await move(connection, self._access.tables, now, campaign_id=self.id, event=event, actor=actor, **more)
+            await move(connection, tables, now, campaign_id=self.id, event=event, actor=actor, **more)
+            if forget_windows:  # a worker opens its streams anew, for the window that it has now
+                unseen = {"open_from": 0, "open_until": _FOREVER, "closes_at": None}
+                stream = tables.stream
+                await connection.execute(sa.update(stream).where(stream.c.campaign_id == self.id).values(**unseen))
 
     def _unchanged(self, row: Any) -> Any:
         campaign = self._access.tables.campaign

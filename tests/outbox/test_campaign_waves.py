@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from smspilot_async.outbox import Campaign, CampaignStateError, LedgerUnavailable, Outbox, _campaign_info, _campaign_run
+from smspilot_async.outbox import (
+    Campaign,
+    CampaignStateError,
+    LedgerUnavailable,
+    Outbox,
+    SendingWindow,
+    _campaign_info,
+    _campaign_run,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,6 +31,14 @@ if TYPE_CHECKING:
 
     from smspilot_async import Client
     from smspilot_async.emulator import Emulator
+
+ALWAYS = SendingWindow("00:00", "24:00", tz="UTC")
+WINDOWS = [SendingWindow(f"{hour:02}:00", f"{(hour + 2) % 24:02}:00", tz="UTC") for hour in range(24)]
+
+
+def in_six_hours() -> SendingWindow:
+    return WINDOWS[(datetime.now(UTC).hour + 6) % 24]
+
 
 TEMPLATE = "Привет, {name|друг}!"
 
@@ -102,6 +119,21 @@ async def test_after_a_fault_of_the_sender_exactly_those_are_sent_again_and_once
     reached += [message.to for message in emulator.messages]
     assert Counter(reached) == dict.fromkeys(map(phone, range(200)), 1)
     assert (await campaign.info()).state == "finished"
+
+
+async def test_a_window_that_was_changed_holds_at_once(desk: Desk, client: Client, emulator: Emulator) -> None:
+    """The streams were open for the old window when it was changed."""
+    campaign = await approved(desk.outbox, client, people(3), window=ALWAYS)
+    await campaign.start(first=1)
+    await desk.outbox.drain(client)
+    assert await states(campaign) == {"accepted": 1, "pending": 2}
+    await campaign.change(window=in_six_hours())
+    await campaign.estimate(client)
+    await campaign.approve()
+    await campaign.start()
+    await desk.outbox.drain(client)
+    assert await states(campaign) == {"accepted": 1, "pending": 2}
+    assert len(emulator.messages) == 1
 
 
 # --- estimates -----------------------------------------------------------------------------------
