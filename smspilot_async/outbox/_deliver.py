@@ -61,6 +61,8 @@ from smspilot_async.outbox._ledger import (
     send_nonce,
 )
 from smspilot_async.outbox._schema import MARKETING, SERVICE
+from smspilot_async.outbox._slots import URGENT as URGENT_PLACES
+from smspilot_async.outbox._slots import Slots
 from smspilot_async.outbox._states import Event
 from smspilot_async.outbox._tokens import SentToken
 from smspilot_async.outbox._unknown import ProbeRequest
@@ -81,7 +83,6 @@ logger: Final = logging.getLogger("smspilot_async.outbox")
 LONGEST_START: Final = 10.0
 LEASE_MARGIN: Final = 10.0
 """Seconds that a lease lasts beyond everything that its request may take."""
-URGENT_PLACES: Final = 2
 KEEP_AFTER: Final = 5.0
 """Seconds for which a sender that has to end still waits for a ledger that is away."""
 POLL: Final = 0.1
@@ -102,7 +103,8 @@ class SendOptions:
 
     Attributes:
         packet_size: Messages in a packet, at most.
-        in_flight: Packets under way at once; two more serve codes and services alone.
+        in_flight: Packets of the account under way at once, of all senders of a ledger together; two more serve codes
+            and services alone.
         give_up_after: Seconds for which a message is put back, from when it was first due.
     """
 
@@ -334,6 +336,7 @@ class Sender:
         self._saw_unknown = False
         self._rate = RateShare(hot, client._settings.rate_limit, self._rest)  # noqa: SLF001 - it has no public word
         self._upkeep = Upkeep(hot, self._name)
+        self._slots = Slots(hot, self._name, options.in_flight)
         self._faults = Faults()
         self._dearest: dict[str, Decimal] = {}
 
@@ -400,7 +403,14 @@ class Sender:
         task.result()
 
     async def _drain(self) -> None:
-        await _all_of(self._drain_place(lane) for lane in self._lanes())
+        await self._in_slots(_all_of(self._drain_place(lane) for lane in self._lanes()))
+
+    async def _in_slots(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            with contextlib.suppress(LedgerUnavailable):  # then others wait until their lease is over
+                await self._slots.leave()
 
     def _lanes(self) -> list[int]:
         return [MARKETING] * self._options.in_flight + [SERVICE] * URGENT_PLACES
@@ -424,7 +434,7 @@ class Sender:
         watch.add_done_callback(lambda _: self.stop())  # without it nothing would be woken
         listening = asyncio.ensure_future(self._listen())
         try:
-            await _all_of(self._place(lane) for lane in self._lanes())
+            await self._in_slots(_all_of(self._place(lane) for lane in self._lanes()))
         finally:
             self._is_over = True  # a cancellation alone may be swallowed on its way out of a database's driver
             for task in (listening, watch):
@@ -476,6 +486,7 @@ class Sender:
                 if boot_time() >= next_recovery:
                     await self._hot.recover()
                     next_recovery = boot_time() + 1.0
+                await self._slots.renew()
                 await self._upkeep.do()
                 account = await self._hot.account()
             except LedgerDamaged:
@@ -500,7 +511,16 @@ class Sender:
     # --- one packet ------------------------------------------------------------------------------
 
     async def _take_one(self, last_lane: int, *, size: int | None = None, is_probe: bool = False) -> bool:
-        """Claim a packet, send it and record it; return whether more may be due."""
+        """Claim a packet, send it and record it, in a slot of the account; return whether more may be due."""
+        await self._slots.renew()
+        if not self._slots.begin(last_lane):
+            return await self._rest(POLL) and not self._slots.is_hopeless
+        try:
+            return await self._take_in_slot(last_lane, size=size, is_probe=is_probe)
+        finally:
+            self._slots.end(last_lane)
+
+    async def _take_in_slot(self, last_lane: int, *, size: int | None, is_probe: bool) -> bool:
         await self._upkeep.do()
         size = await self._rate.take(size or self._options.packet_size, is_urgent=last_lane < MARKETING)
         if not size:

@@ -177,7 +177,7 @@ settled AS (
     code = d.code, on_wire = m.on_wire + d.on_wire, most = d.most, wanted_at = least(m.wanted_at, d.now),
     settled_at = CASE WHEN d.state = 'pending' AND NOT d.gives_up THEN NULL ELSE d.now END,
     due = CASE WHEN d.state = 'pending' THEN d.now + d.delay ELSE m.due END,
-    server_id = d.server_id, parts = d.parts, price = d.price, status = d.status,
+    server_id = d.server_id, parts = coalesce(d.parts, m.parts), price = d.price, status = d.status,
     text = CASE WHEN m.stream_id = {CODE} AND (d.gives_up OR d.state IN ('accepted', 'refused', 'not_sent'))
       THEN NULL ELSE m.text END
   FROM decided d WHERE m.id = d.id RETURNING m.id

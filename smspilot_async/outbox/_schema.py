@@ -315,9 +315,11 @@ class Tables:
 
         self.slot: Final = self._table(
             "slot",
-            sa.Column("n", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("n", sa.Integer, primary_key=True, autoincrement=False),  # below 0: for codes and services
             sa.Column("owner", sa.Text),
             sa.Column("lease", _TIME, nullable=False, server_default="0"),
+            sa.Column("wanted_by", sa.Text),  # a sender that has fewer than its share
+            sa.Column("wanted_until", _TIME, nullable=False, server_default="0"),
             comment="Connections of the account, shared by all machines",
         )
 

@@ -109,7 +109,8 @@ _BLOCK: Final = 50
 _ACCEPT: Final = f"""
 UPDATE smspilot_message
 SET state = 'accepted', reason = NULL, code = NULL, on_wire = on_wire + 1, settled_at = ?, server_id = v.column2,
-  parts = v.column3, price = v.column4, status = v.column5, text = CASE WHEN stream_id = 0 THEN NULL ELSE text END
+  parts = coalesce(v.column3, parts), price = v.column4, status = v.column5,
+  text = CASE WHEN stream_id = 0 THEN NULL ELSE text END
 FROM (VALUES <rows>) v WHERE smspilot_message.id = v.column1 AND attempt_id = ? AND state IN ({_HELD})
 """
 _ACCEPT_BLOCK: Final = _ACCEPT.replace("<rows>", ", ".join(["(?, ?, ?, ?, ?)"] * _BLOCK))
