@@ -335,6 +335,10 @@ class HotPath(Protocol):
         """Do a short transaction (:mod:`._steps`) beside claims and outcomes, and return what it found."""
         ...
 
+    async def look(self, work: Work[Value]) -> Value:
+        """Do a transaction that only reads: it takes no lock."""
+        ...
+
     async def tried_before(self, ids: Sequence[int]) -> set[int]:
         """Return those of the messages in flight whose phone and text the gateway may have seen before."""
         ...

@@ -321,16 +321,17 @@ class _Line:
 
         async def work(connection: psycopg.AsyncConnection[Any]) -> Value:
             async with connection.transaction():
-                steps, rows = begin(), None
-                while True:
-                    try:
-                        statement, values = steps.send(rows)  # type: ignore[arg-type]  # None begins a generator
-                    except StopIteration as end:
-                        value: Value = end.value
-                        return value
-                    rows = await _rows(connection, _steps.POSTGRESQL.written(statement), values)
+                return await _in_steps(connection, begin)
 
         return await self._do(work)
+
+    async def look(self, begin: Work[Value]) -> Value:
+        """Do what only reads, each statement by itself.
+
+        Raises:
+            LedgerUnavailable: The database cannot be used.
+        """
+        return await self._do(lambda connection: _in_steps(connection, begin))
 
     async def wait_for_notice(self) -> None:
         """Return once a code was enqueued.
@@ -467,6 +468,9 @@ class PostgresHotPath:
     async def transact(self, work: Work[Value]) -> Value:
         return await self._others.transact(work)
 
+    async def look(self, work: Work[Value]) -> Value:
+        return await self._others.look(work)
+
     async def claim(self, request: ClaimRequest) -> Claim:
         rows = await self._claims.fetch(
             _CLAIM,
@@ -574,6 +578,17 @@ class PostgresHotPath:
 
     async def release_brake(self) -> bool:
         return bool(await self._outcomes.fetch(_RELEASE_BRAKE))
+
+
+async def _in_steps(connection: psycopg.AsyncConnection[Any], begin: Work[Value]) -> Value:
+    steps, rows = begin(), None
+    while True:
+        try:
+            statement, values = steps.send(rows)  # type: ignore[arg-type]  # None begins a generator
+        except StopIteration as end:
+            value: Value = end.value
+            return value
+        rows = await _rows(connection, _steps.POSTGRESQL.written(statement), values)
 
 
 async def _rows(connection: psycopg.AsyncConnection[Any], statement: str, values: Any) -> list[Any]:

@@ -15,6 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -46,13 +47,15 @@ __all__ = ["PRAGMAS", "SqliteHotPath"]
 
 Value = TypeVar("Value")
 
+_BUSY_TIMEOUT: Final = "PRAGMA busy_timeout=10000"
 PRAGMAS: Final = (
-    "PRAGMA busy_timeout=10000",
+    _BUSY_TIMEOUT,
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA secure_delete=ON",  # the text of a code is gone once it is erased
 )
 _MOST_AT_ONCE: Final = 64
+_WRITE: Final = object()
 
 _OPEN_STREAM: Final = """
 SELECT s.id, s.campaign_id, s.lane, s.closes_at, a.unknowns, g.messages, g.amount, g.is_whole
@@ -161,7 +164,15 @@ WHERE m.id IN (SELECT value FROM json_each(?)) AND EXISTS (
 
 @attrs.define(eq=False)
 class _Job:
+    """Something to do in the thread.
+
+    Attributes:
+        work: Does it, in a transaction of the group's.
+        look: Reads first, without a lock: returns what it found, or ``_WRITE`` where it has to be done.
+    """
+
     work: Callable[[sqlite3.Connection], Any]
+    look: Callable[[sqlite3.Connection], Any] | None
     done: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
     result: Any = None
@@ -179,6 +190,7 @@ class SqliteHotPath:
         self._path = path
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._is_idle = False  # the last claim found nothing
         self._erased = True  # perhaps, by a sender before that was killed
 
     @property
@@ -204,6 +216,7 @@ class SqliteHotPath:
     def _serve(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         try:
             connection = self._connect()
+            self._forget_erased(connection)
         except sqlite3.Error as error:
             loop.call_soon_threadsafe(_fail, opened, unavailable(error))
             return
@@ -235,19 +248,37 @@ class SqliteHotPath:
         return [job for job in jobs if job is not None]
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        """Do a group of jobs. What only reads takes no lock, in which a stopped process would hold up all others."""
         failure: Exception | None = None
+        writing = [job for job in jobs if not self._is_read(connection, job)]
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                self._do(connection, job)
-            connection.execute("COMMIT")
+            if writing:
+                connection.execute("BEGIN IMMEDIATE")
+                for job in writing:
+                    self._do(connection, job)
+                connection.execute("COMMIT")
         except sqlite3.Error as error:
             failure = unavailable(error)
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
+        for job in writing:
+            job.error = failure or job.error
         for loop, group in itertools.groupby(jobs, key=lambda job: job.loop):
             with contextlib.suppress(RuntimeError):  # its loop is gone
-                loop.call_soon_threadsafe(_end, list(group), failure)
+                loop.call_soon_threadsafe(_end, list(group))
+
+    @staticmethod
+    def _is_read(connection: sqlite3.Connection, job: _Job) -> bool:
+        """Do a job that only reads, or return ``False``."""
+        if job.look is None:
+            return False
+        try:
+            job.result = job.look(connection)
+        except sqlite3.Error as error:
+            job.error = unavailable(error)
+        except Exception as error:  # noqa: BLE001 - its caller's to raise
+            job.error = error
+        return job.result is not _WRITE
 
     @staticmethod
     def _do(connection: sqlite3.Connection, job: _Job) -> None:
@@ -266,14 +297,27 @@ class SqliteHotPath:
         connection.execute("RELEASE job")
 
     def _forget_erased(self, connection: sqlite3.Connection) -> None:
-        """Empty the log once texts were erased, for it still holds them; a reader may hold that up for a while."""
+        """Empty the log once texts were erased, for it still holds them.
+
+        It waits for no reader, which would hold up what is sent: the next commit, or the next sender, tries again.
+        """
         if self._erased:
             with contextlib.suppress(sqlite3.Error):
+                connection.execute("PRAGMA busy_timeout=0")
                 busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._erased = bool(busy)
+            connection.execute(_BUSY_TIMEOUT)
 
-    async def run(self, work: Callable[[sqlite3.Connection], Value]) -> Value:
+    async def run(
+        self,
+        work: Callable[[sqlite3.Connection], Value],
+        look: Callable[[sqlite3.Connection], Any] | None = None,
+    ) -> Value:
         """Do something in a transaction of the thread's, and return once it is durable.
+
+        Args:
+            work: Does it.
+            look: Reads before, and returns ``_WRITE`` if there is anything to do.
 
         Raises:
             LedgerUnavailable: It may not have been done, or not durably.
@@ -281,7 +325,7 @@ class SqliteHotPath:
         if self._thread is None:
             raise LedgerUnavailable("the ledger is closed. Nothing was sent.")
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop.create_future(), loop)
+        job = _Job(work, look, loop.create_future(), loop)
         self._jobs.put(job)
         result: Value = await job.done
         return result
@@ -289,21 +333,17 @@ class SqliteHotPath:
     # --- what a sender asks ----------------------------------------------------------------------
 
     async def claim(self, request: ClaimRequest) -> Claim:
-        return await self.run(lambda connection: self._claim(connection, request))
+        look = partial(self._is_due, request) if self._is_idle else None
+        return await self.run(lambda connection: self._claim(connection, request), look)
+
+    def _is_due(self, request: ClaimRequest, connection: sqlite3.Connection) -> Any:
+        now = _ledger.now_us()
+        return _WRITE if _open_stream(connection, request, now) else Claim(attempt_id=None, intent_at=now)
 
     def _claim(self, connection: sqlite3.Connection, request: ClaimRequest) -> Claim:
         now = _ledger.now_us()
-        stream = connection.execute(
-            _OPEN_STREAM,
-            {
-                "now": now,
-                "sender": request.sender,
-                "last_lane": request.last_lane,
-                "marketing": MARKETING,
-                "most_unknowns": MAX_UNKNOWNS,
-                "is_probe": request.is_probe,
-            },
-        ).fetchone()
+        stream = _open_stream(connection, request, now)
+        self._is_idle = stream is None
         if stream is None:
             return Claim(attempt_id=None, intent_at=now)
         stream_id, campaign_id, lane, closes_at, unknowns, granted, amount, is_whole = stream
@@ -419,13 +459,24 @@ class SqliteHotPath:
         await self.run(lambda connection: _void(connection, token))
 
     async def recover(self) -> int:
-        return await self.run(_recover)
+        over = "SELECT EXISTS (SELECT 1 FROM smspilot_attempt WHERE outcome IS NULL AND lease <= ?)"
+
+        def look(connection: sqlite3.Connection) -> Any:
+            return _WRITE if connection.execute(over, (_ledger.now_us(),)).fetchone()[0] else 0
+
+        return await self.run(_recover, look)
 
     async def wait_for_code(self) -> None:
         await asyncio.get_running_loop().create_future()  # no process can tell another: they look
 
     async def transact(self, work: Work[Value]) -> Value:
         return await self.run(lambda connection: self._transact(connection, work))
+
+    async def look(self, work: Work[Value]) -> Value:
+        return await self._read(lambda connection: self._transact(connection, work))
+
+    async def _read(self, work: Callable[[sqlite3.Connection], Value]) -> Value:
+        return await self.run(work, look=work)
 
     def _transact(self, connection: sqlite3.Connection, work: Work[Value]) -> Value:
         steps, rows = work(), None
@@ -441,14 +492,14 @@ class SqliteHotPath:
 
     async def tried_before(self, ids: Sequence[int]) -> set[int]:
         listed = json.dumps(list(ids))
-        return await self.run(lambda connection: {row[0] for row in connection.execute(_TRIED, (listed,))})
+        return await self._read(lambda connection: {row[0] for row in connection.execute(_TRIED, (listed,))})
 
     async def tried_by_others(self, ids: Sequence[int], since: int) -> set[int]:
         values = (json.dumps(list(ids)), since)
-        return await self.run(lambda connection: {row[0] for row in connection.execute(_TRIED_BY_OTHERS, values)})
+        return await self._read(lambda connection: {row[0] for row in connection.execute(_TRIED_BY_OTHERS, values)})
 
     async def account(self) -> AccountState:
-        return await self.run(_account)
+        return await self._read(_account)
 
     async def pause(self, reason: str) -> None:
         sql = "UPDATE smspilot_account SET paused = coalesce(paused, ?), paused_at = coalesce(paused_at, ?)"
@@ -483,6 +534,19 @@ class SqliteHotPath:
             return changed.rowcount > 0
 
         return await self.run(release)
+
+
+def _open_stream(connection: sqlite3.Connection, request: ClaimRequest, now: int) -> Any:
+    """Return the most urgent stream from which something may leave now."""
+    values = {
+        "now": now,
+        "sender": request.sender,
+        "last_lane": request.last_lane,
+        "marketing": MARKETING,
+        "most_unknowns": MAX_UNKNOWNS,
+        "is_probe": request.is_probe,
+    }
+    return connection.execute(_OPEN_STREAM, values).fetchone()
 
 
 def _judged(due: sqlite3.Cursor) -> tuple[list[ClaimedMessage], list[bytes], list[tuple[int, str]]]:
@@ -602,12 +666,12 @@ def _account(connection: sqlite3.Connection) -> AccountState:
     )
 
 
-def _end(jobs: list[_Job], failure: Exception | None) -> None:
+def _end(jobs: list[_Job]) -> None:
     for job in jobs:
-        if (problem := failure or job.error) is None:
+        if job.error is None:
             _settle(job.done, job.result)
         else:
-            _fail(job.done, problem)
+            _fail(job.done, job.error)
 
 
 def _settle(future: asyncio.Future[Any], value: Any) -> None:

@@ -121,7 +121,7 @@ def move_floors(*, from_floor: bool) -> Steps[None]:
 _SPENT_CODES: Final = """
 SELECT id, state FROM {t}message
 WHERE stream_id = 0 AND valid_until <= {now} AND (state = 'pending' OR (state = 'unknown' AND text IS NOT NULL))
-ORDER BY id {lock}
+ORDER BY id
 """
 _ERASE: Final = "UPDATE {t}message SET text = NULL WHERE id = :id"
 _EXPIRE: Final = f"""
@@ -131,12 +131,17 @@ WHERE id = :id AND state = 'pending'
 """
 
 
+def spent_codes() -> Steps[list[Any]]:
+    """Return the codes whose time is over, and whose text is still there."""
+    return (yield _SPENT_CODES, {})
+
+
 def erase_codes() -> Steps[int]:
     """Erase the texts of codes whose time is over; return how many those were.
 
     One that still waits, behind a pause or a brake, is refused as expired; an unknown one stays unknown.
     """
-    spent = yield _SPENT_CODES, {}
+    spent = yield f"{_SPENT_CODES} {{lock}}", {}
     for id_, state in spent:
         yield (_EXPIRE if state == "pending" else _ERASE), {"id": id_}
     return len(spent)
@@ -170,7 +175,8 @@ class Upkeep:
             if time.monotonic() >= self._next_look:
                 self._next_look = time.monotonic() + IDLE
                 await self._move_windows()
-                await self._hot.transact(erase_codes)
+                if await self._hot.look(spent_codes):
+                    await self._hot.transact(erase_codes)
                 if self._hot.is_shared:
                     await self._move_floors()
             if time.monotonic() >= self._next_grants:
@@ -182,7 +188,7 @@ class Upkeep:
             self._next_grants = min(self._next_grants, time.monotonic() + SOON)
 
     async def _move_windows(self) -> None:
-        if over := await self._hot.transact(streams_to_open):
+        if over := await self._hot.look(streams_to_open):
             moves = await asyncio.to_thread(lambda: [next_move(row) for row in over])
             await self._hot.transact(lambda: open_streams(moves))
 
@@ -193,7 +199,7 @@ class Upkeep:
         await self._hot.transact(lambda: move_floors(from_floor=from_floor))
 
     async def _take_grants(self) -> None:
-        campaigns = await self._hot.transact(limited_campaigns)
+        campaigns = await self._hot.look(limited_campaigns)
         self._next_grants = time.monotonic() + (AGAIN if campaigns else IDLE)
         is_waiting = False
         for campaign in campaigns:

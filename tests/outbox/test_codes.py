@@ -197,3 +197,21 @@ async def test_the_text_of_a_code_is_in_no_file_while_its_sender_goes_on(
         async with asyncio.timeout(5):
             while await asyncio.to_thread(with_secret, ledger_url):  # noqa: ASYNC110 - of the file system
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+async def test_a_reader_holds_up_no_code_and_the_text_goes_out_of_the_files_after_it(
+    desk: Desk, outbox: Outbox, client: Client, ledger_url: str
+) -> None:
+    async with outbox._reading() as reader:
+        await reader.exec_driver_sql("BEGIN")
+        await reader.exec_driver_sql("SELECT count(*) FROM smspilot_message")
+        await outbox.enqueue(Message(PHONE, SECRET), key="1", kind="code", valid_for=60)
+        began = time.monotonic()
+        await outbox.drain(client)
+        assert time.monotonic() < began + 5, "it waited for the reader"
+        assert await asyncio.to_thread(with_secret, ledger_url)
+        await reader.exec_driver_sql("COMMIT")
+    await outbox.drain(client)
+    assert await texts(desk) == [None]
+    assert await asyncio.to_thread(with_secret, ledger_url) == []
