@@ -92,11 +92,10 @@ class CampaignSettings:
 
 
 async def rows_digest(rows: AsyncIterable[Any]) -> bytes:
-    """Return the digest of the rows as they would be sent: lines, phones, texts, senders, times."""
+    """Return the digest of the rows as they would be sent: tuples of lines, phones, texts, senders, and limits."""
     digest = hashlib.sha256()
     async for row in rows:
-        fields = (row.line, row.phone, row.text, row.sender, row.ttl, row.wanted_at, row.valid_until)
-        digest.update(json.dumps(fields).encode())
+        digest.update(repr(tuple(row)).encode())
     return digest.digest()
 
 

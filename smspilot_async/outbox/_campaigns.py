@@ -535,7 +535,17 @@ class Campaign:
 
     async def _digest(self, row: Any) -> str:
         """Return the digest of what stands in the ledger now."""
-        rows = await rows_digest(self._all(row))
+        message = self._access.tables.message
+        # Not when each is due: that moves when a message is put back.
+        bound = (
+            message.c.line,
+            message.c.phone,
+            message.c.text,
+            message.c.sender,
+            message.c.ttl,
+            message.c.valid_until,
+        )
+        rows = await rows_digest(self._all(row, sa.true(), message.c.id, *bound))
         return approval_digest(
             rows,
             row["settings"],
@@ -544,11 +554,10 @@ class Campaign:
             budget=row["budget"],
         )
 
-    async def _all(self, row: Any, chosen: Any = None) -> AsyncIterator[Any]:
-        """Yield the rows of its messages."""
+    async def _all(self, row: Any, chosen: Any, *columns: Any) -> AsyncIterator[Any]:
+        """Yield columns of those of its messages that are chosen, their ``id`` among them."""
         message = self._access.tables.message
-        mine = messages_of(self._access.tables, row)
-        query = sa.select(message).where(mine if chosen is None else mine & chosen)
+        query = sa.select(*columns).where(messages_of(self._access.tables, row), chosen)
         last = 0
         while True:
             async with self._access.reading() as connection:
@@ -564,7 +573,10 @@ class Campaign:
     async def _as_rows(self, selection: Selection) -> AsyncIterator[Any]:
         """Yield rows for a follow-up: the columns of its list."""
         row = await self._row()
-        async for one in self._all(row, selection.where(self._access.tables, *seen_as(row, await self._now()))):
+        message = self._access.tables.message
+        columns = (message.c.id, message.c.line, message.c.phone, message.c.text, message.c.extra)
+        chosen = selection.where(self._access.tables, *seen_as(row, await self._now()))
+        async for one in self._all(row, chosen, *columns):
             extra = {} if one.extra is None else json.loads(one.extra)
             yield one.line, {**extra, "text": one.text or "", "to": f"+{one.phone}"}
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -188,3 +190,63 @@ async def test_orders_of_a_campaign_that_is_not_there(run: Callable[..., Any]) -
         command, *rest = arguments
         assert "no campaign" in await run("campaign", command, "nothing", *rest, code=2)
     assert "There are no campaigns" in await run("campaign", "list")
+
+
+async def test_a_list_may_be_a_query_or_another_campaign(
+    run: Callable[..., Any], emulator: Emulator, tmp_path: Path
+) -> None:
+    await run("outbox", "init")
+    path = tmp_path / "crm.db"
+    with contextlib.closing(sqlite3.connect(path)) as crm:
+        crm.execute("CREATE TABLE client (phone, name)")
+        crm.executemany("INSERT INTO client VALUES (?, ?)", [(f"7908796{number:04}", "Анна") for number in range(3)])
+        crm.commit()
+    query = ["--sql", "SELECT phone, name FROM client ORDER BY phone", "--database", f"sqlite:///{path}"]
+    window = ["--window", "00:00-24:00", "--tz", "Europe/Moscow", "--unknown", "probe", "--dup-window", "300"]
+    text = ["--template", "Привет, {name}!", "--map", "to=phone"]
+    made = json.loads(await run("campaign", "create", "one", *query, *window, *text, "--json"))
+    assert (made["state"], made["messages"], made["settings"]["unknown"]["policy"]) == ("draft", 3, "probe")
+    for command in (["estimate", "one", "--rate", "5"], ["approve", "one"], ["start", "one", "--first", "1"]):
+        await run("campaign", *command)
+    assert "1 accepted" in await run("campaign", "run", "one")
+    assert "first" in await run("campaign", "status", "one")
+    await run("campaign", "cancel", "one", "enough")
+    more = ["--from", "one", "--select", "cancelled", "--template", "{name}, простите"]
+    assert json.loads(await run("campaign", "create", "two", *more, "--json"))["messages"] == 2
+    assert len(emulator.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        ["FILE", "--from", "promo"],
+        ["--sql", "SELECT 1"],
+        ["no such file.csv"],
+        ["FILE", "--window", "10:00"],
+        ["FILE", "--window", "10:00-10:00", "--tz", "MSK"],
+        ["FILE", "--window", "10:00-20:00"],
+        ["FILE", "--days", "mon-fri"],
+        ["FILE", "--map", "to=Нет такой"],
+        ["FILE", "--map", "to"],
+        ["FILE", "--template", "{"],
+        ["FILE", "--unknown", "probe"],
+        ["FILE", "--starts-at", "2026-12-31 10:00"],
+        ["FILE", "--budget", "0"],
+        ["FILE", "--encoding", "klingon"],
+        ["--from", "nothing"],
+    ],
+    ids=lambda wrong: " ".join(wrong)[:40],
+)
+async def test_what_cannot_be_a_campaign_is_refused_in_one_line(tmp_path: Path, client: Any, wrong: list[str]) -> None:
+    url = f"sqlite:///{tmp_path}/sms.db"
+    await Outbox.create(url, client)
+    path = tmp_path / "list.csv"
+    path.write_text("to,text\n79087964781,Да\n", encoding="utf-8")
+    arguments = [str(path) if word == "FILE" else word for word in wrong]
+    runner = CliRunner(env={"SMSPILOT_LEDGER": url})
+    ended = await asyncio.to_thread(runner.invoke, app, ["campaign", "create", "promo", *arguments])
+    assert ended.exit_code == 2, ended.output
+    assert "bug" not in ended.output
+    async with Outbox(url) as outbox:
+        assert await outbox.campaigns.list() == []
