@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from smspilot_async._statuses.rules import STATUS_UNKNOWN, is_truly_unknown, pause_before
 from smspilot_async._statuses.tracking import HORIZON
 from smspilot_async.errors import ClientClosed, NotFound, SmsPilotError
-from smspilot_async.models import DeliveryStatus, MessageStatus
+from smspilot_async.models import MessageStatus
 from smspilot_async.outbox._ledger import SECOND
-from smspilot_async.outbox._proof import apply_status
+from smspilot_async.outbox._proof import FINAL, news, write_news
 from smspilot_async.outbox._states import State
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ _HELD_FOR: Final = 300 * SECOND
 _UNKNOWN_AGAIN: Final = 3600 * SECOND
 """Until a packet without an answer is looked at again: a proof may have come by then."""
 _NOTHING_ACCEPTED: Final = ("void", "not_sent", "refused")
-_FINAL: Final = tuple(int(one) for one in DeliveryStatus if MessageStatus(status=one).is_final)
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +112,7 @@ async def _poll_of(connection: AsyncConnection, tables: Tables, row: Any) -> Pol
         message.c.id.in_(list(row.message_ids)),
         message.c.state == State.ACCEPTED.value,
         message.c.server_id.is_not(None),
-        sa.func.coalesce(message.c.status, 0).not_in(_FINAL),
+        sa.func.coalesce(message.c.status, 0).not_in(FINAL),
     )
     return Poll(
         attempt_id=row.id,
@@ -150,7 +149,8 @@ async def write_statuses(
     connection: AsyncConnection, tables: Tables, now: int, poll: Poll, found: dict[str, MessageStatus]
 ) -> int:
     """Write the statuses of one packet down, and when it is asked for next; return how many changed."""
-    changed, doubtful, left = 0, [], 0
+    changes: list[dict[str, Any]] = []
+    doubtful, left = [], 0
     for number, row in sorted(poll.numbers.items(), key=lambda pair: int(pair[1].id)):
         status = found.get(number)
         if status is not None and status.id is not None and status.id != row.id:
@@ -162,11 +162,13 @@ async def write_statuses(
             if not is_truly_unknown(age, 1 + (row.id in poll.doubtful)):
                 status = None
         if status is not None:
-            changed += await apply_status(connection, tables, row, status, at=now, is_polled=True)
+            change = news(row, status, at=now, is_polled=True)
+            changes += [] if change is None else [change]
         left += status is None or not status.is_final
+    await write_news(connection, tables, changes)
     polls = poll.polls + (found.keys() >= poll.numbers.keys())
     await _plan(connection, tables, poll.attempt_id, _next(poll, left, polls, now), polls=polls, doubtful=doubtful)
-    return changed
+    return len(changes)
 
 
 def _next(poll: Poll, left: int, polls: int, now: int) -> int | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from smspilot_async._statuses.rules import STATUS_UNKNOWN, Known, beats
-from smspilot_async.models import MessageStatus
+from smspilot_async.models import DeliveryStatus, MessageStatus
 from smspilot_async.outbox._ledger import NONCE_SIZE, SECOND, nonce_mark, send_nonce
 from smspilot_async.outbox._schema import KINDS
 from smspilot_async.outbox._states import State
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from smspilot_async.callbacks import StatusEvent
     from smspilot_async.outbox._schema import Tables
 
-__all__ = ["LedgerSink", "apply_status", "of_message", "prove", "record_event"]
+__all__ = ["FINAL", "LedgerSink", "attempts_of", "news", "prove", "record_event", "write_news"]
 
 
+FINAL: Final = tuple(int(one) for one in DeliveryStatus if MessageStatus(status=one).is_final)
 _MARKED: Final = NONCE_SIZE // 2
 """Where the message's mark begins in a nonce."""
 
@@ -79,7 +80,8 @@ async def record_event(connection: AsyncConnection, tables: Tables, now: int, ev
         await connection.execute(
             sa.update(tables.attempt).where(tables.attempt.c.id == attempt_id).values(next_poll=now)
         )
-    await apply_status(connection, tables, row, event, at=int(event.received.timestamp() * SECOND), is_polled=False)
+    change = news(row, event, at=int(event.received.timestamp() * SECOND), is_polled=False)
+    await write_news(connection, tables, [] if change is None else [change])
     return True
 
 
@@ -95,22 +97,26 @@ async def _attempt_of(connection: AsyncConnection, tables: Tables, row: Any, non
         if send_nonce(token, row.id, nonce[_MARKED:]) == nonce:
             return int(id_)
     if row.tries > 1:
-        for id_, token in await connection.execute(of_message(tables, connection.dialect.name, row.id)):
-            if send_nonce(token, row.id, nonce[_MARKED:]) == nonce:
-                return int(id_)
+        for one in await connection.execute(attempts_of(tables, connection.dialect.name, row)):
+            if send_nonce(one.token, row.id, nonce[_MARKED:]) == nonce:
+                return int(one.id)
     return None
 
 
-def of_message(tables: Tables, dialect: str, id_: int, *columns: Any) -> sa.Select[Any]:
-    """Return the query of a message's attempts, the last one first."""
+def attempts_of(tables: Tables, dialect: str, row: Any, *columns: Any) -> sa.Select[Any]:
+    """Return the query of a message's attempts, the last one first.
+
+    It looks back from the last one, and stops once it has found as many as there were: not through the whole table.
+    """
     attempt = tables.attempt
     chosen = columns or (attempt.c.id, attempt.c.token)
     if dialect == "sqlite":
         listed = sa.func.json_each(attempt.c.message_ids).table_valued("value", name="listed")
-        contains: Any = sa.exists(sa.select(sa.literal(1)).select_from(listed).where(listed.c.value == id_))
+        contains: Any = sa.exists(sa.select(sa.literal(1)).select_from(listed).where(listed.c.value == row.id))
     else:
-        contains = sa.literal(id_) == sa.any_(attempt.c.message_ids)
-    return sa.select(*chosen).where(contains).order_by(attempt.c.id.desc())
+        contains = sa.literal(row.id) == sa.any_(attempt.c.message_ids)
+    before = attempt.c.id <= (row.attempt_id or 0)
+    return sa.select(*chosen).where(contains, before).order_by(attempt.c.id.desc()).limit(max(row.tries, 1))
 
 
 async def prove(connection: AsyncConnection, tables: Tables, now: int, row: Any, server_id: str | None) -> None:
@@ -139,19 +145,25 @@ async def prove(connection: AsyncConnection, tables: Tables, now: int, row: Any,
     )
 
 
-async def apply_status(
-    connection: AsyncConnection, tables: Tables, row: Any, status: MessageStatus, *, at: int, is_polled: bool
-) -> bool:
-    """Write a delivery status down, if it brings the message forward; return whether it does.
+def news(row: Any, status: MessageStatus, *, at: int, is_polled: bool) -> dict[str, Any] | None:
+    """Return the values of a delivery status that brings a message forward; ``None`` of one that does not.
 
-    A callback's -2 is never written: the gateway says it also of messages that it has just accepted.
+    A callback's -2 never does: the gateway says it also of messages that it has just accepted.
     """
     if status.status is None or (status.status == STATUS_UNKNOWN and not is_polled):
-        return False
+        return None
     known = None if row.status is None else Known(MessageStatus(status=row.status), is_polled=True)
     if not beats(Known(status, is_polled), known) or row.status == status.status:
-        return False
-    message = tables.message
-    values = {"status": int(status.status), "status_error": status.error or None, "status_at": at}
-    await connection.execute(sa.update(message).where(message.c.id == row.id).values(**values))
-    return True
+        return None
+    return {"number": row.id, "status": int(status.status), "status_error": status.error or None, "status_at": at}
+
+
+async def write_news(connection: AsyncConnection, tables: Tables, changes: list[dict[str, Any]]) -> None:
+    """Write delivery statuses down, by :func:`news`, in the order of their messages."""
+    if changes:
+        message = tables.message
+        names = ("status", "status_error", "status_at")
+        known = sa.func.coalesce(message.c.status, 0)
+        is_open = sa.and_(*(known != one for one in FINAL))  # a callback may have come since it was read
+        statement = sa.update(message).where(message.c.id == sa.bindparam("number"), is_open)
+        await connection.execute(statement.values({name: sa.bindparam(name) for name in names}), changes)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from smspilot_async.outbox._ledger import SECOND, Why, key_hash
 from smspilot_async.outbox._orders import write_order
-from smspilot_async.outbox._proof import of_message
+from smspilot_async.outbox._proof import attempts_of
 from smspilot_async.outbox._schema import KINDS
 from smspilot_async.outbox._states import Event, State, sources
 
@@ -89,7 +89,7 @@ async def evidence(connection: AsyncConnection, tables: Tables, phone: str) -> E
     )
     messages = []
     for row in (await connection.execute(query)).all():
-        attempts = await connection.execute(of_message(tables, connection.dialect.name, row.id, tables.attempt))
+        attempts = await connection.execute(attempts_of(tables, connection.dialect.name, row, tables.attempt))
         messages.append(_message(row, [_attempt(attempt) for attempt in reversed(attempts.all())]))
     listed = sa.select(tables.suppression).where(tables.suppression.c.phone == phone)
     suppressions = [

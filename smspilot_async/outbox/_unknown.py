@@ -96,11 +96,10 @@ class Probe(UnknownPolicy):
         ValueError: ``dup_window`` is not above zero.
     """
 
-    dup_window: float = attrs.field()
+    dup_window: float
 
-    @dup_window.validator
-    def _check(self, _: object, value: float) -> None:
-        if not 0 < value < float("inf"):
+    def __attrs_post_init__(self) -> None:
+        if not 0 < self.dup_window < float("inf"):
             raise ValueError("dup_window is a number of seconds above 0")
 
 
