@@ -292,7 +292,7 @@ def _parquet(path: Path, required: Sequence[str], renamed: Mapping[str, str]) ->
     problem: ListError
     try:
         names = pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as wrong:
+    except (pa.ArrowException, OSError, UnicodeError) as wrong:
         problem = ListError(f"{path} cannot be read as Parquet ({type(wrong).__name__}).")
     else:
         header = [column_name(name) for name in names]
@@ -307,7 +307,7 @@ def _parquet(path: Path, required: Sequence[str], renamed: Mapping[str, str]) ->
                         for cells in zip(*columns, strict=True):
                             line += 1
                             yield line, cells
-            except (pa.ArrowException, OSError) as wrong:
+            except (pa.ArrowException, OSError, UnicodeError) as wrong:
                 raise ListError(f"{path}, after row {line}: cannot be read ({type(wrong).__name__}).") from None
 
         return ListRows(str(path), header, rows, renamed, _file_digest(path))

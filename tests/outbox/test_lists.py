@@ -6,6 +6,7 @@ import contextlib
 import csv
 import importlib.util
 import io
+import random
 import re
 import sqlite3
 import zipfile
@@ -367,7 +368,8 @@ def _refused_or_right(written: str) -> None:
     rows=st.lists(
         st.tuples(
             st.sampled_from(["9087964781", "8 908 796-47-82", "+79087964783"]),
-            st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20),
+            # Python's writer leaves a lone \r without quotes, where no reader can know what it was.
+            st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0\r"), max_size=20),
         ),
         min_size=1,
     ),
@@ -384,3 +386,25 @@ def test_what_a_spreadsheet_wrote_comes_back_row_by_row(
     path.write_bytes(text.getvalue().encode(encoding))
     found = [values for _, values in read_rows(path, encoding=encoding)]
     assert found == [{"to": to, "name": name.strip()} for to, name in rows]
+
+
+@pytest.mark.parametrize("suffix", ["xlsx", "parquet"])
+def test_a_damaged_file_is_no_list_or_gives_its_rows(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"list.{suffix}"
+    if suffix == "xlsx":
+        write_xlsx(path, [HEADER, *ROWS])
+    else:
+        write_parquet(path, HEADER, ROWS)
+    whole = path.read_bytes()
+    chance = random.Random(1)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 6)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        path.write_bytes(damaged[: chance.choice([len(damaged), chance.randrange(len(damaged))])])
+        try:
+            list(read_rows(path, map=MAP))
+        except ListError:
+            refused += 1
+    assert refused > 100
