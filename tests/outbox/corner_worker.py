@@ -9,17 +9,22 @@ library's own, and follows TIMEOUT.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
 import crash_worker
 
 from smspilot_async import Client
+from smspilot_async._network import connection
 from smspilot_async._network.connection import Stream
 from smspilot_async.outbox import Outbox, _deliver
+from smspilot_async.outbox._sqlite import SqliteHotPath
 
 WORKER: Final = Path(__file__)
 
@@ -29,6 +34,19 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
 
 
+_hot_paths: list[Any] = []
+
+
+def let_the_ledger_go() -> None:
+    """Wait until no transaction of ours holds a SQLite ledger: stopped, it would lock everyone out."""
+    for hot in _hot_paths:
+        if isinstance(hot, SqliteHotPath):
+            while not hot._jobs.empty():
+                time.sleep(0.001)
+            with contextlib.closing(sqlite3.connect(hot._path, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+
+
 def stop_at(left: str) -> None:
     """Stop this process when it first passes a point; none, where the name is empty."""
 
@@ -36,6 +54,7 @@ def stop_at(left: str) -> None:
         nonlocal left
         if point == left:
             left = ""
+            let_the_ledger_go()
             os.kill(os.getpid(), signal.SIGSTOP)
 
     crash_worker.passing = passing
@@ -53,7 +72,7 @@ def stop_at(left: str) -> None:
             passing("before_write")
         await write(stream, buffer, timeout)
 
-    Stream.write = writing  # type: ignore[method-assign]
+    vars(connection)["Stream"].write = writing
     settings: Any = vars(_deliver)
     settings.update(send_once=sending, _FIRST_BACK_OFF=20_000)
 
@@ -65,7 +84,12 @@ async def main(ledger: str, url: str, key: str, timeout: str, point: str = "") -
         Outbox(ledger) as outbox,
     ):
         hot_path = outbox._hot_path
-        vars(outbox)["_hot_path"] = lambda: crash_worker.mine(hot_path())
+
+        def watched() -> Any:
+            _hot_paths.append(hot_path())
+            return crash_worker.mine(_hot_paths[-1])
+
+        vars(outbox)["_hot_path"] = watched
         async with outbox.worker(client) as worker:
             await worker.wait()
 

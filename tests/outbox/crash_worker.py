@@ -22,7 +22,7 @@ from smspilot_async.outbox import Outbox, _deliver, _slots
 
 POINTS: Final = ("before_intent", "after_intent", "after_acceptance", "before_outcome", "after_outcome")
 IN_FLIGHT: Final = 4
-TIMEOUT: Final = 1.0
+TIMEOUT: Final = 3.0
 LEASE: Final = 3 * TIMEOUT + 0.2
 
 _left: dict[str, int] = dict.fromkeys(POINTS, 0)

@@ -29,7 +29,7 @@ from smspilot_async.outbox._deliver import URGENT_PLACES
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from smspilot_async.emulator import Emulator
     from smspilot_async.outbox import Outbox
@@ -164,11 +164,15 @@ class Crashes:
             self._killed.add(pid)
         return ended
 
-    async def to_the_end(self) -> None:
-        """Run a sender until nothing is left to send, and wait until every lease is over."""
+    async def to_the_end(self, wait: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Run a sender until nothing is left to send, and wait until every lease is over.
+
+        Args:
+            wait: Lets seconds pass by the ledger's clock.
+        """
         ended = await asyncio.to_thread(self._run, "never", 1)
         assert ended == 0, f"it ended with {ended}"
-        await asyncio.sleep(LEASE)
+        await wait(LEASE + 1)
         hot = self._outbox._hot_path()
         await hot.open()
         await hot.recover()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["cut_path"]  # a fixture, by being here
 
 PHONE = "79087964781"
-TIMEOUT = 1.0
+TIMEOUT = 3.0
 
 pytestmark = pytest.mark.usefixtures("uncounted")
 
