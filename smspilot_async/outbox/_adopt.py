@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import sqlalchemy as sa
 
-from smspilot_async.outbox._errors import LedgerMoved, OutboxError
+from smspilot_async.outbox._errors import OutboxError
+from smspilot_async.outbox._home import refuse_missing
 from smspilot_async.outbox._ledger import SECOND, Why
 from smspilot_async.outbox._orders import write_order
 from smspilot_async.outbox._states import State
@@ -60,12 +61,7 @@ async def check_tokens(connection: AsyncConnection, tables: Tables, tokens: Sequ
     Raises:
         LedgerMoved: It does not.
     """
-    if missing := await missing_tokens(connection, tables, tokens):
-        raise LedgerMoved(
-            f"the ledger does not know {len(missing)} of the last packets that were sent from this machine, the first "
-            f"at {_moment(missing[0].intent_at)}: it was restored from before that, or its server has lost them. "
-            "Nothing was sent. Find out from when its contents are, then: smspilot outbox adopt --restored-to TIME."
-        )
+    refuse_missing(await missing_tokens(connection, tables, tokens))
 
 
 async def adopt(

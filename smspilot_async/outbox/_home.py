@@ -13,13 +13,16 @@ import socket
 import stat
 import sys
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from smspilot_async.outbox._errors import LedgerMoved, NetworkFileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from smspilot_async.outbox._tokens import SentToken
 
 __all__ = ["POSTGRESQL_HOME", "check_home", "host_name", "make_private", "refuse_network", "sqlite_home"]
 
@@ -60,6 +63,24 @@ def check_home(known: str, actual: str) -> None:
             f"the ledger is not where it was made: {_in_words(differing, then, now)}. It may be a copy or a restore, "
             "which has forgotten what left since. Nothing was sent. If it is the right one: smspilot outbox adopt "
             "--restored-to TIME."
+        )
+
+
+def refuse_missing(missing: Sequence[SentToken]) -> None:
+    """Refuse a ledger that does not know what was sent from this machine.
+
+    Args:
+        missing: The attempts that it does not know, the first one first.
+
+    Raises:
+        LedgerMoved: There are any.
+    """
+    if missing:
+        at = datetime.fromtimestamp(missing[0].intent_at / 1_000_000, UTC).isoformat(timespec="seconds")
+        raise LedgerMoved(
+            f"the ledger does not know {len(missing)} of the last packets that were sent from this machine, the first "
+            f"at {at}: it was restored from before that, or its server has lost them. Nothing was sent. Find out from "
+            "when its contents are, then: smspilot outbox adopt --restored-to TIME."
         )
 
 

@@ -37,9 +37,10 @@ from smspilot_async.outbox._schema import CODE, MARKETING
 from smspilot_async.outbox._states import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from smspilot_async.outbox._steps import Work
+    from smspilot_async.outbox._tokens import SentToken
 
 __all__ = [
     "SECOND",
@@ -298,12 +299,14 @@ class HotPath(Protocol):
         """Several senders may use the ledger at once."""
         ...
 
-    async def open(self, home: str | None = None) -> None:
+    async def open(self, home: str | None = None, sent: Callable[[], Sequence[SentToken]] = tuple) -> None:
         """Connect.
 
         Args:
             home: Where the ledger is at home: claims raise :class:`LedgerMoved` once the database is another one, as
                 after a failover. Left out, that is not looked at.
+            sent: Returns the last attempts of this sender: claims raise :class:`LedgerMoved` once the database does not
+                know one of them, as after a restore.
         """
         ...
 

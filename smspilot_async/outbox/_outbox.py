@@ -619,7 +619,7 @@ class Outbox(Afterwards):
                 await asyncio.to_thread(tokens.open)
             hot = self._hot_path()
             stack.push_async_callback(hot.aclose)
-            await hot.open(home)
+            await hot.open(home, tokens.own)
             await stack.enter_async_context(tending(self._access()))
             path, uid = self._path, self._row.uid
             held = await asyncio.to_thread(lambda: HeldAnswers.beside(path) if path else HeldAnswers.of_user(uid))

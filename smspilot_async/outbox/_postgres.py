@@ -19,7 +19,7 @@ from psycopg import errors as pg
 from smspilot_async.outbox import _steps
 from smspilot_async.outbox._errors import LedgerUnavailable
 from smspilot_async.outbox._grants import PARTS, PRICE
-from smspilot_async.outbox._home import POSTGRESQL_HOME, check_home
+from smspilot_async.outbox._home import POSTGRESQL_HOME, check_home, refuse_missing
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
     BRAKE_LONGEST,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from smspilot_async.outbox._ledger import Answer, ClaimRequest
     from smspilot_async.outbox._steps import Work
+    from smspilot_async.outbox._tokens import SentToken
 
 __all__ = ["PostgresHotPath"]
 
@@ -286,15 +287,22 @@ _STATES: Final = {
 }
 
 
+_KNOWN: Final = """
+SELECT l.attempts_gone, ARRAY(SELECT a.token FROM smspilot.attempt a WHERE a.token = ANY (%s)) FROM smspilot.ledger l
+"""
+
+
 class _Line:
     """One connection, used by one caller at a time, and made anew after it broke.
 
     Attributes:
         home: Where the ledger is at home, if that is looked at whenever a connection is made.
+        sent: Returns the last attempts of this sender, which the database must know then.
     """
 
     def __init__(self, conninfo: str) -> None:
         self.home: str | None = None
+        self.sent: Callable[[], Sequence[SentToken]] = tuple
         self._conninfo = conninfo
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -404,14 +412,23 @@ class _Line:
             try:
                 await connection.execute(_SYNCHRONOUS)
                 if self.home is not None:
-                    cursor = await connection.execute(POSTGRESQL_HOME.encode())
-                    row = await cursor.fetchone()
-                    check_home(self.home, row[0] if row else "{}")
+                    await self._check_home(connection, self.home)
             except BaseException:
                 await connection.close()
                 raise
             self._connection = connection
         return self._connection
+
+    async def _check_home(self, connection: psycopg.AsyncConnection[Any], home: str) -> None:
+        """Check that the database behind a new connection is still the ledger, and has lost nothing.
+
+        Raises:
+            LedgerMoved: It is not, or has.
+        """
+        check_home(home, (await _rows(connection, POSTGRESQL_HOME, None))[0][0])
+        if sent := self.sent():
+            rows = await _rows(connection, _KNOWN, ([token.token for token in sent],))
+            refuse_missing([token for token in sent if token.attempt_id > rows[0][0] and token.token not in rows[0][1]])
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -454,8 +471,8 @@ class PostgresHotPath:
     def is_shared(self) -> bool:
         return True
 
-    async def open(self, home: str | None = None) -> None:
-        self._claims.home = home
+    async def open(self, home: str | None = None, sent: Callable[[], Sequence[SentToken]] = tuple) -> None:
+        self._claims.home, self._claims.sent = home, sent
         await self._claims.fetch("SELECT 1")
 
     async def aclose(self) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from smspilot_async.outbox._ledger import Answer, ClaimRequest, MessageAnswer
     from smspilot_async.outbox._steps import Work
+    from smspilot_async.outbox._tokens import SentToken
 
 __all__ = ["PRAGMAS", "SqliteHotPath"]
 
@@ -197,8 +198,8 @@ class SqliteHotPath:
     def is_shared(self) -> bool:
         return False
 
-    async def open(self, home: str | None = None) -> None:
-        del home  # a file that is open stays the same file
+    async def open(self, home: str | None = None, sent: Callable[[], Sequence[SentToken]] = tuple) -> None:
+        del home, sent  # a file that is open stays the same file
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
         self._thread = threading.Thread(target=self._serve, args=(loop, opened), name="smspilot ledger", daemon=True)

@@ -18,6 +18,7 @@ import mmap
 import os
 import sys
 import zlib
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -80,7 +81,7 @@ def state_folder() -> Path:
 
 
 class SentTokens:
-    """The tokens of one ledger on this machine. Everything but :meth:`add` blocks.
+    """The tokens of one ledger on this machine. Everything but :meth:`add` and :meth:`own` blocks.
 
     Args:
         folder: Where its files stand; made by :meth:`open`.
@@ -93,6 +94,7 @@ class SentTokens:
         self._descriptor: int | None = None
         self._map: mmap.mmap | None = None
         self._slots: Iterator[int] = itertools.cycle(range(_SLOTS))
+        self._own: deque[SentToken] = deque(maxlen=_SLOTS)
 
     @classmethod
     def beside(cls, ledger: Path) -> SentTokens:
@@ -155,6 +157,11 @@ class SentTokens:
         assert self._map is not None  # noqa: S101 - it was opened
         start = next(self._slots) * _SLOT
         self._map[start : start + _SLOT] = _slot_of(token)
+        self._own.append(token)
+
+    def own(self) -> list[SentToken]:
+        """Return the last ones that this sender wrote down, in order."""
+        return list(self._own)
 
     def close(self) -> None:
         """Let another sender have its file."""

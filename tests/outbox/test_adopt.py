@@ -191,14 +191,15 @@ async def test_what_was_restored_sends_nothing_before_it_is_adopted_and_nothing_
     assert len(emulator.messages) == DUE + 2
 
 
-async def test_a_sender_that_meets_another_timeline_meanwhile_stops_and_sends_nothing(
-    own_cluster: Postgres, client: Client, emulator: Emulator
+@pytest.mark.parametrize(("kind", "words"), [(Recovered, "timeline was"), (DataFolder, "does not know 1 of")])
+async def test_a_sender_whose_database_is_restored_meanwhile_stops_and_sends_nothing(
+    own_cluster: Postgres, client: Client, emulator: Emulator, *, kind: type[DataFolder], words: str
 ) -> None:
-    ledger = Recovered(own_cluster)
+    ledger = kind(own_cluster)
     await Outbox.create(ledger.url, client)
     await asyncio.to_thread(ledger.back_up)
     async with Outbox(ledger.url) as outbox:
-        with pytest.raises(LedgerMoved, match="timeline was"):
+        with pytest.raises(LedgerMoved, match=words):
             await _work_until_it_ends(outbox, client, ledger)
     assert [message.text for message in emulator.messages] == ["Before"]
 
