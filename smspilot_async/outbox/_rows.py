@@ -94,7 +94,7 @@ class Composer:
         try:
             return self._row(line, item)
         except InvalidMessage as error:
-            why = str(error).removesuffix(f" (the gateway's code {error.code})")
+            why = str(error).removeprefix(f"{error.field}: ").removesuffix(f" (the gateway's code {error.code})")
             return BadRow(line, error.code, _printable(error.field or ""), _printable(why))
 
     def _row(self, line: int, item: Any) -> Row:

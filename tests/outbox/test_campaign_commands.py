@@ -134,6 +134,13 @@ async def test_the_whole_walk(
     assert await asyncio.wait_for(going_on.wait(), 30) in {0, 1}
     listed = [json.loads(line) for line in (await run("campaign", "messages", "promo-11", "--json")).splitlines()]
     assert Counter(row["state"] for row in listed) == {"accepted": 49, "in_flight": 10, "refused": 5}
+    lines = (await run("campaign", "messages", "promo-11", "--outcome", "refused")).splitlines()
+    assert [line.split()[:3] for line in lines][1:4] == [
+        ["7", "refused", "to:"],
+        ["8", "refused", "to:"],
+        ["9", "refused", "to:"],
+    ]
+    assert lines[0].split() == ["line", "to", "state", "why", "server", "id", "parts", "price", "status"]
     emulator.reset()
     assert "--expect 1" in await run("campaign", "retry", "promo-11", "--select", "204", code=2)
     await run("campaign", "retry", "promo-11", "--select", "204", "--expect", "2", code=2)

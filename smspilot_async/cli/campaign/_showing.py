@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         Progress,
     )
 
-_MIXED_SHOWN = 5
+_MIXED_SHOWN: Final = 5
+_WIDTHS: Final = (7, 12, 9, 22, 12, 5, 7, 0)  # of the columns of a list of messages
 
 
 def info_as_json(info: CampaignInfo) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def messages(ledger: str | None, name: str, *, outcome: str | None, as_json: boo
     async def listed(outbox: Outbox) -> None:
         campaign = await outbox.campaigns.get(name)
         if not as_json:
-            print_line("line\tto\tstate\twhy\tserver id\tparts\tprice\tstatus")
+            print_line(_columns("line", "to", "state", "why", "server id", "parts", "price", "status"))
         async for row in campaign.messages(outcome=outcome):
             print_json(_row_as_json(row)) if as_json else print_line(_line(row))
 
@@ -174,8 +175,18 @@ def messages(ledger: str | None, name: str, *, outcome: str | None, as_json: boo
 
 def _line(row: CampaignMessage) -> str:
     why = row.why or row.reason or ("" if row.code is None else f"code {row.code}")
-    cells = (row.line, row.to, row.state, why, row.server_id, row.parts, row.price, status_word(row.status))
-    return "\t".join("" if cell is None else str(cell) for cell in cells)
+    state = row.state.replace("_", " ")
+    return _columns(row.line, row.to, state, why, row.server_id, row.parts, row.price, status_word(row.status))
+
+
+def _columns(*cells: object) -> str:
+    """Return cells one below the other, as far as they fit: the rows of a list are printed as they are read."""
+    texts = ["" if cell is None else str(cell) for cell in cells]
+    padded = [
+        texts[0].rjust(_WIDTHS[0]),
+        *(text.ljust(width) for text, width in zip(texts[1:], _WIDTHS[1:], strict=True)),
+    ]
+    return "  ".join(padded).rstrip()
 
 
 def _row_as_json(row: CampaignMessage) -> dict[str, Any]:
