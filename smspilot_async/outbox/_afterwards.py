@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from smspilot_async.outbox import _adopt, _follow, _orders, _reconcile, _records, _settle, _statement, _unknown
 from smspilot_async.outbox._deliver import may_probe
 from smspilot_async.outbox._duties import Duty
-from smspilot_async.outbox._errors import OutboxError, UnexpectedCount
+from smspilot_async.outbox._errors import LedgerMoved, OutboxError, UnexpectedCount
 from smspilot_async.outbox._ledger import SECOND
 from smspilot_async.outbox._opt_outs import SOURCE, listen_for_stop
 from smspilot_async.outbox._proof import LedgerSink, record_event
@@ -47,6 +47,7 @@ __all__ = ["Afterwards"]
 logger: Final = logging.getLogger("smspilot_async.outbox")
 
 _FOLLOW_EVERY, _LOOK_AT_UNKNOWNS_EVERY = 5.0, 1.0
+_LOOK_AT_FILE_EVERY: Final = 2.0
 _LISTEN_AGAIN: Final = 30.0
 _KEPT_FOR: Final = 41 * 86_400 * SECOND
 _APPLICATION: Final = "the application"
@@ -70,6 +71,9 @@ class Afterwards:
         raise NotImplementedError
 
     async def _actual_home(self) -> str:
+        raise NotImplementedError
+
+    async def _check_home(self) -> str:
         raise NotImplementedError
 
     def _sending_alone(self) -> AbstractAsyncContextManager[None]:
@@ -220,6 +224,16 @@ class Afterwards:
             Duty("following statuses", lambda: self._follow_due(client), _FOLLOW_EVERY),
             Duty("policies for the unknown", apply, _LOOK_AT_UNKNOWNS_EVERY),
         ]
+        if self._path is not None:  # on PostgreSQL each new connection is looked at
+
+            async def stay_home() -> None:
+                try:
+                    await self._check_home()
+                except (LedgerMoved, FileNotFoundError):
+                    logger.error("the ledger's file is another one now: nothing more leaves")  # noqa: TRY400 - no traceback
+                    sender.stop()
+
+            duties.append(Duty("the ledger's file", stay_home, _LOOK_AT_FILE_EVERY))
         if opt_outs:
 
             async def listen() -> None:

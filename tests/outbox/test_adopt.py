@@ -204,6 +204,24 @@ async def test_a_sender_whose_database_is_restored_meanwhile_stops_and_sends_not
     assert [message.text for message in emulator.messages] == ["Before"]
 
 
+@pytest.mark.parametrize("is_replaced", [True, False], ids=["replaced", "gone"])
+async def test_a_sender_whose_file_is_another_one_meanwhile_stops(
+    tmp_path: Path, client: Client, emulator: Emulator, *, is_replaced: bool
+) -> None:
+    ledger, path = CopiedFile(tmp_path), tmp_path / "sms.db"
+    await Outbox.create(ledger.url, client)
+    ledger.back_up()
+    async with Outbox(ledger.url) as outbox, outbox.worker(client) as worker:
+        await outbox.enqueue(Message(PHONE, "Before"), key="before")
+        await outbox.wait("before", timeout=30)
+        path.rename(tmp_path / "moved.db")
+        if is_replaced:
+            shutil.copy(tmp_path / "backup.db", path)
+        async with asyncio.timeout(30):
+            await worker.wait()
+    assert len(emulator.messages) == 1
+
+
 async def _work_until_it_ends(outbox: Outbox, client: Client, ledger: Restorable) -> None:
     async with asyncio.timeout(60), outbox.worker(client) as worker:
         await outbox.enqueue(Message(PHONE, "Before"), key="before")

@@ -137,6 +137,22 @@ async def test_what_is_decided_against_it_when_it_is_sent_again_says_nothing_of_
     assert await fate(outbox) == ("unknown", None if against == "refused" else against)
 
 
+async def test_a_243_that_another_keys_message_caused_is_no_refusal_and_no_proof(
+    desk: Desk, outbox: Outbox, client: Client, emulator: Emulator
+) -> None:
+    for key in ("1", "2"):
+        await outbox.enqueue(Message(PHONE, "Ready"), key=key)
+        await outbox.drain(client)
+    assert await fate(outbox, "1") == ("accepted", None)
+    assert await fate(outbox, "2") == ("unknown", "duplicate")
+    await desk.turn(LEASE_OVER)
+    for policy in (Resend(), Probe(WINDOW)):
+        await apply(outbox, client, policy)
+        await outbox.drain(client)
+    assert await fate(outbox, "2") == ("unknown", "duplicate")
+    assert len(emulator.messages) == 1
+
+
 async def test_a_late_acceptance_after_a_resend_is_the_truth(
     desk: Desk, outbox: Outbox, client: Client, emulator: Emulator
 ) -> None:
