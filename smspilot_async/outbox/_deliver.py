@@ -43,7 +43,7 @@ from smspilot_async.errors import (
     SmsPilotError,
 )
 from smspilot_async.models import Message, Packet, SentMessage
-from smspilot_async.outbox._errors import LedgerDamaged, LedgerMoved, LedgerUnavailable
+from smspilot_async.outbox._errors import LedgerDamaged, LedgerUnavailable
 from smspilot_async.outbox._faults import Faults
 from smspilot_async.outbox._grants import RateShare, country_of, did_not_leave, learn_prices, price_of_part
 from smspilot_async.outbox._home import host_name
@@ -457,13 +457,13 @@ class Sender:
         while not self._stopping.is_set():
             try:
                 took = await self._take_one(last_lane)
-            except LedgerDamaged:
-                self.stop()
-                raise
-            except LedgerUnavailable:
+            except LedgerUnavailable as error:
+                if isinstance(error, LedgerDamaged):
+                    self.stop()
+                    raise
                 await self._rest(1.0)
                 continue
-            except LedgerMoved:  # the others must not wait for ever
+            except BaseException:  # LedgerMoved, or a bug: the others must not go on with a place less, and say nothing
                 self.stop()
                 raise
             if self._failures:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ledgers import PHONE, accepted
-from waiting import until
+from waiting import PATIENCE, until
 
 from smspilot_async import Message, Outcome
 from smspilot_async.emulator import Fault
@@ -30,6 +30,7 @@ class Flaky:
     Attributes:
         away: The calls that fail now.
         done: Whether they are done all the same, and only the answer is lost.
+        bug: The call that has one, once.
     """
 
     def __init__(self, hot: Any) -> None:
@@ -38,10 +39,14 @@ class Flaky:
         self.away: set[str] = set()
         self.done = False
         self.asked: list[str] = []
+        self.bug = ""
 
     def __getattr__(self, name: str) -> Any:
         async def call(*arguments: Any) -> Any:
             self.asked.append(name)
+            if name == self.bug:
+                self.bug = ""
+                raise ZeroDivisionError
             if name in self.away:
                 if self.done:
                     await getattr(self._hot, name)(*arguments)
@@ -99,6 +104,17 @@ async def test_a_claim_of_unknown_fate_is_made_void(
     await outbox.drain(client)
     assert await in_the_end(outbox, "1") is Outcome.ACCEPTED
     assert len(emulator.messages) == 1
+
+
+async def test_a_bug_ends_a_worker_with_its_error_and_not_one_place_of_it(
+    outbox: Outbox, client: Client, flaky: Flaky
+) -> None:
+    await outbox.enqueue(Message(PHONE, "Ready"), key="1")
+    flaky.bug = "claim"
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(ZeroDivisionError):
+            async with outbox.worker(client) as worker:
+                await worker.wait()
 
 
 async def test_a_claim_that_commits_after_its_tombstone_holds_nothing(desk: Desk) -> None:
