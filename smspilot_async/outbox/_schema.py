@@ -8,6 +8,8 @@ claim, from what is due in a stream, and ``message`` carries only what the claim
 `campaign`, `stream`, `grants`, `slot` and `orders` are here from the first version, so that campaigns and workers on
 many machines need no second migration. The hot path knows streams, the rows of `campaign` that close them, and the
 grants that limit them, and nothing else of campaigns.
+
+The tables are made by :mod:`._migrations`: whoever changes one here writes a migration, and a test compares both.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from ledgers import PHONE
 from smspilot_async import Message
 from smspilot_async.outbox import LedgerMissing, LedgerSchemaError, Outbox, _migrations, include_name
 from smspilot_async.outbox._migrations import upgrade
-from smspilot_async.outbox._schema import OLDEST_COMPATIBLE, SCHEMA, VERSION, tables_of
+from smspilot_async.outbox._schema import OLDEST_COMPATIBLE, SCHEMA, VERSION, WAKE_CHANNEL, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +42,8 @@ def connection(ledger_url: str) -> Iterator[sa.Connection]:
 
 CATALOGUE = """
 SELECT 'column', c.table_name, c.column_name, concat_ws(' ', c.ordinal_position, c.data_type, c.is_nullable,
-  c.column_default) FROM information_schema.columns c WHERE c.table_schema = 'smspilot'
+  c.column_default, c.generation_expression, c.is_identity) FROM information_schema.columns c
+  WHERE c.table_schema = 'smspilot'
 UNION ALL SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'smspilot'
 UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
   WHERE connamespace = 'smspilot'::regnamespace
@@ -64,9 +66,14 @@ def catalogue(connection: sa.Connection) -> set[tuple[str, ...]]:
             found.add((type_, table, name, sql))
             continue
         found.add((type_, table, name, str("AUTOINCREMENT" in sql)))
-        for pragma in ("table_xinfo", "foreign_key_list", "index_list"):
+        found |= {("generated", table, name, what) for what in re.findall(r"GENERATED ALWAYS AS (.*[^\s,])", sql)}
+        for pragma, first in (
+            ("table_xinfo", 0),
+            ("foreign_key_list", 1),
+            ("index_list", 1),
+        ):  # from 1 without an order
             rows = connection.exec_driver_sql(f"PRAGMA {pragma}({table})")
-            found |= {(pragma, table, *map(str, row)) for row in rows}
+            found |= {(pragma, table, *map(str, row[first:])) for row in rows}
     return found
 
 
@@ -90,6 +97,13 @@ def test_migrations_make_the_tables_of_the_schema(connection: sa.Connection) -> 
     upgrade(connection)
     made = catalogue(connection)
     assert sorted(made - expected) == sorted(expected - made) == []
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+def test_the_database_wakes_senders_where_they_listen(connection: sa.Connection) -> None:
+    upgrade(connection)
+    source = connection.exec_driver_sql("SELECT prosrc FROM pg_proc WHERE proname = 'wake_for_code'").scalar_one()
+    assert f"'{WAKE_CHANNEL}'" in source
 
 
 def test_the_last_version_is_that_of_the_code() -> None:
