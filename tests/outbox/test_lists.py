@@ -9,6 +9,7 @@ import io
 import random
 import re
 import sqlite3
+import tracemalloc
 import zipfile
 from datetime import date, datetime
 from decimal import Decimal
@@ -386,6 +387,21 @@ def test_what_a_spreadsheet_wrote_comes_back_row_by_row(
     path.write_bytes(text.getvalue().encode(encoding))
     found = [values for _, values in read_rows(path, encoding=encoding)]
     assert found == [{"to": to, "name": name.strip()} for to, name in rows]
+
+
+def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("to;name\n" + f"79087964781;{'Имя' * 20}\n" * 90_000, encoding="utf-8")
+    size = path.stat().st_size
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in read_rows(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 90_000
+    assert size > 10 * 2**20
+    assert peak < 7 * 2**20  # chunks of a megabyte, decoded
 
 
 @pytest.mark.parametrize("suffix", ["xlsx", "parquet"])
