@@ -328,6 +328,7 @@ async def codes(options: Options) -> Figures:
 async def whole(options: Options) -> Figures:
     """Import, send and report a campaign."""
     outbox_ = peer("smspilot_async.outbox", "the extra outbox")
+    peer("matplotlib", "the extra report")
     rows = ({"to": phone, "name": str(number)} for number in range(options["messages"]) for phone, _ in [pair(number)])
     with tempfile.TemporaryDirectory(prefix="smspilot-bench-") as folder:
         url = f"sqlite:///{folder}/sms.db"
