@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
 import secrets
@@ -91,7 +92,6 @@ _MOST_FAILURES_OF_A_DRAIN: Final = 3
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 5 * SECOND, 300 * SECOND
 _LONGEST_REST: Final = 30.0
 _FREE: Final = Decimal(0)
-_NEVER: Final = 2**63
 _RECORD_AGAIN: Final = 0.2
 _RECORD_AGAIN_AT_MOST: Final = 2.0
 _ACCOUNT_ERRORS: Final = (AuthenticationError, AccountBlocked, InsufficientFunds)
@@ -211,7 +211,9 @@ def judge(messages: Sequence[Message], tries: Sequence[int], result: Packet | Sm
     size = len(messages)
     is_whole = not isinstance(result, Packet)
     rows = [
-        _judge_one(message.id or 0, row, failure, tried, size=size if is_whole else 1)
+        _accepted(message.id or 0, row)
+        if failure is None
+        else _judge_one(message.id or 0, failure, tried, size=size if is_whole else 1)
         for message, tried, (row, failure) in zip(messages, tries, pairs, strict=True)
     ]
     failures = [failure for _, failure in pairs if failure is not None]
@@ -235,19 +237,20 @@ def judge(messages: Sequence[Message], tries: Sequence[int], result: Packet | Sm
     )
 
 
-def _judge_one(
-    id_: int, row: SentMessage | None, failure: SmsPilotError | None, tries: int, *, size: int
-) -> MessageAnswer:
-    if failure is None:
-        assert row is not None  # noqa: S101 - an error has a failure
-        return MessageAnswer(
-            id=id_,
-            event=Event.ACCEPTED,
-            server_id=row.server_id,
-            parts=row.parts,
-            price=row.price,
-            status=None if row.status is None else int(row.status),
-        )
+def _accepted(id_: int, row: SentMessage | None) -> MessageAnswer:
+    assert row is not None  # noqa: S101 - an error has a failure
+    status = row.status
+    return MessageAnswer(
+        id=id_,
+        event=Event.ACCEPTED,
+        server_id=row.server_id,
+        parts=row.parts,
+        price=row.price,
+        status=None if status is None else int(status),
+    )
+
+
+def _judge_one(id_: int, failure: SmsPilotError, tries: int, *, size: int) -> MessageAnswer:
     code = getattr(failure, "code", None)
     if failure.outcome is Outcome.UNKNOWN:
         return MessageAnswer(id=id_, event=Event.UNANSWERED, reason=evidence(failure), code=code)
@@ -678,7 +681,7 @@ class Sender:
             await self._hot.count_answer()
 
     async def _tell_campaign(self, claim: Claim, campaign: int, rows: Sequence[MessageAnswer]) -> None:
-        if put_back := sum(row.event is Event.PUT_BACK for row in rows):
+        if put_back := [row.event for row in rows].count(Event.PUT_BACK):
             with contextlib.suppress(LedgerUnavailable):  # done twice, too many would leave
                 await self._hot.transact(lambda: did_not_leave(campaign, put_back))
         if claim.reserved is not None and (dearer := self._dearer(claim, rows)):
@@ -740,11 +743,11 @@ class Sender:
 
     def _count(self, rows: Iterable[MessageAnswer]) -> None:
         sent = self.sent
-        for row in rows:
-            sent.accepted += row.event is Event.ACCEPTED
-            sent.refused += row.event is Event.REFUSED
-            sent.unknown += row.event is Event.UNANSWERED
-            sent.put_back += row.event is Event.PUT_BACK
+        events = [row.event for row in rows]
+        sent.accepted += events.count(Event.ACCEPTED)
+        sent.refused += events.count(Event.REFUSED)
+        sent.unknown += events.count(Event.UNANSWERED)
+        sent.put_back += events.count(Event.PUT_BACK)
 
 
 async def _all_of(work: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -762,7 +765,8 @@ def _release(waiting: asyncio.Future[None]) -> None:
 
 def _lasting(claim: Claim) -> float:
     """Return the seconds for which everything in a packet may still leave."""
-    return min(((one.valid_until or _NEVER) - claim.intent_at) / SECOND for one in claim.messages)
+    ends = [one.valid_until for one in claim.messages if one.valid_until is not None]
+    return (min(ends) - claim.intent_at) / SECOND if ends else math.inf
 
 
 def _messages(claim: Claim, lease: int) -> tuple[list[Message], list[MessageAnswer]]:
