@@ -49,3 +49,12 @@ async def test_no_limit_is_always_open() -> None:
     assert limit.is_open
     assert await limit.wait(10**6, 0.0)
     assert limit.is_open
+
+
+async def test_what_was_let_through_elsewhere_counts() -> None:
+    clock = LateClock()
+    limit = RateLimit(10.0, clock)
+    limit.count(20)
+    assert not limit.is_open
+    await limit.wait(1, float("inf"))
+    assert clock.seconds - 1000 >= 2
