@@ -613,10 +613,11 @@ class Outbox(Afterwards):
             await stack.enter_async_context(self._sending_alone())
             tokens = await asyncio.to_thread(self._tokens, home)
             stack.push_async_callback(asyncio.to_thread, tokens.close)
-            async with self._reading() as connection:
-                await check_tokens(connection, self._tables, await asyncio.to_thread(tokens.last))
-            with _telling_what_is_wrong():
+            with tokens.telling_what_is_wrong():
+                last = await asyncio.to_thread(tokens.last)
                 await asyncio.to_thread(tokens.open)
+            async with self._reading() as connection:
+                await check_tokens(connection, self._tables, last)
             hot = self._hot_path()
             stack.push_async_callback(hot.aclose)
             await hot.open(home, tokens.own)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from smspilot_async._tools.files import write_all
-from smspilot_async.outbox._errors import OutboxError
+from smspilot_async.outbox._errors import LedgerUnavailable, OutboxError
 
 if sys.platform != "win32":
     import fcntl
@@ -151,6 +151,22 @@ class SentTokens:
             self._descriptor = descriptor
             self._slots = itertools.cycle(_oldest_first(self._map))
             return
+
+    @contextlib.contextmanager
+    def telling_what_is_wrong(self) -> Iterator[None]:
+        """Turn what the system says into one error, with what to do."""
+        problem: LedgerUnavailable
+        try:
+            yield
+        except OSError as error:
+            problem = LedgerUnavailable(
+                f"the folder {self._folder}, where senders of this machine remember what they sent last, cannot be "
+                f"used: {error.strerror or type(error).__name__}. Nothing was sent. For a ledger on PostgreSQL "
+                "SMSPILOT_STATE names another one; it must outlive a restart."
+            )
+        else:
+            return
+        raise problem
 
     def add(self, token: SentToken) -> None:
         """Write one down."""

@@ -20,7 +20,7 @@ from postgres import Postgres
 from smspilot_async import Client, Message
 from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.emulator import Fault
-from smspilot_async.outbox import LedgerMoved, Outbox, OutboxError, SenderBusy
+from smspilot_async.outbox import LedgerMoved, LedgerUnavailable, Outbox, OutboxError, SenderBusy
 from smspilot_async.outbox._tokens import SentToken, SentTokens
 
 if TYPE_CHECKING:
@@ -355,6 +355,20 @@ async def test_an_adoption_is_in_the_log(outbox: Outbox) -> None:
         row = (await connection.execute(sa.select(orders).where(orders.c.id == adopted.order_id))).one()
     assert (row.actor, row.action, row.why, row.count) == ("anna", "adopt", "disk died", 0)
     assert row.detail.startswith("restored to 20")
+
+
+async def test_where_senders_remember_must_be_usable(
+    postgres: Postgres, client: Client, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await asyncio.to_thread(postgres.database)
+    await Outbox.create(url, client)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SMSPILOT_STATE", str(tmp_path / "file"))
+    async with Outbox(url) as outbox:
+        await outbox.enqueue(Message(PHONE, "Ready"), key="1")
+        with pytest.raises(LedgerUnavailable, match="SMSPILOT_STATE"):
+            await outbox.drain(client)
+    assert not emulator.messages
 
 
 # --- tokens --------------------------------------------------------------------------------------
