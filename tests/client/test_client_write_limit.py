@@ -36,7 +36,7 @@ BALANCE = b'{"balance":"1.50","currency":"RUR"}'
 
 
 async def send(client: Client, *, within: float = 10.0) -> Packet | SmsPilotError:
-    return await client._send_once(MESSAGES, not_after=boot_time() + within)
+    return await client._send_once(MESSAGES, not_after=boot_time() + within, nonce_of=lambda _: b"")
 
 
 class Wire:
@@ -215,7 +215,8 @@ from smspilot_async._tools.clock import boot_time
 
 async def main():
     async with Client("API-KEY", url=sys.argv[1]) as client:
-        await client._send_once([Message("79087964781", "Ready", id=7)], not_after=boot_time() + 10)
+        message = Message("79087964781", "Ready", id=7)
+        await client._send_once([message], not_after=boot_time() + 10, nonce_of=lambda _: b"")
 
 asyncio.run(main())
 """
