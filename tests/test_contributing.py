@@ -84,8 +84,8 @@ def test_the_map_shows_the_rooms_in_the_order_that_imports_keep() -> None:
 
 
 def test_every_target_of_make_that_is_named_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
-    named = {name for page in PAGES for name in re.findall(r"(?:`|\$ )make ([a-z]+)", read(page))}
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"(?:`|\$ )make ([a-z-]+)", read(page))}
     assert {"dev", "test", "lint", "dist"} <= named <= targets
 
 
