@@ -117,7 +117,8 @@ class CampaignMessage:
         reason: Why, in a word (``"invalid"`` of a bad row), and
         why: in words, of a bad row.
         code: The gateway's code.
-        server_id, parts, price, status: The gateway's number, SMS, roubles and delivery status, once it is accepted.
+        server_id, price, status: The gateway's number, roubles and delivery status, once it is accepted.
+        parts: SMS: as the gateway says, and before that as counted at the import.
         settled_at, status_at: Aware, UTC.
         extra: The row's other columns.
     """

@@ -376,7 +376,7 @@ class Campaign:
             actor: Who orders it.
 
         Raises:
-            CampaignStateError: It is not approved, or is not what was approved: then the approval is void.
+            CampaignStateError: It is not approved, has expired, or is not what was approved: then the approval is void.
             ValueError: `first` is not above 0.
         """
         _check_first(first)
@@ -389,6 +389,10 @@ class Campaign:
             )
         campaign = self._access.tables.campaign
         now = await self._now()
+        if row["expires_at"] <= now:
+            raise CampaignStateError(
+                f"campaign {self.name!r} has expired: nothing of it would leave. Nothing was done."
+            )
         values = {"first": first, "reason": None, "started_at": sa.func.coalesce(campaign.c.started_at, now)}
         same = self._unchanged(row) & (campaign.c.digest == row["digest"])
         await self._order(CampaignEvent.START, actor, where=same, values=values, count=first)

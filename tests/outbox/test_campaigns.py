@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -298,7 +299,7 @@ async def test_a_cancelled_campaigns_messages_are_seen_as_cancelled_before_they_
 
 async def test_a_campaign_that_expired_refuses_what_is_left(desk: Desk, client: Client, emulator: Emulator) -> None:
     now = (await (await made(desk.outbox, people(1), "clock")).status()).at
-    campaign = await approved(desk.outbox, client, people(3), expires_at=now.replace(year=now.year + 1))
+    campaign = await approved(desk.outbox, client, people(3), expires_at=now + timedelta(days=365))
     await campaign.start()
     await desk.turn(366 * 86_400)
     assert await states(campaign) == {"refused": 3}
@@ -311,6 +312,15 @@ async def test_a_campaign_that_expired_refuses_what_is_left(desk: Desk, client: 
 
 
 # --- approval ------------------------------------------------------------------------------------
+
+
+async def test_a_campaign_that_expired_before_its_start_is_not_started(desk: Desk, client: Client) -> None:
+    now = (await (await made(desk.outbox, people(1), "clock")).status()).at
+    campaign = await approved(desk.outbox, client, people(3), expires_at=now + timedelta(days=1))
+    await desk.turn(2 * 86_400)
+    with pytest.raises(CampaignStateError, match="expired"):
+        await campaign.start()
+    assert await states(campaign) == {"pending": 3}
 
 
 async def test_what_was_approved_cannot_be_changed_without_another_approval(outbox: Outbox, client: Client) -> None:
