@@ -61,7 +61,7 @@ def upgrade(ledger: str | None, *, as_json: bool) -> int:
 
 
 def status(ledger: str | None, *, as_json: bool) -> int:
-    """Show how a ledger stands."""
+    """Show the state of a ledger."""
     found = with_outbox(ledger, lambda outbox: outbox.status())
     if as_json:
         print_json(_as_json(found))
@@ -102,7 +102,7 @@ def halt(ledger: str | None, reason: str, *, everything: bool, actor: str | None
 
 
 def release(ledger: str | None, reason: str | None, *, actor: str | None, as_json: bool) -> int:
-    """Let messages leave again."""
+    """Resume sending."""
     with_outbox(ledger, lambda outbox: outbox.release(reason, actor=actor_of(actor)))
     if as_json:
         print_json({"halted": None})
@@ -194,7 +194,7 @@ def worker(ledger: str | None, client: Client, inbox: CallbackInbox | None, opti
         options: How.
 
     Raises:
-        Problem: The policy is none, or an error ended it.
+        Problem: The policy is invalid, or an error ended it.
     """
     options.policy()  # what is wrong with it is said before anything is opened
 

@@ -1,7 +1,7 @@
 """Durable sending: a ledger on SQLite or PostgreSQL that survives a kill, and never claims what it cannot know.
 
 Every packet's intent is durable before its first byte leaves. What was accepted, refused or not sent is recorded; what
-nobody can know stays ``unknown``. Where to start reading:
+cannot be known stays ``unknown``. Where to start reading:
 
 - :mod:`._states`: what may become of a message, as a table.
 - :mod:`._schema`: the tables, for both databases.

@@ -107,8 +107,8 @@ class Afterwards:
     async def follow(self, client: Client, *, timeout: float | None = None) -> Followed:  # noqa: ASYNC109 - a limit
         """Ask for the delivery statuses of accepted messages until all are final, or 40 days are over.
 
-        A worker does this by itself. Several processes may follow: each packet is asked for by one of them, on the
-        vendor's schedule, which is kept in the ledger. Cancelled or killed, it is gone on with.
+        A worker does this automatically. Several processes may follow: each packet is asked for by one of them, on the
+        vendor's schedule, which is kept in the ledger. After a cancellation or a kill, the next call continues.
 
         Args:
             client: Of the account that the ledger is bound to.
@@ -261,7 +261,7 @@ class Afterwards:
     # --- bookkeeping -----------------------------------------------------------------------------
 
     async def count_unsettled(self, keys: Iterable[str] | None = None) -> int:
-        """Count the unknown messages of the outbox that :meth:`settle` would settle, and should be told to expect."""
+        """Count the unknown messages of the outbox that :meth:`settle` would settle: the count that it expects."""
         async with self._reading() as connection:
             now = await self._now(connection)
             return await _settle.count_unsettled(connection, self._tables, now, where=self._of_outbox(keys))
@@ -355,7 +355,7 @@ class Afterwards:
             actor: Who orders it.
 
         Raises:
-            InvalidMessage: It is no phone.
+            InvalidMessage: It is not a phone.
         """
         number = normalize_phone(phone)
         async with self._writing() as connection:
@@ -374,7 +374,7 @@ class Afterwards:
         """Return everything that the ledger knows of a phone: messages, requests, orders, suppressions.
 
         Raises:
-            InvalidMessage: It is no phone.
+            InvalidMessage: It is not a phone.
         """
         async with self._reading() as connection:
             return await _records.evidence(connection, self._tables, normalize_phone(phone))
@@ -416,7 +416,7 @@ class Afterwards:
             month: Such as ``"2026-11"``; by Moscow time.
 
         Raises:
-            ValueError: It is no month.
+            ValueError: It is not a month.
         """
         async with self._reading() as connection:
             return await _statement.statement(connection, self._tables, month)
@@ -435,7 +435,7 @@ class Afterwards:
 
         A restored ledger has forgotten what left since its backup. Every message that may have left since becomes
         ``unknown``, with the reason ``restored``: it is not sent until a callback proves that it was accepted (which it
-        is then), or somebody decides. What was not due yet, or could not be valid any more, is not touched.
+        is then), or someone decides. What was not due yet, or could not be valid any more, is not touched.
 
         Make sure that nothing sends from the original any more.
 

@@ -1,4 +1,4 @@
-"""What a campaign shows of itself: what it was made with and how it stands, its progress, its messages."""
+"""What a campaign shows: its settings and state, its progress, its messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FOREVER: Final = 2**63 - 1
 
 @attrs.frozen(kw_only=True)
 class CampaignInfo:
-    """A campaign, as it stands.
+    """The state of a campaign.
 
     Attributes:
         id, name: The ledger's number, and the name that you gave.

@@ -1,7 +1,7 @@
 """A campaign's row: moved by compare-and-set, and its messages settled lazily.
 
 Whoever moves a campaign, from whatever process, changes its own row alone, and only from a state in which the table of
-:mod:`._states` knows the event; the loser of a race learns the state it stands in. What is pending then is settled
+:mod:`._states` knows the event; the loser of a race learns the state it is in. What is pending then is settled
 later, in chunks, by whoever sends (:func:`tend`); readers see it as settled at once (:func:`seen_as`).
 """
 
@@ -141,7 +141,7 @@ async def move(
     values: Mapping[str, Any] | None = None,
     **order: Any,
 ) -> CampaignState:
-    """Move a campaign, if it stands where the event may happen, and write the order down.
+    """Change a campaign's state, if the event may happen in it, and record the order.
 
     Args:
         connection: In a transaction.
@@ -150,7 +150,7 @@ async def move(
         campaign_id: Whose row.
         event: What happens.
         actor: Who orders it.
-        where: What must hold for its row besides.
+        where: What must hold for its row, too.
         values: Columns that change with it.
         order: Further columns of the order.
 
@@ -158,7 +158,7 @@ async def move(
         The state it has now.
 
     Raises:
-        CampaignStateError: It stands elsewhere, or `where` does not hold; nothing was changed.
+        CampaignStateError: It is in another state, or `where` does not hold; nothing was changed.
     """
     campaign = tables.campaign
     moves = {source.value: target.value for source, target in campaign_moves(event).items()}

@@ -91,7 +91,7 @@ class Campaigns:
         """Make a campaign of a list, as a draft. Nothing is sent before it is approved and started.
 
         The list is taken as a stream, in chunks that are durable one by one. Killed, the same call with the same list
-        goes on where it stood.
+        continues where it stopped.
 
         Args:
             name: Yours, unique in the ledger.
@@ -156,7 +156,7 @@ class Campaigns:
         return campaign
 
     async def _begin(self, name: str, fields: dict[str, Any], actor: str) -> Campaign:
-        """Make the row of a campaign, or find the one whose import goes on."""
+        """Make the row of a campaign, or find the one whose import continues."""
         access, table = self._access, self._access.tables.campaign
         async with access.writing() as connection:
             now = await access.now(connection)
@@ -188,7 +188,7 @@ class Campaigns:
         return Campaign(self._access, row["id"], row["name"])
 
     async def list(self) -> list[CampaignInfo]:
-        """Return all campaigns as they stand, the oldest first."""
+        """Return the current state of all campaigns, the oldest first."""
         campaign = self._access.tables.campaign
         async with self._access.reading() as connection:
             rows = (await connection.execute(sa.select(campaign).order_by(campaign.c.id))).mappings().all()
@@ -213,11 +213,11 @@ class Campaign:
     # --- looking ---------------------------------------------------------------------------------
 
     async def info(self) -> CampaignInfo:
-        """Return it as it stands."""
+        """Return its current state."""
         return info.info_of(await self._row())
 
     async def status(self) -> Progress:
-        """Count its messages."""
+        """Count its messages by state."""
         return await info.look(self._access, self.id)
 
     def progress(self, *, interval: float = 1.0) -> AsyncIterator[Progress]:
@@ -238,7 +238,7 @@ class Campaign:
         return info.messages(self._access, self.id, chosen)
 
     async def preview(self, *, rows: int = 5, seed: int | None = None) -> Preview:
-        """Return some messages as people would get them.
+        """Return some messages as their recipients would get them.
 
         Args:
             rows: How many at random, at most.
@@ -538,7 +538,7 @@ class Campaign:
         return sa.and_(*(campaign.c[name] == row[name] for name in _BOUND))
 
     async def _digest(self, row: Any) -> str:
-        """Return the digest of what stands in the ledger now."""
+        """Return the digest of what is in the ledger now."""
         message = self._access.tables.message
         # Not when each is due: that moves when a message is put back.
         bound = (

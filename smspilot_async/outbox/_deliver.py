@@ -118,7 +118,7 @@ class Sent:
     """What a sender did, in messages; one that was put back and sent again counts once for each time.
 
     Attributes:
-        put_back: Nothing left, or the gateway said "not now": they wait again.
+        put_back: Nothing was sent, or the gateway said "not now": they wait again.
         settled: Decided against by the claim: expired, suppressed.
     """
 
@@ -187,7 +187,7 @@ class Judgement:
     Attributes:
         rows: For each message.
         account_error: It holds for everything that the account sends.
-        is_answered: The gateway answered; ``False`` where nothing left, too.
+        is_answered: The gateway answered; ``False`` also if nothing was sent.
         is_unknown: There was no answer to rely on.
     """
 
@@ -309,7 +309,7 @@ class Sender:
 
     Args:
         hot: The ledger.
-        client: What sends; its hooks and callbacks hear of everything.
+        client: Sends; its hooks and callbacks get everything.
         options: How.
         held: Where to keep what cannot be recorded before the process has to end.
         tokens: Where the tokens of attempts are kept beside the ledger.
@@ -475,7 +475,7 @@ class Sender:
                 await self._woken(last_lane)
 
     async def _rest(self, seconds: float) -> bool:
-        """Wait, or until it is to stop; return whether it goes on."""
+        """Wait, or until it must stop; return whether to continue."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -506,7 +506,7 @@ class Sender:
             await asyncio.sleep(POLL)
 
     async def _try_brake(self) -> None:
-        """Let one message through the brake, if it is time."""
+        """Let one message through the circuit breaker, if it is time."""
         with contextlib.suppress(LedgerUnavailable):
             if await self._hot.release_brake():
                 await self._take_one(MARKETING, size=1, is_probe=True)
@@ -582,7 +582,7 @@ class Sender:
         return True
 
     async def _claim(self, request: ClaimRequest) -> Claim:
-        """Claim; one whose fate nobody knows is made void before anything else happens here."""
+        """Claim; a claim of unknown fate is made void before anything else happens here."""
         try:
             return await self._hot.claim(request)
         except LedgerUnavailable as error:
@@ -703,7 +703,7 @@ class Sender:
         return dearer
 
     async def _until_done(self, work: Callable[[], Awaitable[None]], held: Answer | str | None = None) -> None:
-        """Do what must be written down, until it is; meanwhile nothing more is claimed.
+        """Record what must be recorded, until that succeeds; meanwhile nothing more is claimed.
 
         Args:
             work: Does it.
@@ -730,7 +730,7 @@ class Sender:
             self._unrecorded -= 1
 
     async def _kept(self, held: Answer | str | None) -> bool:
-        """Keep in a file what the ledger does not take; the account's state is worth no file."""
+        """Keep in a file what cannot be recorded in the ledger; the account's state is not kept."""
         if held is None:
             return True
         try:
@@ -770,7 +770,7 @@ def _lasting(claim: Claim) -> float:
 
 
 def _messages(claim: Claim, lease: int) -> tuple[list[Message], list[MessageAnswer]]:
-    """Make the messages of a claim; what makes none, being written by another hand, is refused."""
+    """Make the messages of a claim; rows that others wrote and that make none are refused."""
     closes_at = None if claim.closes_at is None else claim.closes_at - lease  # the ttl begins later than the intent
     messages: list[Message] = []
     invalid: list[MessageAnswer] = []

@@ -121,8 +121,8 @@ class Entry:
     """A message that is about to be written, checked.
 
     Raises:
-        ValueError: The kind is none, a code has no ``valid_for``, or the key is none.
-        TypeError: It is no message.
+        ValueError: The kind or the key is invalid, or a code has no ``valid_for``.
+        TypeError: It is not a message.
     """
 
     message: Message
@@ -224,10 +224,10 @@ class Executor(Protocol):
 
 
 def enqueue_in(execute: Executor, entry: Entry, uid: str, salt: bytes) -> OutboxMessage:
-    """Write a message down, or return the one that the key stands for already.
+    """Record a message, or return the one that already has the key.
 
     Raises:
-        KeyReused: It stands for another one.
+        KeyReused: The key was used for another one.
         OutboxError: The connection is to a database that does not hold this ledger.
     """
     values = entry.values(uid, salt)
@@ -309,7 +309,7 @@ def executor_of(connection: Any, dialect: str) -> Executor:
 
     Raises:
         TypeError: It is none of these.
-        OutboxError: It commits each statement by itself.
+        OutboxError: It is in autocommit mode.
     """
     if isinstance(connection, Session):
         connection = connection.connection()
@@ -349,7 +349,7 @@ def _of_cursor(cursor: Any, dialect: str) -> Executor:
 
 
 def refuse_autocommit(*connections: Any) -> None:
-    """Refuse a connection that commits each statement by itself: a rollback would leave the message.
+    """Refuse a connection in autocommit mode: a rollback would leave the message.
 
     Args:
         connections: What the driver, or SQLAlchemy's adapter of it, gives.

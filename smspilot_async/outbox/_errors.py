@@ -48,7 +48,7 @@ class LedgerUnavailable(OutboxError):
 
 
 class LedgerDamaged(LedgerUnavailable):
-    """A SQLite ledger's file is damaged, or is no SQLite database. It does not come back by itself."""
+    """A SQLite ledger's file is damaged, or is no SQLite database. It does not recover."""
 
 
 class NetworkFileSystem(OutboxError):
@@ -64,7 +64,7 @@ class SenderBusy(OutboxError):
 
 
 class KeyReused(OutboxError):
-    """The key stands for another message already: another phone or another text. The transaction stays usable."""
+    """The key was used for another message: another phone or another text. The transaction stays usable."""
 
 
 class CampaignMissing(OutboxError):

@@ -1,7 +1,7 @@
 """Following what was accepted: the statuses of its messages are asked for until all are final, or 40 days are over.
 
 The vendor's schedule holds for each packet as it was sent: after a minute, then two, growing by half up to an hour.
-Where it stands is in the ledger, in the packet's attempt, so that any process goes on from there. Callbacks make most
+The progress is in the ledger, in the packet's attempt, so that any process can continue. Callbacks make most
 polls of a message unnecessary: what is final is not asked for again.
 """
 

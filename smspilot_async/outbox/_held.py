@@ -1,6 +1,6 @@
 """What could not be written into the ledger before the process had to end: a file, synced, replayed at a start.
 
-Only a sender that was told to stop while the database was away writes one. A file holds attempts' numbers, message
+Only a sender that had to stop while the database was unavailable writes one. A file holds attempts' numbers, message
 numbers and what the gateway answered; no phones and no texts. Replaying it twice does no harm. It stands beside a
 SQLite ledger; for PostgreSQL in the folder that ``SMSPILOT_STATE`` names, or the user's own for state.
 """
@@ -35,7 +35,7 @@ class HeldAnswers:
     """The files of one ledger on this machine. Everything here blocks.
 
     Args:
-        folder: Where they stand; made at the first write.
+        folder: Of the files; made at the first write.
         name: How they begin.
     """
 

@@ -1,4 +1,4 @@
-"""Where a ledger is at home, so that a copy or a restore of it sends nothing by itself.
+"""Where a ledger belongs, so that a copy or a restored backup of it sends nothing.
 
 A restored ledger has forgotten what left since the backup: to send from it is to send twice. SQLite's home is the
 machine, the path and the inode; PostgreSQL's is the cluster (system identifier), its timeline, the database and the

@@ -1,6 +1,6 @@
 """Importing a list into a campaign: a stream, in chunks, each of which is one transaction.
 
-A chunk writes its messages, its bad rows, and how far the list was taken. So a killed import goes on where it stood,
+A chunk writes its messages, its bad rows, and how far the list was taken. So a killed import continues from there,
 if it is given the same list again: what was taken already is read past, and compared by a running hash. Two imports of
 one campaign cannot mix: each chunk begins by moving ``taken`` on from where it thinks it is.
 

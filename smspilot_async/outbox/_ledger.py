@@ -9,12 +9,12 @@ A sender claims, sends and records, and asks nothing else of the ledger while it
   a proof, and wins from any state.
 - :meth:`HotPath.void` is for an owner that cannot know whether its claim was committed. Its token is written as a
   tombstone: a claim that commits later fails on it; one that was committed is undone as not sent.
-- :meth:`HotPath.recover` turns what is held beyond its lease into ``unknown``. It asks nobody who lives.
+- :meth:`HotPath.recover` turns what is held beyond its lease into ``unknown``. It does not ask which senders are alive.
 
 :mod:`._sqlite` is one thread that owns a connection and commits together what waits together; :mod:`._postgres` makes
 each of them one round trip. Both raise :class:`LedgerUnavailable` where the database cannot be used, and then it is
 open whether what was asked was done. Everything else of a ledger (enqueueing, reading, orders) is SQLAlchemy Core
-in :mod:`._outbox`. What to send *when* is decided in the claim alone, so that a job that is gone on with obeys too:
+in :mod:`._outbox`. What to send *when* is decided in the claim alone, so that a resumed job obeys, too:
 streams that are closed, a campaign that is not running or has used up its grant, an account that is paused or halted,
 suppressed phones, messages whose time is over. Nothing here knows what a campaign is beyond that its row can close its
 streams, and that grants may limit it (:mod:`._grants`).
@@ -85,7 +85,7 @@ class Why(enum.StrEnum):
     LEASE_OVER = "lease_over"
     """Its sender is gone, or was stopped, and nothing can be on the wire any more."""
     PROBED = "probed"
-    """It was unknown, and asking again told nothing."""
+    """It was unknown, and asking again proved nothing."""
     RESTORED = "restored"
     """The ledger was restored: it may have left since, and the ledger has forgotten it."""
     NOT_SENT = "settled_not_sent"
@@ -323,7 +323,7 @@ class HotPath(Protocol):
         ...
 
     async def void(self, token: str) -> None:
-        """Make sure that a claim that nobody answers for holds nothing."""
+        """Make sure that a claim without an owner holds nothing."""
         ...
 
     async def recover(self) -> int:

@@ -118,7 +118,7 @@ def sql_rows(url: str, query: str, *, map: Mapping[str, str] | None = None) -> L
 
     Args:
         url: Of any database that SQLAlchemy can reach.
-        query: A SELECT with an ORDER BY: an import that was killed goes on where it stopped, by these numbers.
+        query: A SELECT with an ORDER BY: a killed import continues by these numbers.
         map: As for :func:`read_rows`.
 
     Raises:
@@ -168,7 +168,7 @@ def recipient_phone(written: str, country: Country | None) -> str:
         country: With ``"RU"``, ten digits get their 7; landlines and numbers of other countries are refused.
 
     Raises:
-        InvalidMessage: It is no phone (108, 111, 215), a landline (111), or of another country (213).
+        InvalidMessage: It is not a phone (108, 111, 215), a landline (111), or of another country (213).
     """
     cell = written.strip()
     whole = _fraction(cell.removeprefix("+"))
@@ -202,7 +202,7 @@ def parse_kind(written: str) -> str:
 
 
 def _places(header: Sequence[str], renamed: Mapping[str, str]) -> dict[str, int]:
-    """Return where each column stands, under the name by which it is asked for."""
+    """Return the position of each column, under the name by which it is requested."""
     named = {target: header.index(column) for target, column in renamed.items()}
     taken = set(named.values())
     rest = {name: place for place, name in enumerate(header) if name and place not in taken and name not in named}

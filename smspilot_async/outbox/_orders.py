@@ -1,4 +1,4 @@
-"""What people order: halt and release, and who must not get what. Each order is written down, with who and why."""
+"""What people order: halt and release, and who must not get what. Each order is recorded, with who and why."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Halted", "Order", "change_suppressions", "halt", "last_orders", "on_the_wire", "release", "write_order"]
 
 LOOK: Final = 0.1
-"""Seconds between two looks whether the wire is empty."""
+"""Seconds between two checks that the wire is empty."""
 _INSERTS: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -42,7 +42,7 @@ class Halted:
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """An order, as it stands in the log.
+    """An order, as recorded in the log.
 
     Attributes:
         id: Its number.

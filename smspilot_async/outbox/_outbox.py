@@ -80,7 +80,7 @@ _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5  # seconds between two looks of wait()
 
 @attrs.frozen(kw_only=True)
 class OutboxStatus:
-    """How a ledger stands.
+    """The state of a ledger.
 
     Attributes:
         messages: How many there are in each state.
@@ -286,7 +286,7 @@ class Outbox(Afterwards):
 
     @contextlib.asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading, which holds nobody up."""
+        """A connection for reading, which blocks no one."""
         assert self._engine is not None  # noqa: S101 - its callers have looked
         with _telling_what_is_wrong():
             async with self._engine.connect() as connection:
@@ -325,8 +325,8 @@ class Outbox(Afterwards):
             The record; ``is_new`` says whether this call wrote it.
 
         Raises:
-            KeyReused: The key stands for another phone or text; the transaction stays usable.
-            OutboxError: The connection commits by itself, or is to another database.
+            KeyReused: The key was used for another phone or text; the transaction stays usable.
+            OutboxError: The connection is in autocommit mode, or is to another database.
             ValueError: ``kind``, ``key`` or ``valid_for`` makes no sense.
         """
         entry = Entry(message=message, key=key, kind=kind, valid_for=valid_for)
@@ -397,7 +397,7 @@ class Outbox(Afterwards):
 
         Raises:
             KeyError: No message has this key.
-            TimeoutError: It has no outcome yet; it stays in the ledger, and goes on.
+            TimeoutError: It has no outcome yet; it stays in the ledger, and is still sent.
         """
         look = _FIRST_LOOK
         async with asyncio.timeout(timeout):
@@ -414,7 +414,7 @@ class Outbox(Afterwards):
         """Take a message back, if it has not left: then it is ``not_sent`` with the reason ``cancelled``.
 
         Returns:
-            The record as it stands now: look whether its outcome is ``not_sent``.
+            The current record: check whether its outcome is ``not_sent``.
 
         Raises:
             KeyError: No message has this key.
@@ -485,7 +485,7 @@ class Outbox(Afterwards):
         return Halted(left_after=left, order_id=order_id)
 
     async def release(self, reason: str | None = None, *, actor: str = _APPLICATION) -> None:
-        """Let messages leave again: takes back a halt, a pause by an error of the account, and the brake."""
+        """Resume sending: ends a halt, a pause by an error of the account, and an open circuit breaker."""
         async with self._writing() as connection:
             now = await self._now(connection)
             await _orders.release(connection, self._tables, now, reason=reason, actor=actor)
@@ -502,7 +502,7 @@ class Outbox(Afterwards):
             How many were not on the list before.
 
         Raises:
-            InvalidMessage: One is no phone; none was written.
+            InvalidMessage: One is not a phone; none was recorded.
         """
         async with self._writing() as connection:
             now = await self._now(connection)

@@ -86,7 +86,7 @@ running AS MATERIALIZED (
   SELECT c.id FROM smspilot.campaign c WHERE c.id = (SELECT campaign_id FROM open_stream) AND c.state = 'running'
   FOR SHARE
 ),
-granted AS MATERIALIZED (  -- its row as it stands once the campaign is locked; gone, if its time was over by then
+granted AS MATERIALIZED (  -- its row once the campaign is locked; gone, if its time was over by then
   SELECT g.campaign_id, g.messages, g.amount, g.is_whole FROM smspilot.grants g
   WHERE g.campaign_id = (SELECT campaign_id FROM open_stream WHERE is_limited) AND g.owner = %(sender)s
     AND EXISTS (SELECT 1 FROM running)

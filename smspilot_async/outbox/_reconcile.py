@@ -152,7 +152,7 @@ def _time(written: str) -> int:
     """Read a time: Moscow's, unless it names its zone.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not one.
     """
     written = written.strip()
     for pattern in _FORMATS:

@@ -29,7 +29,7 @@ _TIMES_OF_ATTEMPTS: Final = ("intent_at", "lease", "recorded_at")
 _HIDDEN: Final = frozenset({"hash", "stream_id", "attempt_id", "most", "on_wire", "resends"})
 _KINDS: Final = {lane: kind for kind, lane in KINDS.items()}
 ERASED: Final = ""
-"""What stands in place of a phone that was forgotten."""
+"""What replaces a phone that was forgotten."""
 
 
 @attrs.frozen(kw_only=True)
@@ -117,7 +117,7 @@ def _attempt(row: Any) -> dict[str, Any]:
 
 
 def _known(row: Any, times: Any) -> dict[str, Any]:
-    """Return what stands in a row, as JSON's types."""
+    """Return the values of a row, as JSON's types."""
     plain: dict[str, Any] = {}
     for name, value in row._mapping.items():  # noqa: SLF001 - SQLAlchemy's public name for it
         if value is not None and not isinstance(value, bytes):

@@ -58,7 +58,7 @@ async def write_report(access: Access, name: str, path: str | Path, *, phones: b
         access: To the ledger.
         name: The campaign's.
         path: Where: ``.html`` for the page, ``.csv`` for spreadsheets (semicolons, a decimal comma, a BOM),
-            ``.parquet``. What stands there is replaced.
+            ``.parquet``. An existing file is replaced.
         phones: Tables get a column with phones, as text. The page never has any.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Rows of a list made into messages: each is a message, or the reason why it is none. Pure functions of a row.
+"""Rows of a list made into messages: each becomes a message, or the reason why it cannot. Pure functions of a row.
 
 A reason names a field and never its content: phones and texts are personal data.
 """

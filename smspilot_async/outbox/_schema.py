@@ -1,7 +1,7 @@
 """The ledger's tables, as SQLAlchemy Core, for both databases.
 
-On PostgreSQL they stand in the schema ``smspilot``, on SQLite their names begin with ``smspilot_``. Times are whole
-microseconds since 1970 by the database's clock, in BIGINT on both: they compare alike, and nobody has to know a zone.
+On PostgreSQL they are in the schema ``smspilot``, on SQLite their names begin with ``smspilot_``. Times are whole
+microseconds since 1970 by the database's clock, in BIGINT on both: they compare alike, and no zone is needed.
 Money is exact: NUMERIC on PostgreSQL, its digits as text on SQLite. The shape is the measured one: packets form at the
 claim, from what is due in a stream, and ``message`` carries only what the claim, the outcome and a report need.
 
@@ -86,7 +86,7 @@ class Tables:
     """The tables, under the names that they have on one database.
 
     Args:
-        schema: Where they stand; ``None`` for a prefix instead.
+        schema: Their schema; ``None`` for a prefix instead.
     """
 
     def __init__(self, schema: str | None) -> None:
@@ -144,7 +144,7 @@ class Tables:
             sa.Column("started_at", _TIME),  # first; waves and retries leave it
             sa.Column("finished_at", _TIME),  # or cancelled; last
             sa.Column("taken", sa.BigInteger, nullable=False, server_default="0"),  # rows of the list, good and bad
-            sa.Column("taken_hash", sa.LargeBinary),  # of those rows: a killed import goes on with the same list only
+            sa.Column("taken_hash", sa.LargeBinary),  # of those rows: a killed import continues with the same list only
             sa.Column("counts", sa.Text, nullable=False, server_default="{}"),  # of the import: JSON
             sa.Column("estimate", sa.Text),  # JSON
             # Its messages lie between these numbers, among others' perhaps: what reads them all need not read the rest.

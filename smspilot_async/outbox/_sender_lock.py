@@ -36,7 +36,7 @@ class SenderLock:
     """Who holds it may send.
 
     Args:
-        path: The ledger; the lock stands beside it.
+        path: The ledger; the lock is beside it.
 
     Raises:
         SenderBusy: Somebody else sends; it names them.

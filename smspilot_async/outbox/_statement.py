@@ -88,7 +88,7 @@ def month_of(written: str) -> tuple[int, int]:
         written: Such as ``2026-11``.
 
     Raises:
-        ValueError: It is no month.
+        ValueError: It is not a month.
     """
     try:
         first = datetime.strptime(written, "%Y-%m").replace(tzinfo=MOSCOW)
@@ -102,7 +102,7 @@ async def statement(connection: AsyncConnection, tables: Tables, month: str) -> 
     """Add up the messages whose last request left within a month.
 
     Raises:
-        ValueError: It is no month.
+        ValueError: It is not a month.
     """
     begins, ends = month_of(month)
     message, stream, campaign, attempt = tables.message, tables.stream, tables.campaign, tables.attempt

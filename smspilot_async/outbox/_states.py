@@ -2,7 +2,7 @@
 
 The SQL of both databases takes the states that a statement may change from here (:func:`sources`), and one exhaustive
 test applies every event to every state on both databases and compares the result with :func:`after`. A pair that
-stands in neither table changes nothing.
+is in neither table changes nothing.
 
 What is not a transition: `assumed_sent` and `proven_duplicate` settle an unknown message without moving it: it stays
 countable as unknown, with that reason. Pausing, cancelling and expiry of a campaign change its own row, and no message
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class State(enum.StrEnum):
-    """Where a message stands: on its way, or at an :class:`~smspilot_async.Outcome`."""
+    """The state of a message: on its way, or an :class:`~smspilot_async.Outcome`."""
 
     PENDING = "pending"
     """It waits: it is not due, or no sender has claimed it."""
@@ -63,7 +63,7 @@ class Event(enum.StrEnum):
     REFUSED = "refused"
     """The answer of the attempt that holds it: decided against."""
     PUT_BACK = "put_back"
-    """The attempt that holds it ended without harm (110, 429, an account error, nothing left): it waits again."""
+    """The attempt that holds it ended without harm (110, 429, an account error, nothing sent): it waits again."""
     UNANSWERED = "unanswered"
     """The attempt that holds it has no answer to rely on, or its owner is gone and its lease over."""
     PROOF = "proof"
@@ -110,7 +110,7 @@ def sources(event: Event) -> tuple[State, ...]:
 
 
 class CampaignState(enum.StrEnum):
-    """Where a campaign stands. A pause carries its reason in the campaign's row."""
+    """The state of a campaign. A pause carries its reason in the campaign's row."""
 
     IMPORTING = "importing"
     DRAFT = "draft"

@@ -14,7 +14,7 @@ _has_cyrillic = re.compile(r"[А-Яа-яЁё]").search
 
 
 def mixed_words(text: str) -> list[str]:
-    """Return the words of a text in which Latin and Cyrillic letters stand side by side.
+    """Return the words of a text in which Latin and Cyrillic letters are mixed.
 
     The gateway refuses them with code 248: they look right and are how filters are deceived.
 

@@ -84,7 +84,7 @@ class SentTokens:
     """The tokens of one ledger on this machine. Everything but :meth:`add` and :meth:`own` blocks.
 
     Args:
-        folder: Where its files stand; made by :meth:`open`.
+        folder: Of its files; made by :meth:`open`.
         name: How they begin.
     """
 

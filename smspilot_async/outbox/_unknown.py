@@ -1,6 +1,6 @@
 """What is done about messages of which it is not known whether they were sent.
 
-The default is to hold them: they stay ``unknown`` until a proof of acceptance comes, or somebody decides. The other
+The default is to hold them: they stay ``unknown`` until a proof of acceptance comes, or someone decides. The other
 policies are orders that are given in advance. None of them acts before the lease of the last attempt is over: until
 then its request may still arrive.
 """
@@ -56,7 +56,7 @@ class UnknownPolicy:
 
 @attrs.frozen
 class Hold(UnknownPolicy):
-    """Leave unknown messages as they are, until a proof of acceptance comes or somebody decides. The default."""
+    """Leave unknown messages as they are, until a proof of acceptance comes or someone decides. The default."""
 
 
 @attrs.frozen

@@ -112,7 +112,7 @@ class SendingWindow:
         """Return the canonical zone of a row.
 
         Args:
-            written: What stands in the row's `column`; it is not looked at without one.
+            written: The value of the row's `column`; ignored without one.
 
         Raises:
             ValueError: There is a `column`, and this is not a zone.

@@ -117,7 +117,7 @@ def create(*, zone: tzinfo | None, starts_at: str | None, expires_at: str | None
     """Import FILE as the campaign NAME: CSV, a spreadsheet or Parquet, with a row per message.
 
     Columns: to, text (or --template), and optionally sender, ttl, send_at, kind. Rows that make no message are kept by
-    their line, with the reason. Nothing is sent. Killed, the same command goes on where it stood.
+    their line, with the reason. Nothing is sent. After a kill, the same command continues where it stopped.
     """
     times: dict[str, Any] = {
         "starts_at": _options.moment_of(starts_at, zone, "--starts-at"),
@@ -262,7 +262,7 @@ def run(
     exit_with(_running.run(ledger, name, client, as_json=as_json, **more))
 
 
-@campaign.command("status", short_help="Show how it stands.")
+@campaign.command("status", short_help="Show its state.")
 @_in_ledger
 def status(*, name: str, ledger: str | None, as_json: bool) -> None:
     """Show its state, and how many messages are in which."""

@@ -1,4 +1,4 @@
-"""The orders of ``smspilot campaign``: each changes a campaign, says what it did, and is written down."""
+"""The orders of ``smspilot campaign``: each changes a campaign, says what it did, and is recorded."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _fits(found: Estimate) -> str:
 
 
 def status(ledger: str | None, name: str, *, as_json: bool) -> int:
-    """Show how a campaign stands."""
+    """Show the state of a campaign."""
 
     async def look(outbox: Outbox) -> tuple[CampaignInfo, Progress]:
         campaign = await outbox.campaigns.get(name)
