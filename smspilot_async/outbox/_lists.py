@@ -67,7 +67,7 @@ class ListRows:
         self._rows = rows
         self._digest = digest
         self._places = _places(header, renamed)
-        self.columns = tuple(self._places)
+        self.columns: tuple[str, ...] = tuple(self._places)
 
     def __iter__(self) -> Iterator[Row]:
         places = tuple(self._places.items())
