@@ -38,7 +38,7 @@ class CampaignInfo:
         id, name: The ledger's number, and the name that you gave.
         state: ``"importing"``, ``"draft"``, ``"estimated"``, ``"approved"``, ``"running"``, ``"paused"``,
             ``"finished"`` or ``"cancelled"``.
-        reason: Why it is paused or was cancelled.
+        reason: Why it is paused or was cancelled, or what had paused it when nothing was left to send.
         settings: What it was made with.
         starts_at, expires_at, created_at, started_at, finished_at: Aware, UTC; ``None`` where there is no such time.
         budget: Roubles; ``None`` without one.

@@ -347,7 +347,7 @@ async def _finish(access: Access, campaign_id: int) -> int:
         goes_on = _pending(tables, campaign_id) | _is_busy(tables, row, now)
         if row["state"] not in _RUNS or await _holds(connection, goes_on):
             return 0
-        values = {"reason": None, "finished_at": now}
+        values = {"finished_at": now}  # a fault that had paused it stays its reason
         order: dict[str, Any] = {"campaign_id": campaign_id, "actor": _LEDGER, "values": values}
         await move(connection, tables, now, event=CampaignEvent.FINISH, **order)
     logger.info("campaign %d is finished", campaign_id)
@@ -363,7 +363,11 @@ async def _reopen(access: Access, campaign_id: int) -> int:
         if row["state"] != CampaignState.FINISHED or not is_waiting:
             return 0
         now = await access.now(connection)
-        order: dict[str, Any] = {"campaign_id": campaign_id, "actor": _LEDGER, "values": {"finished_at": None}}
+        order: dict[str, Any] = {
+            "campaign_id": campaign_id,
+            "actor": _LEDGER,
+            "values": {"finished_at": None, "reason": None},
+        }
         await move(connection, tables, now, event=CampaignEvent.REOPEN, **order)
     logger.warning("campaign %d runs again: some of its messages were put back after its end", campaign_id)
     return 1

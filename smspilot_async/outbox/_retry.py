@@ -15,7 +15,7 @@ from smspilot_async.outbox._campaign_rows import campaign_row, messages_of, move
 from smspilot_async.outbox._errors import CampaignStateError, UnexpectedCount
 from smspilot_async.outbox._import import FIRST_CLAIM
 from smspilot_async.outbox._ledger import Why
-from smspilot_async.outbox._states import CampaignEvent, Event, State, sources
+from smspilot_async.outbox._states import CampaignEvent, CampaignState, Event, State, sources
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,7 +37,9 @@ async def retry(
     async with access.writing() as connection:
         now = await access.now(connection)
         row = await campaign_row(connection, tables, lock=True, id=campaign_id)
-        values = {"finished_at": None}
+        values: dict[str, Any] = {"finished_at": None}
+        if row["state"] == CampaignState.FINISHED:
+            values["reason"] = None
         order = {"why": why, "detail": ",".join(selection.words), "count": expect}
         await move(
             connection,

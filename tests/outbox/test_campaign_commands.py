@@ -257,3 +257,31 @@ async def test_what_cannot_be_a_campaign_is_refused_in_one_line(tmp_path: Path, 
     assert "bug" not in ended.output
     async with Outbox(url) as outbox:
         assert await outbox.campaigns.list() == []
+
+
+TROUBLES: dict[str, tuple[Any, int, str]] = {
+    "none": (lambda _: None, 0, "finished: 90 accepted"),
+    "a refusal": (lambda emulator: emulator.refuse(code=223, to="79087960003"), 1, "1 refused"),
+    "no answer": (lambda emulator: emulator.fail_next("send", Fault.ACCEPT_THEN_RESET), 3, "30 unknown"),
+    "a fault": (lambda emulator: emulator.refuse(code=204), 4, "paused: fault 204"),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+async def test_the_exit_code_of_a_run_says_how_it_ended(
+    tmp_path: Path, client: Any, emulator: Emulator, trouble: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/sms.db"
+    await Outbox.create(url, client)
+    async with Outbox(url) as outbox:
+        rows = [(f"7908796{number:04}", "Да") for number in range(90)]
+        campaign = await outbox.campaigns.create("promo", rows)
+        await campaign.estimate(client)
+        await campaign.approve()
+        await campaign.start()
+    cause, code, said = TROUBLES[trouble]
+    cause(emulator)
+    settings = {"SMSPILOT_LEDGER": url, "SMSPILOT_URL": emulator.url, "SMSPILOT_API_KEY": emulator.api_key}
+    arguments = ["campaign", "run", "promo", "--packet-size", "30", "--in-flight", "1"]
+    ended = await asyncio.to_thread(CliRunner(env=settings).invoke, app, arguments)
+    assert (ended.exit_code, said in ended.output) == (code, True), ended.output

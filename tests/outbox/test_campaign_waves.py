@@ -136,6 +136,22 @@ async def test_a_window_that_was_changed_holds_at_once(desk: Desk, client: Clien
     assert len(emulator.messages) == 1
 
 
+async def test_a_fault_that_left_nothing_to_send_is_still_said(
+    outbox: Outbox, client: Client, emulator: Emulator
+) -> None:
+    campaign = await approved(outbox, client, people(30))
+    emulator.refuse(code=204)
+    await campaign.start()
+    await outbox.drain(client)
+    info = await campaign.info()
+    assert (info.state, info.reason, await states(campaign)) == ("finished", "fault 204", {"refused": 30})
+    emulator.reset()
+    await campaign.retry("204", expect=30)
+    assert (await campaign.info()).reason is None
+    await outbox.drain(client)
+    assert await states(campaign) == {"accepted": 30}
+
+
 # --- estimates -----------------------------------------------------------------------------------
 
 
