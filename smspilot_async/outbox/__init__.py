@@ -7,6 +7,7 @@ cannot be known stays ``unknown``. Where to start reading:
 - :mod:`._schema`: the tables, for both databases.
 - :mod:`._ledger`: what a sender asks of a ledger, as a protocol with two implementations.
 - :mod:`._deliver`: claim, send, record.
+- :mod:`._grants`, :mod:`._slots`, :mod:`._upkeep`: how fast, on how many connections, in which hours.
 - :mod:`._outbox`: what an application holds in its hand.
 
 It comes with the extra ``outbox``, and with ``postgres`` for PostgreSQL; ``import smspilot_async`` does not import it.

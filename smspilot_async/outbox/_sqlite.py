@@ -22,17 +22,16 @@ import attrs
 
 from smspilot_async.outbox import _ledger, _steps
 from smspilot_async.outbox._errors import LedgerUnavailable
-from smspilot_async.outbox._grants import PARTS, PRICE
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
     BRAKE_LONGEST,
     MAX_UNKNOWNS,
     AccountState,
     Claim,
-    ClaimedMessage,
     Why,
 )
-from smspilot_async.outbox._schema import CODE, MARKETING
+from smspilot_async.outbox._schema import CODE
+from smspilot_async.outbox._sqlite_claim import claim_from, open_stream
 from smspilot_async.outbox._sqlite_errors import unavailable
 from smspilot_async.outbox._states import Event, State, sources
 
@@ -58,55 +57,6 @@ PRAGMAS: Final = (
 _MOST_AT_ONCE: Final = 64
 _WRITE: Final = object()
 
-_OPEN_STREAM: Final = """
-SELECT s.id, s.campaign_id, s.lane, s.closes_at, a.unknowns, g.messages, g.amount, g.is_whole
-FROM smspilot_account a, smspilot_stream s LEFT JOIN smspilot_campaign c ON c.id = s.campaign_id
-  LEFT JOIN smspilot_grants g ON g.campaign_id = c.id AND g.owner = :sender AND g.until > :now
-WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < :most_unknowns OR :is_probe)
-  AND (a.halted IS NULL OR (a.halted = 'marketing' AND s.lane < :marketing))
-  AND s.lane <= :last_lane AND s.open_from <= :now AND :now < s.open_until
-  AND (s.campaign_id IS NULL OR (
-    c.state = 'running' AND c.starts_at <= :now AND :now < c.expires_at
-    AND (NOT c.is_windowed OR s.closes_at IS NOT NULL)
-    AND ((c.budget IS NULL AND c.first IS NULL AND c.rate_limit IS NULL)
-      OR coalesce(g.messages, g.owner IS NOT NULL) > 0)
-  ))
-  AND EXISTS (
-    SELECT 1 FROM smspilot_message m WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= :now
-  )
-ORDER BY s.lane, s.open_until, s.id LIMIT 1
-"""
-_DUE: Final = """
-SELECT m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries + 1,
-  m.most, m.hash,
-  CASE WHEN m.valid_until <= :now THEN 'expired'
-       WHEN EXISTS (
-         SELECT 1 FROM smspilot_suppression x WHERE x.phone = m.phone AND (x.list = 'all' OR :lane = :marketing)
-       ) THEN 'suppressed' END
-FROM smspilot_message m
-WHERE m.stream_id = :stream AND m.state = 'pending' AND m.due <= :now
-ORDER BY m.due, m.id LIMIT :size
-"""
-_INTENT: Final = """
-INSERT INTO smspilot_attempt (token, sender, stream_id, intent_at, lease, message_ids, hash, amount)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_COSTS: Final = _steps.SQLITE.written(
-    f"SELECT m.id, {PRICE}, {PARTS} FROM smspilot_message m WHERE m.id IN (SELECT value FROM json_each(?))"
-)
-_USE: Final = """
-UPDATE smspilot_grants SET messages = messages - ?, amount = ? WHERE campaign_id = ? AND owner = ?
-"""
-_TAKE: Final = """
-UPDATE smspilot_message SET state = 'in_flight', attempt_id = ?, tries = tries + 1
-WHERE id IN (SELECT value FROM json_each(?)) AND state = 'pending'
-"""
-_DECIDE_AGAINST: Final = """
-UPDATE smspilot_message
-SET state = CASE WHEN resends > 0 THEN 'unknown' ELSE 'refused' END, reason = :reason, settled_at = :now,
-  text = CASE WHEN stream_id = :code THEN NULL ELSE text END
-WHERE id = :id AND state = 'pending'
-"""
 _HELD: Final = ", ".join(f"'{state}'" for state in sources(Event.ACCEPTED))
 _BLOCK: Final = 50
 """Accepted messages to a statement: each step of one lets another thread have the interpreter."""
@@ -339,55 +289,17 @@ class SqliteHotPath:
 
     def _is_due(self, request: ClaimRequest, connection: sqlite3.Connection) -> Any:
         now = _ledger.now_us()
-        return _WRITE if _open_stream(connection, request, now) else Claim(attempt_id=None, intent_at=now)
+        return _WRITE if open_stream(connection, request, now) else Claim(attempt_id=None, intent_at=now)
 
     def _claim(self, connection: sqlite3.Connection, request: ClaimRequest) -> Claim:
         now = _ledger.now_us()
-        stream = _open_stream(connection, request, now)
+        stream = open_stream(connection, request, now)
         self._is_idle = stream is None
         if stream is None:
             return Claim(attempt_id=None, intent_at=now)
-        stream_id, campaign_id, lane, closes_at, unknowns, granted, amount, is_whole = stream
-        due = connection.execute(
-            _DUE,
-            {
-                "now": now,
-                "stream": stream_id,
-                "lane": lane,
-                "marketing": MARKETING,
-                "size": request.size if granted is None else min(request.size, granted),
-            },
-        )
-        leaving, hashes, against = _judged(due)
-        if against:
-            values = [{"id": id_, "reason": reason, "now": now, "code": CODE} for id_, reason in against]
-            connection.executemany(_DECIDE_AGAINST, values)
-            self._erased = self._erased or lane == CODE
-        cost = None
-        if amount is not None:
-            leaving, cost = affordable(connection, leaving, Decimal(amount), is_whole=is_whole)
-        if not leaving:
-            return Claim(attempt_id=None, intent_at=now, settled=len(against), unknowns=unknowns)
-        ids = json.dumps([one.id for one in leaving])
-        body = _ledger.packet_hash(hashes[: len(leaving)])
-        reserved = None if cost is None else str(cost)
-        intent = (request.token, request.sender, stream_id, now, now + request.lease, ids, body, reserved)
-        attempt_id = connection.execute(_INTENT, intent).lastrowid
-        connection.execute(_TAKE, (attempt_id, ids))
-        if granted is not None or cost is not None:
-            left = None if cost is None else str(Decimal(amount or 0) - cost)
-            connection.execute(_USE, (len(leaving), left, campaign_id, request.sender))
-        return Claim(
-            attempt_id=attempt_id,
-            intent_at=now,
-            campaign_id=campaign_id,
-            closes_at=closes_at,
-            reserved=cost,
-            lane=lane,
-            messages=tuple(leaving),
-            settled=len(against),
-            unknowns=unknowns,
-        )
+        claim = claim_from(connection, request, stream, now)
+        self._erased = self._erased or (claim.lane == CODE and claim.settled > 0)
+        return claim
 
     async def record(self, answer: Answer) -> None:
         await self.run(lambda connection: self._record(connection, answer))
@@ -537,42 +449,6 @@ class SqliteHotPath:
         return await self.run(release)
 
 
-def _open_stream(connection: sqlite3.Connection, request: ClaimRequest, now: int) -> Any:
-    """Return the most urgent stream from which something may leave now."""
-    values = {
-        "now": now,
-        "sender": request.sender,
-        "last_lane": request.last_lane,
-        "marketing": MARKETING,
-        "most_unknowns": MAX_UNKNOWNS,
-        "is_probe": request.is_probe,
-    }
-    return connection.execute(_OPEN_STREAM, values).fetchone()
-
-
-def _judged(due: sqlite3.Cursor) -> tuple[list[ClaimedMessage], list[bytes], list[tuple[int, str]]]:
-    """Return what may leave in one packet, with its hashes, and what is decided against, with the reasons.
-
-    It ends where a message may not leave in so large a packet. Rows are not kept: fewer objects for the collector.
-    """
-    leaving: list[ClaimedMessage] = []
-    hashes: list[bytes] = []
-    against: list[tuple[int, str]] = []
-    largest: int | None = None
-    for row in due:
-        if row[-1] is not None:
-            against.append((row[0], row[-1]))
-            continue
-        if (most := row[-3]) is not None:
-            largest = most if largest is None else min(largest, most)
-        if largest is not None and len(leaving) >= largest:
-            due.close()
-            break
-        leaving.append(ClaimedMessage(*row[:9]))
-        hashes.append(row[-2])
-    return leaving, hashes, against
-
-
 def _accept(connection: sqlite3.Connection, rows: Sequence[MessageAnswer], attempt: int, now: int) -> int:
     """Record those of an attempt's messages that were accepted and that it still holds; return how many those were."""
     whole = len(rows) - len(rows) % _BLOCK
@@ -589,26 +465,6 @@ def _accept(connection: sqlite3.Connection, rows: Sequence[MessageAnswer], attem
 
 def _accepted(row: MessageAnswer) -> tuple[Any, ...]:
     return row.id, row.server_id, row.parts, None if row.price is None else str(row.price), row.status
-
-
-def affordable(
-    connection: sqlite3.Connection, messages: list[ClaimedMessage], amount: Decimal, *, is_whole: bool
-) -> tuple[list[ClaimedMessage], Decimal]:
-    """Cut what is due where a grant of a budget ends, and return what the rest costs at most.
-
-    One whose country has no price yet may only leave alone, with all that the budget has.
-    """
-    found = connection.execute(_COSTS, (json.dumps([one.id for one in messages]),))
-    costs = {id_: None if price is None else Decimal(price) * parts for id_, price, parts in found}
-    total = Decimal(0)
-    for number, one in enumerate(messages):
-        cost = costs[one.id]
-        if cost is None:
-            return (messages[:1], amount) if is_whole and not number else (messages[:number], total)
-        if total + cost > amount:
-            return messages[:number], total
-        total += cost
-    return messages, total
 
 
 def _void(connection: sqlite3.Connection, token: str) -> None:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from ledgers import PHONE, accepted
 
 from smspilot_async.emulator import Fault
-from smspilot_async.outbox import _deliver, _faults, _grants, _postgres, _sqlite
+from smspilot_async.outbox import _deliver, _faults, _grants, _postgres, _sqlite_claim
 from smspilot_async.outbox._deliver import URGENT_PLACES
 from smspilot_async.outbox._grants import learn_prices
 from smspilot_async.outbox._ledger import BRAKE_LONGEST, MAX_UNKNOWNS, SECOND, Answer, ClaimRequest, MessageAnswer
@@ -150,9 +150,9 @@ def break_rule(monkeypatch: pytest.MonkeyPatch, rule: Rule) -> None:
     for words in rule.postgresql.split("|"):
         assert words in _postgres._CLAIM
         monkeypatch.setattr(_postgres, "_CLAIM", _postgres._CLAIM.replace(words, rule.broken))
-    assert rule.sqlite in _sqlite._OPEN_STREAM + _sqlite._DUE
+    assert rule.sqlite in _sqlite_claim._OPEN_STREAM + _sqlite_claim._DUE
     for name in ("_OPEN_STREAM", "_DUE"):
-        monkeypatch.setattr(_sqlite, name, getattr(_sqlite, name).replace(rule.sqlite, rule.broken))
+        monkeypatch.setattr(_sqlite_claim, name, getattr(_sqlite_claim, name).replace(rule.sqlite, rule.broken))
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -202,7 +202,7 @@ async def test_without_the_budgets_rule_more_would_leave(
     if place == "grant":
         monkeypatch.setattr(_grants, "_amount", lambda *_: Decimal(100))
     else:
-        monkeypatch.setattr(_sqlite, "affordable", lambda _, rows, __, **___: (rows, Decimal(0)))
+        monkeypatch.setattr(_sqlite_claim, "affordable", lambda _, rows, __, **___: (rows, Decimal(0)))
         broken = _postgres._CLAIM.replace("total <= g.amount", "true")
         assert broken != _postgres._CLAIM
         monkeypatch.setattr(_postgres, "_CLAIM", broken)
