@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from smspilot_async.cli._app import app
+from smspilot_async.cli.campaign import _create
 from smspilot_async.emulator import Emulator, Fault
 from smspilot_async.outbox import Outbox
 
@@ -257,6 +258,16 @@ async def test_what_cannot_be_a_campaign_is_refused_in_one_line(tmp_path: Path, 
     assert "bug" not in ended.output
     async with Outbox(url) as outbox:
         assert await outbox.campaigns.list() == []
+
+
+async def test_a_long_import_says_how_far_it_is(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_create, "_A_LINE_EACH", 0.02)
+    await run("outbox", "init")
+    path = tmp_path / "list.csv"
+    path.write_text("to,text\n" + "".join(f"7908{number:07},Да\n" for number in range(3_000)), encoding="utf-8")
+    assert "rows imported" in await run("campaign", "create", "promo", str(path))
 
 
 TROUBLES: dict[str, tuple[Any, int, str]] = {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
 from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import actor_of, with_outbox
-from smspilot_async.cli._output import print_facts, print_json, print_line, print_table
+from smspilot_async.cli._output import note, print_facts, print_json, print_line, print_table
 from smspilot_async.cli.campaign._showing import info_as_json
 from smspilot_async.text import Country
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CreateOptions", "create"]
 
-_BAD_SHOWN = 20
+_BAD_SHOWN: Final = 20
+_A_LINE_EACH: Final = 10.0  # seconds
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +65,7 @@ def create(options: CreateOptions) -> int:
         rows, window = None if options.from_ else _rows(options), _window(options)
     except (ImportError, ValueError) as wrong:
         raise Problem(f"{str(wrong).removesuffix('.')}. Nothing was sent.") from None
-    made, bad = with_outbox(options.ledger, lambda outbox: _create(outbox, options, rows, window))
+    made, bad = with_outbox(options.ledger, lambda outbox: _create_noting(outbox, options, rows, window))
     if options.as_json:
         print_json(info_as_json(made))
         return Exit.FINE
@@ -93,6 +95,26 @@ def _check_source(options: CreateOptions) -> None:
         raise Problem("give one list: a FILE, a query with --sql, or another campaign with --from. Nothing was sent.")
     if (options.sql is None) != (options.database is None):
         raise Problem("--sql needs --database, and the other way round. Nothing was sent.")
+
+
+async def _create_noting(
+    outbox: Outbox, options: CreateOptions, rows: ListRows | None, window: SendingWindow | None
+) -> tuple[CampaignInfo, list[tuple[int, str | None]]]:
+    """Import, and say from time to time how far that is."""
+    noting = asyncio.ensure_future(_note_rows(outbox, options.name))
+    try:
+        return await _create(outbox, options, rows, window)
+    finally:
+        noting.cancel()
+        await asyncio.wait({noting})
+
+
+async def _note_rows(outbox: Outbox, name: str) -> None:
+    while True:
+        await asyncio.sleep(_A_LINE_EACH)
+        for info in await outbox.campaigns.list():
+            if (info.name, info.state) == (name, "importing"):
+                note(f"{info.rows:,} rows imported")
 
 
 async def _create(
