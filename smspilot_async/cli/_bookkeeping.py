@@ -9,6 +9,7 @@ import attrs
 from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import count, note, print_facts, print_json, print_line
+from smspilot_async.errors import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ def adopt(
     """Take over a ledger that was restored, copied or moved."""
     adopted = with_outbox(ledger, lambda outbox: outbox.adopt(restored_to=restored_to, actor=actor_of(actor), why=why))
     if as_json:
-        print_json({"unknown": adopted.unknown})
+        print_json({Outcome.UNKNOWN: adopted.unknown})
     elif restored_to is None:
         print_line("The ledger was adopted where it is now. Nothing of it was lost, and it is sent from again.")
     else:
@@ -87,7 +88,7 @@ def reconcile(ledger: str | None, file: Path, *, expect: int | None, actor: str 
 def _show_reconciled(found: Reconciled, *, is_done: bool) -> None:
     print_facts(
         {
-            "accepted" if is_done else "proven accepted": len(found.accepted),
+            Outcome.ACCEPTED if is_done else "proven accepted": len(found.accepted),
             "ambiguous": _listed(found.ambiguous),
             "not in the list": _listed(found.missing),
             "lines not read": _listed(found.unread),
@@ -149,7 +150,7 @@ def statement(ledger: str | None, month: str, *, as_json: bool) -> int:
 
 
 def _show_statement(found: Statement) -> None:
-    header = ("kind", "campaign", "sender", "accepted", "parts", "roubles", "refused", "unknown")
+    header = ("kind", "campaign", "sender", *(Outcome.ACCEPTED, "parts", "roubles", Outcome.REFUSED, Outcome.UNKNOWN))
     table = [header, *(_cells(row) for row in found.rows), ("total", *_cells(found.total)[1:])]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     for row in table:

@@ -10,6 +10,7 @@ import click
 from smspilot_async.cli import _bookkeeping, _options
 from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._options import exit_with, moment_of
+from smspilot_async.errors import Outcome
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -57,7 +58,7 @@ def adopt(
 
 
 @books.command("settle", short_help="Settle unknown messages of the outbox.")
-@click.argument("as_", metavar="AS", type=click.Choice(["assume_sent", "proven_duplicate", "not_sent"]))
+@click.argument("as_", metavar="AS", type=click.Choice(["assume_sent", "proven_duplicate", Outcome.NOT_SENT.value]))
 @click.argument("keys", nargs=-1, metavar="[KEY...]")
 @_expect
 @_why

@@ -191,7 +191,7 @@ def test_a_journal_without_its_whole_head_is_not_taken_for_a_fresh_one(version: 
         append(VERSION_2 if version == 2 else VERSION_1 % PRINT.whole.encode())
     os.truncate("j", length)
     left = on_disk()
-    with pytest.raises(Problem, match=r"damaged, or not a journal.*Nothing was sent.*results beside it contain"):
+    with pytest.raises(Problem, match=r"damaged, or not a journal.*Nothing was sent now\..*results file beside it has"):
         Journal.resume("j", PRINT)
     assert on_disk() == left
 

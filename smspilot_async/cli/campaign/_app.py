@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,7 @@ from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._options import exit_with
 from smspilot_async.cli.bulk._sending import IN_FLIGHT
 from smspilot_async.cli.campaign import _create, _orders, _running, _showing
+from smspilot_async.errors import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from smspilot_async.cli._connection import ConnectionOptions
+    from smspilot_async.outbox import SettleAs
 
 __all__ = ["campaign"]
 
@@ -331,11 +333,11 @@ def retry(
 
 
 @campaign.command("settle", short_help="Settle unknown messages; nothing is sent.")
-@click.option("--select", metavar="WORDS", default="unknown", show_default=True, help="Which messages.")
+@click.option("--select", metavar="WORDS", default=Outcome.UNKNOWN.value, show_default=True, help="Which messages.")
 @click.option(
     "--to",
     "as_",
-    type=click.Choice(["assume_sent", "proven_duplicate", "not_sent"]),
+    type=click.Choice(["assume_sent", "proven_duplicate", Outcome.NOT_SENT.value]),
     required=True,
     help="As what: not_sent may be sent again by retry.",
 )
@@ -347,7 +349,7 @@ def settle(
     *,
     name: str,
     select: str,
-    as_: Literal["assume_sent", "proven_duplicate", "not_sent"],
+    as_: SettleAs,
     expect: int | None,
     why: str | None,
     actor: str | None,

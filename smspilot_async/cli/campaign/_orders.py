@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import count, print_json, print_line
+from smspilot_async.errors import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from smspilot_async.outbox import Campaign, Outbox, Progress
+    from smspilot_async.outbox import Campaign, Outbox, Progress, SettleAs
 
 
 def _ordered(
@@ -74,8 +75,8 @@ def resume(ledger: str | None, name: str, *, first: int | None, actor: str | Non
 def cancel(ledger: str | None, name: str, reason: str | None, *, actor: str | None, as_json: bool) -> int:
     """End a campaign for good."""
     progress, in_flight = _ordered(ledger, name, lambda campaign: campaign.cancel(reason, actor=actor_of(actor)))
-    kept = count(progress.messages["not_sent"], "message")
-    line = f"{name} is cancelled: {kept} not sent, {progress.messages['accepted']:,} had been accepted"
+    kept = count(progress.messages[Outcome.NOT_SENT], "message")
+    line = f"{name} is cancelled: {kept} not sent, {progress.messages[Outcome.ACCEPTED]:,} had been accepted"
     return _say(progress, f"{line}{_still(in_flight)}.", as_json=as_json)
 
 
@@ -116,7 +117,7 @@ def settle(
     ledger: str | None,
     name: str,
     select: str,
-    as_: Literal["assume_sent", "proven_duplicate", "not_sent"],
+    as_: SettleAs,
     *,
     expect: int | None,
     why: str | None,

@@ -10,6 +10,7 @@ from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import note, print_json, print_line
 from smspilot_async.cli.campaign._showing import progress_as_json, stands
+from smspilot_async.errors import Outcome
 
 if TYPE_CHECKING:
     from smspilot_async import Client
@@ -93,6 +94,6 @@ async def _end(campaign: Campaign, *, as_json: bool) -> int:
         print_line(_line(progress))
     if progress.state == "paused":
         return Exit.FINE if progress.reason == _FIRST_WAVE else Exit.FAILED
-    if progress.messages["unknown"]:
+    if progress.messages[Outcome.UNKNOWN]:
         return Exit.UNKNOWN
-    return Exit.REFUSED if progress.messages["refused"] else Exit.FINE
+    return Exit.REFUSED if progress.messages[Outcome.REFUSED] else Exit.FINE
