@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from smspilot_async.outbox._ledger import ClaimedMessage, HotPath
     from smspilot_async.outbox._tokens import SentTokens
 
-__all__ = ["SendOptions", "Sender", "Sent", "judge", "may_probe", "send_once"]
+__all__ = ["URGENT_PLACES", "SendOptions", "Sender", "Sent", "judge", "may_probe", "send_once"]
 
 logger: Final = logging.getLogger("smspilot_async.outbox")
 
@@ -766,6 +766,8 @@ def _release(waiting: asyncio.Future[None]) -> None:
 def _lasting(claim: Claim) -> float:
     """Return the seconds for which everything in a packet may still leave."""
     ends = [one.valid_until for one in claim.messages if one.valid_until is not None]
+    if claim.expires_at is not None:
+        ends.append(claim.expires_at)
     return (min(ends) - claim.intent_at) / SECOND if ends else math.inf
 
 

@@ -184,6 +184,7 @@ class Claim:
         intent_at: When the intent was written.
         campaign_id: Whose packet it is; ``None`` of the outbox's own.
         closes_at: When the sending window closes: no ttl ends later.
+        expires_at: When the campaign expires: no message leaves later.
         reserved: Of the campaign's budget; ``None`` where it has none.
         lane: Of its stream.
         messages: In the order in which they go.
@@ -195,6 +196,7 @@ class Claim:
     intent_at: int
     campaign_id: int | None = None
     closes_at: int | None = None
+    expires_at: int | None = None
     reserved: Decimal | None = None
     lane: int = 0
     messages: tuple[ClaimedMessage, ...] = ()

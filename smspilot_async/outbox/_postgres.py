@@ -62,7 +62,8 @@ SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_c
 _CLAIM: Final = """
 WITH clock AS MATERIALIZED (SELECT smspilot.now_us() AS now),
 open_stream AS MATERIALIZED (
-  SELECT s.id, s.campaign_id, s.lane, s.floor_due, s.floor_id, s.closes_at, a.unknowns, clock.now,
+  SELECT s.id, s.campaign_id, s.lane, s.floor_due, s.floor_id, s.closes_at, c.expires_at, a.unknowns,
+    clock.now,
     c.budget IS NOT NULL OR c.first IS NOT NULL OR c.rate_limit IS NOT NULL AS is_limited
   FROM clock, smspilot.account a, smspilot.stream s LEFT JOIN smspilot.campaign c ON c.id = s.campaign_id
     LEFT JOIN smspilot.grants g ON g.campaign_id = c.id AND g.owner = %(sender)s
@@ -146,7 +147,7 @@ taken AS (
   FROM leaving l, intent WHERE m.id = l.id AND m.state = 'pending'
   RETURNING m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries, m.due
 )
-SELECT clock.now, s.campaign_id, s.closes_at, (SELECT amount FROM packet), s.lane, s.unknowns,
+SELECT clock.now, s.campaign_id, s.closes_at, s.expires_at, (SELECT amount FROM packet), s.lane, s.unknowns,
   (SELECT count(*) FROM refused), intent.id,
   t.id, t.phone, t.text, t.sender, t.ttl, t.valid_until, t.callback, t.callback_method, t.tries
 FROM clock LEFT JOIN open_stream s ON true LEFT JOIN intent ON true LEFT JOIN taken t ON true
@@ -503,15 +504,16 @@ class PostgresHotPath:
                 "code": CODE,
             },
         )
-        now, campaign_id, closes_at, reserved, lane, unknowns, settled, attempt_id = rows[0][:8]
+        now, campaign_id, closes_at, expires_at, reserved, lane, unknowns, settled, attempt_id = rows[0][:9]
         return Claim(
             attempt_id=attempt_id,
             intent_at=now,
             campaign_id=campaign_id,
             closes_at=closes_at,
+            expires_at=expires_at,
             reserved=reserved,
             lane=lane or 0,
-            messages=tuple(ClaimedMessage(*row[8:]) for row in rows if row[8] is not None),
+            messages=tuple(ClaimedMessage(*row[9:]) for row in rows if row[9] is not None),
             settled=settled,
             unknowns=unknowns or 0,
         )

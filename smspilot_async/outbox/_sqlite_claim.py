@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["claim_from", "open_stream"]
 
 _OPEN_STREAM: Final = """
-SELECT s.id, s.campaign_id, s.lane, s.closes_at, a.unknowns, g.messages, g.amount, g.is_whole
+SELECT s.id, s.campaign_id, s.lane, s.closes_at, c.expires_at, a.unknowns, g.messages, g.amount, g.is_whole
 FROM smspilot_account a, smspilot_stream s LEFT JOIN smspilot_campaign c ON c.id = s.campaign_id
   LEFT JOIN smspilot_grants g ON g.campaign_id = c.id AND g.owner = :sender AND g.until > :now
 WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < :most_unknowns OR :is_probe)
@@ -84,7 +84,7 @@ def open_stream(connection: sqlite3.Connection, request: ClaimRequest, now: int)
 
 def claim_from(connection: sqlite3.Connection, request: ClaimRequest, stream: Any, now: int) -> Claim:
     """Take a packet from a stream, and write its intent."""
-    stream_id, campaign_id, lane, closes_at, unknowns, granted, amount, is_whole = stream
+    stream_id, campaign_id, lane, closes_at, expires_at, unknowns, granted, amount, is_whole = stream
     due = connection.execute(
         _DUE,
         {
@@ -118,6 +118,7 @@ def claim_from(connection: sqlite3.Connection, request: ClaimRequest, stream: An
         intent_at=now,
         campaign_id=campaign_id,
         closes_at=closes_at,
+        expires_at=expires_at,
         reserved=cost,
         lane=lane,
         messages=tuple(leaving),

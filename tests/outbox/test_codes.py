@@ -13,6 +13,7 @@ from ledgers import PHONE
 from smspilot_async import Message, Outcome
 from smspilot_async.emulator import Fault
 from smspilot_async.outbox import Outbox, _deliver
+from smspilot_async.outbox._ledger import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,18 +111,24 @@ async def test_a_gateway_that_is_away_past_its_time_gets_no_code(
     assert {(record.outcome, record.reason) for record in records if record} == {(Outcome.REFUSED, "expired")}
 
 
-async def test_a_sender_that_is_held_up_after_the_claim_lets_no_code_leave_late(
-    outbox: Outbox, client: Client, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender that is held up after each claim, for less than a request may take to begin."""
     claim = _deliver.Sender._claim
 
-    async def held_up(self: Any, request: Any) -> Any:
+    async def claiming(self: Any, request: Any) -> Any:
         claimed = await claim(self, request)
         if claimed.messages:
-            await asyncio.sleep(0.6)  # shorter than a request may take to begin, longer than the code is valid
+            await asyncio.sleep(0.6)
         return claimed
 
-    monkeypatch.setattr(_deliver.Sender, "_claim", held_up)
+    monkeypatch.setattr(_deliver.Sender, "_claim", claiming)
+
+
+@pytest.mark.usefixtures("held_up")
+async def test_a_sender_that_is_held_up_after_the_claim_lets_no_code_leave_late(
+    outbox: Outbox, client: Client, emulator: Emulator
+) -> None:
     await outbox.enqueue(Message(PHONE, SECRET), key="1", kind="code", valid_for=0.5)
     await outbox.drain(client)
     assert not emulator.messages
@@ -129,6 +136,15 @@ async def test_a_sender_that_is_held_up_after_the_claim_lets_no_code_leave_late(
     record = await outbox.get("1")
     assert record is not None
     assert record.reason == "expired"
+
+
+@pytest.mark.usefixtures("held_up")
+async def test_a_sender_that_is_held_up_lets_nothing_leave_after_its_campaign_has_expired(
+    desk: Desk, outbox: Outbox, client: Client, emulator: Emulator
+) -> None:
+    await desk.campaign(rows=2, expires_at=await desk.now() + SECOND // 2)
+    await outbox.drain(client)
+    assert not emulator.messages
 
 
 @pytest.mark.parametrize("obstacle", ["paused", "braked"])
