@@ -10,8 +10,11 @@ import asyncio
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING, Self
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from ledgers import PHONE, Desk
@@ -46,11 +49,11 @@ async def desk(
         yield desk
 
 
+COMMIT = "SELECT pg_logical_emit_message(true, '', '')"
+
+
 async def enqueue(desk: Desk) -> None:
-    """Enqueue a message, though every COMMIT may be held up."""
-    async with desk.outbox._writing() as connection:
-        await connection.exec_driver_sql("SET LOCAL synchronous_commit = local")
-        await desk.outbox.enqueue(Message(PHONE, "Ready"), key="1", connection=connection)
+    await desk.outbox.enqueue(Message(PHONE, "Ready"), key="1")
 
 
 # --- a backend that is frozen --------------------------------------------------------------------
@@ -69,6 +72,8 @@ class Backend:
     def __init__(self, server: Postgres, desk: Desk, line: str, statement: str = "") -> None:
         self._statement = statement
         self._server = server
+        self._hot = desk.hot
+        self._outbox = desk.outbox
         self._line = vars(desk.hot)[line]
         self._pid = 0
 
@@ -78,6 +83,24 @@ class Backend:
     def _current(self) -> int:
         self._pid = self._line._connection.info.backend_pid
         return self._pid
+
+    def hold_at(self, call: str) -> None:
+        """Hold commits from the first call that is about the message on: what comes before it must succeed."""
+        original = getattr(self._hot, call)
+        holding = asyncio.Lock()
+        is_held = False
+
+        async def held(argument: Any) -> Any:
+            nonlocal is_held
+            async with holding:
+                if not is_held:
+                    is_held = True
+                    while await self._outbox.get("1") is None:  # noqa: ASYNC110 - another task enqueues it
+                        await asyncio.sleep(0.01)
+                    await asyncio.to_thread(self.hold_commits)
+            return await original(argument)
+
+        vars(self._hot)[call] = held
 
     def thaw(self) -> None:
         if self._pid:
@@ -99,9 +122,25 @@ class Backend:
         query = f"SELECT count(*) FROM pg_stat_activity WHERE {self._pid} = ANY (pg_blocking_pids(pid))"
         return bool(self._server.execute(query)[0][0])
 
-    def hold_commits(self, *, hold: bool = True) -> None:
-        """Let every COMMIT of the cluster hang, or no longer."""
-        self._server.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{'absent' if hold else ''}'")
+    def hold_commits(self) -> None:
+        """Let every COMMIT of the cluster hang from now on."""
+        self._server.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
+        self._server.execute("SELECT pg_reload_conf()")
+        with psycopg.connect(self._server.url("postgres"), autocommit=True) as probe:
+            pid = probe.info.backend_pid
+            waits = f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'SyncRep'"
+            committing = threading.Thread(target=probe.execute, args=(COMMIT,))
+            committing.start()
+            while not self._server.execute(waits):
+                if not committing.is_alive():  # it ended: the cluster has not heard of it yet
+                    committing = threading.Thread(target=probe.execute, args=(COMMIT,))
+                    committing.start()
+                time.sleep(0.01)
+            self._server.execute(f"SELECT pg_cancel_backend({pid})")
+            committing.join()
+
+    def let_commits_go(self) -> None:
+        self._server.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
         self._server.execute("SELECT pg_reload_conf()")
 
 
@@ -112,14 +151,21 @@ def moment(request: pytest.FixtureRequest) -> str:
     return moment
 
 
-async def freeze(backend: Backend, moment: str, begin: Callable[[], Awaitable[None]]) -> None:
-    """Freeze a backend at a moment of what begins now, and come back when its asker has given up."""
+async def freeze(backend: Backend, moment: str, call: str, begin: Callable[[], Awaitable[None]]) -> None:
+    """Freeze a backend at a moment of a call of the hot path, and come back when its asker has given up.
+
+    Args:
+        backend: It.
+        moment: As in the parameter.
+        call: ``claim`` or ``record``; commits hang from there on.
+        begin: Brings the call about.
+    """
     if moment == "in its COMMIT":
-        await asyncio.to_thread(backend.hold_commits)
+        backend.hold_at(call)
         await begin()
         await until(lambda: asyncio.to_thread(backend.is_in_commit))
         backend.freeze()
-        await asyncio.to_thread(backend.hold_commits, hold=False)
+        await asyncio.to_thread(backend.let_commits_go)
         await until(lambda: asyncio.to_thread(backend.is_waited_for))
     else:
         before = backend._line._connection
@@ -134,12 +180,12 @@ async def test_a_claim_that_comes_true_later_holds_nothing(
     backend = Backend(postgres, desk, "_claims", "open_stream AS")
     async with desk.outbox.worker(client):
         try:
-            await freeze(backend, moment, lambda: enqueue(desk))
+            await freeze(backend, moment, "claim", lambda: enqueue(desk))
             if moment == "in its COMMIT":
                 assert not emulator.messages
         finally:
             backend.thaw()
-            await asyncio.to_thread(backend.hold_commits, hold=False)
+            await asyncio.to_thread(backend.let_commits_go)
         record = await desk.outbox.wait("1", timeout=PATIENCE)
     assert record.outcome is Outcome.ACCEPTED
     (row,) = await desk.execute(sa.select(desk.tables.message))
@@ -160,10 +206,10 @@ async def test_an_outcome_that_comes_true_later_is_written_once(
         await enqueue(desk)
         await emulator.wait_for(to=PHONE)
         try:
-            await freeze(backend, moment, answer)
+            await freeze(backend, moment, "record", answer)
         finally:
             backend.thaw()
-            await asyncio.to_thread(backend.hold_commits, hold=False)
+            await asyncio.to_thread(backend.let_commits_go)
         record = await desk.outbox.wait("1", timeout=PATIENCE)
     assert record.outcome is Outcome.ACCEPTED
     (row,) = await desk.execute(sa.select(desk.tables.message))

@@ -27,7 +27,7 @@ class CutPath:
     def __init__(self) -> None:
         self._name = f"smspilot-{os.getpid()}"
         self._near, self._far = f"sn{os.getpid()}", f"sf{os.getpid()}"
-        subnet = f"10.213.{os.getpid() % 250}"
+        subnet = f"10.{128 + os.getpid() // 250 % 100}.{os.getpid() % 250}"
         self.here, there = f"{subnet}.1", f"{subnet}.2"
         _ip("netns", "add", self._name)
         _ip("link", "add", self._near, "type", "veth", "peer", "name", self._far, "netns", self._name)
