@@ -44,12 +44,15 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where a ledger may be made, on each database in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/sms.db"
+        yield f"sqlite:///{tmp_path}/sms.db"
+        return
     cluster: Postgres = request.getfixturevalue("postgres")
-    return cluster.database()
+    url = cluster.database()
+    yield url
+    cluster.drop(url)
 
 
 @pytest.fixture

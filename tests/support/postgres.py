@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -78,6 +79,11 @@ class Postgres:
         name = f"t{self._count}"
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, however many still use it; hundreds of them would take a minute at the end."""
+        with contextlib.suppress(psycopg.Error):  # the test has stopped the server
+            self.execute(f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self.folder}"
