@@ -353,7 +353,7 @@ async def test_an_adoption_is_in_the_log(outbox: Outbox) -> None:
     orders = outbox._tables.orders
     async with outbox._reading() as connection:
         row = (await connection.execute(sa.select(orders).where(orders.c.id == adopted.order_id))).one()
-    assert (row.actor, row.action, row.why, row.count) == ("anna", "adopt", "disk died", 0)
+    assert (row.actor, row.action, row.why, row._mapping["count"]) == ("anna", "adopt", "disk died", 0)
     assert row.detail.startswith("restored to 20")
 
 

@@ -45,7 +45,7 @@ async def client(emulator: Emulator) -> AsyncIterator[Client]:
 @pytest.fixture
 async def web(outbox: Outbox, ledger_url: str) -> AsyncIterator[CallbackInbox]:
     """The inbox of another process, without a client: its web application."""
-    assert outbox
+    del outbox  # it has made the ledger
     async with Outbox(ledger_url) as other, CallbackInbox(BASE, secret=SECRET, sink=other.callback_sink()) as inbox:
         yield inbox
 
@@ -89,7 +89,7 @@ async def test_a_callback_writes_the_delivery_status(
         record = await outbox.get("1")
         assert record is not None
         assert record.status == expected
-    assert record.status_at is not None
+        assert record.status_at is not None
 
 
 async def test_a_number_that_the_answer_did_not_name_is_no_call_of_the_gateway(

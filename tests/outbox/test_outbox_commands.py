@@ -97,7 +97,7 @@ async def test_a_worker_of_another_world_sends_nothing(
     await outbox.enqueue(Message(PHONE, "Ready"), key="1")
     stranger = emulator.add_account(Account(api_key="B" * 64))
     async with Emulator.serve(port=0, account=Account(api_key=emulator.api_key)) as other:
-        settings = {
+        settings: dict[str, dict[str, str | None]] = {
             "test": {"SMSPILOT_TEST": "1"},
             "url": {"SMSPILOT_URL": other.url},
             "account": {"SMSPILOT_API_KEY": stranger.api_key},

@@ -96,8 +96,11 @@ async def test_the_ledger_moves_a_message_as_the_table_says(desk: Desk, state: S
         message = desk.tables.message
         expect = int(state is State.UNKNOWN)
         async with desk.outbox._writing() as connection:
-            order = {"where": message.c.id == id_, "as_": "not_sent", "expect": expect, "actor": "test", "why": None}
-            await settle(connection, desk.tables, await desk.outbox._now(connection), **order)
+            now = await desk.outbox._now(connection)
+            where = message.c.id == id_
+            await settle(
+                connection, desk.tables, now, where=where, as_="not_sent", expect=expect, actor="test", why=None
+            )
     elif event is Event.CANCEL:
         await desk.outbox.cancel((await desk.row(id_)).key)
     else:  # what is put back for too long is given up at once
