@@ -61,7 +61,8 @@ async def main(ledger: str, url: str, key: str, point: str, *numbers: str) -> No
     _left[point] = nth
     settings: Any = vars(_deliver)
     settings.update(LEASE_MARGIN=0.2, _FIRST_BACK_OFF=20_000)
-    vars(_slots).update(LEASE=0.5, RENEW=0.1)  # the next one need not wait for those of the dead
+    slots: Any = vars(_slots)
+    slots.update(LEASE=0.5, RENEW=0.1)  # the next one need not wait for those of the dead
     send_once = _deliver.send_once
 
     async def sending(*arguments: Any, **more: Any) -> Any:

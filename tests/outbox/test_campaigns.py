@@ -325,11 +325,8 @@ async def test_a_campaign_that_expired_before_its_start_is_not_started(desk: Des
 
 async def test_what_was_approved_cannot_be_changed_without_another_approval(outbox: Outbox, client: Client) -> None:
     campaign = await approved(outbox, client, people(3), budget=Decimal(10))
-    for change in (
-        {"budget": Decimal(20)},
-        {"rate_limit": 5.0},
-        {"window": IN_MOSCOW},
-    ):
+    changes: list[dict[str, Any]] = [{"budget": Decimal(20)}, {"rate_limit": 5.0}, {"window": IN_MOSCOW}]
+    for change in changes:
         await campaign.change(**change)
         assert (await campaign.info()).state == "draft"
         await campaign.estimate(client)
