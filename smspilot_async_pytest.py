@@ -6,7 +6,6 @@ is kept outside the package and imports what it needs only when a test requests 
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +136,8 @@ async def _create(outbox: Any, url: str) -> None:
 
 def _run_apart(work: Coroutine[Any, Any, None]) -> None:
     """Run it in a loop of its own, in a thread: the test's loop, whoever made it, is left alone."""
+    import asyncio  # noqa: PLC0415 - see above
+
     failed: list[BaseException] = []
 
     def run() -> None:
