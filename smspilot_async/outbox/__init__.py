@@ -59,6 +59,7 @@ from smspilot_async.outbox._settle import SettleAs  # noqa: E402
 from smspilot_async.outbox._statement import Statement, StatementRow  # noqa: E402
 from smspilot_async.outbox._unknown import AssumeSent, Hold, Probe, Resend, UnknownPolicy  # noqa: E402
 from smspilot_async.outbox._windows import SendingWindow  # noqa: E402
+from smspilot_async.outbox._workers import WorkerInfo  # noqa: E402
 
 __all__ = [
     "AccountState",
@@ -110,6 +111,7 @@ __all__ = [
     "UnexpectedCount",
     "UnknownPolicy",
     "Worker",
+    "WorkerInfo",
     "WrongClient",
     "include_name",
     "read_rows",

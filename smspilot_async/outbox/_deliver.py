@@ -68,6 +68,7 @@ from smspilot_async.outbox._states import Event
 from smspilot_async.outbox._tokens import SentToken
 from smspilot_async.outbox._unknown import ProbeRequest
 from smspilot_async.outbox._upkeep import SOON, Upkeep, pause_campaign
+from smspilot_async.outbox._workers import leave_worker, see_worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -377,6 +378,19 @@ class Sender:
         await self._hot.recover()
         await self._outlast(self._drain())
         return self.sent
+
+    async def show(self) -> None:
+        """Write down that this worker is there.
+
+        Raises:
+            LedgerUnavailable: The database cannot be used.
+        """
+        await self._hot.transact(partial(see_worker, self._name))
+
+    async def hide(self) -> None:
+        """Take the worker's row back, if the database can be used."""
+        with contextlib.suppress(LedgerUnavailable):
+            await self._hot.transact(partial(leave_worker, self._name))
 
     async def replay(self) -> None:
         """Record what an earlier sender of this machine had to keep in a file."""

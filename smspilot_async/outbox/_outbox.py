@@ -56,6 +56,7 @@ from smspilot_async.outbox._sqlite import PRAGMAS, SqliteHotPath
 from smspilot_async.outbox._sqlite_errors import unavailable
 from smspilot_async.outbox._states import Event, State, sources
 from smspilot_async.outbox._unknown import Hold, UnknownPolicy
+from smspilot_async.outbox._workers import WorkerInfo, read_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -454,6 +455,11 @@ class Outbox(Afterwards):
             await hot.aclose()
         return OutboxStatus(messages={state.value: counts.get(state.value, 0) for state in State}, account=account)
 
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers of this ledger, those that were lost within the last day included."""
+        async with self._reading() as connection:
+            return await read_workers(connection, self._tables, await self._now(connection))
+
     # --- orders ----------------------------------------------------------------------------------
 
     async def halt(self, reason: str, *, everything: bool = False, actor: str = _APPLICATION) -> Halted:
@@ -730,6 +736,8 @@ class Worker:
                 cancelled = error
         if self._duties is not None:
             await self._duties.aclose()
+        assert self._sender is not None  # noqa: S101 - it was entered
+        await self._sender.hide()
         await self._context.__aexit__(None, None, None)
         if cancelled is not None:
             raise cancelled

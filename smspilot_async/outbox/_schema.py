@@ -325,6 +325,15 @@ class Tables:
             comment="Connections of the account, shared by all machines",
         )
 
+        self.worker: Final = self._table(
+            "worker",
+            sa.Column("name", sa.Text, primary_key=True),  # as in `attempt.sender` and `slot.owner`
+            sa.Column("version", sa.Text, nullable=False),
+            sa.Column("started_at", _TIME, nullable=False),
+            sa.Column("seen_at", _TIME, nullable=False),
+            comment="Processes that send; nothing is decided by it",
+        )
+
         self.suppression: Final = self._table(
             "suppression",
             sa.Column("phone", sa.Text, primary_key=True),

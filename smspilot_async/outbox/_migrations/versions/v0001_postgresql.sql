@@ -183,6 +183,16 @@ CREATE TABLE smspilot.slot (
 
 COMMENT ON TABLE smspilot.slot IS 'Connections of the account, shared by all machines';
 
+CREATE TABLE smspilot.worker (
+  name TEXT NOT NULL,
+  version TEXT NOT NULL,
+  started_at BIGINT NOT NULL,
+  seen_at BIGINT NOT NULL,
+  CONSTRAINT pk_worker PRIMARY KEY (name)
+);
+
+COMMENT ON TABLE smspilot.worker IS 'Processes that send; nothing is decided by it';
+
 CREATE TABLE smspilot.suppression (
   phone TEXT NOT NULL,
   list TEXT NOT NULL,

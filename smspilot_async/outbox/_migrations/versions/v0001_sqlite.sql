@@ -165,6 +165,14 @@ CREATE TABLE smspilot_slot (
   CONSTRAINT pk_smspilot_slot PRIMARY KEY (n)
 );
 
+CREATE TABLE smspilot_worker (
+  name TEXT NOT NULL,
+  version TEXT NOT NULL,
+  started_at BIGINT NOT NULL,
+  seen_at BIGINT NOT NULL,
+  CONSTRAINT pk_smspilot_worker PRIMARY KEY (name)
+);
+
 CREATE TABLE smspilot_suppression (
   phone TEXT NOT NULL,
   list TEXT NOT NULL,
