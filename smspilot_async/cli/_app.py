@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from smspilot_async import __version__
-from smspilot_async.cli import _options, _outbox, _queries, _send, _streaming
+from smspilot_async.cli import _options, _outbox, _queries, _send, _status, _streaming
 from smspilot_async.cli._books_app import books
 from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._errors import Problem
@@ -497,12 +497,16 @@ def outbox_upgrade(*, ledger: str | None, as_json: bool) -> None:
     _exit(_outbox.upgrade(ledger, as_json=as_json))
 
 
-@outbox.command("status", short_help="Count messages; say what delays them.")
+@outbox.command("status", short_help="Say what delays messages, and who sends them.")
 @_ledger
 @_as_json
-def outbox_status(*, ledger: str | None, as_json: bool) -> None:
-    """Count the messages in each state, and say what delays them."""
-    _exit(_outbox.status(ledger, as_json=as_json))
+@_connected
+def outbox_status(*, ledger: str | None, as_json: bool, connection: ConnectionOptions) -> None:
+    """Show on one screen what delays messages, what is due, who sends how fast, and for how long the balance lasts.
+
+    With a key, the gateway is asked for the balance; without one, everything else is shown.
+    """
+    _exit(_status.status(ledger, connection, as_json=as_json))
 
 
 @outbox.command("halt", short_help="Stop marketing messages, or all messages.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from smspilot_async.outbox import Outbox, Reconciled, SettleAs, Statement, StatementRow
+    from smspilot_async.outbox import Order, Outbox, Reconciled, SettleAs, Statement, StatementRow
 
 _AT_MOST_SHOWN = 20
 
@@ -173,11 +173,11 @@ def _cells(row: StatementRow) -> tuple[str, ...]:
     return (row.kind, row.campaign, row.sender, *map(str, numbers))
 
 
-def log(ledger: str | None, limit: int, *, as_json: bool) -> int:
+def log(ledger: str | None, limit: int, since: datetime | None, *, as_json: bool) -> int:
     """Print the last orders, the newest first."""
 
-    async def read(outbox: Outbox) -> list[Any]:
-        return await outbox.log(limit)
+    async def read(outbox: Outbox) -> list[Order]:
+        return await outbox.log(limit, since=since)
 
     orders = with_outbox(ledger, read)
     if as_json:
@@ -185,7 +185,8 @@ def log(ledger: str | None, limit: int, *, as_json: bool) -> int:
             print_json({**attrs.asdict(order), "at": order.at.isoformat()})
         return Exit.FINE
     for order in orders:
-        what = order.action if order.detail is None else f"{order.action} {order.detail}"
+        words = (order.action, order.campaign, order.detail)
+        what = " ".join(word for word in words if word is not None)
         number = "" if order.count is None else f", {count(order.count, 'message')}"
         why = "" if order.why is None else f": {order.why}"
         print_line(f"{order.at:%Y-%m-%d %H:%M:%S} UTC  {order.actor}  {what}{number}{why}")

@@ -141,9 +141,14 @@ def statement(*, month: str, ledger: str | None, as_json: bool) -> None:
 
 
 @books.command("log", short_help="Print the last orders.")
+@click.option("--since", "written", metavar="TIME", help="Only those since then: 2026-11-28 03:00 +03:00.")
+@_options.time_zone
 @click.option("--limit", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="At most so many.")
 @_options.ledger
 @_options.as_json
-def log(*, limit: int, ledger: str | None, as_json: bool) -> None:
-    """Print the last orders, the newest first: who ordered what, when and why. With --json, an object per line."""
-    exit_with(_bookkeeping.log(ledger, limit, as_json=as_json))
+def log(*, written: str | None, zone: tzinfo | None, limit: int, ledger: str | None, as_json: bool) -> None:
+    """Print the last orders, the newest first: who ordered what, of how many messages, when and why.
+
+    With --json, an object per line.
+    """
+    exit_with(_bookkeeping.log(ledger, limit, moment_of(written, zone, "--since"), as_json=as_json))

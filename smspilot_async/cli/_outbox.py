@@ -13,7 +13,7 @@ import attrs
 
 from smspilot_async.cli._errors import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.cli._interrupts import Interrupts
-from smspilot_async.cli._output import count, note, print_facts, print_json, print_line
+from smspilot_async.cli._output import count, note, print_json, print_line
 from smspilot_async.errors import GatewayBusy, InvalidMessage, SmsPilotError, Unanswered
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from smspilot_async import Client
     from smspilot_async.callbacks import CallbackInbox
-    from smspilot_async.outbox import Outbox, OutboxStatus, UnknownPolicy, Worker
+    from smspilot_async.outbox import Outbox, UnknownPolicy, Worker
 
 Answer = TypeVar("Answer")
 
@@ -58,36 +58,6 @@ def upgrade(ledger: str | None, *, as_json: bool) -> int:
     else:
         print_line(f"The ledger's tables were upgraded from version {before} to {version}.")
     return Exit.FINE
-
-
-def status(ledger: str | None, *, as_json: bool) -> int:
-    """Show the state of a ledger."""
-    found = with_outbox(ledger, lambda outbox: outbox.status())
-    if as_json:
-        print_json(_as_json(found))
-        return Exit.FINE
-    account = found.account
-    facts: dict[str, object] = {state.replace("_", " "): number for state, number in found.messages.items()}
-    if account.paused:
-        facts["paused"] = f"{account.paused}; after fixing that: smspilot outbox release"
-    if account.halted:
-        facts["halted"] = f"{account.halted}: {account.halted_why}; smspilot outbox release lets it go on"
-    if account.is_braked:
-        facts["brake"] = f"on, after {count(account.unknowns, 'packet')} in a row without an answer"
-    print_facts(facts)
-    return Exit.FINE
-
-
-def _as_json(found: OutboxStatus) -> dict[str, Any]:
-    account = found.account
-    return {
-        "messages": found.messages,
-        "paused": account.paused,
-        "halted": account.halted,
-        "halted_why": account.halted_why,
-        "unknown_packets_in_a_row": account.unknowns,
-        "braked": account.is_braked,
-    }
 
 
 def halt(ledger: str | None, reason: str, *, everything: bool, actor: str | None, as_json: bool) -> int:

@@ -49,8 +49,10 @@ from smspilot_async.outbox._estimate import Estimate  # noqa: E402
 from smspilot_async.outbox._follow import Followed  # noqa: E402
 from smspilot_async.outbox._ledger import AccountState  # noqa: E402
 from smspilot_async.outbox._lists import ListError, ListRows, read_rows, sql_rows  # noqa: E402
+from smspilot_async.outbox._metrics import prometheus  # noqa: E402
 from smspilot_async.outbox._orders import Halted, Order  # noqa: E402
 from smspilot_async.outbox._outbox import Outbox, OutboxStatus, Worker  # noqa: E402
+from smspilot_async.outbox._overview import CampaignLine, KindWaiting, Overview, SenderLine  # noqa: E402
 from smspilot_async.outbox._preview import Preview, PreviewRow  # noqa: E402
 from smspilot_async.outbox._reconcile import Reconciled  # noqa: E402
 from smspilot_async.outbox._records import Evidence, Forgotten, Purged  # noqa: E402
@@ -68,6 +70,7 @@ __all__ = [
     "Campaign",
     "CampaignExists",
     "CampaignInfo",
+    "CampaignLine",
     "CampaignMessage",
     "CampaignMissing",
     "CampaignStateError",
@@ -79,6 +82,7 @@ __all__ = [
     "Halted",
     "Hold",
     "KeyReused",
+    "KindWaiting",
     "LedgerDamaged",
     "LedgerExists",
     "LedgerMissing",
@@ -93,6 +97,7 @@ __all__ = [
     "OutboxError",
     "OutboxMessage",
     "OutboxStatus",
+    "Overview",
     "Preview",
     "PreviewRow",
     "Probe",
@@ -103,6 +108,7 @@ __all__ = [
     "Run",
     "Selection",
     "SenderBusy",
+    "SenderLine",
     "SendingWindow",
     "Sent",
     "SettleAs",
@@ -114,6 +120,7 @@ __all__ = [
     "WorkerInfo",
     "WrongClient",
     "include_name",
+    "prometheus",
     "read_rows",
     "sql_rows",
 ]

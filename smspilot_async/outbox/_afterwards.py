@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
@@ -12,9 +13,11 @@ import sqlalchemy as sa
 from smspilot_async.outbox import _adopt, _follow, _orders, _reconcile, _records, _settle, _statement, _unknown
 from smspilot_async.outbox._deliver import may_probe
 from smspilot_async.outbox._duties import Duty
-from smspilot_async.outbox._errors import LedgerMoved, OutboxError, UnexpectedCount
+from smspilot_async.outbox._errors import LedgerMoved, LedgerUnavailable, OutboxError, UnexpectedCount
 from smspilot_async.outbox._ledger import SECOND
+from smspilot_async.outbox._metrics import observing
 from smspilot_async.outbox._opt_outs import SOURCE, listen_for_stop
+from smspilot_async.outbox._overview import balance_of, overview
 from smspilot_async.outbox._proof import LedgerSink, record_event
 from smspilot_async.outbox._reconcile import read_cabinet
 from smspilot_async.outbox._records import Purged
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from smspilot_async.outbox._deliver import Sender
     from smspilot_async.outbox._follow import Followed
     from smspilot_async.outbox._orders import Order
+    from smspilot_async.outbox._overview import Overview
     from smspilot_async.outbox._reconcile import Reconciled
     from smspilot_async.outbox._records import Evidence, Forgotten
     from smspilot_async.outbox._schema import Tables
@@ -50,6 +54,7 @@ logger: Final = logging.getLogger("smspilot_async.outbox")
 _FOLLOW_EVERY, _LOOK_AT_UNKNOWNS_EVERY = 5.0, 1.0
 _LOOK_AT_FILE_EVERY: Final = 2.0
 _LISTEN_AGAIN: Final = 30.0
+_NOTE_CALLS_EVERY: Final = 10 * SECOND
 _KEPT_FOR: Final = 41 * 86_400 * SECOND
 _APPLICATION: Final = "the application"
 _LONGEST_NAP: Final = 60.0
@@ -101,7 +106,20 @@ class Afterwards:
     async def _record_event(self, event: StatusEvent) -> bool:
         async with self._writing() as connection:
             now = await self._now(connection)
-            return await record_event(connection, self._tables, now, event, self._row.salt)
+            stored = await record_event(connection, self._tables, now, event, self._row.salt)
+        with contextlib.suppress(LedgerUnavailable):  # the event itself is durable
+            await self._note_call(now)
+        return stored
+
+    async def _note_call(self, now: int) -> None:
+        """Write down that callbacks come, now and then: it is a row that everyone needs."""
+        account = self._tables.account
+        is_old = sa.func.coalesce(account.c.called_at, 0) < now - _NOTE_CALLS_EVERY
+        async with self._reading() as connection:
+            if not (await connection.execute(sa.select(is_old))).scalar_one():
+                return
+        async with self._writing() as connection:
+            await connection.execute(sa.update(account).where(is_old).values(called_at=now))
 
     # --- statuses --------------------------------------------------------------------------------
 
@@ -423,10 +441,56 @@ class Afterwards:
         async with self._reading() as connection:
             return await _statement.statement(connection, self._tables, month)
 
-    async def log(self, limit: int = 100) -> list[Order]:
-        """Return the last orders, the newest first: who ordered what, why and when."""
+    # --- on call ---------------------------------------------------------------------------------
+
+    async def overview(self, client: Client | None = None) -> Overview:
+        """Return what a person on call looks at first. It reads nothing that is settled, and changes nothing.
+
+        Args:
+            client: Is asked for the balance, for five seconds at most; left out, the balance is not known.
+
+        Raises:
+            LedgerUnavailable: The database cannot be used.
+        """
+        balance = None if client is None else await balance_of(client, self._row.account_id)
         async with self._reading() as connection:
-            return await _orders.last_orders(connection, self._tables, limit)
+            now = await self._now(connection)
+            return await overview(connection, self._tables, now, ledger=self._row, path=self._path, balance=balance)
+
+    def observed(
+        self, client: Client | None = None, *, every: float = 15.0, meter_provider: Any = None
+    ) -> AbstractAsyncContextManager[None]:
+        """Let OpenTelemetry observe the ledger while an ``async with`` block runs: gauges ``smspilot.ledger.…``.
+
+        One process of a service does so for all. Prometheus reads the same ones by :func:`prometheus`, from
+        ``smspilot outbox page`` or an endpoint of the application's own.
+
+        Args:
+            client: Is asked for the balance.
+            every: Seconds between two looks at the ledger.
+            meter_provider: By default the global one.
+
+        Raises:
+            ImportError: The extra ``otel`` is missing.
+            LedgerUnavailable: The database cannot be used. Later that is logged, and nothing is observed meanwhile.
+        """
+        return observing(lambda: self.overview(client), every, meter_provider)
+
+    async def log(self, limit: int = 100, *, since: datetime | None = None) -> list[Order]:
+        """Return the last orders, the newest first: who ordered what, of how many messages, when and why.
+
+        Args:
+            limit: At most so many.
+            since: Only those that were given since then; aware.
+
+        Raises:
+            ValueError: The time has no zone.
+        """
+        if since is not None and since.utcoffset() is None:
+            raise ValueError("since needs a time zone")
+        begin = 0 if since is None else int(since.timestamp() * SECOND)
+        async with self._reading() as connection:
+            return await _orders.last_orders(connection, self._tables, limit, begin)
 
     # --- where it is at home ---------------------------------------------------------------------
 

@@ -468,11 +468,13 @@ class Campaign:
         """
         tables, row = self._access.tables, await self._row()
         mine = messages_of(tables, row) & selection_of(selection).where(tables)
-        async with self._access.writing() as connection:
+        async with (
+            _retry.noting_refusal(self._access, "settle", self.id, actor, why),
+            self._access.writing() as connection,
+        ):
             now = await self._access.now(connection)
-            return await _settle.settle(
-                connection, tables, now, where=mine, as_=as_, expect=expect, actor=actor, why=why
-            )
+            order: dict[str, Any] = {"as_": as_, "expect": expect, "actor": actor, "why": why, "campaign_id": self.id}
+            return await _settle.settle(connection, tables, now, where=mine, **order)
 
     async def count_unsettled(self, selection: Selects = "unknown") -> int:
         """Return how many messages :meth:`settle` would settle."""

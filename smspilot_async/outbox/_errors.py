@@ -80,4 +80,12 @@ class CampaignStateError(OutboxError):
 
 
 class UnexpectedCount(OutboxError):
-    """An order would reach another number of messages than was expected; nothing was done."""
+    """An order would reach another number of messages than was expected; nothing was done.
+
+    Attributes:
+        difference: Both numbers: ``"0, not 300"``.
+    """
+
+    def __init__(self, message: str, difference: str = "") -> None:
+        super().__init__(message)
+        self.difference = difference

@@ -52,6 +52,7 @@ class Order:
         why: Why, if they said so.
         detail: More of what.
         count: How many messages it concerned.
+        campaign: Whose, if it was about one.
     """
 
     id: int
@@ -61,14 +62,22 @@ class Order:
     why: str | None
     detail: str | None
     count: int | None
+    campaign: str | None = None
 
 
-async def last_orders(connection: AsyncConnection, tables: Tables, limit: int) -> list[Order]:
-    """Return the last orders, the newest first."""
-    orders = tables.orders
+async def last_orders(connection: AsyncConnection, tables: Tables, limit: int, since: int) -> list[Order]:
+    """Return the last orders that were given since a moment, the newest first."""
+    orders, campaign = tables.orders, tables.campaign
     columns = (orders.c.id, orders.c.at, orders.c.actor, orders.c.action, orders.c.why, orders.c.detail, orders.c.count)
-    rows = await connection.execute(sa.select(*columns).order_by(orders.c.id.desc()).limit(limit))
-    return [Order(**{**row, "at": datetime.fromtimestamp(row["at"] / SECOND, UTC)}) for row in rows.mappings()]
+    query = (
+        sa.select(*columns, campaign.c.name.label("campaign"))
+        .outerjoin(campaign, campaign.c.id == orders.c.campaign_id)
+        .where(orders.c.at >= since)
+        .order_by(orders.c.id.desc())
+        .limit(limit)
+    )
+    rows = (await connection.execute(query)).mappings()
+    return [Order(**{**row, "at": datetime.fromtimestamp(row["at"] / SECOND, UTC)}) for row in rows]
 
 
 async def write_order(

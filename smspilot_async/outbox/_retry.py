@@ -7,6 +7,7 @@ again by this; a new campaign reaches those people again (``create(from_=…)``)
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -15,15 +16,18 @@ from smspilot_async.outbox._campaign_rows import campaign_row, messages_of, move
 from smspilot_async.outbox._errors import CampaignStateError, UnexpectedCount
 from smspilot_async.outbox._import import FIRST_CLAIM
 from smspilot_async.outbox._ledger import Why
+from smspilot_async.outbox._orders import write_order
 from smspilot_async.outbox._states import CampaignEvent, CampaignState, Event, State, sources
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from smspilot_async.outbox._campaign_rows import Access
     from smspilot_async.outbox._selection import Selection
 
-__all__ = ["check_count", "count_retried", "retry"]
+__all__ = ["check_count", "count_retried", "noting_refusal", "retry"]
 
 _SETTLED: Final = (Why.ASSUMED_SENT.value, Why.PROVEN_DUPLICATE.value)
 
@@ -32,6 +36,30 @@ async def retry(
     access: Access, campaign_id: int, selection: Selection, *, expect: int, actor: str, why: str | None
 ) -> int:
     """Put messages back, and let a finished campaign run again; return how many."""
+    async with noting_refusal(access, f"campaign {CampaignEvent.RETRY.value}", campaign_id, actor, why):
+        return await _retry(access, campaign_id, selection, expect=expect, actor=actor, why=why)
+
+
+@contextlib.asynccontextmanager
+async def noting_refusal(
+    access: Access, action: str, campaign_id: int, actor: str, why: str | None
+) -> AsyncIterator[None]:
+    """Write an order down that expected another count, too: of two who order at once the log names both."""
+    try:
+        yield
+    except UnexpectedCount as error:
+        async with access.writing() as connection:
+            now = await access.now(connection)
+            more: dict[str, Any] = {"why": why, "detail": f"refused: {error.difference}", "count": 0}
+            await write_order(
+                connection, access.tables, now, actor=actor, action=action, campaign_id=campaign_id, **more
+            )
+        raise
+
+
+async def _retry(
+    access: Access, campaign_id: int, selection: Selection, *, expect: int, actor: str, why: str | None
+) -> int:
     tables = access.tables
     message = tables.message
     async with access.writing() as connection:
@@ -75,7 +103,8 @@ def check_count(found: int, expect: int, what: str) -> None:
     """
     if found != expect:
         raise UnexpectedCount(
-            f"{found} messages would {what}, not {expect}. Nothing was changed. Look at them, and give that number."
+            f"{found} messages would {what}, not {expect}. Nothing was changed. Look at them, and give that number.",
+            difference=f"{found}, not {expect}",
         )
 
 

@@ -120,6 +120,7 @@ class Tables:
             sa.Column("unknowns", sa.Integer, nullable=False, server_default="0"),  # packets in a row without an answer
             sa.Column("brake_until", _TIME, nullable=False, server_default="0"),
             sa.Column("brake_pause", _TIME, nullable=False, server_default="0"),
+            sa.Column("called_at", _TIME),  # when the last callback came, to some ten seconds
             comment="One row: what holds for everything that this account sends",
         )
 

@@ -53,6 +53,7 @@ async def settle(
     expect: int,
     actor: str,
     why: str | None,
+    campaign_id: int | None = None,
 ) -> int:
     """Settle unknown messages, in the connection's transaction, and write the order down.
 
@@ -69,6 +70,7 @@ async def settle(
         expect: How many they are, as :func:`count_unsettled` said.
         actor: Who orders it.
         why: For the log.
+        campaign_id: Whose they are; ``None`` of the outbox's own.
 
     Returns:
         How many were settled.
@@ -95,7 +97,9 @@ async def settle(
     if changed.rowcount != expect:
         raise UnexpectedCount(
             f"{changed.rowcount} messages would be settled, not {expect}. Nothing was changed. Look at them, and give "
-            "that number."
+            "that number.",
+            difference=f"{changed.rowcount}, not {expect}",
         )
-    await write_order(connection, tables, now, actor=actor, action="settle", why=why, detail=as_, count=expect)
+    order = {"why": why, "detail": as_, "count": expect, "campaign_id": campaign_id}
+    await write_order(connection, tables, now, actor=actor, action="settle", **order)
     return expect

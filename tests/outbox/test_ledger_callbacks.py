@@ -92,6 +92,24 @@ async def test_a_callback_writes_the_delivery_status(
         assert record.status_at is not None
 
 
+async def test_a_person_on_call_sees_when_the_last_one_came(
+    desk: Desk, outbox: Outbox, client: Client, web: CallbackInbox, emulator: Emulator
+) -> None:
+    await outbox.enqueue(Message(PHONE, "Ready"), key="1")
+    await outbox.drain(client)
+    assert (await outbox.overview()).called_at is None
+    await call(web, emulator, 1)
+    first = (await outbox.overview()).called_at
+    assert first is not None
+    await call(web, emulator, 1)
+    assert (await outbox.overview()).called_at == first  # all need that row: it is written now and then
+    await desk.turn(11)
+    await call(web, emulator, 2)
+    last = (await outbox.overview()).called_at
+    assert last is not None
+    assert last - first > timedelta(seconds=10)
+
+
 async def test_a_number_that_the_answer_did_not_name_is_no_call_of_the_gateway(
     outbox: Outbox, client: Client, emulator: Emulator, web: CallbackInbox
 ) -> None:

@@ -25,6 +25,7 @@ CREATE TABLE smspilot_account (
   unknowns INTEGER DEFAULT '0' NOT NULL,
   brake_until BIGINT DEFAULT '0' NOT NULL,
   brake_pause BIGINT DEFAULT '0' NOT NULL,
+  called_at BIGINT,
   CONSTRAINT pk_smspilot_account PRIMARY KEY (id)
 );
 
