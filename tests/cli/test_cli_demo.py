@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import make_demo_list
 import pytest
 from cli_running import run
 
-from smspilot_async import Client, Retry
-from smspilot_async.cli.bulk._bulk import BulkOptions, RecipientList
-from smspilot_async.cli.demo import _race
+from smspilot_async import Client, Retry, measure
+from smspilot_async.callbacks import CallbackInbox
+from smspilot_async.cli.demo import _campaign, _ending, _race
 from smspilot_async.emulator import Fault
+from smspilot_async.outbox import read_rows
+
+if TYPE_CHECKING:
+    from smspilot_async.cli.demo._ending import Played
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """The second scene as it is shown by default: it takes seconds, and the tests share it."""
+    return asyncio.run(_campaign.play(7, tmp_path_factory.mktemp("demo")))
+
+
+@pytest.fixture
+def quick(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second scene is over at once."""
+
+    async def play(_seed: int, _folder: Path) -> Played:
+        return played
+
+    monkeypatch.setattr(_campaign, "play", play)
 
 
 def test_the_shipped_list_is_the_one_that_the_script_makes() -> None:
     assert make_demo_list.LIST.read_text(encoding="utf-8") == make_demo_list.written()
 
 
-def test_the_shipped_list_is_worth_showing() -> None:
-    rows = list(RecipientList.open(BulkOptions(path=str(make_demo_list.LIST))))
-    alphabets = {row.message.size.alphabet for row in rows if row.message}
-    codes = {row.error.code for row in rows if row.error}
-    assert len(rows) >= 1000
-    assert alphabets == {"GSM-7", "UCS-2"}
-    assert {108, 111, 115, 220, 221, 240, 270} <= codes
-    assert sum(row.duplicate_of is not None for row in rows) == 3
+def test_the_shipped_list_is_worth_showing(played: Played) -> None:
+    texts = [row["text"] for _, row in read_rows(make_demo_list.LIST) if isinstance(row, dict)]
+    assert {measure(text).alphabet for text in texts} == {"GSM-7", "UCS-2"}
+    assert (played.info.rows, played.info.duplicates) == (1200, 3)
+    assert len(played.ending.reasons["refused"]) >= 10
 
 
 @pytest.fixture
@@ -34,7 +56,7 @@ def many_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_race, "FAULT_RATE", 0.3)
 
 
-@pytest.mark.usefixtures("many_faults")
+@pytest.mark.usefixtures("many_faults", "quick")
 def test_the_figures_are_counted_and_the_seed_repeats_them() -> None:
     first, again, other = (run("demo", "--people", "40", "--seed", seed, "--json").json for seed in ("1", "1", "2"))
     for figures in (first, again, other):
@@ -49,13 +71,14 @@ def test_the_figures_are_counted_and_the_seed_repeats_them() -> None:
     assert first["smspilot_async"] != other["smspilot_async"]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_machine_that_is_kept_from_sending_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSPILOT_TEST", "1")
     figures = run("demo", "--people", "10", "--json").json
     assert figures["smspilot_async"]["reached_once"] == 10
 
 
-@pytest.mark.usefixtures("many_faults")
+@pytest.mark.usefixtures("many_faults", "quick")
 def test_the_demo_is_tidy_at_80_columns_without_a_terminal() -> None:
     ran = run("demo", "--people", "30")
     assert (ran.exit_code, ran.stderr) == (0, "")
@@ -65,11 +88,13 @@ def test_the_demo_is_tidy_at_80_columns_without_a_terminal() -> None:
     assert re.search(r"smspilot_async +0 of 30 reached twice, 0 not at all", ran.stdout)
     assert re.search(r"reports \d+ sent and [1-9]\d* unknown, and sends none of those again:\n +no\. \d+", ran.stdout)
     assert re.search(r" no\. \d+ \(7908\*{5}\d\d\) and \d+ more\n", ran.stdout)
-    assert re.search(r"After 60 more seconds: 1,\d{3} delivered, \d+ not delivered\n", ran.stdout)
-    assert "Unsupported zone" in ran.stdout
-    assert "All 1,200 rows are accounted for." in ran.stdout
+    assert re.search(r"\n   0 of 1,182 reached twice, 0 lost\n   1,\d{3} delivered, \d+ not delivered\n", ran.stdout)
+    assert re.search(r"\n   - the connection broke before the answer.*:\n     lines \d+", ran.stdout)
+    assert re.search(r" 2  refused by the gateway: 204, Sender unregistered +345-346\n", ran.stdout)
+    assert "All 1,200 rows are accounted for:" in ran.stdout
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_sender_that_says_that_it_failed_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_race, "FAULT_RATE", 1.0)
     monkeypatch.setattr(_race, "_FAULT", Fault.TOO_MANY_REQUESTS)
@@ -79,16 +104,43 @@ def test_a_sender_that_says_that_it_failed_is_believed(monkeypatch: pytest.Monke
         assert (figures[sender]["not_reached"], figures[sender]["believed_not_sent"]) == (3, 3)
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_run_without_faults_lists_none_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_race, "FAULT_RATE", 0.0)
-    assert "reports 3 sent and 0 unknown," in run("demo", "--people", "3").stdout
+    assert "reports 3 sent and 0 unknown.\n\n" in run("demo", "--people", "3").stdout
 
 
-def test_the_list_s_figures_add_up() -> None:
-    listed = run("demo", "--people", "1", "--json").json["list"]
-    bill = listed["bill"]
-    assert bill["read"] == 1200
-    assert bill["accepted"] + bill["refused"] + bill["unknown"] + bill["not_sent"] == 1200
-    assert sum(listed["statuses"].values()) == bill["accepted"]
-    assert set(listed["statuses"]) == {"delivered", "not delivered"}
-    assert sum(len(each["lines"]) for each in listed["refusals"]) == bill["refused"] + bill["not_sent"]
+def test_the_campaign_s_figures_add_up(played: Played) -> None:
+    killed, sent, proven = (played.moments[name] for name in _ending.MOMENTS)
+    ending = played.ending
+    assert all(sum(moment.values()) == played.info.messages for moment in (killed, sent, proven))
+    assert 0 < killed["in_flight"] == sent["in_flight"] <= _campaign.PACKET_SIZE
+    assert killed["pending"] > played.info.messages / 3
+    assert (sent["pending"], proven["pending"], proven["in_flight"]) == (0, 0, 0)
+    assert sent["unknown"] > proven["unknown"] == ending.rows["unknown"] > 0
+    assert sum(ending.rows.values()) == played.info.rows
+    assert (ending.twice, ending.lost, ending.unknown_at_gateway) == (0, 0, 0)
+    assert sum(ending.statuses.values()) == ending.rows["accepted"]
+    assert set(ending.statuses) == {"delivered", "not delivered"}
+    for outcome, reasons in ending.reasons.items():
+        assert sum(map(len, reasons.values())) == ending.rows[outcome]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_readme_shows_what_a_run_counts(played: Played) -> None:
+    race = run("demo", "--json").json
+    plain, ours = race["plain_loop"], race["smspilot_async"]
+    readme = " ".join(README.read_text(encoding="utf-8").split())
+    assert f"a plain loop with retries | **{plain['reached_twice']}** people | {plain['not_reached']} |" in readme
+    assert f"smspilot_async | **0** | 0 | yes: {ours['believed_sent']} sent, {ours['unknown']} unknown, by" in readme
+    sent, left = played.moments["sent"], played.ending.rows["unknown"]
+    doubtful = sent["unknown"] + sent["in_flight"]
+    assert f"Of {doubtful} messages in doubt, callbacks proved {doubtful - left}; {left} stay unknown" in readme
+
+
+def test_a_sender_that_does_not_start_ends_the_demo_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_campaign, "_CALLBACKS", "not a URL")
+    monkeypatch.setattr(_campaign, "CallbackInbox", lambda _url, **more: CallbackInbox("https://shop.example", **more))
+    ran = run("demo", "--people", "1")
+    assert ran.exit_code == 4
+    assert "the demo's sender got stuck. smspilot: --callbacks: " in ran.stderr

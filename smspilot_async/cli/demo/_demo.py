@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smspilot_async.cli._errors import Exit
 from smspilot_async.cli._output import print_json, print_line, progress_bar
-from smspilot_async.cli.demo import _list, _race
+from smspilot_async.cli.demo import _campaign, _ending, _race
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,22 +26,25 @@ def demo(*, seed: int, people: int, as_json: bool) -> int:
     os.environ.pop(
         "SMSPILOT_TEST", None
     )  # an emulator sends nothing anyway, and does not count test messages as accepted
-    figures = asyncio.run(_play(seed, people, as_json=as_json))
+    with tempfile.TemporaryDirectory(prefix="smspilot-demo-") as folder:
+        figures = asyncio.run(_play(seed, people, Path(folder), as_json=as_json))
     if as_json:
         print_json(figures)
     return Exit.FINE
 
 
-async def _play(seed: int, people: int, *, as_json: bool) -> Mapping[str, Any]:
+async def _play(seed: int, people: int, folder: Path, *, as_json: bool) -> Mapping[str, Any]:
     if not as_json:
         _announce_race(seed, people)
     with progress_bar() as progress:
         plain, ours = await _race.race(_race.crowd(people), seed, progress)
     if not as_json:
         _race.show(plain, ours)
-        _announce_list()
-    listed = await _list.send_the_list(seed, as_json=as_json)
-    return _figures(seed, people, plain, ours) | {"list": listed}
+        _announce_campaign()
+    played = await _campaign.play(seed, folder)
+    if not as_json:
+        _ending.show(played)
+    return _figures(seed, people, plain, ours) | {"campaign": played.as_json()}
 
 
 def _announce_race(seed: int, people: int) -> None:
@@ -50,9 +55,12 @@ def _announce_race(seed: int, people: int) -> None:
     print_line()
 
 
-def _announce_list() -> None:
+def _announce_campaign() -> None:
+    lost = sum(_campaign.FAULTS.values())
     print_line()
-    print_line("2. A list goes out, as with: smspilot bulk recipients.csv", indent=3)
+    print_line("2. A campaign of 1,200 rows goes out from a ledger. The connection breaks under", indent=3)
+    print_line(f"   {lost:.0%} of its packets, accepted or not. Half-way, its sender is ended by kill -9;", indent=3)
+    print_line("   another one goes on. Then the gateway calls back.", indent=3)
     print_line()
 
 

@@ -167,6 +167,9 @@ def show(plain: Tally, ours: Tally) -> None:
         f"   The loop reports {plain.believed:,} messages sent, and does not know about the duplicates.", indent=3
     )
     reported = f"{ours.believed:,} sent and {len(ours.unknown):,} unknown"
+    if not ours.unknown:
+        print_line(f"   This library reports {reported}.", indent=3)
+        return
     print_line(f"   This library reports {reported}, and sends none of those again:", indent=3)
     print_line(f"   {_first_of(ours.unknown)}", indent=3)
 

@@ -1,0 +1,145 @@
+"""What the demo's campaign came to: its ledger compared with the gateway's own record, and shown."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from smspilot_async.cli._output import count, lines_as_ranges, print_line, print_table
+from smspilot_async.errors import ERROR_CODES, Outcome
+from smspilot_async.models import status_word
+from smspilot_async.outbox import CampaignInfo, Estimate
+
+if TYPE_CHECKING:
+    from smspilot_async.emulator import AcceptedMessage
+    from smspilot_async.outbox import CampaignMessage
+
+__all__ = ["MOMENTS", "Ending", "Played", "compare", "show"]
+
+MOMENTS: Final = ("killed", "sent", "proven")
+_TITLES: Final = ("", "after kill -9", "after going on", "after callbacks")
+_STATES: Final = ("pending", "in_flight", "accepted", "refused", "unknown")
+_REFUSED, _UNKNOWN = Outcome.REFUSED.value, Outcome.UNKNOWN.value
+_WHY: Final = {"disconnected": "the connection broke before the answer came, and no callback has come"}
+
+
+@attrs.frozen(kw_only=True)
+class Ending:
+    """What ledger and gateway say in the end.
+
+    Attributes:
+        rows: Of the list, by what became of them: dropped ones are ``repeated``.
+        reasons: For each outcome but acceptance, why, and the lines of the list.
+        twice: Messages that the gateway accepted more than once.
+        lost: Messages that the gateway has not, although the ledger calls them accepted.
+        unknown_at_gateway: How many of the unknown ones the gateway has.
+        statuses: Messages by their delivery status.
+    """
+
+    rows: Mapping[str, int]
+    reasons: Mapping[str, Mapping[str, Sequence[int]]]
+    twice: int
+    lost: int
+    unknown_at_gateway: int
+    statuses: Mapping[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class Played:
+    """Everything that the scene shows.
+
+    Attributes:
+        info: The campaign, in the end.
+        estimate: What it costs.
+        moments: Messages by state, at each of :data:`MOMENTS`.
+        ending: The comparison.
+    """
+
+    info: CampaignInfo
+    estimate: Estimate
+    moments: Mapping[str, Mapping[str, int]]
+    ending: Ending
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return it as JSON data."""
+        return {
+            "rows": self.info.rows,
+            "messages": self.info.messages,
+            "state": self.info.state,
+            "parts": self.estimate.parts,
+            "price": self.estimate.price,
+            "moments": self.moments,
+            "ending": attrs.asdict(self.ending),
+        }
+
+
+def compare(info: CampaignInfo, messages: Sequence[CampaignMessage], at_gateway: Sequence[AcceptedMessage]) -> Ending:
+    """Compare a ledger with the gateway, message by message."""
+    times = Counter(message.id for message in at_gateway)
+    reasons: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for message in messages:
+        if message.outcome is not Outcome.ACCEPTED:
+            reasons[message.state][_why(message)].append(message.line)
+    rows = Counter(message.state for message in messages)
+    accepted = [message.id for message in messages if message.outcome is Outcome.ACCEPTED]
+    unknown = [message.id for message in messages if message.outcome is Outcome.UNKNOWN]
+    return Ending(
+        rows={**rows, "repeated": info.duplicates},
+        reasons=reasons,
+        twice=sum(number > 1 for number in times.values()),
+        lost=sum(not times[id_] for id_ in accepted),
+        unknown_at_gateway=sum(times[id_] > 0 for id_ in unknown),
+        statuses=dict(Counter(status_word(message.status) for message in at_gateway).most_common()),
+    )
+
+
+def _why(message: CampaignMessage) -> str:
+    if message.why is not None:
+        return message.why
+    if message.code is not None:
+        known = ERROR_CODES.get(message.code)
+        return f"refused by the gateway: {message.code}{f', {known.text}' if known else ''}"
+    return _WHY.get(message.reason or "", message.reason or "")
+
+
+def show(played: Played) -> None:
+    """Print it for a person."""
+    info, ending = played.info, played.ending
+    moments = [played.moments[name] for name in MOMENTS]
+    rows = [(f"   {state.replace('_', ' ')}", *(f"{one[state]:,}" for one in moments)) for state in _STATES]
+    print_table(_TITLES, rows, right=_TITLES[1:])
+    print_line()
+    _say("In the end, by the gateway's own record:")
+    _say(f"{ending.twice:,} of {info.messages:,} reached twice, {ending.lost:,} lost")
+    _say(", ".join(f"{number:,} {status}" for status, number in ending.statuses.items()))
+    print_line()
+    _show_unknown(played)
+    print_line()
+    _show_refused(ending)
+    print_line()
+    _say(f"All {count(info.rows, 'row')} are accounted for:")
+    _say(", ".join(f"{number:,} {outcome.replace('_', ' ')}" for outcome, number in ending.rows.items()))
+
+
+def _show_unknown(played: Played) -> None:
+    before, after = played.moments["sent"], played.moments["proven"]
+    doubtful, left = before[_UNKNOWN] + before["in_flight"], after[_UNKNOWN]
+    _say(f"{count(doubtful, 'message')} may or may not have been sent. Callbacks prove {doubtful - left:,} of them;")
+    _say(f"{left:,} stay unknown, and are not sent again:")
+    for reason, lines in played.ending.reasons.get(_UNKNOWN, {}).items():
+        _say(f"- {reason}:")
+        _say(f"  lines {lines_as_ranges(sorted(lines), most=5)}")
+    _say(f"(The gateway has {played.ending.unknown_at_gateway:,} of them, which no sender can see.)")
+
+
+def _show_refused(ending: Ending) -> None:
+    reasons = sorted(ending.reasons.get(_REFUSED, {}).items(), key=lambda one: (-len(one[1]), one[0]))
+    rows = [(f"{len(lines):,}", reason, lines_as_ranges(sorted(lines))) for reason, lines in reasons]
+    print_table(("rows", "refused, and why", "lines"), rows, right=("rows",))
+
+
+def _say(line: str) -> None:
+    print_line(f"   {line}", indent=3)
