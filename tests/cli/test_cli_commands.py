@@ -275,7 +275,15 @@ def test_wrong_use_is_json_of_the_same_shape_where_json_was_asked_for(arguments:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("balance",), ("info",), ("check", "1"), ("track", "1"), ("inbound",), ("cost", ONE, "x"), ("send", ONE, "x")],
+    [
+        ("balance",),
+        ("info",),
+        ("check", "1"),
+        ("track", "1", "--poll-interval", "0.01"),
+        ("inbound",),
+        ("cost", ONE, "x"),
+        ("send", ONE, "x"),
+    ],
 )
 def test_an_error_of_the_gateway_is_json_of_the_same_shape(gateway: Emulator, arguments: tuple[str, ...]) -> None:
     gateway.account.blocked = 105
