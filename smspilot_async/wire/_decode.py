@@ -45,8 +45,8 @@ def decode(command: Command[Answer], body: bytes) -> Answer:
         ErrorDocument: It is an error document.
         UnreadableAnswer: It cannot be understood as an answer to this command.
     """
-    if isinstance(command, Send) and (packet := read_fast(body)) is not None:
-        return packet  # type: ignore[return-value] # it is what a Send is answered with
+    if (answer := read_fast(command, body)) is not None:
+        return answer  # type: ignore[return-value] # it is what this command is answered with
     document = read(body, repair_surrogates=isinstance(command, Inbound))
     key = _answer_key(command, document)
     if document.get(key) is None and document.get("error"):

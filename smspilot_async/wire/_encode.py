@@ -6,6 +6,7 @@ JSON is compact and keeps Cyrillic unescaped. XML is written here and not by xml
 from __future__ import annotations
 
 import contextlib
+import re
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _DECLARATION: Final = '<?xml version="1.0" encoding="utf-8"?>'
 # A parser turns a bare carriage return into a line feed, so it travels as a reference.
 _LINE_ENDS: Final = {"\r": "&#13;"}
+_special = re.compile(r"""[&<>"\n\r\t]""").search  # most values are written as they are
 
 
 def encode(command: Command[Any], credentials: Credentials, wire: WireFormat) -> bytes:
@@ -71,7 +73,7 @@ def _xml(command: Command[Any], credentials: Credentials) -> str:  # noqa: PLR09
         case Cost():
             return _element("send", credentials, {"test": "0", "cost": "1"}, _xml_messages(command))
         case Check():
-            rows = (f"<sms server_id={quoteattr(server_id)}/>" for server_id in command.server_ids)
+            rows = (f"<sms server_id={_quoted(server_id)}/>" for server_id in command.server_ids)
             return _element("check", credentials, {}, rows)
         case CheckPacket():
             return _element("check", credentials, {"server_packet_id": command.server_packet_id})
@@ -90,11 +92,16 @@ def _element(name: str, credentials: Credentials, attributes: dict[str, str], ro
 
 def _xml_messages(command: Send | Cost) -> Iterator[str]:
     for fields, message in zip(_rows(command), command.messages, strict=True):
-        yield f"<sms{_attributes(fields)}>{escape(message.text, _LINE_ENDS)}</sms>"
+        text = message.text
+        yield f"<sms{_attributes(fields)}>{escape(text, _LINE_ENDS) if _special(text) else text}</sms>"
 
 
 def _attributes(fields: dict[str, str]) -> str:
-    return "".join(f" {name}={quoteattr(value)}" for name, value in fields.items())
+    return "".join([f" {name}={_quoted(value)}" for name, value in fields.items()])
+
+
+def _quoted(value: str) -> str:
+    return quoteattr(value) if _special(value) else f'"{value}"'
 
 
 def _rows(command: Send | Cost) -> Iterator[dict[str, str]]:
