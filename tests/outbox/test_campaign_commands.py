@@ -289,3 +289,42 @@ async def test_the_exit_code_of_a_run_says_how_it_ended(
     arguments = ["campaign", "run", "promo", "--packet-size", "30", "--in-flight", "1"]
     ended = await asyncio.to_thread(CliRunner(env=settings).invoke, app, arguments)
     assert (ended.exit_code, said in ended.output) == (code, True), ended.output
+
+
+async def test_hours_are_changed_in_part_and_the_approval_is_void(run: Callable[..., Any], tmp_path: Path) -> None:
+    await run("outbox", "init")
+    path = tmp_path / "list.csv"
+    path.write_text("to,text\n79087964781,Да\n", encoding="utf-8")
+    window = ["--window", "10:00-20:00", "--days", "mon-sat", "--tz", "Asia/Omsk"]
+    await run("campaign", "create", "promo", str(path), *window)
+    for change, expected in (
+        (["--window", "11:00-18:00"], ("11:00", "18:00", "mon-sat", "Asia/Omsk")),
+        (["--days", "пн-пт"], ("11:00", "18:00", "mon-fri", "Asia/Omsk")),
+        (["--window", "09:00 – 21:00", "--tz", "MSK+2"], ("09:00", "21:00", "mon-fri", "+05:00")),
+    ):
+        await run("campaign", "estimate", "promo")
+        await run("campaign", "approve", "promo")
+        assert "is a draft again" in await run("campaign", "change", "promo", *change)
+        shown = json.loads(await run("campaign", "list", "--json"))[0]
+        kept = json.loads(shown["settings"]["window"])
+        assert (shown["state"], *(kept[name] for name in ("opens", "closes", "days"))) == ("draft", *expected[:3])
+        assert kept["tz"] == expected[3]
+        await run("campaign", "start", "promo", code=2)
+
+
+async def test_hours_that_make_no_window_change_nothing(run: Callable[..., Any], tmp_path: Path) -> None:
+    await run("outbox", "init")
+    path = tmp_path / "list.csv"
+    path.write_text("to,text,tz\n79087964781,Да,MSK\n", encoding="utf-8")
+    await run("campaign", "create", "zones", str(path), "--window", "10:00-20:00", "--tz-column", "tz")
+    await run("campaign", "create", "none", str(path))
+    for name, change, why in (
+        ("zones", ["--window", "10:00-10:00"], "has no length"),
+        ("zones", ["--window", "10:00"], "is like 10:00-20:00"),
+        ("none", ["--days", "mon-fri"], "belong to a --window"),
+        ("none", ["--window", "10:00-20:00"], "needs tz"),
+        ("none", [], "Say what to change"),
+    ):
+        assert why in await run("campaign", "change", name, *change, code=2)
+    await run("campaign", "change", "zones", "--window", "12:00-20:00")
+    await run("campaign", "change", "none", "--window", "12:00-20:00", "--tz", "MSK")

@@ -11,6 +11,7 @@ from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._options import exit_with
 from smspilot_async.cli.bulk._sending import IN_FLIGHT
 from smspilot_async.cli.campaign import _create, _orders, _running, _showing
+from smspilot_async.cli.campaign._window import WindowOptions
 from smspilot_async.errors import Outcome
 
 if TYPE_CHECKING:
@@ -115,7 +116,16 @@ def campaign() -> None:
 @_options.actor
 @_options.ledger
 @_options.as_json
-def create(*, zone: tzinfo | None, starts_at: str | None, expires_at: str | None, **options: Any) -> None:
+def create(
+    *,
+    window: str | None,
+    days: str | None,
+    zone: tzinfo | None,
+    tz_column: str | None,
+    starts_at: str | None,
+    expires_at: str | None,
+    **options: Any,
+) -> None:
     """Import FILE as the campaign NAME: CSV, a spreadsheet or Parquet, with a row per message.
 
     Columns: to, text (or --template), and optionally sender, ttl, send_at, kind. Rows that make no message are kept by
@@ -125,7 +135,8 @@ def create(*, zone: tzinfo | None, starts_at: str | None, expires_at: str | None
         "starts_at": _options.moment_of(starts_at, zone, "--starts-at"),
         "expires_at": _options.moment_of(expires_at, zone, "--expires-at"),
     }
-    exit_with(_create.create(_create.CreateOptions(zone=zone, **times, **options)))
+    hours = WindowOptions(window=window, days=days, zone=zone, tz_column=tz_column)
+    exit_with(_create.create(_create.CreateOptions(hours=hours, **times, **options)))
 
 
 @campaign.command("preview", short_help="Show some messages as people would get them.")
@@ -192,7 +203,9 @@ def approve(
     exit_with(_orders.approve(ledger, name, actor=actor, as_json=as_json, **more))
 
 
-@campaign.command("change", short_help="Change its budget, rate or times.")
+@campaign.command("change", short_help="Change its hours, times, budget or rate.")
+@click.option("--window", metavar="HH:MM-HH:MM", help="The hours in which it may send.")
+@click.option("--days", metavar="DAYS", help="The days on which it may: mon-sat.")
 @click.option("--budget", type=_options.roubles_type, metavar="RUB", help="Pause once it has cost so much.")
 @click.option("--rate-limit", type=_options.rate_type, metavar="N", help="Messages per second, at most.")
 @click.option("--starts-at", metavar="TIME", help="Send nothing earlier.")
@@ -203,6 +216,8 @@ def approve(
 def change(
     *,
     name: str,
+    window: str | None,
+    days: str | None,
     budget: Decimal | None,
     rate_limit: float | None,
     starts_at: str | None,
@@ -212,7 +227,11 @@ def change(
     ledger: str | None,
     as_json: bool,
 ) -> None:
-    """Change what it may use. It is a draft again then: estimate, approve and start it."""
+    """Change what it may use. It is a draft again then: estimate, approve and start it. What you do not name stays.
+
+    --tz is also the zone of the hours, where --window or --days changes them. One that runs is paused first. A text, a
+    sender or a list is never changed: make another campaign.
+    """
     given = {
         "budget": budget,
         "rate_limit": rate_limit,
@@ -220,9 +239,11 @@ def change(
         "expires_at": _options.moment_of(expires_at, zone, "--expires-at"),
     }
     changes = {name_: value for name_, value in given.items() if value is not None}
-    if not changes:
+    is_windowed = window is not None or days is not None
+    if not changes and not is_windowed:
         raise click.UsageError("Say what to change.")
-    exit_with(_orders.change(ledger, name, changes, actor=actor, as_json=as_json))
+    hours = WindowOptions(window=window, days=days, zone=zone) if is_windowed else None
+    exit_with(_orders.change(ledger, name, changes, hours, actor=actor, as_json=as_json))
 
 
 @campaign.command("start", short_help="Let it send.")

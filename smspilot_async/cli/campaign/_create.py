@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -14,6 +14,7 @@ from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import note, print_facts, print_json, print_line, print_table
 from smspilot_async.cli.campaign._showing import info_as_json
+from smspilot_async.cli.campaign._window import WindowOptions
 from smspilot_async.text import Country
 
 if TYPE_CHECKING:
@@ -40,10 +41,7 @@ class CreateOptions:
     from_: str | None
     select: str
     country: Country | None
-    window: str | None
-    days: str | None
-    zone: tzinfo | None
-    tz_column: str | None
+    hours: WindowOptions
     starts_at: datetime | None
     expires_at: datetime | None
     budget: Decimal | None
@@ -62,7 +60,7 @@ def create(options: CreateOptions) -> int:
     """Import a list."""
     _check_source(options)
     try:
-        rows, window = None if options.from_ else _rows(options), _window(options)
+        rows, window = None if options.from_ else _rows(options), options.hours.make()
     except (ImportError, ValueError) as wrong:
         raise Problem(f"{str(wrong).removesuffix('.')}. Nothing was sent.") from None
     made, bad = with_outbox(options.ledger, lambda outbox: _create_noting(outbox, options, rows, window))
@@ -164,18 +162,3 @@ def _policy(options: CreateOptions) -> UnknownPolicy:
             raise Problem("--unknown probe needs --dup-window, the account's loop protection. Nothing was sent.")
         return Probe(options.dup_window)
     return {"hold": Hold, "assume_sent": AssumeSent, "resend": Resend}[options.unknown]()
-
-
-def _window(options: CreateOptions) -> SendingWindow | None:
-    from smspilot_async.outbox import SendingWindow  # noqa: PLC0415 - an extra
-
-    if options.window is None:
-        if options.tz_column is not None or options.days is not None:
-            raise Problem("--days and --tz-column belong to a --window. Nothing was sent.")
-        return None
-    opens, dash, closes = options.window.replace("–", "-").partition("-")
-    if not dash:
-        raise Problem("--window is like 10:00-20:00. Nothing was sent.")
-    zone = None if options.zone is None else str(options.zone)
-    days = {} if options.days is None else {"days": options.days}
-    return SendingWindow(opens.strip(), closes.strip(), tz=zone, column=options.tz_column, **days)

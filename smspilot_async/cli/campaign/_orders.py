@@ -12,7 +12,8 @@ from smspilot_async.errors import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from smspilot_async.outbox import Campaign, Outbox, Progress, SettleAs
+    from smspilot_async.cli.campaign._window import WindowOptions
+    from smspilot_async.outbox import Campaign, Outbox, Progress, SendingWindow, SettleAs
 
 
 def _ordered(
@@ -45,11 +46,31 @@ def approve(
     return _say(progress, line, as_json=as_json)
 
 
-def change(ledger: str | None, name: str, changes: Mapping[str, Any], *, actor: str | None, as_json: bool) -> int:
+def change(
+    ledger: str | None,
+    name: str,
+    changes: Mapping[str, Any],
+    hours: WindowOptions | None,
+    *,
+    actor: str | None,
+    as_json: bool,
+) -> int:
     """Change what a campaign may use."""
-    progress, _ = _ordered(ledger, name, lambda campaign: campaign.change(**changes, actor=actor_of(actor)))
+
+    async def order(campaign: Campaign) -> None:
+        window = {} if hours is None else {"window": hours.change(await _window_of(campaign))}
+        await campaign.change(**changes, **window, actor=actor_of(actor))
+
+    progress, _ = _ordered(ledger, name, order)
     line = f"{name} is a draft again. Estimate, approve and start it: smspilot campaign estimate {name}"
     return _say(progress, line, as_json=as_json)
+
+
+async def _window_of(campaign: Campaign) -> SendingWindow | None:
+    from smspilot_async.outbox import SendingWindow  # noqa: PLC0415 - an extra
+
+    written = (await campaign.info()).settings.window
+    return None if written is None else SendingWindow.from_json(written)
 
 
 def start(ledger: str | None, name: str, *, first: int | None, actor: str | None, as_json: bool) -> int:
