@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from smspilot_async import Client
     from smspilot_async.callbacks import CallbackInbox
-    from smspilot_async.outbox import Outbox, UnknownPolicy, Worker
+    from smspilot_async.outbox import FleetWorker, Outbox, UnknownPolicy, Worker
 
 Answer = TypeVar("Answer")
 
@@ -201,7 +201,7 @@ class _Stopping:
 
     def __init__(self) -> None:
         self.told = asyncio.Event()
-        self.running: Worker | None = None
+        self.running: Worker | FleetWorker | None = None
 
     def stop(self) -> None:
         self.told.set()
@@ -216,7 +216,8 @@ async def _work(ledger: str | None, client: Client, stopping: _Stopping, options
     while not stopping.told.is_set():
         try:
             async with Outbox(ledger) as outbox:
-                async with outbox.worker(
+                make = outbox.fleet_worker if await outbox.can_have_a_fleet() else outbox.worker
+                async with make(
                     client,
                     in_flight=options.in_flight,
                     packet_size=options.packet_size,
@@ -237,7 +238,7 @@ async def _work(ledger: str | None, client: Client, stopping: _Stopping, options
                     await stopping.told.wait()
 
 
-async def _until(stopped: asyncio.Event, running: Worker) -> None:
+async def _until(stopped: asyncio.Event, running: Worker | FleetWorker) -> None:
     """Wait for a signal, or for the worker's own end, which only an error can be."""
     told = asyncio.ensure_future(stopped.wait())
     ended = asyncio.ensure_future(running.wait())

@@ -8,6 +8,7 @@ cannot be known stays ``unknown``. Where to start reading:
 - :mod:`._ledger`: what a sender asks of a ledger, as a protocol with two implementations.
 - :mod:`._deliver`: claim, send, record.
 - :mod:`._grants`, :mod:`._slots`, :mod:`._upkeep`: how fast, on how many connections, in which hours.
+- :mod:`._fleet`: workers on many machines, woken by an engine (:mod:`._engine`).
 - :mod:`._outbox`: what an application holds in its hand.
 
 It comes with the extra ``outbox``, and with ``postgres`` for PostgreSQL; ``import smspilot_async`` does not import it.
@@ -46,6 +47,7 @@ from smspilot_async.outbox._errors import (  # noqa: E402
     WrongClient,
 )
 from smspilot_async.outbox._estimate import Estimate  # noqa: E402
+from smspilot_async.outbox._fleet import FleetWorker  # noqa: E402
 from smspilot_async.outbox._follow import Followed  # noqa: E402
 from smspilot_async.outbox._ledger import AccountState  # noqa: E402
 from smspilot_async.outbox._lists import ListError, ListRows, read_rows, sql_rows  # noqa: E402
@@ -77,6 +79,7 @@ __all__ = [
     "Campaigns",
     "Estimate",
     "Evidence",
+    "FleetWorker",
     "Followed",
     "Forgotten",
     "Halted",

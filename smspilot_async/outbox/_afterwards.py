@@ -240,8 +240,8 @@ class Afterwards:
             await self._apply_policies(sender, unknown, can_probe=why_not is None)
 
         duties = [
-            Duty("following statuses", lambda: self._follow_due(client), _FOLLOW_EVERY),
-            Duty("policies for the unknown", apply, _LOOK_AT_UNKNOWNS_EVERY),
+            Duty("following statuses", lambda: self._follow_due(client), _FOLLOW_EVERY, is_shared=True),
+            Duty("policies for the unknown", apply, _LOOK_AT_UNKNOWNS_EVERY, is_shared=True),
             Duty("the worker's row", sender.show, SEEN_EVERY),
         ]
         if self._path is not None:  # on PostgreSQL each new connection is looked at

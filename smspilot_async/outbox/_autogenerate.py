@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from smspilot_async.outbox._migrations import VERSION_TABLE
+from smspilot_async.outbox._migrations.wake_functions import JOBS_SCHEMA
 from smspilot_async.outbox._schema import SCHEMA, tables_of
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["include_name"]
 
+_SCHEMAS: Final = frozenset({SCHEMA, JOBS_SCHEMA})
 _ON_SQLITE: Final = frozenset(
     {table.name for table in tables_of("sqlite").metadata.tables.values()} | {f"{SCHEMA}_{VERSION_TABLE}"}
 )
@@ -30,6 +32,6 @@ def include_name(name: str | None, type_: str, parent_names: Mapping[str, Any]) 
         parent_names: Where it stands.
     """
     if type_ == "schema":
-        return name != SCHEMA
+        return name not in _SCHEMAS
     table = name if type_ == "table" else parent_names.get("table_name")
-    return parent_names.get("schema_name") != SCHEMA and table not in _ON_SQLITE
+    return parent_names.get("schema_name") not in _SCHEMAS and table not in _ON_SQLITE

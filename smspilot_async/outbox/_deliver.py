@@ -484,9 +484,12 @@ class Sender:
                 self.stop()
                 raise
             if self._failures:
-                await self._rest(min(0.5 * 2.0 ** min(self._failures - 1, 10), _LONGEST_REST))
+                await self._rest(self._back_off())
             elif not took and not self._stopping.is_set():
                 await self._woken(last_lane)
+
+    def _back_off(self) -> float:
+        return min(0.5 * 2.0 ** min(self._failures - 1, 10), _LONGEST_REST)
 
     async def _rest(self, seconds: float) -> bool:
         """Wait, or until it must stop; return whether to continue."""
@@ -503,21 +506,25 @@ class Sender:
                 if boot_time() >= next_recovery:
                     await self._hot.recover()
                     next_recovery = boot_time() + 1.0
-                await self._slots.renew()
-                await self._upkeep.do()
-                account = await self._hot.account()
+                await self._look()
             except LedgerDamaged:
                 raise  # which stops the places, too
             except LedgerUnavailable as error:
                 logger.warning("%s", error)
                 await asyncio.sleep(1.0)
                 continue
-            if account.next_due is not None and account.next_due <= account.now and account.paused is None:
-                if account.is_braked:
-                    await self._try_brake()
-                else:
-                    self.wake()
             await asyncio.sleep(POLL)
+
+    async def _look(self) -> None:
+        """Wake places, if something is due."""
+        await self._slots.renew()
+        await self._upkeep.do()
+        account = await self._hot.account()
+        if account.next_due is not None and account.next_due <= account.now and account.paused is None:
+            if account.is_braked:
+                await self._try_brake()
+            else:
+                self.wake()
 
     async def _try_brake(self) -> None:
         """Let one message through the circuit breaker, if it is time."""

@@ -34,11 +34,13 @@ class Duty:
         what: For the log.
         work: Does it once, or for as long as it can.
         pause: Seconds from its end until it is done again.
+        is_shared: One worker of the ledger is enough: where there is an engine, it is a periodic job.
     """
 
     what: str
     work: Work
     pause: float
+    is_shared: bool = False
 
 
 class Duties:

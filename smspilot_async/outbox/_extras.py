@@ -26,6 +26,15 @@ def require_postgres() -> None:
     _require(("psycopg",), "a ledger on PostgreSQL", "outbox,postgres")
 
 
+def require_workers() -> None:
+    """Check that the extra ``workers`` is installed.
+
+    Raises:
+        ImportError: It is not.
+    """
+    _require(("procrastinate", "psycopg"), "a worker on the engine", "outbox,workers")
+
+
 def require_xlsx() -> None:
     """Check that the extra ``xlsx`` is installed.
 

@@ -37,7 +37,8 @@ from smspilot_async.outbox._errors import (
     OutboxError,
     WrongClient,
 )
-from smspilot_async.outbox._extras import require_postgres
+from smspilot_async.outbox._extras import require_postgres, require_workers
+from smspilot_async.outbox._fleet import FleetSender, FleetWorker
 from smspilot_async.outbox._held import HeldAnswers
 from smspilot_async.outbox._home import (
     POSTGRESQL_HOME,
@@ -48,7 +49,7 @@ from smspilot_async.outbox._home import (
     sqlite_home,
 )
 from smspilot_async.outbox._ledger import AccountState, Why
-from smspilot_async.outbox._migrations import check_version, has_ledger, upgrade, upgrade_ledger
+from smspilot_async.outbox._migrations import check_version, engine_tables, has_ledger, upgrade, upgrade_ledger
 from smspilot_async.outbox._orders import Halted
 from smspilot_async.outbox._schema import KINDS, OLDEST_COMPATIBLE, VERSION, tables_of
 from smspilot_async.outbox._sender_lock import SenderLock
@@ -176,6 +177,8 @@ class Outbox(Afterwards):
         if has_ledger(connection):
             raise LedgerExists("there is a ledger in this database already; it was left as it is")
         upgrade(connection)
+        if self._dialect == "postgresql":
+            engine_tables.prepare_engine(connection)
         tables = self._tables
         now = connection.execute(sa.text(self._now_sql()), self._now_values()).scalar_one()
         home = self._home(connection)
@@ -610,8 +613,70 @@ class Outbox(Afterwards):
         context = self._sender(client, options)
         return Worker(context, lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs))
 
+    async def can_have_a_fleet(self) -> bool:
+        """Return whether :meth:`fleet_worker` can be used: PostgreSQL, the extra ``workers``, and its tables."""
+        if self._path is not None or not engine_tables.is_engine_installed():
+            return False
+        async with self._reading() as connection:
+            return await connection.run_sync(engine_tables.has_engine_tables)
+
+    def fleet_worker(
+        self,
+        client: Client,
+        *,
+        packet_size: int = 100,
+        in_flight: int = 4,
+        give_up_after: float = 86_400.0,
+        unknown: UnknownPolicy = Hold(),  # noqa: B008 - it cannot be changed
+        opt_outs: bool = False,
+    ) -> FleetWorker:
+        """Send as one of many workers, on as many machines, in the background of an ``async with`` block.
+
+        It is what :meth:`worker` is, for PostgreSQL and with the extra ``workers``: the engine procrastinate wakes and
+        spreads what the workers do, in the database of the ledger. Each takes its share of the account's connections;
+        where one is killed or cut off, the others have its share some seconds later. In an application::
+
+            async with Client() as client, Outbox() as outbox, outbox.fleet_worker(client):
+                ...  # serve, until a signal comes
+
+        Args:
+            client: As for :meth:`worker`, like the rest.
+            packet_size: Messages in a packet.
+            in_flight: Packets of the account under way at once, of all workers together: the same for all of them.
+            give_up_after: Seconds.
+            unknown: The same for all workers: any of them applies it.
+            opt_outs: Where one of the workers listens, that is enough.
+
+        Raises:
+            ImportError: The extra ``workers`` is missing.
+            OutboxError: The ledger is on SQLite, or has no tables for the engine yet: ``smspilot outbox upgrade``
+                makes them.
+        """
+        if self._path is not None:
+            raise OutboxError("workers on many machines need a ledger on PostgreSQL; this one is on SQLite.")
+        require_workers()
+        from smspilot_async.outbox._engine import Engine  # noqa: PLC0415 - an extra
+
+        options = SendOptions(packet_size=packet_size, in_flight=in_flight, give_up_after=give_up_after)
+        conninfo = _conninfo(self._url)
+        return FleetWorker(
+            self._fleet_sender(client, options),
+            lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs),
+            lambda sender, duties: Engine(sender, duties, conninfo).run,
+        )
+
     @contextlib.asynccontextmanager
-    async def _sender(self, client: Client, options: SendOptions) -> AsyncIterator[Sender]:
+    async def _fleet_sender(self, client: Client, options: SendOptions) -> AsyncIterator[Sender]:
+        if not await self.can_have_a_fleet():
+            raise OutboxError(
+                "the ledger has no tables for workers on many machines yet. Nothing was sent. Make them: smspilot "
+                "outbox upgrade."
+            )
+        async with self._sender(client, options, FleetSender) as sender:
+            yield sender
+
+    @contextlib.asynccontextmanager
+    async def _sender(self, client: Client, options: SendOptions, make: type[Sender] = Sender) -> AsyncIterator[Sender]:
         self._opened  # noqa: B018 - raises where it is not open
         home = await self._check_home()
         await self._check_client(client)
@@ -630,7 +695,7 @@ class Outbox(Afterwards):
             await stack.enter_async_context(tending(self._access()))
             path, uid = self._path, self._row.uid
             held = await asyncio.to_thread(lambda: HeldAnswers.beside(path) if path else HeldAnswers.of_user(uid))
-            sender = Sender(hot, client, options, held, tokens=tokens, salt=self._row.salt)
+            sender = make(hot, client, options, held, tokens=tokens, salt=self._row.salt)
             self._senders.add(sender)
             stack.callback(self._senders.discard, sender)
             yield sender

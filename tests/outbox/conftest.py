@@ -11,6 +11,7 @@ from ledgers import Desk
 from postgres import Postgres, programs
 
 from smspilot_async.outbox import Outbox
+from smspilot_async.outbox._migrations import engine_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -41,6 +42,12 @@ async def own_postgres() -> AsyncIterator[Postgres]:
 def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a ledger on PostgreSQL keeps on this machine goes into the test's own folder."""
     monkeypatch.setenv("SMSPILOT_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
+def _without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These ledgers have no tables for workers on many machines, which take longer to make than the rest."""
+    monkeypatch.setattr(engine_tables, "is_engine_installed", lambda: False)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from smspilot_async.outbox._errors import LedgerMissing, LedgerSchemaError
+from smspilot_async.outbox._migrations.engine_tables import prepare_engine
 from smspilot_async.outbox._schema import OLDEST_COMPATIBLE, SCHEMA, VERSION, tables_of
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def upgrade_ledger(connection: Connection) -> int:
             "were left as they are."
         )
     upgrade(connection)
+    if connection.dialect.name == "postgresql":
+        prepare_engine(connection)
     values = {"version": VERSION, "oldest_compatible": OLDEST_COMPATIBLE}
     connection.execute(sa.update(ledger).values(values))
     before: int = version

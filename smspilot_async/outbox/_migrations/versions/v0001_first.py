@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from smspilot_async.outbox._migrations.enqueue_function import ENQUEUE
+from smspilot_async.outbox._migrations.wake_functions import WAKE_FUNCTIONS
 
 revision = "0001"
 down_revision = None
@@ -33,7 +34,7 @@ def upgrade() -> None:
     """Make them."""
     dialect = op.get_bind().dialect.name
     tables = Path(__file__).with_name(f"v0001_{dialect}.sql").read_text(encoding="utf-8")
-    functions = (_NOW, ENQUEUE, *_WAKE) if dialect == "postgresql" else ()
+    functions = (_NOW, ENQUEUE, *_WAKE, *WAKE_FUNCTIONS) if dialect == "postgresql" else ()
     for statement in (*tables.split(";\n"), *functions):
         if statement.strip():
             op.execute(sa.text(statement.replace(":", r"\:")))

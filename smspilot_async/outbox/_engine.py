@@ -1,0 +1,101 @@
+"""procrastinate around a sender of a fleet: its jobs wake slots, and do periodically what one worker at a time does.
+
+Nothing is decided here. A job that is lost, doubled or stuck costs a second at most: the look, every second, defers one
+for each slot that has something due and no holder. The engine's own worker ends where the database is away for some
+seconds, or its row is deleted; then it is begun again, and what the sender has under way goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
+
+from smspilot_async.errors import SmsPilotError
+from smspilot_async.outbox._fleet_slots import queue_of
+from smspilot_async.outbox._migrations.wake_functions import JOBS_SCHEMA, QUEUE, SEND
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from smspilot_async.outbox._duties import Duty
+    from smspilot_async.outbox._fleet import FleetSender
+
+__all__ = ["Engine"]
+
+logger: Final = logging.getLogger("smspilot_async.outbox")
+
+_AGAIN: Final = 1.0
+_GRACE: Final = 1.0
+"""Seconds that jobs have when the engine ends; what a sender has under way does not end with them."""
+_POLL: Final = 1.0
+"""Seconds between two looks for jobs; a notification comes before."""
+_PERIODIC: Final = 4
+
+
+class Engine:
+    """The engine of one worker.
+
+    Args:
+        sender: Serves slots.
+        duties: What one worker at a time does, beside sending.
+        conninfo: How to connect, as libpq writes it.
+    """
+
+    def __init__(self, sender: FleetSender, duties: Sequence[Duty], conninfo: str) -> None:
+        self._sender = sender
+        self._conninfo = conninfo
+        self._duties = duties
+
+    async def run(self) -> None:
+        """Run it until this is cancelled, again and again where it ends by itself."""
+        while True:
+            app = self._app()
+            try:
+                async with app.open_async():
+                    await app.run_worker_async(
+                        queues=[QUEUE, queue_of(self._sender.name)],
+                        name=self._sender.name,
+                        concurrency=self._sender.concurrency + _PERIODIC,
+                        fetch_job_polling_interval=_POLL,
+                        shutdown_graceful_timeout=_GRACE,
+                        delete_jobs="always",
+                        install_signal_handlers=False,
+                    )
+            except (ConnectorException, OSError) as error:
+                logger.warning("the engine cannot be used (%s); it is begun again", type(error).__name__)
+            await asyncio.sleep(_AGAIN)
+
+    def _app(self) -> App:
+        options = f"-c search_path={JOBS_SCHEMA} -c application_name=smspilot-engine -c statement_timeout=10s"
+        app = App(
+            connector=PsycopgConnector(
+                conninfo=self._conninfo, kwargs={"options": options}, min_size=1, max_size=3, timeout=5.0
+            ),
+            periodic_defaults={"max_delay": 5.0},
+        )
+
+        @app.task(name=SEND, queue=QUEUE)
+        async def send(n: int) -> None:
+            await self._sender.serve(n)
+
+        self._periodically(app, "look", "* * * * * *", self._sender.look)
+        self._periodically(app, "sweep", "*/10 * * * *", self._sender.sweep)
+        for duty in self._duties:
+            self._periodically(app, duty.what, f"* * * * * */{int(duty.pause)}", duty.work)
+        return app
+
+    def _periodically(self, app: App, what: str, cron: str, work: Callable[[], Awaitable[Any]]) -> None:
+        name = f"smspilot:{what}"
+
+        async def task(timestamp: int) -> None:
+            del timestamp
+            try:
+                await work()
+            except SmsPilotError as error:
+                logger.warning("%s: %s", what, error)
+
+        app.periodic(cron=cron)(app.task(name=name, queue=QUEUE, queueing_lock=name)(task))
