@@ -58,7 +58,7 @@ def change(
     """Change what a campaign may use."""
 
     async def order(campaign: Campaign) -> None:
-        window = {} if hours is None else {"window": hours.change(await _window_of(campaign))}
+        window: dict[str, Any] = {} if hours is None else {"window": hours.change(await _window_of(campaign))}
         await campaign.change(**changes, **window, actor=actor_of(actor))
 
     progress, _ = _ordered(ledger, name, order)
