@@ -54,7 +54,7 @@ format: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
-# A ledger of 10,000 messages on each database, and 205 kills of its senders: twenty minutes.
+# A campaign of 10,000 messages on each database, and 205 kills of its senders: twenty minutes.
 crash-matrix: $(VENV)/.dev
 	$(BIN)/python tests/outbox/crash_matrix.py
 

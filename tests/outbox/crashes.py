@@ -2,7 +2,8 @@
 """Senders of a ledger killed with SIGKILL, at every point and at random moments, and gone on with.
 
 The gateway is the judge, message by message: none is accepted twice, none is lost, and the gateway may or may not have
-only what the ledger calls unknown. A kill makes no more unknown than its sender had in flight.
+only what the ledger calls unknown; of everything else, both say the same. A kill makes no more unknown than its sender
+had in flight.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from crash_worker import IN_FLIGHT, LEASE
 
 from smspilot_async import Message
 from smspilot_async.emulator import Fault
+from smspilot_async.outbox._campaign_rows import tend
 from smspilot_async.outbox._deliver import URGENT_PLACES
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
-    from smspilot_async.emulator import Emulator
-    from smspilot_async.outbox import Outbox
+    from smspilot_async import Client
+    from smspilot_async.emulator import AcceptedMessage, Emulator
+    from smspilot_async.outbox import Campaign, Outbox
 
 WORKER: Final = Path(__file__).with_name("crash_worker.py")
 PATIENCE: Final = 120.0
-PACKETS_IN_FLIGHT: Final = IN_FLIGHT + URGENT_PLACES
 FAULTS: Final = {
     Fault.BUSY: 0.05,
     Fault.TOO_MANY_REQUESTS: 0.03,
@@ -49,14 +51,17 @@ _UNSUPPORTED_ZONE: Final = 213
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """What the gateway says about what the ledger says; it raises where they contradict each other.
+    """What the gateway says about what the ledger says.
 
     Attributes:
         messages, kills: How many there were.
         accepted, refused, unknown: In the ledger.
+        agree: Of the accepted and refused ones, those of which the gateway says the same: it has the one with this
+            number, phone, text, parts and price, once; or it has none, and refuses this phone with this code.
+        strange: Messages that the gateway has and the ledger does not know.
         unknown_at_gateway: Of the unknown ones, how many the gateway has.
         twice: Messages that the gateway has more than once.
-        lost: Messages that the ledger forgot, or calls accepted and the gateway has not.
+        lost: Messages that the ledger forgot.
         most_by_one_kill: Unknown messages of the kill that made most of them.
         bound: How many it may make: packets in flight × packet size.
         by_faults: Unknown because the gateway did not answer.
@@ -66,6 +71,8 @@ class Verdict:
     kills: int
     accepted: int
     refused: int
+    agree: int
+    strange: int
     unknown: int
     unknown_at_gateway: int
     twice: int
@@ -76,8 +83,9 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        """Nothing twice, nothing lost, and the bound holds."""
-        return not self.twice and not self.lost and self.most_by_one_kill <= self.bound
+        """Nothing twice, nothing lost, everything known is so at the gateway, and the bound holds."""
+        is_known = self.agree == self.accepted + self.refused and self.agree + self.unknown == self.messages
+        return is_known and not (self.twice or self.lost or self.strange) and self.most_by_one_kill <= self.bound
 
 
 class Crashes:
@@ -95,6 +103,7 @@ class Crashes:
         self._gateway = gateway
         self._rows = rows
         self._packet_size = packet_size
+        self._packets = IN_FLIGHT
         self._killed: set[int] = set()
         self._senders = subprocess.Popen(
             [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -112,9 +121,24 @@ class Crashes:
     async def fill(self) -> None:
         """Enqueue all messages; some are for phones that the gateway refuses."""
         async with self._outbox._writing() as connection:
-            for number in range(self._rows):
-                message = Message(f"7908{number:07d}", f"Text {number}")
-                await self._outbox.enqueue(message, key=str(number), connection=connection)
+            for number, (phone, text) in enumerate(self._list()):
+                await self._outbox.enqueue(Message(phone, text), key=str(number), connection=connection)
+        self._packets = IN_FLIGHT + URGENT_PLACES
+        self._refuse()
+
+    async def fill_campaign(self, client: Client) -> Campaign:
+        """Import all messages as a campaign, approve it and let it send."""
+        campaign = await self._outbox.campaigns.create("promo-11", self._list())
+        await campaign.estimate(client)
+        await campaign.approve()
+        await campaign.start()
+        self._refuse()
+        return campaign
+
+    def _list(self) -> Iterator[tuple[str, str]]:
+        return ((f"7908{number:07d}", f"Text {number}") for number in range(self._rows))
+
+    def _refuse(self) -> None:
         for number in range(_REFUSED_EACH, self._rows, _REFUSED_EACH):
             self._gateway.refuse(code=_UNSUPPORTED_ZONE, to=f"7908{number:07d}")
 
@@ -177,39 +201,50 @@ class Crashes:
         await hot.open()
         await hot.recover()
         await hot.aclose()
+        while await tend(self._outbox._access()):
+            pass
 
     async def judge(self) -> Verdict:
         """Compare the ledger with the gateway, message by message."""
         tables = self._outbox._tables
         message, attempt = tables.message, tables.attempt
-        query = sa.select(message.c.id, message.c.state, message.c.server_id, attempt.c.sender, attempt.c.evidence)
+        query = sa.select(message, attempt.c.sender.label("owner"), attempt.c.evidence)
         async with self._outbox._reading() as connection:
             joined = query.join(attempt, attempt.c.id == message.c.attempt_id, isouter=True)
             rows: list[Any] = list((await connection.execute(joined)).all())
-        there: dict[int, list[str]] = {}
+        there: dict[int, list[AcceptedMessage]] = {}
         for taken in self._gateway.messages:
-            there.setdefault(int(taken.id or 0), []).append(taken.server_id)
+            there.setdefault(int(taken.id or 0), []).append(taken)
         states = Counter(row.state for row in rows)
-        assert set(states) <= {"accepted", "refused", "unknown"}, states
-        for row in rows:
-            assert row.state != "refused" or row.id not in there, "refused, and at the gateway"
-            assert row.state != "accepted" or row.server_id in there.get(row.id, ()), "accepted, and not there"
         unknown = [row for row in rows if row.state == "unknown"]
-        by_process = Counter(_process(row.sender) for row in unknown if row.evidence == "lease_over")
+        by_process = Counter(_process(row.owner) for row in unknown if row.evidence == "lease_over")
         assert set(by_process) <= self._killed
         return Verdict(
             messages=len(rows),
             kills=self.kills,
             accepted=states["accepted"],
             refused=states["refused"],
+            agree=sum(self._agrees(row, there.get(row.id, [])) for row in rows),
+            strange=len(there.keys() - {row.id for row in rows}),
             unknown=len(unknown),
             unknown_at_gateway=sum(row.id in there for row in unknown),
-            twice=sum(len(numbers) > 1 for numbers in there.values()),
+            twice=sum(len(taken) > 1 for taken in there.values()),
             lost=self._rows - len(rows),
             most_by_one_kill=max(by_process.values(), default=0),
-            bound=PACKETS_IN_FLIGHT * self._packet_size,
+            bound=self._packets * self._packet_size,
             by_faults=len(unknown) - sum(by_process.values()),
         )
+
+    def _agrees(self, row: Any, taken: list[AcceptedMessage]) -> bool:
+        """Return whether the gateway says of a message what the ledger says."""
+        if row.state == "refused":
+            number = int(row.phone.removeprefix("7908"))
+            return not taken and row.code == _UNSUPPORTED_ZONE and number > 0 == number % _REFUSED_EACH
+        if row.state != "accepted" or len(taken) != 1:
+            return False
+        [one] = taken
+        said = (one.server_id, one.to, one.text, one.parts, one.price)
+        return said == (row.server_id, row.phone, row.text, row.parts, row.price)
 
 
 def _lives(pid: int) -> bool:
