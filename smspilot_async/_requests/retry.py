@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LONGEST_RETRY_AFTER: Final = 300.0
 """Seconds. If the gateway asks for a longer pause, there is no retry: a bulk run ends and does not sleep for days."""
 
+_MOST_DOUBLINGS: Final = 1000  # 2.0 to a higher power is no float any more
+
 _spread = random.Random().uniform  # noqa: S311 - jitter, not cryptography
 
 
@@ -51,7 +53,8 @@ class Retry:
         """Return the seconds to wait after an attempt (1 is the first) that failed with this error."""
         if isinstance(error, GatewayError) and error.retry_after is not None:
             return error.retry_after
-        return min(self.first_delay * 2.0 ** (attempt - 1) * _spread(1.0, 1.5), self.longest_delay)
+        doubled = self.first_delay * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS)
+        return min(doubled * _spread(1.0, 1.5), self.longest_delay)
 
 
 def may_repeat(command: Command[Any], error: SmsPilotError) -> bool:

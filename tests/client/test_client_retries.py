@@ -64,6 +64,11 @@ def test_the_delay_doubles_from_half_a_second_up_to_the_longest(no_jitter: None)
     assert [retry.delay(attempt, error) for attempt in range(1, 8)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
+def test_no_attempt_is_too_late_for_a_delay() -> None:
+    """A bulk run whose patience is a day gets that far."""
+    assert Retry(first_delay=1e300).delay(5000, ConnectionFailed("away")) == Retry().longest_delay
+
+
 def test_the_delay_varies_by_up_to_half_and_never_beyond_the_longest() -> None:
     delays = [Retry().delay(attempt, ConnectionFailed("away")) for attempt in (1, 5) for _ in range(1000)]
 
