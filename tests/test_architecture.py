@@ -18,6 +18,7 @@ PACKAGE: Final = Path(__file__).parent.parent / "smspilot_async"
 FLOORS: Final[tuple[tuple[str, ...], ...]] = (
     ("__main__",),
     ("cli",),
+    ("page",),
     ("outbox",),
     ("__init__",),
     ("notebook", "otel"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from smspilot_async import __version__
-from smspilot_async.cli import _options, _outbox, _queries, _send, _status, _streaming
+from smspilot_async.cli import _options, _outbox, _page, _queries, _send, _status, _streaming
 from smspilot_async.cli._books_app import books
 from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._errors import Problem
@@ -544,6 +544,38 @@ def outbox_suppress(
 ) -> None:
     """Send no marketing to these phones; with --all, nothing at all."""
     _exit(_outbox.suppress(ledger, phones, everything=everything, actor=actor, as_json=as_json))
+
+
+@outbox.command("page", short_help="Serve the page of a ledger in the browser.")
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65_535), metavar="PORT", default=8026, show_default=True)
+@click.option("--users", metavar="FILE", help="A line NAME ROLE SECRET for each person; or SMSPILOT_PAGE_USERS.")
+@click.option(
+    "--name", "names", metavar="NAME", multiple=True, help="The page's name in the browser, such as sms.example.com."
+)
+@click.option("--https", "is_https", is_flag=True, help="Browsers reach it by HTTPS, through a proxy.")
+@click.option("--proxy-header", metavar="HEADER", help="In which a proxy names the person: X-Remote-User.")
+@click.option(
+    "--proxy",
+    "proxies",
+    metavar="ADDRESS",
+    multiple=True,
+    help="From where that header is believed.  [default: this machine]",
+)
+@click.option("--second-person", is_flag=True, help="The maker of a campaign cannot approve it.")
+@_ledger
+@_test
+@_as_json
+@_connected
+def outbox_page(
+    *, ledger: str | None, test: bool, as_json: bool, connection: ConnectionOptions, **options: Any
+) -> None:
+    """Serve a page that shows and steers the ledger, until Ctrl-C or SIGTERM. It sends nothing; workers do.
+
+    Roles are view, operate and approve. Beyond this machine it belongs behind a proxy that speaks HTTPS.
+    """
+    del as_json  # only the error that ends it is printed as JSON
+    _exit(_page.page(ledger, connection.client(test=test), _page.PageOptions(**options)))
 
 
 for _command in books.commands.values():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from smspilot_async import Client
     from smspilot_async.cli._connection import ConnectionOptions
-    from smspilot_async.outbox import AccountState, Outbox, OutboxStatus, Overview, SenderLine
+    from smspilot_async.outbox import AccountState, Outbox, OutboxStatus, Overview, WorkerInfo
 
 _CLOCKS_AGREE: Final = 1.0  # seconds
 _KIB: Final = 1024
@@ -61,7 +61,7 @@ def _as_json(found: OutboxStatus, seen: Overview) -> dict[str, Any]:
         "waiting": [{**attrs.asdict(one), "oldest": _seconds(one.oldest)} for one in seen.waiting],
         "requests": seen.requests,
         "expired_leases": seen.expired,
-        "senders": [{**attrs.asdict(one), "seen": _seconds(one.seen)} for one in seen.senders],
+        "workers": [attrs.asdict(one) for one in seen.workers],
         "campaigns": [attrs.asdict(one) for one in seen.campaigns],
         "per_second": round(seen.per_second, 2),
         "rate_limit": seen.rate_limit,
@@ -93,7 +93,7 @@ def _facts(found: OutboxStatus, seen: Overview) -> Iterator[tuple[str, object]]:
     yield "due", _due(seen)
     yield "on the wire", _on_the_wire(seen)
     yield "campaigns", "; ".join(f"{one.name} {_stands(one.state, one.reason)}" for one in seen.campaigns)
-    yield "senders", "; ".join(_sender(one) for one in seen.senders)
+    yield "workers", "; ".join(_worker(one, seen.at) for one in seen.workers) or "none"
     limit = "" if seen.rate_limit is None else f"; limit {seen.rate_limit:g}"
     yield "pace", f"{seen.per_second:,.1f} messages a second in the last minute{limit}"
     yield "balance", _balance(seen)
@@ -130,10 +130,10 @@ def _on_the_wire(seen: Overview) -> str:
     return f"{wire}; {seen.expired:,} beyond their lease" if seen.expired else wire
 
 
-def _sender(one: SenderLine) -> str:
-    version = "" if one.version is None else f", version {one.version}"
-    seen = "" if one.seen is None else f", seen {_span(one.seen)} ago"
-    return f"{one.name} with {count(one.connections, 'connection')}{version}{seen}"
+def _worker(one: WorkerInfo, now: datetime) -> str:
+    slots = f", {count(one.slots, 'connection')}" if one.slots else ""
+    lost = "" if one.is_running else f", lost: last seen {_ago(one.seen_at, now)}"
+    return f"{one.name} ({one.version}{slots}{lost})"
 
 
 def _balance(seen: Overview) -> str | None:

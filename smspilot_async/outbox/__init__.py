@@ -50,11 +50,18 @@ from smspilot_async.outbox._estimate import Estimate  # noqa: E402
 from smspilot_async.outbox._fleet import FleetWorker  # noqa: E402
 from smspilot_async.outbox._follow import Followed  # noqa: E402
 from smspilot_async.outbox._ledger import AccountState  # noqa: E402
-from smspilot_async.outbox._lists import ListError, ListRows, read_rows, sql_rows  # noqa: E402
+from smspilot_async.outbox._lists import (  # noqa: E402
+    ListError,
+    ListRows,
+    ListSample,
+    read_rows,
+    sample_list,
+    sql_rows,
+)
 from smspilot_async.outbox._metrics import prometheus  # noqa: E402
 from smspilot_async.outbox._orders import Halted, Order  # noqa: E402
 from smspilot_async.outbox._outbox import Outbox, OutboxStatus, Worker  # noqa: E402
-from smspilot_async.outbox._overview import CampaignLine, KindWaiting, Overview, SenderLine  # noqa: E402
+from smspilot_async.outbox._overview import CampaignLine, KindWaiting, Overview  # noqa: E402
 from smspilot_async.outbox._preview import Preview, PreviewRow  # noqa: E402
 from smspilot_async.outbox._reconcile import Reconciled  # noqa: E402
 from smspilot_async.outbox._records import Evidence, Forgotten, Purged  # noqa: E402
@@ -94,6 +101,7 @@ __all__ = [
     "LedgerUnavailable",
     "ListError",
     "ListRows",
+    "ListSample",
     "NetworkFileSystem",
     "Order",
     "Outbox",
@@ -111,7 +119,6 @@ __all__ = [
     "Run",
     "Selection",
     "SenderBusy",
-    "SenderLine",
     "SendingWindow",
     "Sent",
     "SettleAs",
@@ -125,5 +132,6 @@ __all__ = [
     "include_name",
     "prometheus",
     "read_rows",
+    "sample_list",
     "sql_rows",
 ]

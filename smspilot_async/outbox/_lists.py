@@ -8,6 +8,7 @@ used as a list at all is a :class:`ListError` before the first row. Nothing here
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from contextlib import closing
@@ -16,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+import attrs
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -28,13 +30,24 @@ from smspilot_async.text import Country, describe_phone, normalize_phone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["ListError", "ListRows", "Row", "parse_kind", "read_rows", "recipient_phone", "sql_rows"]
+__all__ = [
+    "ListError",
+    "ListRows",
+    "ListSample",
+    "Row",
+    "parse_kind",
+    "read_rows",
+    "recipient_phone",
+    "sample_list",
+    "sql_rows",
+]
 
 Row: TypeAlias = "tuple[int, dict[str, str] | InvalidMessage]"
 """The line of a row, and its cells by column, or why it cannot be read (code 240)."""
 
 _SPREADSHEETS: Final = {".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"}
 _PARQUET: Final = {".parquet", ".pq"}
+_ENCODINGS: Final = (UTF8, "cp1251", "utf-16")
 _AT_ONCE: Final = 2_000
 _BAD_ROW: Final = 240
 _UNSUPPORTED_ZONE: Final = 213
@@ -99,6 +112,50 @@ def read_rows(path: str | Path, *, map: Mapping[str, str] | None = None, encodin
     """
     renamed = {column_name(name): column_name(column) for name, column in (map or {}).items()}
     required = [*(map or {}).values(), *(() if "to" in renamed else ("to",))]
+    return _opened(path, required, renamed, encoding)
+
+
+@attrs.frozen(kw_only=True)
+class ListSample:
+    """What a list looks like before it is known which column is which.
+
+    Attributes:
+        columns: Its header, casefolded and stripped; ``""`` for a column without a name.
+        rows: Its first rows: cells by column.
+        encoding: Of a CSV file, as it was found.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, str], ...] = attrs.field(repr=False)
+    encoding: str
+
+
+def sample_list(path: str | Path, *, rows: int = 5) -> ListSample:
+    """Return the columns and first rows of a file, whatever its columns are called; of a CSV find the encoding.
+
+    It looks at the whole file at once: in an event loop, ``await asyncio.to_thread(sample_list, path)``.
+
+    Args:
+        path: As for :func:`read_rows`.
+        rows: How many.
+
+    Raises:
+        ListError: It cannot be read.
+        ImportError: As for :func:`read_rows`.
+    """
+    problem: ListError | None = None
+    for encoding in _ENCODINGS:
+        try:
+            listed = _opened(path, (), {}, encoding)
+            first = itertools.islice((cells for _, cells in listed if not isinstance(cells, InvalidMessage)), rows)
+            return ListSample(columns=listed.columns, rows=tuple(first), encoding=encoding)
+        except ListError as error:
+            problem = problem or error
+    assert problem is not None  # noqa: S101 - one of them has failed
+    raise problem
+
+
+def _opened(path: str | Path, required: Sequence[str], renamed: Mapping[str, str], encoding: str) -> ListRows:
     suffix = Path(path).suffix.casefold()
     if suffix in _SPREADSHEETS:
         return _spreadsheet(Path(path), required, renamed)

@@ -111,10 +111,10 @@ METRICS: Final = (
     ),
     Metric("smspilot.ledger.campaigns", "{campaign}", "Campaigns that run or are paused.", _campaigns),
     Metric(
-        "smspilot.ledger.senders",
-        "{sender}",
-        "Senders that hold connections of the account; of PostgreSQL alone.",
-        lambda seen: _one(len(seen.senders) if seen.database == "postgresql" else None),
+        "smspilot.ledger.workers",
+        "{worker}",
+        "Workers that have given a sign of life within the last ten seconds.",
+        lambda seen: _one(sum(worker.is_running for worker in seen.workers)),
     ),
     Metric(
         "smspilot.ledger.rate",

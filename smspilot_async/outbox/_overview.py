@@ -20,6 +20,7 @@ from smspilot_async.outbox._follow import next_poll
 from smspilot_async.outbox._ledger import SECOND, AccountState, Why
 from smspilot_async.outbox._schema import KINDS, SCHEMA
 from smspilot_async.outbox._states import CampaignState
+from smspilot_async.outbox._workers import WorkerInfo, read_workers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from smspilot_async import Client
     from smspilot_async.outbox._schema import Tables
 
-__all__ = ["CampaignLine", "KindWaiting", "Overview", "SenderLine", "balance_of", "overview"]
+__all__ = ["CampaignLine", "KindWaiting", "Overview", "balance_of", "overview"]
 
 _MINUTE, _HOUR = 60 * SECOND, 3600 * SECOND
 _MOST_ATTEMPTS: Final = 20_000
@@ -52,23 +53,6 @@ class KindWaiting:
     kind: str
     messages: int
     oldest: timedelta | None
-
-
-@attrs.frozen(kw_only=True)
-class SenderLine:
-    """A sender that holds connections of the account, or has lately said that it is there.
-
-    Attributes:
-        name: Host, process, and a mark of its own.
-        connections: How many of the account's it holds.
-        version: Of the library; ``None`` where it is not known.
-        seen: How long ago it said so; ``None`` where it is not known.
-    """
-
-    name: str
-    connections: int
-    version: str | None = None
-    seen: timedelta | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +80,7 @@ class Overview:
         unknown: Messages that may have been sent, of which
         unsettled: were not settled by an order.
         campaigns: Those that run or are paused.
-        senders: On PostgreSQL, those that hold connections.
+        workers: What sends, with versions and signs of life; those that were lost within the last day, too.
         per_second: Messages that left in the last minute, a second.
         rate_limit: What the senders are held to; ``None`` where it is not known.
         spent_per_hour: Roubles, at the pace of the last hour.
@@ -121,7 +105,7 @@ class Overview:
     unknown: int
     unsettled: int
     campaigns: tuple[CampaignLine, ...]
-    senders: tuple[SenderLine, ...]
+    workers: tuple[WorkerInfo, ...]
     per_second: float
     rate_limit: float | None
     spent_per_hour: Decimal
@@ -196,7 +180,7 @@ async def overview(
         unknown=unknown,
         unsettled=unsettled,
         campaigns=tuple(CampaignLine(**row) for row in campaigns),
-        senders=await _senders(connection, tables, now),
+        workers=tuple(await read_workers(connection, tables, now)),
         per_second=per_second,
         rate_limit=None,
         spent_per_hour=spent,
@@ -271,13 +255,6 @@ async def _pace(connection: AsyncConnection, tables: Tables, now: int) -> tuple[
     messages, roubles, attempts, since = (await connection.execute(query.where(recent))).one()
     hours = max(now - since, _MINUTE) / _HOUR if attempts == _MOST_ATTEMPTS else 1.0
     return int(messages or 0) / 60, Decimal(str(round(float(roubles or 0) / hours, 2)))
-
-
-async def _senders(connection: AsyncConnection, tables: Tables, now: int) -> tuple[SenderLine, ...]:
-    slot = tables.slot
-    held = sa.select(slot.c.owner, sa.func.count()).where(slot.c.owner.is_not(None), slot.c.lease > now)
-    rows = await connection.execute(held.group_by(slot.c.owner).order_by(slot.c.owner))
-    return tuple(SenderLine(name=owner, connections=number) for owner, number in rows)
 
 
 async def _size(connection: AsyncConnection, path: Path | None) -> int:

@@ -75,7 +75,8 @@ async def test_opentelemetry_observes_the_same_while_the_block_runs(outbox: Outb
         if data is None:
             return {}
         metrics = data.resource_metrics[0].scope_metrics[0].metrics
-        return {one.name: [(dict(point.attributes), point.value) for point in one.data.data_points] for one in metrics}
+        points: dict[str, list[Any]] = {one.name: list(one.data.data_points) for one in metrics}
+        return {name: [(dict(one.attributes), one.value) for one in found] for name, found in points.items()}
 
     async with outbox.observed(meter_provider=provider, every=0.01):
         found = observed()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from ledgers import PHONE
 
-from smspilot_async import Client, Message, Retry
+from smspilot_async import Client, Message, Retry, __version__
 from smspilot_async.cli._app import app
 from smspilot_async.emulator import Account, Emulator, Fault
 
@@ -92,6 +92,7 @@ async def test_pace_and_balance_say_for_how_long_the_money_lasts(
     spent = sum((message.price for message in emulator.messages), Decimal(0))
     assert (seen.per_second, seen.spent_per_hour) == (0.1, spent)
     assert seen.balance == (await client.info()).balance
+    assert seen.balance is not None
     assert seen.hours_left == pytest.approx(float(seen.balance / spent))
     await desk.turn(61)
     seen = await outbox.overview()
@@ -123,6 +124,33 @@ async def test_the_clocks_of_machine_and_database_are_compared(desk: Desk, outbo
     assert round((await outbox.overview()).drift.total_seconds() / 10) * 10 == -behind
 
 
+async def test_workers_are_named_with_their_version_and_seen_to_be_lost(
+    desk: Desk, outbox: Outbox, client: Client
+) -> None:
+    assert (await outbox.overview()).workers == ()
+    worker = desk.tables.worker
+    async with outbox.worker(client):
+        await _eventually(outbox)
+        ((name, version, is_running),) = [
+            (one.name, one.version, one.is_running) for one in (await outbox.overview()).workers
+        ]
+        assert (version, is_running) == (__version__, True)
+        assert name
+    assert (await outbox.overview()).workers == ()
+    now = await desk.now()
+    await desk.execute(
+        worker.insert().values(name="gone:1", version="0.1", started_at=now - 90_000_000, seen_at=now - 60_000_000)
+    )
+    (lost,) = (await outbox.overview()).workers
+    assert (lost.name, lost.is_running) == ("gone:1", False)
+
+
+async def _eventually(outbox: Outbox) -> None:
+    async with asyncio.timeout(30):
+        while not (await outbox.overview()).workers:  # noqa: ASYNC110 - a row in a database
+            await asyncio.sleep(0.01)
+
+
 async def test_the_screen_says_all_of_it(
     desk: Desk, outbox: Outbox, client: Client, emulator: Emulator, ledger_url: str
 ) -> None:
@@ -147,6 +175,7 @@ async def test_the_screen_says_all_of_it(
         "due          2 marketing, the oldest for ",
         "on the wire  0 messages in 0 requests",
         "campaigns    promo-11 running",
+        "workers      none",
         "pace         0.0 messages a second in the last minute",
         f"balance      {balance:f} RUB",
         "statuses     1 packet followed; last callback never",

@@ -36,15 +36,17 @@ class _Uvicorn(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def on_uvicorn(app: Any, sock: socket.socket) -> AsyncIterator[None]:
-    """Serve an ASGI application."""
-    server = _Uvicorn(uvicorn.Config(app, log_config=None, lifespan="on"))
+async def on_uvicorn(app: Any, sock: socket.socket, **settings: Any) -> AsyncIterator[None]:
+    """Serve an ASGI application, by uvicorn's usual settings or by others."""
+    server = _Uvicorn(uvicorn.Config(app, **{"log_config": None, "lifespan": "on", **settings}))
     task = asyncio.create_task(server._serve(sockets=[sock]))
     await server.is_up.wait()
-    yield
-    server.is_over.set()
-    await task
-    sock.close()
+    try:
+        yield
+    finally:
+        server.is_over.set()
+        await task
+        sock.close()
 
 
 @contextlib.asynccontextmanager
