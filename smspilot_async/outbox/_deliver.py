@@ -623,17 +623,16 @@ class Sender:
             asked_at: When its claim was asked for, in :func:`boot_time`.
             window: For how long the gateway refuses what it has, in microseconds, where this asks whether it has it.
         """
-        messages, invalid = _messages(claim, self._lease)
+        messages, tries, invalid = _messages(claim, self._lease)
         result: Packet | SmsPilotError | None = None
         if messages:
             self._tokens.add(SentToken(attempt_id, claim.intent_at, token))
             not_after = asked_at + min(self._start_within, _lasting(claim))
             result = await send_once(self._client, messages, token=token, salt=self._salt, not_after=not_after)
-        tries = {one.id: one.tries for one in claim.messages}
         judgement = (
             Judgement(rows=[], outcome=Outcome.REFUSED.value, evidence=Why.INVALID, is_answered=False)
             if result is None
-            else judge(messages, [tries[message.id or 0] for message in messages], result)
+            else judge(messages, tries, result)
         )
         if window is not None:
             judgement = attrs.evolve(judgement, rows=[probed(row) for row in judgement.rows])
@@ -792,10 +791,11 @@ def _lasting(claim: Claim) -> float:
     return (min(ends) - claim.intent_at) / SECOND if ends else math.inf
 
 
-def _messages(claim: Claim, lease: int) -> tuple[list[Message], list[MessageAnswer]]:
-    """Make the messages of a claim; rows that others wrote and that make none are refused."""
+def _messages(claim: Claim, lease: int) -> tuple[list[Message], list[int], list[MessageAnswer]]:
+    """Make the messages of a claim, with how often each was claimed; rows of others that make none are refused."""
     closes_at = None if claim.closes_at is None else claim.closes_at - lease  # the ttl begins later than the intent
     messages: list[Message] = []
+    tries: list[int] = []
     invalid: list[MessageAnswer] = []
     for one in claim.messages:
         try:
@@ -804,7 +804,9 @@ def _messages(claim: Claim, lease: int) -> tuple[list[Message], list[MessageAnsw
             invalid.append(
                 MessageAnswer(id=one.id, event=Event.REFUSED, reason=Why.INVALID, code=error.code, on_wire=False)
             )
-    return messages, invalid
+        else:
+            tries.append(one.tries)
+    return messages, tries, invalid
 
 
 def _message(one: ClaimedMessage, intent_at: int, closes_at: int | None) -> Message:

@@ -26,10 +26,11 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import itertools
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
 import attrs
 
@@ -37,7 +38,7 @@ from smspilot_async.outbox._schema import CODE, MARKETING
 from smspilot_async.outbox._states import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from smspilot_async.outbox._steps import Work
     from smspilot_async.outbox._tokens import SentToken
@@ -49,6 +50,7 @@ __all__ = [
     "Claim",
     "ClaimRequest",
     "ClaimedMessage",
+    "ClaimedMessages",
     "HotPath",
     "MessageAnswer",
     "Why",
@@ -175,6 +177,45 @@ class ClaimedMessage:
     tries: int
 
 
+class ClaimedMessages(Sequence[ClaimedMessage]):
+    """The messages of a claim, each made when it is looked at.
+
+    As rows of plain values they are nothing to the garbage collector; as objects, which stay until their packet is
+    answered, they have it walk through the whole heap again and again.
+
+    Args:
+        rows: The values of each, in the order of its fields.
+    """
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Sequence[tuple[Any, ...]] = ()) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[ClaimedMessage]:
+        return itertools.starmap(ClaimedMessage, self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> ClaimedMessage: ...
+    @overload
+    def __getitem__(self, index: slice) -> ClaimedMessages: ...
+    def __getitem__(self, index: int | slice) -> ClaimedMessage | ClaimedMessages:
+        if isinstance(index, slice):
+            return ClaimedMessages(self._rows[index])
+        return ClaimedMessage(*self._rows[index])
+
+    def __repr__(self) -> str:
+        return f"ClaimedMessages({len(self)})"
+
+    @property
+    def ids(self) -> list[int]:
+        """Their numbers."""
+        return [row[0] for row in self._rows]
+
+
 @attrs.frozen(kw_only=True)
 class Claim:
     """What a claim brought.
@@ -199,7 +240,7 @@ class Claim:
     expires_at: int | None = None
     reserved: Decimal | None = None
     lane: int = 0
-    messages: tuple[ClaimedMessage, ...] = ()
+    messages: Sequence[ClaimedMessage] = ()
     settled: int = 0
     unknowns: int = 0
 

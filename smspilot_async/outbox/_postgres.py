@@ -26,7 +26,7 @@ from smspilot_async.outbox._ledger import (
     MAX_UNKNOWNS,
     AccountState,
     Claim,
-    ClaimedMessage,
+    ClaimedMessages,
     Why,
 )
 from smspilot_async.outbox._schema import CODE, MARKETING, WAKE_CHANNEL
@@ -513,7 +513,7 @@ class PostgresHotPath:
             expires_at=expires_at,
             reserved=reserved,
             lane=lane or 0,
-            messages=tuple(ClaimedMessage(*row[9:]) for row in rows if row[9] is not None),
+            messages=ClaimedMessages([row[9:] for row in rows if row[9] is not None]),
             settled=settled,
             unknowns=unknowns or 0,
         )

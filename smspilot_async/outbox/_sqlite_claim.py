@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from smspilot_async.outbox import _ledger, _steps
 from smspilot_async.outbox._grants import PARTS, PRICE
-from smspilot_async.outbox._ledger import MAX_UNKNOWNS, Claim, ClaimedMessage
+from smspilot_async.outbox._ledger import MAX_UNKNOWNS, Claim, ClaimedMessages
 from smspilot_async.outbox._schema import CODE, MARKETING
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping, Sequence
 
     from smspilot_async.outbox._ledger import ClaimRequest
 
 __all__ = ["claim_from", "open_stream"]
+
+_HASH: Final = 32
+"""Hexadecimal digits of a message's hash."""
+_NOTHING: Final = (None,) * 6
 
 _OPEN_STREAM: Final = """
 SELECT s.id, s.campaign_id, s.lane, s.closes_at, c.expires_at, a.unknowns, g.messages, g.amount, g.is_whole
@@ -37,16 +43,22 @@ WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < :most_unknowns OR :is_prob
 ORDER BY s.lane, s.open_until, s.id LIMIT 1
 """
 _DUE: Final = """
-SELECT m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries + 1,
-  m.most, m.hash,
-  CASE WHEN m.valid_until <= :now THEN 'expired'
-       WHEN EXISTS (
-         SELECT 1 FROM smspilot_suppression x WHERE x.phone = m.phone AND (x.list = 'all' OR :lane = :marketing)
-       ) THEN 'suppressed' END
-FROM smspilot_message m
-WHERE m.stream_id = :stream AND m.state = 'pending' AND m.due <= :now
-ORDER BY m.due, m.id LIMIT :size
+SELECT json_group_array(id), json_group_array(phone), json_group_array(text), json_group_array(sender),
+  json_group_array(tries + 1), group_concat(hex(hash), ''),
+  json_group_array(json_array(id, ttl, valid_until, callback, callback_method, most, against))
+    FILTER (WHERE coalesce(ttl, valid_until, callback, callback_method, most, against) IS NOT NULL)
+FROM (
+  SELECT m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries, m.most, m.hash,
+    CASE WHEN m.valid_until <= :now THEN 'expired'
+         WHEN EXISTS (
+           SELECT 1 FROM smspilot_suppression x WHERE x.phone = m.phone AND (x.list = 'all' OR :lane = :marketing)
+         ) THEN 'suppressed' END AS against
+  FROM smspilot_message m
+  WHERE m.stream_id = :stream AND m.state = 'pending' AND m.due <= :now
+  ORDER BY m.due, m.id LIMIT :size
+)
 """
+"""One row of columns: each step of a statement lets another thread have the interpreter, which it keeps for a while."""
 _INTENT: Final = """
 INSERT INTO smspilot_attempt (token, sender, stream_id, intent_at, lease, message_ids, hash, amount)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -94,7 +106,7 @@ def claim_from(connection: sqlite3.Connection, request: ClaimRequest, stream: An
             "marketing": MARKETING,
             "size": request.size if granted is None else min(request.size, granted),
         },
-    )
+    ).fetchone()
     leaving, hashes, against = judged(due)
     if against:
         values = [{"id": id_, "reason": reason, "now": now, "code": CODE} for id_, reason in against]
@@ -104,8 +116,8 @@ def claim_from(connection: sqlite3.Connection, request: ClaimRequest, stream: An
         leaving, cost = affordable(connection, leaving, Decimal(amount), is_whole=is_whole)
     if not leaving:
         return Claim(attempt_id=None, intent_at=now, lane=lane, settled=len(against), unknowns=unknowns)
-    ids = json.dumps([one.id for one in leaving])
-    body = _ledger.packet_hash(hashes[: len(leaving)])
+    ids = json.dumps(leaving.ids)
+    body = _ledger.packet_hash([bytes.fromhex(hashes[: len(leaving) * _HASH])])
     reserved = None if cost is None else str(cost)
     intent = (request.token, request.sender, stream_id, now, now + request.lease, ids, body, reserved)
     attempt_id = connection.execute(_INTENT, intent).lastrowid
@@ -121,47 +133,57 @@ def claim_from(connection: sqlite3.Connection, request: ClaimRequest, stream: An
         expires_at=expires_at,
         reserved=cost,
         lane=lane,
-        messages=tuple(leaving),
+        messages=leaving,
         settled=len(against),
         unknowns=unknowns,
     )
 
 
-def judged(due: sqlite3.Cursor) -> tuple[list[ClaimedMessage], list[bytes], list[tuple[int, str]]]:
-    """Return what may leave in one packet, with its hashes, and what is decided against, with the reasons.
+def judged(due: Sequence[str | None]) -> tuple[ClaimedMessages, str, list[tuple[int, str]]]:
+    """Return what may leave in one packet, with its hashes, and what is decided against, with the reasons."""
+    ids, phones, texts, senders, tries = [json.loads(column or "[]") for column in due[:5]]
+    none = itertools.repeat(None)
+    rows = list(zip(ids, phones, texts, senders, none, none, none, none, tries, strict=False))
+    hashes, special = due[5] or "", json.loads(due[6] or "[]")
+    if not special:
+        return ClaimedMessages(rows), hashes, []
+    return _told_apart(rows, hashes, {id_: values for id_, *values in special})
 
-    It ends where a message may not leave in so large a packet. Rows are not kept: fewer objects for the collector.
-    """
-    leaving: list[ClaimedMessage] = []
-    hashes: list[bytes] = []
+
+def _told_apart(
+    rows: Sequence[tuple[Any, ...]], hashes: str, special: Mapping[int, Sequence[Any]]
+) -> tuple[ClaimedMessages, str, list[tuple[int, str]]]:
+    """Add what few messages have. The packet ends where a message may not leave in so large a one."""
+    leaving: list[tuple[Any, ...]] = []
+    theirs: list[str] = []
     against: list[tuple[int, str]] = []
     largest: int | None = None
-    for row in due:
-        if row[-1] is not None:
-            against.append((row[0], row[-1]))
+    for number, row in enumerate(rows):
+        *more, most, reason = special.get(row[0], _NOTHING)
+        if reason is not None:
+            against.append((row[0], reason))
             continue
-        if (most := row[-3]) is not None:
+        if most is not None:
             largest = most if largest is None else min(largest, most)
         if largest is not None and len(leaving) >= largest:
-            due.close()
             break
-        leaving.append(ClaimedMessage(*row[:9]))
-        hashes.append(row[-2])
-    return leaving, hashes, against
+        leaving.append((*row[:4], *more, row[-1]))
+        theirs.append(hashes[number * _HASH : (number + 1) * _HASH])
+    return ClaimedMessages(leaving), "".join(theirs), against
 
 
 def affordable(
-    connection: sqlite3.Connection, messages: list[ClaimedMessage], amount: Decimal, *, is_whole: bool
-) -> tuple[list[ClaimedMessage], Decimal]:
+    connection: sqlite3.Connection, messages: ClaimedMessages, amount: Decimal, *, is_whole: bool
+) -> tuple[ClaimedMessages, Decimal]:
     """Cut what is due where a grant of a budget ends, and return what the rest costs at most.
 
     One whose country has no price yet may only leave alone, with all that the budget has.
     """
-    found = connection.execute(_COSTS, (json.dumps([one.id for one in messages]),))
+    found = connection.execute(_COSTS, (json.dumps(messages.ids),))
     costs = {id_: None if price is None else Decimal(price) * parts for id_, price, parts in found}
     total = Decimal(0)
-    for number, one in enumerate(messages):
-        cost = costs[one.id]
+    for number, id_ in enumerate(messages.ids):
+        cost = costs[id_]
         if cost is None:
             return (messages[:1], amount) if is_whole and not number else (messages[:number], total)
         if total + cost > amount:
