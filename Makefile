@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo dev test lint mypy pyright docs format bench crash-matrix dist clean
+.PHONY: demo dev test lint mypy pyright docs format bench crash-matrix fleet-matrix fleet-soak dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,6 +57,14 @@ bench: $(VENV)/.bench
 # A campaign of 10,000 messages on each database, and 205 kills of its senders: twenty minutes.
 crash-matrix: $(VENV)/.dev
 	$(BIN)/python tests/outbox/crash_matrix.py
+
+# As root: 30 schedules of faults on five hosts, each with a campaign of 50,000 and codes beside it: 40 minutes.
+fleet-matrix: $(VENV)/.dev
+	$(BIN)/python tests/workers/fleet_matrix.py
+
+# As root: ten minutes of random faults; memory, connections and open files of each worker at the beginning and the end.
+fleet-soak: $(VENV)/.dev
+	$(BIN)/python tests/workers/fleet_soak.py
 
 # What a release publishes.
 dist: $(VENV)/.dev

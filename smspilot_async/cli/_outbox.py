@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _OUTBOX_LOG: Final = logging.getLogger("smspilot_async.outbox")
+_ENGINE_LOGS: Final = ("procrastinate", "psycopg.pool")
 _TRY_AGAIN: Final = 5.0  # seconds before a worker that could not begin begins again
 
 
@@ -190,6 +191,8 @@ def _reporting_trouble() -> Iterator[None]:
     """Print what the outbox reports: a ledger that is away, where answers are kept meanwhile, the brake."""
     notes = _Notes(logging.WARNING)
     _OUTBOX_LOG.addHandler(notes)
+    for name in _ENGINE_LOGS:  # the outbox says in a line what they say in a traceback
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         yield
     finally:

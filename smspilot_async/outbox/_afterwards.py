@@ -23,7 +23,6 @@ from smspilot_async.outbox._reconcile import read_cabinet
 from smspilot_async.outbox._records import Purged
 from smspilot_async.outbox._tokens import SentTokens, state_folder
 from smspilot_async.outbox._unknown import AssumeSent, Hold, Probe, Resend, UnknownPolicy, policy_of
-from smspilot_async.outbox._workers import SEEN_EVERY
 from smspilot_async.text import normalize_phone
 
 if TYPE_CHECKING:
@@ -242,7 +241,6 @@ class Afterwards:
         duties = [
             Duty("following statuses", lambda: self._follow_due(client), _FOLLOW_EVERY, is_shared=True),
             Duty("policies for the unknown", apply, _LOOK_AT_UNKNOWNS_EVERY, is_shared=True),
-            Duty("the worker's row", sender.show, SEEN_EVERY),
         ]
         if self._path is not None:  # on PostgreSQL each new connection is looked at
 

@@ -55,7 +55,7 @@ class Engine:
         while True:
             app = self._app()
             try:
-                async with app.open_async():
+                async with app.open_async(), self._sender.shown():
                     await app.run_worker_async(
                         queues=[QUEUE, queue_of(self._sender.name)],
                         name=self._sender.name,
@@ -97,5 +97,7 @@ class Engine:
                 await work()
             except SmsPilotError as error:
                 logger.warning("%s: %s", what, error)
+            except Exception as error:  # noqa: BLE001 - its text may quote what is private
+                logger.error("%s ended with %s", what, type(error).__name__)  # noqa: TRY400
 
         app.periodic(cron=cron)(app.task(name=name, queue=QUEUE, queueing_lock=name)(task))

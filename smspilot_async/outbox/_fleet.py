@@ -26,7 +26,7 @@ from smspilot_async.outbox._schema import MARKETING, SERVICE
 from smspilot_async.outbox._slots import URGENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from types import TracebackType
 
     from smspilot_async.outbox._steps import Steps
@@ -114,6 +114,15 @@ class FleetSender(Sender):
     async def stopped(self) -> None:
         """Wait until it is to stop."""
         await self._stopping.wait()
+
+    @contextlib.asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
+        """Give signs of the worker in the background of a block: without its engine it has no share of the slots."""
+        signs = Duties([Duty("the worker's row", self.show, SEEN_EVERY)])
+        try:
+            yield
+        finally:
+            await signs.aclose()
 
     async def begin(self) -> None:
         """Get ready for jobs.
@@ -289,8 +298,7 @@ class FleetWorker:
             await self._context.__aexit__(None, None, None)
             raise
         self._sender = sender
-        row = Duty("the worker's row", sender.show, SEEN_EVERY)
-        self._duties = Duties([row, *(duty for duty in duties if not duty.is_shared)])
+        self._duties = Duties([duty for duty in duties if not duty.is_shared])
         self._engine = asyncio.create_task(run_engine(), name="smspilot engine")
         return self
 

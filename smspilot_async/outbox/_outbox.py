@@ -28,7 +28,7 @@ from smspilot_async.outbox._afterwards import Afterwards
 from smspilot_async.outbox._campaign_rows import Access, tending
 from smspilot_async.outbox._campaigns import Campaigns
 from smspilot_async.outbox._deliver import Sender, SendOptions, Sent, may_probe
-from smspilot_async.outbox._duties import Duties
+from smspilot_async.outbox._duties import Duties, Duty
 from smspilot_async.outbox._enqueue import Entry, OutboxMessage, enqueue_in, executor_of, record_of
 from smspilot_async.outbox._errors import (
     LedgerExists,
@@ -57,7 +57,7 @@ from smspilot_async.outbox._sqlite import PRAGMAS, SqliteHotPath
 from smspilot_async.outbox._sqlite_errors import unavailable
 from smspilot_async.outbox._states import Event, State, sources
 from smspilot_async.outbox._unknown import Hold, UnknownPolicy
-from smspilot_async.outbox._workers import WorkerInfo, read_workers
+from smspilot_async.outbox._workers import SEEN_EVERY, WorkerInfo, read_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Engine
 
     from smspilot_async import Client, Message
-    from smspilot_async.outbox._duties import Duty
     from smspilot_async.outbox._ledger import HotPath
 
 __all__ = ["Kind", "Outbox", "OutboxStatus", "Worker"]
@@ -253,7 +252,8 @@ class Outbox(Afterwards):
         return self
 
     def _async_engine(self) -> AsyncEngine:
-        engine = create_async_engine(self._url.set(drivername=_DRIVERS[self._dialect][1]), pool_pre_ping=True)
+        url = self._url if self._dialect == "sqlite" else _noticing(self._url)
+        engine = create_async_engine(url.set(drivername=_DRIVERS[self._dialect][1]), pool_pre_ping=True)
         if self._dialect == "sqlite":
             _prepare_sqlite(engine.sync_engine)
         return engine
@@ -781,7 +781,8 @@ class Worker:
         except BaseException:
             await self._context.__aexit__(None, None, None)
             raise
-        self._duties = Duties(duties)
+        row = Duty("the worker's row", self._sender.show, SEEN_EVERY)
+        self._duties = Duties([row, *duties])
         self._task = asyncio.create_task(self._sender.run(), name="smspilot outbox worker")
         return self
 
@@ -826,8 +827,23 @@ def _url(ledger: str | None) -> URL:
     return url
 
 
+_NOTICES_A_CUT: Final = {
+    "connect_timeout": "5",
+    "tcp_user_timeout": "15000",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+}
+"""For libpq: a path that is cut without a sound breaks its connections within some fifteen seconds, not hours."""
+
+
+def _noticing(url: URL) -> URL:
+    """Return the URL of a PostgreSQL with time limits for its network, where it sets none."""
+    return url.update_query_dict({name: value for name, value in _NOTICES_A_CUT.items() if name not in url.query})
+
+
 def _conninfo(url: URL) -> str:
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return _noticing(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def _prepare_sqlite(engine: Engine, *, is_new: bool = False) -> None:

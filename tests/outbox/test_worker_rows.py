@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 async def test_a_worker_is_shown_with_its_version_while_it_runs(desk: Desk, client: Client) -> None:
     async with desk.outbox.worker(client):
         await until(desk.outbox.workers)
-        (worker,) = await desk.outbox.workers()
         await desk.outbox.enqueue(Message(PHONE, "Hello"), key="1")
         await desk.outbox.wait("1")
+        (worker,) = await desk.outbox.workers()
         ((sender,),) = await desk.execute(f"SELECT sender FROM {desk.tables.attempt}")
         assert (worker.name, worker.version, worker.is_running) == (sender, __version__, True)
         assert worker.started_at <= worker.seen_at

@@ -9,10 +9,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def programs() -> Path | None:
@@ -27,9 +30,11 @@ class Postgres:
 
     Args:
         fsync: Whether what is committed survives a crash of the server: for the tests that crash it.
+        address: Where it listens beside its socket, for hosts of their own (:mod:`hosts`).
+        on: What runs its server on such a host.
     """
 
-    def __init__(self, *, fsync: bool = False) -> None:
+    def __init__(self, *, fsync: bool = False, address: str = "", on: Sequence[str] = ()) -> None:
         bin_ = programs()
         assert bin_ is not None, "PostgreSQL is not installed: apt-get install postgresql"
         self._bin = bin_
@@ -41,13 +46,17 @@ class Postgres:
         self._count = 0
         self._run("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D", self.data)
         durable = [] if fsync else ["-c fsync=off", "-c full_page_writes=off"]
-        options = [f"-k {self.folder}", "-c listen_addresses=", "-c max_connections=60", *durable]
+        options = [f"-k {self.folder}", f"-c listen_addresses={address}", "-c max_connections=100", *durable]
         self._options = " ".join(options)
+        self._on = [*on, "setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if on else []
+        if address:
+            with (self.data / "pg_hba.conf").open("a", encoding="ascii") as hba:
+                hba.write("host all all samenet trust\n")
         self.start()
 
     def start(self) -> None:
         log = self.folder / "log"
-        self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", log, "-o", self._options)
+        self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", log, "-o", self._options, on=self._on)
 
     def restart(self, *, mode: str = "immediate") -> None:
         """Stop it as a crash would, and start it again."""
@@ -63,14 +72,15 @@ class Postgres:
             self.shut()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _run(self, program: str, *arguments: object) -> None:
+    def _run(self, program: str, *arguments: object, on: Sequence[str] = ()) -> None:
+        user = {} if on else self._user
         subprocess.run(
-            [self._bin / program, *map(str, arguments)],
+            [*on, self._bin / program, *map(str, arguments)],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            **self._user,
+            **user,
         )
 
     def database(self) -> str:

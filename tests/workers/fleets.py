@@ -133,15 +133,20 @@ class Verdict:
     by_sender: dict[int, int]
 
 
-async def judge(outbox: Outbox, gateway: Emulator) -> Verdict:
-    """Compare the ledger with the gateway, message by message."""
+async def judge(outbox: Outbox, accepted: Iterable[int]) -> Verdict:
+    """Compare the ledger with what the gateway accepted, message by message.
+
+    Args:
+        outbox: The ledger.
+        accepted: The numbers of the messages, as often as the gateway took each.
+    """
     tables = outbox._tables
     message, attempt = tables.message, tables.attempt
     query = sa.select(message.c.id, message.c.state, attempt.c.sender)
     async with outbox._reading() as connection:
         joined = query.join(attempt, attempt.c.id == message.c.attempt_id, isouter=True)
         rows: list[Any] = list((await connection.execute(joined)).all())
-    there = Counter(int(taken.id or 0) for taken in gateway.messages)
+    there = Counter(accepted)
     return Verdict(
         states=dict(Counter(row.state for row in rows)),
         twice=sum(count > 1 for count in there.values()),
@@ -152,3 +157,30 @@ async def judge(outbox: Outbox, gateway: Emulator) -> Verdict:
 
 def _by_sender(senders: Iterable[str]) -> Counter[int]:
     return Counter(int(sender.split(":")[-2]) for sender in senders)
+
+
+def taken_by(gateway: Emulator) -> list[int]:
+    """Return the numbers of the messages that an emulator accepted."""
+    return [int(taken.id or 0) for taken in gateway.messages]
+
+
+async def fill(outbox: Outbox, rows: int, *, name: str = "promo") -> None:
+    """Write a running campaign of so many messages."""
+    tables: Any = outbox._tables
+    async with outbox._writing() as connection:
+        now = await outbox._now(connection)
+        insert = sa.insert(tables.campaign).values(name=name, state="running", created_at=now)
+        campaign = (await connection.execute(insert.returning(tables.campaign.c.id))).scalar_one()
+        stream = sa.insert(tables.stream).values(campaign_id=campaign, lane=2).returning(tables.stream.c.id)
+        number = (await connection.execute(stream)).scalar_one()
+        await connection.exec_driver_sql(
+            "INSERT INTO smspilot.message (stream_id, due, wanted_at, phone, text, hash, created_at) "
+            f"SELECT {number}, {now}, {now}, '7908' || lpad(n::text, 7, '0'), 'Text ' || n, sha256(n::text::bytea), "
+            f"{now} FROM generate_series(1, {rows}) n"
+        )
+
+
+async def is_over(outbox: Outbox) -> bool:
+    """Return whether nothing waits or is under way."""
+    messages = (await outbox.status()).messages
+    return not messages["pending"] and not messages["in_flight"]

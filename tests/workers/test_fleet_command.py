@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from fleets import fill
 from waiting import until
 
 from smspilot_async import __version__
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.usefixtures("uncounted")
 async def test_a_worker_of_the_command_ends_well_at_sigterm(desk: Desk, ledger_url: str, emulator: Emulator) -> None:
-    await desk.campaign(rows=1000)
+    await fill(desk.outbox, 1000)
     emulator.random_faults({Fault.SLOW: 1.0}, delay=0.1, command="send", seed=1)
     environment = {**os.environ, "SMSPILOT_API_KEY": emulator.api_key, "SMSPILOT_LEDGER": ledger_url}
     command = [sys.executable, "-m", "smspilot_async", "worker", "--url", emulator.url, "--packet-size", "20"]

@@ -1,0 +1,86 @@
+"""The rate of an account, and its halt, hold for all workers of a fleet together; by the gateway's own clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from bisect import bisect_left
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from fleets import fill, judge, taken_by
+from waiting import until
+
+from smspilot_async import Client
+from smspilot_async.emulator import Emulator, Fault
+from smspilot_async.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ledgers import Desk
+
+    from smspilot_async.emulator import AcceptedMessage
+
+RATE = 300
+WINDOW = 10.0
+
+
+@pytest.fixture
+async def three(request: pytest.FixtureRequest, ledger_url: str, desk: Desk, emulator: Emulator) -> AsyncIterator[None]:
+    """Three workers, each with a client of its own."""
+    del desk  # which makes the ledger
+    rate = getattr(request, "param", None)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            client = await stack.enter_async_context(Client(emulator.api_key, url=emulator.url, rate_limit=rate))
+            outbox = await stack.enter_async_context(Outbox(ledger_url))
+            await stack.enter_async_context(outbox.fleet_worker(client, in_flight=6))
+        yield
+
+
+def arrivals(emulator: Emulator) -> list[float]:
+    """A list that grows by the time of each message that the gateway accepts."""
+    times: list[float] = []
+
+    def keep(message: AcceptedMessage) -> None:
+        if message.status == 0:
+            times.append(time.monotonic())
+
+    emulator.subscribe(keep)
+    return times
+
+
+@pytest.mark.parametrize("three", [RATE], indirect=True)
+@pytest.mark.usefixtures("three")
+async def test_three_workers_together_keep_to_the_rate(desk: Desk, emulator: Emulator) -> None:
+    times = arrivals(emulator)
+    await fill(desk.outbox, 4000)
+    await until(lambda: times and times[-1] - times[0] > WINDOW + 1)
+    most = max(bisect_left(times, begin + WINDOW) - number for number, begin in enumerate(times))
+    assert RATE * WINDOW * 0.8 < most <= RATE * WINDOW * 1.01
+
+
+def _grew(times: list[float], beyond: int) -> bool:
+    return len(times) > beyond
+
+
+@pytest.mark.usefixtures("three")
+async def test_nothing_of_a_campaign_is_on_the_wire_once_a_halt_has_answered(desk: Desk, emulator: Emulator) -> None:
+    emulator.random_faults({Fault.SLOW: 1.0}, delay=0.1, command="send", seed=1)
+    times = arrivals(emulator)
+    await fill(desk.outbox, 3000)
+    for round_ in range(3):
+        await until(partial(_grew, times, len(times) + 50))
+        await desk.outbox.halt("wrong text")
+        answered = time.monotonic()
+        assert (await desk.states()).get("in_flight", 0) == 0
+        await desk.pending(f"Service {round_}")  # which leaves nevertheless
+        await until(partial(_grew, times, len(times)))
+        await asyncio.sleep(0.5)
+        assert sum(at > answered for at in times) == 1
+        await desk.outbox.release()
+    verdict = await judge(desk.outbox, taken_by(emulator))
+    assert (verdict.twice, verdict.lost) == (0, 0)
