@@ -44,7 +44,15 @@ _separator = re.compile(r"\"?sep=(.)\"?[\r\n]*", re.IGNORECASE).fullmatch
 
 
 class ListError(ValueError):
-    """A file cannot be used as a list; the line says why and what to do."""
+    """A file cannot be used as a list; the line says why and what to do.
+
+    Attributes:
+        missing: The column that it lacks, if that is why.
+    """
+
+    def __init__(self, line: str, *, missing: str | None = None) -> None:
+        super().__init__(line)
+        self.missing = missing
 
 
 class _RowTooLongError(Exception):
@@ -375,7 +383,9 @@ def check_columns(columns: Sequence[str], required: Sequence[str], name: str, wh
         raise ListError(f"{name}: the header has the column {brief(repeated[0])!r} twice.")
     for column in required:
         if column_name(column) not in columns:
-            raise ListError(f"{name}: {where} has no column {column!r}; it has: {column_list(columns)}.")
+            raise ListError(
+                f"{name}: {where} has no column {column!r}; it has: {column_list(columns)}.", missing=column
+            )
 
 
 def _first_row(opener: Opener, codec: str, delimiter: str, skipped: int) -> tuple[str, ...]:

@@ -187,7 +187,8 @@ def log(ledger: str | None, limit: int, since: datetime | None, *, as_json: bool
     for order in orders:
         words = (order.action, order.campaign, order.detail)
         what = " ".join(word for word in words if word is not None)
-        number = "" if order.count is None else f", {count(order.count, 'message')}"
+        counted = "phone" if order.action == "opt_out" else "message"
+        number = "" if order.count is None else f", {count(order.count, counted)}"
         why = "" if order.why is None else f": {order.why}"
         print_line(f"{order.at:%Y-%m-%d %H:%M:%S} UTC  {order.actor}  {what}{number}{why}")
     return Exit.FINE

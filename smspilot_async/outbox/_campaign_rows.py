@@ -58,6 +58,21 @@ _PAST: Final = {
     CampaignEvent.REOPEN: "reopened",
     CampaignEvent.CANCEL: "cancelled",
 }
+_BEFORE_IT_SENDS: Final = {
+    CampaignState.DRAFT: "Estimate, approve and start it first.",
+    CampaignState.ESTIMATED: "Approve and start it first.",
+    CampaignState.APPROVED: "Start it first.",
+    CampaignState.PAUSED: "Resume it first.",
+}
+_FIRST: Final = {
+    (CampaignEvent.APPROVE, CampaignState.DRAFT): "Estimate it first.",
+    (CampaignEvent.START, CampaignState.DRAFT): "Estimate and approve it first.",
+    (CampaignEvent.START, CampaignState.ESTIMATED): "Approve it first.",
+    (CampaignEvent.START, CampaignState.PAUSED): "Resume it.",
+    (CampaignEvent.RESUME, CampaignState.APPROVED): "Start it.",
+    (CampaignEvent.CHANGE, CampaignState.RUNNING): "Pause it first.",
+}
+"""What leads from a state to what was ordered."""
 
 
 class BackgroundSender(Protocol):
@@ -178,14 +193,28 @@ async def move(
 
 
 def _cannot(row: Any, event: CampaignEvent) -> CampaignStateError:
-    stands = f"{row['state']} ({row['reason']})" if row["reason"] else row["state"]
+    state = CampaignState(row["state"])
+    stands = f"{_as_word(state)} ({row['reason']})" if row["reason"] else _as_word(state)
     may = campaign_moves(event)
-    if CampaignState(row["state"]) in may:
+    if state in may:
         return CampaignStateError(f"campaign {row['name']!r} was changed meanwhile: look at it and order again.")
-    needed = " or ".join(state.value for state in may)
+    needed = " or ".join(map(_as_word, may))
+    first = f" {_FIRST[event, state]}" if (event, state) in _FIRST else ""
     return CampaignStateError(
         f"campaign {row['name']!r} is {stands}, and can be {_PAST[event]} only while it is {needed}. Nothing was done."
+        f"{first}"
     )
+
+
+def _as_word(state: CampaignState) -> str:
+    return "a draft" if state is CampaignState.DRAFT else state.value
+
+
+def not_running(name: str, state: str, reason: str | None) -> CampaignStateError:
+    """Return the error of a campaign that is to send, and does not run."""
+    stands = _as_word(CampaignState(state)) + (f" ({reason})" if reason else "")
+    first = _BEFORE_IT_SENDS.get(CampaignState(state))
+    return CampaignStateError(f"campaign {name!r} is {stands}: it sends nothing.{f' {first}' if first else ''}")
 
 
 def messages_of(tables: Tables, row: Any) -> Any:

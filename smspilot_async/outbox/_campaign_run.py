@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from smspilot_async.outbox._campaign_info import look
-from smspilot_async.outbox._errors import CampaignStateError, LedgerUnavailable
+from smspilot_async.outbox._campaign_rows import not_running
+from smspilot_async.outbox._errors import LedgerUnavailable
 from smspilot_async.outbox._states import CampaignState
 
 if TYPE_CHECKING:
@@ -81,8 +82,7 @@ class Run:
     async def __aenter__(self) -> Self:
         progress = await look(self._access, self._id)
         if progress.state != CampaignState.RUNNING:
-            why = f" ({progress.reason})" if progress.reason else ""
-            raise CampaignStateError(f"campaign {progress.name!r} is {progress.state}{why}: it sends nothing.")
+            raise not_running(progress.name, progress.state, progress.reason)
         await self._worker.__aenter__()
         return self
 

@@ -278,7 +278,7 @@ def run(
     """Send what is due in the ledger, until this campaign is finished, cancelled or paused.
 
     Ctrl-C and SIGTERM claim nothing more, and wait for the answers to packets in flight. The exit code is 1 if messages
-    were refused, 3 if it is not known of some whether they were sent, 4 if it is paused by an error.
+    were refused, 3 if it is not known of some whether they were sent, 4 if it was paused, but for the first wave's end.
     """
     client = connection.client(test=test)
     more = {"in_flight": in_flight, "packet_size": packet_size}

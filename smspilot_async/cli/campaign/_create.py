@@ -62,7 +62,9 @@ def create(options: CreateOptions) -> int:
     try:
         rows, window = None if options.from_ else _rows(options), options.hours.make()
     except (ImportError, ValueError) as wrong:
-        raise Problem(f"{str(wrong).removesuffix('.')}. Nothing was sent.") from None
+        is_unnamed = getattr(wrong, "missing", None) == "to"
+        hint = " Say which one holds the phones: --map to=COLUMN." if is_unnamed else ""
+        raise Problem(f"{str(wrong).removesuffix('.')}. Nothing was sent.{hint}") from None
     made, bad = with_outbox(options.ledger, lambda outbox: _create_noting(outbox, options, rows, window))
     if options.as_json:
         print_json(info_as_json(made))

@@ -84,13 +84,15 @@ def start(ledger: str | None, name: str, *, first: int | None, actor: str | None
 def pause(ledger: str | None, name: str, reason: str, *, actor: str | None, as_json: bool) -> int:
     """Let nothing more of a campaign leave."""
     progress, in_flight = _ordered(ledger, name, lambda campaign: campaign.pause(reason, actor=actor_of(actor)))
-    return _say(progress, f"{name} is paused: nothing more leaves{_still(in_flight)}.", as_json=as_json)
+    line = f"{name} is paused: nothing more leaves{_still(in_flight)}. To go on: smspilot campaign resume {name}"
+    return _say(progress, line, as_json=as_json)
 
 
 def resume(ledger: str | None, name: str, *, first: int | None, actor: str | None, as_json: bool) -> int:
     """Let a campaign send again."""
     progress, _ = _ordered(ledger, name, lambda campaign: campaign.resume(first=first, actor=actor_of(actor)))
-    return _say(progress, f"{name} is running again.", as_json=as_json)
+    line = f"{name} is running again. Send it here: smspilot campaign run {name}; or by smspilot worker."
+    return _say(progress, line, as_json=as_json)
 
 
 def cancel(ledger: str | None, name: str, reason: str | None, *, actor: str | None, as_json: bool) -> int:

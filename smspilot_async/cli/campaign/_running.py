@@ -86,12 +86,23 @@ def _line(progress: Progress) -> str:
     return f"{progress.name} is {stands(progress)}: {shown}{pace}"
 
 
+def _say_how_it_goes_on(progress: Progress) -> None:
+    name = progress.name
+    if progress.state == "paused" and progress.reason == _FIRST_WAVE:
+        print_line(f"The first wave is out. Look at it: smspilot campaign messages {name} --outcome accepted")
+    if progress.state == "paused":
+        print_line(f"The rest waits until: smspilot campaign resume {name}")
+    elif progress.is_over:
+        print_line(f"See what became of it: smspilot campaign report {name} report.html")
+
+
 async def _end(campaign: Campaign, *, as_json: bool) -> int:
     progress = await campaign.status()
     if as_json:
         print_json(progress_as_json(progress))
     else:
         print_line(_line(progress))
+        _say_how_it_goes_on(progress)
     if progress.state == "paused":
         return Exit.FINE if progress.reason == _FIRST_WAVE else Exit.FAILED
     if progress.messages[Outcome.UNKNOWN]:

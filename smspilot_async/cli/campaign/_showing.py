@@ -68,6 +68,8 @@ def preview(ledger: str | None, name: str, *, rows: int, as_json: bool) -> int:
             "Latin letters in Cyrillic words": _mixed(found) if found.mixed else None,
         }
     )
+    print_line(f"Nothing was sent. One to your own phone: smspilot campaign test {name} --to PHONE")
+    print_line(f"What all of it would cost: smspilot campaign estimate {name}")
     return Exit.FINE
 
 
