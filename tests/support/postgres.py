@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -32,9 +33,12 @@ class Postgres:
         fsync: Whether what is committed survives a crash of the server: for the tests that crash it.
         address: Where it listens beside its socket, for hosts of their own (:mod:`hosts`).
         on: What runs its server on such a host.
+        archive: Keep its write-ahead log in a folder, to restore it to any moment: :meth:`back_up`, :meth:`restore`.
     """
 
-    def __init__(self, *, fsync: bool = False, address: str = "", on: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, fsync: bool = False, address: str = "", on: Sequence[str] = (), archive: bool = False
+    ) -> None:
         bin_ = programs()
         assert bin_ is not None, "PostgreSQL is not installed: apt-get install postgresql"
         self._bin = bin_
@@ -47,6 +51,13 @@ class Postgres:
         self._run("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D", self.data)
         durable = [] if fsync else ["-c fsync=off", "-c full_page_writes=off"]
         options = [f"-k {self.folder}", f"-c listen_addresses={address}", "-c max_connections=100", *durable]
+        self._log = self.folder / "archive"
+        self._backup = self.folder / "backup"
+        if archive:
+            self._log.mkdir()
+            if self._user:
+                shutil.chown(self._log, "postgres", "postgres")
+            options += ["-c archive_mode=on", f"-c archive_command='cp %p {self._log}/%f'"]
         self._options = " ".join(options)
         self._on = [*on, "setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if on else []
         if address:
@@ -66,6 +77,27 @@ class Postgres:
     def shut(self, *, mode: str = "immediate") -> None:
         """Stop it, and leave everything as it is."""
         self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", self.data)
+
+    def back_up(self) -> None:
+        """Copy the cluster, while it runs."""
+        self._run("pg_basebackup", "-h", self.folder, "-U", "postgres", "-D", self._backup, "-c", "fast", "-X", "none")
+
+    def restore(self, moment: str) -> None:
+        """Put the backup in the cluster's place, and go on from there to a moment of its log."""
+        self.execute("SELECT pg_switch_wal()")
+        self.shut(mode="fast")  # which archives what is complete
+        shutil.rmtree(self.data)
+        self._backup.rename(self.data)
+        settings = (
+            f"restore_command = 'cp {self._log}/%f %p'\nrecovery_target_time = '{moment}'\n"
+            "recovery_target_action = 'promote'\n"
+        )
+        with (self.data / "postgresql.auto.conf").open("a", encoding="ascii") as file:
+            file.write(settings)
+        (self.data / "recovery.signal").touch()
+        self.start()
+        while self.execute("SELECT pg_is_in_recovery()") != [(False,)]:
+            time.sleep(0.05)
 
     def stop(self) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):  # a test has stopped it

@@ -164,12 +164,12 @@ def taken_by(gateway: Emulator) -> list[int]:
     return [int(taken.id or 0) for taken in gateway.messages]
 
 
-async def fill(outbox: Outbox, rows: int, *, name: str = "promo") -> None:
-    """Write a running campaign of so many messages."""
+async def fill(outbox: Outbox, rows: int, *, name: str = "promo", state: str = "running") -> None:
+    """Write a campaign of so many messages."""
     tables: Any = outbox._tables
     async with outbox._writing() as connection:
         now = await outbox._now(connection)
-        insert = sa.insert(tables.campaign).values(name=name, state="running", created_at=now)
+        insert = sa.insert(tables.campaign).values(name=name, state=state, created_at=now)
         campaign = (await connection.execute(insert.returning(tables.campaign.c.id))).scalar_one()
         stream = sa.insert(tables.stream).values(campaign_id=campaign, lane=2).returning(tables.stream.c.id)
         number = (await connection.execute(stream)).scalar_one()
