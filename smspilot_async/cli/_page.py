@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from smspilot_async.cli._errors import Exit, Problem
+from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._outbox import with_outbox
 from smspilot_async.cli._output import note
 
@@ -56,11 +58,12 @@ def page(ledger: str | None, client: Client, options: PageOptions) -> int:
     )
 
     async def run(outbox: Outbox) -> int:
-        with _listening(options) as sock:
+        stop = asyncio.Event()
+        with _listening(options) as sock, Interrupts(stop.set, stop.set, announcement=None) as interrupts:
             note(f"the page: {_address(options, settings, sock)}; Ctrl-C or SIGTERM ends it")
             async with client:
-                await room.serve(room.create_app(outbox, client, people, settings), sock)
-        return Exit.FINE
+                await room.serve(room.create_app(outbox, client, people, settings), sock, stop)
+        return Exit.INTERRUPTED if interrupts.exit_code == Exit.INTERRUPTED else Exit.FINE
 
     return with_outbox(ledger, run)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Generator
 
     from starlette.types import ASGIApp
 
@@ -25,6 +28,26 @@ UVICORN: Final[dict[str, Any]] = {
 }
 
 
-async def serve(app: ASGIApp, sock: socket.socket) -> None:
-    """Serve the page on a listening socket until SIGINT or SIGTERM."""
-    await uvicorn.Server(uvicorn.Config(app, **UVICORN)).serve(sockets=[sock])
+async def serve(app: ASGIApp, sock: socket.socket, stop: asyncio.Event) -> None:
+    """Serve the page on a listening socket until an event is set.
+
+    Args:
+        app: Of :func:`create_app`.
+        sock: It is closed in the end.
+        stop: Handling signals is the caller's.
+    """
+    server = _Server(uvicorn.Config(app, **UVICORN))
+    serving = asyncio.create_task(server.serve(sockets=[sock]), name="smspilot page")
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which leaves signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield

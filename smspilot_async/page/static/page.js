@@ -1,7 +1,7 @@
 "use strict";
 /* The page's only script. Whatever comes from the ledger is put in as text (textContent), never as HTML. */
 
-const EVERY = 2000; // milliseconds between two looks
+const EVERY = 1000; // milliseconds between two looks
 const OVER = ["finished", "cancelled"];
 const BEFORE = ["importing", "draft", "estimated", "approved"];
 const STATES = ["accepted", "in_flight", "pending", "refused", "not_sent", "unknown"];
