@@ -313,6 +313,7 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan and send nothing.")
 @click.option("--resume", is_flag=True, help="Continue a run that did not finish: the same FILE and options.")
+@click.option("--follow", is_flag=True, help="Then wait for the delivery statuses, and write them into the results.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @_test
 @_as_json

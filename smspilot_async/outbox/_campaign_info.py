@@ -118,6 +118,7 @@ class CampaignMessage:
         why: in words, of a bad row.
         code: The gateway's code.
         server_id, price, status: The gateway's number, roubles and delivery status, once it is accepted.
+        packet: The gateway's number of the packet it was last sent in, where an answer named one.
         parts: SMS: as the gateway says, and before that as counted at the import.
         settled_at, status_at: Aware, UTC.
         extra: The row's other columns.
@@ -132,6 +133,7 @@ class CampaignMessage:
     why: str | None = None
     code: int | None = None
     server_id: str | None = None
+    packet: str | None = None
     parts: int | None = None
     price: Decimal | None = None
     status: int | None = None
@@ -186,14 +188,16 @@ async def look(access: Access, campaign_id: int) -> Progress:
     return Progress(name=row["name"], state=row["state"], reason=row["reason"], messages=dict(counts), at=at)
 
 
-async def messages(access: Access, campaign_id: int, selection: Selection | None) -> AsyncIterator[CampaignMessage]:
+async def messages(
+    access: Access, campaign_id: int, selection: Selection | None, after: CampaignMessage | None = None
+) -> AsyncIterator[CampaignMessage]:
     """Yield a campaign's rows in the order of the list, bad ones among them."""
     async with access.reading() as connection:
         row = await campaign_row(connection, access.tables, id=campaign_id)
         now = await access.now(connection)
-    bad = _bad_rows(access, campaign_id, selection)
+    bad = _bad_rows(access, campaign_id, selection, -1 if after is None else after.line)
     next_bad = await anext(bad, None)
-    async for message in _good_rows(access, row, selection, seen_as(row, now)):
+    async for message in _good_rows(access, row, selection, seen_as(row, now), 0 if after is None else after.id or 0):
         while next_bad is not None and next_bad.line < message.line:
             yield next_bad
             next_bad = await anext(bad, None)
@@ -204,12 +208,18 @@ async def messages(access: Access, campaign_id: int, selection: Selection | None
 
 
 async def _good_rows(
-    access: Access, row: Any, selection: Selection | None, seen: tuple[State, Why | None]
+    access: Access, row: Any, selection: Selection | None, seen: tuple[State, Why | None], last: int
 ) -> AsyncIterator[CampaignMessage]:
     message = access.tables.message
     chosen = sa.true() if selection is None else selection.where(access.tables, *seen)
-    query = sa.select(message).where(messages_of(access.tables, row), chosen).order_by(message.c.id).limit(_AT_ONCE)
-    last = 0
+    attempt = access.tables.attempt
+    query = (
+        sa.select(message, attempt.c.server_packet_id)
+        .outerjoin(attempt, attempt.c.id == message.c.attempt_id)
+        .where(messages_of(access.tables, row), chosen)
+        .order_by(message.c.id)
+        .limit(_AT_ONCE)
+    )
     while True:
         async with access.reading() as connection:
             rows = (await connection.execute(query.where(message.c.id > last))).all()
@@ -232,6 +242,7 @@ def _message_of(row: Any, seen: State, why: Why | None) -> CampaignMessage:
         reason=why.value if is_pending and why else row.reason,
         code=row.code,
         server_id=row.server_id,
+        packet=row.server_packet_id,
         parts=row.parts,
         price=row.price,
         status=row.status,
@@ -242,12 +253,13 @@ def _message_of(row: Any, seen: State, why: Why | None) -> CampaignMessage:
     )
 
 
-async def _bad_rows(access: Access, campaign_id: int, selection: Selection | None) -> AsyncIterator[CampaignMessage]:
+async def _bad_rows(
+    access: Access, campaign_id: int, selection: Selection | None, last: int
+) -> AsyncIterator[CampaignMessage]:
     if selection is not None and not selection.has_bad_rows:
         return
     bad_row = access.tables.bad_row
     query = sa.select(bad_row).where(bad_row.c.campaign_id == campaign_id).order_by(bad_row.c.line).limit(_AT_ONCE)
-    last = -1
     while True:
         async with access.reading() as connection:
             rows = (await connection.execute(query.where(bad_row.c.line > last))).all()

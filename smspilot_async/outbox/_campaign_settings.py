@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable
     from decimal import Decimal
 
-__all__ = ["CampaignKind", "CampaignSettings", "Unique", "approval_digest", "rows_digest"]
+__all__ = ["CampaignKind", "CampaignSettings", "Scheduler", "Unique", "approval_digest", "rows_digest"]
 
 Unique: TypeAlias = Literal["phone", "text"]
 CampaignKind: TypeAlias = Literal["marketing", "service"]
+Scheduler: TypeAlias = Literal["ledger", "gateway"]
 
 _KINDS: Final = ("marketing", "service")
 _UNIQUE: Final = ("phone", "text", None)
+_SCHEDULERS: Final = ("ledger", "gateway")
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +46,8 @@ class CampaignSettings:
         max_parts: A longer text makes a bad row.
         unique: What a second row may not repeat: a phone, a phone with its text, or nothing.
         kind: Of rows that name none.
+        scheduled_by: Who keeps a message with a `send_at` until then.
+        source: What the rows are made of, in the words of whoever made it.
     """
 
     template: str | None = None
@@ -55,6 +59,8 @@ class CampaignSettings:
     max_parts: int = MAX_PARTS
     unique: Unique | None = "phone"
     kind: CampaignKind = "marketing"
+    scheduled_by: Scheduler = "ledger"
+    source: str | None = None
 
     def check(self) -> None:
         """Check that they make sense. It may read files, of time zones.
@@ -77,6 +83,8 @@ class CampaignSettings:
             raise ValueError(f"max_parts is from 1 to {MAX_PARTS}")
         if self.unique not in _UNIQUE:
             raise ValueError(f"unique is 'phone', 'text' or None, not {self.unique!r}")
+        if self.scheduled_by not in _SCHEDULERS:
+            raise ValueError(f"scheduled_by is 'ledger' or 'gateway', not {self.scheduled_by!r}")
         if self.kind not in _KINDS:
             raise ValueError(f"a campaign's kind is 'marketing' or 'service', not {self.kind!r}")
 

@@ -29,7 +29,7 @@ from smspilot_async.outbox._ledger import SECOND
 from smspilot_async.outbox._orders import write_order
 from smspilot_async.outbox._report import write_report
 from smspilot_async.outbox._selection import Selection, selection_of
-from smspilot_async.outbox._states import CampaignEvent, CampaignState
+from smspilot_async.outbox._states import CampaignEvent, CampaignState, State
 from smspilot_async.outbox._unknown import setting_of
 from smspilot_async.outbox._windows import SendingWindow
 from smspilot_async.text import dialled
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from smspilot_async.models import SentMessage
     from smspilot_async.outbox._campaign_info import CampaignInfo, CampaignMessage, Progress
     from smspilot_async.outbox._campaign_rows import Access
-    from smspilot_async.outbox._campaign_settings import CampaignKind, Unique
+    from smspilot_async.outbox._campaign_settings import CampaignKind, Scheduler, Unique
     from smspilot_async.outbox._preview import Preview, PreviewRow
     from smspilot_async.outbox._selection import Selects
     from smspilot_async.outbox._settle import SettleAs
@@ -84,6 +84,8 @@ class Campaigns:
         unknown: UnknownPolicy | None = None,
         unique: Unique | None = "phone",
         kind: CampaignKind = "marketing",
+        scheduled_by: Scheduler = "ledger",
+        source: str | None = None,
         from_: Campaign | str | None = None,
         select: Selects = ("undelivered", "expired"),
         actor: str = _APPLICATION,
@@ -97,7 +99,8 @@ class Campaigns:
             name: Yours, unique in the ledger.
             rows: Any iterable, or async iterable, of mappings by column (``to``, ``text`` or what the template names,
                 and optionally ``sender``, ``ttl``, ``send_at``, ``kind``), pairs ``(to, text)``, :class:`Message`
-                objects, or what :func:`read_rows` gives. A row that makes no message is kept by its line, with the
+                objects, or what :func:`read_rows` gives. ``(line, row)`` gives a row a line of its own; lines must
+                increase. A row that makes no message is kept by its line, with the
                 reason.
             template: Of the texts: ``"Привет, {name|друг}!"``. Left out, each row has its own.
             sender: Sender name of rows that name none.
@@ -113,6 +116,10 @@ class Campaigns:
             unique: ``"phone"`` drops rows that repeat an earlier phone, ``"text"`` those that repeat phone and text,
                 ``None`` keeps all.
             kind: ``"marketing"`` obeys opt-outs; ``"service"`` goes before it.
+            scheduled_by: Who keeps a message with a ``send_at`` until then: the ledger, or the ``"gateway"``, which is
+                handed it at once and cannot take it back.
+            source: What the rows are made of, for whoever continues it: `info().settings.source`. An import that is
+                continued must name the same.
             from_: Instead of `rows`: those of another campaign that `select` names, with the columns of its list.
             select: A selection of these; see :class:`Selection`. Unknowns stay out unless they are named.
             actor: Who makes it, for the log.
@@ -136,6 +143,8 @@ class Campaigns:
             max_parts=max_parts,
             unique=unique,
             kind=kind,
+            scheduled_by=scheduled_by,
+            source=source,
         )
         await asyncio.to_thread(settings.check)
         if (rows is None) == (from_ is None):
@@ -228,14 +237,17 @@ class Campaign:
         """
         return watch(self._access, self.id, interval)
 
-    def messages(self, *, outcome: Selects | None = None) -> AsyncIterator[CampaignMessage]:
+    def messages(
+        self, *, outcome: Selects | None = None, after: CampaignMessage | None = None
+    ) -> AsyncIterator[CampaignMessage]:
         """Yield the rows of its list and what became of them, in the order of the list, bad rows among them.
 
         Args:
             outcome: Only these: ``"unknown"``, ``"refused"``, ``"204"``; see :class:`Selection`.
+            after: Only what comes after this message in the list; it is not a bad row.
         """
         chosen = None if outcome is None else selection_of(outcome)
-        return info.messages(self._access, self.id, chosen)
+        return info.messages(self._access, self.id, chosen, after)
 
     async def preview(self, *, rows: int = 5, seed: int | None = None) -> Preview:
         """Return some messages as their recipients would get them.
@@ -402,7 +414,7 @@ class Campaign:
         await self._order(CampaignEvent.PAUSE, actor, values={"reason": reason}, why=reason)
 
     async def resume(self, *, first: int | None = None, actor: str = _APPLICATION) -> None:
-        """Let it send again.
+        """Let it send again; what was put back is due at once.
 
         Args:
             first: Messages that may leave before it pauses again; left out, what is left of a wave that was not over,
@@ -412,6 +424,13 @@ class Campaign:
         _check_first(first)
         values = {"reason": None} if first is None else {"reason": None, "first": first}
         await self._order(CampaignEvent.RESUME, actor, values=values, count=first)
+        message, row = self._access.tables.message, await self._row()
+        async with self._access.writing() as connection:
+            now = await self._access.now(connection)
+            put_back = (message.c.state == State.PENDING.value) & (message.c.tries > 0) & (message.c.due > now)
+            some = sa.select(message.c.id).where(messages_of(self._access.tables, row), put_back)
+            locked = some.order_by(message.c.id).with_for_update()
+            await connection.execute(sa.update(message).where(message.c.id.in_(locked)).values(due=now))
 
     async def cancel(self, reason: str | None = None, *, actor: str = _APPLICATION) -> None:
         """End it for good: what is pending is ``not_sent``, ``cancelled``. What has left cannot be called back."""
@@ -550,6 +569,7 @@ class Campaign:
             message.c.sender,
             message.c.ttl,
             message.c.valid_until,
+            message.c.send_at,
         )
         rows = await rows_digest(self._all(row, sa.true(), message.c.id, *bound))
         return approval_digest(

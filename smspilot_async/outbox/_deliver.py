@@ -23,6 +23,7 @@ import os
 import random
 import secrets
 from collections import deque
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -321,6 +322,7 @@ class Sender:
         self, hot: HotPath, client: Client, options: SendOptions, held: HeldAnswers, *, tokens: SentTokens, salt: bytes
     ) -> None:
         self.sent = Sent()
+        self.trouble: LedgerUnavailable | None = None
         self._tokens = tokens
         self._salt = salt
         self._keep = held
@@ -478,6 +480,7 @@ class Sender:
                 if isinstance(error, LedgerDamaged):
                     self.stop()
                     raise
+                self.trouble = error
                 await self._rest(1.0)
                 continue
             except BaseException:  # LedgerMoved, or a bug: the others must not go on with a place less, and say nothing
@@ -563,6 +566,7 @@ class Sender:
             is_probe=is_probe,
         )
         claim = await self._claim(request)
+        self.trouble = None
         self._rate.give_back(size - len(claim.messages))
         self.sent.settled += claim.settled
         if claim.attempt_id is None:
@@ -737,6 +741,7 @@ class Sender:
                 try:
                     await work()
                 except LedgerUnavailable as error:
+                    self.trouble = error
                     logger.warning("%s", error)
                 else:
                     return
@@ -818,5 +823,12 @@ def _message(one: ClaimedMessage, intent_at: int, closes_at: int | None) -> Mess
         ttl = max(1, min(minutes, ttl or 1440, 1440))
     method: Any = one.callback_method
     return Message(
-        one.phone, one.text, sender=one.sender, id=one.id, callback=one.callback, callback_method=method, ttl=ttl
+        one.phone,
+        one.text,
+        sender=one.sender,
+        id=one.id,
+        callback=one.callback,
+        callback_method=method,
+        send_at=None if one.send_at is None else datetime.fromtimestamp(one.send_at / SECOND, UTC),
+        ttl=ttl,
     )

@@ -50,7 +50,7 @@ _LINES_KEPT: Final = 20
 _PAIR: Final = 2
 _COLUMNS: Final = (
     *("stream_id", "due", "wanted_at", "phone", "text", "hash", "sender", "ttl", "callback", "callback_method"),
-    *("key", "line", "parts", "extra", "created_at"),
+    *("send_at", "key", "line", "parts", "extra", "created_at"),
 )
 _OWN_KEYS: Final = "\x1f"  # no application's key begins with it by chance
 
@@ -276,9 +276,10 @@ class Importer:
         """Return a message's :data:`_COLUMNS`."""
         message = row.message
         send_at = None if message.send_at is None else int(message.send_at.timestamp() * SECOND)
+        is_handed_over = self._settings.scheduled_by == "gateway"
         return (
             await self._stream(connection, row.zone, row.kind),
-            send_at or now,
+            now if send_at is None or is_handed_over else send_at,
             FIRST_CLAIM,
             message.to,
             message.text,
@@ -287,6 +288,7 @@ class Importer:
             message.ttl,
             message.callback,
             message.callback_method,
+            send_at if is_handed_over else None,
             key,
             row.line,
             row.size.parts,
@@ -331,7 +333,7 @@ async def _stream_of(rows: Iterable[Any]) -> AsyncIterator[Any]:
 
 
 async def _numbered(rows: AsyncIterable[Any]) -> AsyncIterator[tuple[int, Any]]:
-    """Yield rows with their lines: those that the list gives, ``(line, mapping)``, or counted from 1."""
+    """Yield rows with their lines: those that the list gives, ``(line, row)``, or counted from 1."""
     position = 0
     async for row in rows:
         position += 1
@@ -346,7 +348,7 @@ def _has_line(row: Any) -> bool:
         isinstance(row, tuple)
         and len(row) == _PAIR
         and type(row[0]) is int
-        and isinstance(row[1], (Mapping, InvalidMessage))
+        and isinstance(row[1], (Mapping, Message, InvalidMessage))
     )
 
 

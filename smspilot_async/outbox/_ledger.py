@@ -175,6 +175,7 @@ class ClaimedMessage:
     callback: str | None = attrs.field(repr=False)
     callback_method: str | None
     tries: int
+    send_at: int | None = None
 
 
 class ClaimedMessages(Sequence[ClaimedMessage]):

@@ -102,15 +102,18 @@ class Outbox(Afterwards):
             await outbox.drain(client)
 
     Args:
-        ledger: Its URL, ``sqlite:///…`` or ``postgresql://…``, or an ``AsyncEngine`` of the application's own, which
-            stays open; left out, ``SMSPILOT_LEDGER``.
+        ledger: Its URL, ``sqlite:///…`` or ``postgresql://…``, as a str or as SQLAlchemy's ``URL``, or an
+            ``AsyncEngine`` of the application's own, which stays open; left out, ``SMSPILOT_LEDGER``.
+        account_id: The account of the clients that will send, where that was asked already; left out, each sender asks
+            the gateway (``info``).
 
     Raises:
         ValueError: There is no URL, or it names another database.
         ImportError: An extra is missing.
     """
 
-    def __init__(self, ledger: str | AsyncEngine | None = None) -> None:
+    def __init__(self, ledger: str | URL | AsyncEngine | None = None, *, account_id: str | None = None) -> None:
+        self._account_id = account_id
         self._own_engine = not isinstance(ledger, AsyncEngine)
         self._engine: AsyncEngine | None = ledger if isinstance(ledger, AsyncEngine) else None
         self._url = ledger.url if isinstance(ledger, AsyncEngine) else _url(ledger)
@@ -126,12 +129,15 @@ class Outbox(Afterwards):
     # --- life ------------------------------------------------------------------------------------
 
     @classmethod
-    async def create(cls, ledger: str | AsyncEngine | None, client: Client) -> None:
+    async def create(
+        cls, ledger: str | URL | AsyncEngine | None, client: Client, *, account_id: str | None = None
+    ) -> None:
         """Make a ledger, on purpose, and bind it to the client's account, endpoint, and live or test.
 
         Args:
             ledger: As for the constructor. A SQLite file is made, or, where it is the application's database, extended.
-            client: Is asked who it is (``info``).
+            client: Is asked who it is (``info``), unless
+            account_id: says so.
 
         Raises:
             LedgerExists: There is one already.
@@ -139,15 +145,15 @@ class Outbox(Afterwards):
             OutboxError: The gateway did not say whose account it is.
         """
         outbox = cls(ledger)
-        info = await client.info()
-        if info.id is None:
+        account_id = account_id or (await client.info()).id
+        if account_id is None:
             raise OutboxError("the gateway did not say which account this is (info without an id); no ledger was made")
         row = {
             "id": 1,
             "uid": secrets.token_hex(16),
             "version": VERSION,
             "oldest_compatible": OLDEST_COMPATIBLE,
-            "account_id": info.id,
+            "account_id": account_id,
             "endpoint": client.url,
             "is_test": client.is_test,
             "salt": secrets.token_bytes(16),
@@ -739,7 +745,7 @@ class Outbox(Afterwards):
         if client.is_test != row.is_test:
             modes = {True: "test", False: "live"}
             differing.append(f"the client is {modes[client.is_test]}, the ledger is {modes[bool(row.is_test)]}")
-        if not differing and (id_ := (await client.info()).id) != row.account_id:
+        if not differing and (id_ := self._account_id or (await client.info()).id) != row.account_id:
             differing.append(f"the account is {id_}, the ledger's is {row.account_id}")
         if differing:
             raise WrongClient(f"this client does not belong to this ledger: {'; '.join(differing)}. Nothing was sent.")
@@ -763,6 +769,11 @@ class Worker:
     def sent(self) -> Sent:
         """What it has done so far."""
         return Sent() if self._sender is None else self._sender.sent
+
+    @property
+    def trouble(self) -> LedgerUnavailable | None:
+        """Why the ledger could not be written, as by a full disk; ``None`` once a claim succeeds again."""
+        return None if self._sender is None else self._sender.trouble
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -810,7 +821,7 @@ class Worker:
         self._task.result()
 
 
-def _url(ledger: str | None) -> URL:
+def _url(ledger: str | URL | None) -> URL:
     written = ledger or os.environ.get(_VARIABLE, "")
     if not written:
         raise ValueError(f"no ledger: give its URL, or set {_VARIABLE}")

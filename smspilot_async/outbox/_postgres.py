@@ -145,11 +145,12 @@ intent AS (
 taken AS (
   UPDATE smspilot.message m SET state = 'in_flight', attempt_id = intent.id, tries = m.tries + 1
   FROM leaving l, intent WHERE m.id = l.id AND m.state = 'pending'
-  RETURNING m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries, m.due
+  RETURNING m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries,
+    m.send_at, m.due
 )
 SELECT clock.now, s.campaign_id, s.closes_at, s.expires_at, (SELECT amount FROM packet), s.lane, s.unknowns,
   (SELECT count(*) FROM refused), intent.id,
-  t.id, t.phone, t.text, t.sender, t.ttl, t.valid_until, t.callback, t.callback_method, t.tries
+  t.id, t.phone, t.text, t.sender, t.ttl, t.valid_until, t.callback, t.callback_method, t.tries, t.send_at
 FROM clock LEFT JOIN open_stream s ON true LEFT JOIN intent ON true LEFT JOIN taken t ON true
 ORDER BY t.due, t.id
 """.replace("{PRICE}", _steps.POSTGRESQL.written(PRICE)).replace("{PARTS}", _steps.POSTGRESQL.written(PARTS))

@@ -202,6 +202,7 @@ class Tables:
             sa.Column("ttl", sa.SmallInteger),
             sa.Column("callback", sa.Text),
             sa.Column("callback_method", sa.Text),
+            sa.Column("send_at", _TIME),  # which the gateway is given, where it keeps the message until then
             sa.Column("key", sa.Text, unique=True),
             sa.Column("line", sa.BigInteger),  # of a campaign's list
             sa.Column("extra", sa.Text),  # the row's own columns: JSON

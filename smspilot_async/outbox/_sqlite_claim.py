@@ -22,7 +22,7 @@ __all__ = ["claim_from", "open_stream"]
 
 _HASH: Final = 32
 """Hexadecimal digits of a message's hash."""
-_NOTHING: Final = (None,) * 6
+_NOTHING: Final = (None,) * 7
 
 _OPEN_STREAM: Final = """
 SELECT s.id, s.campaign_id, s.lane, s.closes_at, c.expires_at, a.unknowns, g.messages, g.amount, g.is_whole
@@ -45,10 +45,11 @@ ORDER BY s.lane, s.open_until, s.id LIMIT 1
 _DUE: Final = """
 SELECT json_group_array(id), json_group_array(phone), json_group_array(text), json_group_array(sender),
   json_group_array(tries + 1), group_concat(hex(hash), ''),
-  json_group_array(json_array(id, ttl, valid_until, callback, callback_method, most, against))
-    FILTER (WHERE coalesce(ttl, valid_until, callback, callback_method, most, against) IS NOT NULL)
+  json_group_array(json_array(id, ttl, valid_until, callback, callback_method, send_at, most, against))
+    FILTER (WHERE coalesce(ttl, valid_until, callback, callback_method, send_at, most, against) IS NOT NULL)
 FROM (
-  SELECT m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries, m.most, m.hash,
+  SELECT m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.send_at, m.tries,
+    m.most, m.hash,
     CASE WHEN m.valid_until <= :now THEN 'expired'
          WHEN EXISTS (
            SELECT 1 FROM smspilot_suppression x WHERE x.phone = m.phone AND (x.list = 'all' OR :lane = :marketing)
@@ -143,7 +144,7 @@ def judged(due: Sequence[str | None]) -> tuple[ClaimedMessages, str, list[tuple[
     """Return what may leave in one packet, with its hashes, and what is decided against, with the reasons."""
     ids, phones, texts, senders, tries = [json.loads(column or "[]") for column in due[:5]]
     none = itertools.repeat(None)
-    rows = list(zip(ids, phones, texts, senders, none, none, none, none, tries, strict=False))
+    rows = list(zip(ids, phones, texts, senders, none, none, none, none, tries, none, strict=False))
     hashes, special = due[5] or "", json.loads(due[6] or "[]")
     if not special:
         return ClaimedMessages(rows), hashes, []
@@ -159,7 +160,7 @@ def _told_apart(
     against: list[tuple[int, str]] = []
     largest: int | None = None
     for number, row in enumerate(rows):
-        *more, most, reason = special.get(row[0], _NOTHING)
+        *more, send_at, most, reason = special.get(row[0], _NOTHING)
         if reason is not None:
             against.append((row[0], reason))
             continue
@@ -167,7 +168,7 @@ def _told_apart(
             largest = most if largest is None else min(largest, most)
         if largest is not None and len(leaving) >= largest:
             break
-        leaving.append((*row[:4], *more, row[-1]))
+        leaving.append((*row[:4], *more, row[-2], send_at))
         theirs.append(hashes[number * _HASH : (number + 1) * _HASH])
     return ClaimedMessages(leaving), "".join(theirs), against
 

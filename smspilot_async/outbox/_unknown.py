@@ -298,6 +298,7 @@ def _claimed(row: Any) -> ClaimedMessage:
         row.callback,
         row.callback_method,
         row.tries + 1,
+        row.send_at,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import errno
 import inspect
 import os
 import re
+import time
 from collections import Counter
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -25,6 +27,7 @@ from smspilot_async._tools.clock import Clock
 from smspilot_async.cli.bulk import _bulk
 from smspilot_async.cli.bulk._results import COLUMNS, Results
 from smspilot_async.emulator import Fault
+from smspilot_async.outbox import Outbox
 
 if TYPE_CHECKING:
     from smspilot_async.emulator import Emulator
@@ -66,6 +69,8 @@ def test_a_list_goes_out_in_packets_and_every_row_is_in_the_results(gateway: Emu
     for row, message in zip(results(), sorted(gateway.messages, key=attrgetter("to")), strict=True):
         assert row == {
             **dict.fromkeys(COLUMNS, ""),
+            "list_to": message.to,
+            "text": message.text,
             "line": row["line"],
             "to": message.to,
             "outcome": "accepted",
@@ -111,31 +116,41 @@ class _Jumping(Clock):
 def jumping(monkeypatch: pytest.MonkeyPatch) -> _Jumping:
     clock = _Jumping()
     monkeypatch.setattr(_clock, "_current", ContextVar[Clock]("jumping clock", default=clock))
+    monkeypatch.setattr(_bulk, "noting", lambda _: contextlib.nullcontext())
     return clock
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [("50", 4), ("2.5", 99)])
-def test_a_rate_limit_holds_the_sending_back(gateway: Emulator, jumping: _Jumping, rate: str, seconds: int) -> None:
-    write_list(numbered(250))
+@pytest.mark.parametrize(("rate", "count", "seconds"), [("30", 75, 1), ("2.5", 7, 1)])
+def test_a_rate_limit_holds_the_sending_back(gateway: Emulator, rate: str, count: int, seconds: float) -> None:
+    write_list(numbered(count))
     assert bulk("--yes", "--rate-limit", rate).exit_code == 0
-    assert len(gateway.messages) == 250
-    assert round(jumping.seconds) == seconds
+    times = sorted(message.accepted_at for message in gateway.messages)
+    assert len(times) == count
+    assert (times[-1] - times[0]).total_seconds() >= seconds
 
 
-@pytest.mark.parametrize(("options", "seconds"), [((), 600), (("--patience", "7.5"), 7.5)])
-def test_a_gateway_that_stays_busy_is_asked_until_patience_ends(
-    gateway: Emulator, jumping: _Jumping, options: tuple[str, ...], seconds: float
-) -> None:
+def test_a_rate_limit_holds_the_pricing_back(gateway: Emulator, jumping: _Jumping) -> None:
+    write_list(numbered(250))
+    assert bulk("--dry-run", "--rate-limit", "50").exit_code == 0
+    assert round(jumping.seconds) == 4  # five packets of 50: the last one begins after as many seconds as came before
+    bulk("--dry-run", "--rate-limit", "2.5")
+    assert round(jumping.seconds) == 4 + 99
+    assert not gateway.messages
+
+
+@pytest.mark.parametrize("patience", ["0", "0.4"])
+def test_a_gateway_that_stays_busy_is_asked_until_patience_ends(gateway: Emulator, patience: str) -> None:
     write_list(numbered(80))
     gateway.fail_next("send", Fault.BUSY, times=1000)
-    ran = bulk("--yes", *options)
+    began = time.monotonic()
+    ran = bulk("--yes", "--patience", patience)
+    assert time.monotonic() - began >= float(patience)
     assert ran.exit_code == 4
     assert outcomes() == {"not_sent": 80}
     reasons = {(row["error_code"], row["error"]) for row in results()}
     assert reasons == {("110", "the gateway is busy: 110, System error")}
     assert "stopped early, with 80 rows not sent: send of a packet of 80 messages: " in ran.stderr
     assert "--resume sends what was not sent" in ran.stderr
-    assert jumping.seconds == seconds
 
 
 def test_the_default_of_patience_is_in_the_help_and_is_that_of_the_library() -> None:
@@ -144,11 +159,10 @@ def test_the_default_of_patience_is_in_the_help_and_is_that_of_the_library() -> 
     assert inspect.signature(Client.bulk).parameters["patience"].default == 600
 
 
-@pytest.mark.usefixtures("jumping")
 def test_a_message_for_which_the_gateway_is_busy_is_left_and_not_refused(gateway: Emulator) -> None:
     write_list(numbered(5))
-    gateway.fail_next("send", Fault.BUSY_MESSAGE, times=4)
-    ran = bulk("--yes")
+    gateway.fail_next("send", Fault.BUSY_MESSAGE)
+    ran = bulk("--yes", "--patience", "0")
     assert ran.exit_code == 4
     assert outcomes() == {"accepted": 4, "not_sent": 1}
     assert [row["error_code"] for row in results() if row["outcome"] == "not_sent"] == ["110"]
@@ -161,13 +175,13 @@ def test_so_many_packets_are_on_the_wire_at_once(
     gateway: Emulator, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], most: int
 ) -> None:
     asked: list[int] = []
-    bulk_of_client = Client.bulk
+    worker_of_outbox = Outbox.worker
 
-    def noting(client: Client, *items: Any, in_flight: int, **more: Any) -> Any:
+    def noting(outbox: Outbox, client: Client, *, in_flight: int, **more: Any) -> Any:
         asked.append(in_flight)
-        return bulk_of_client(client, *items, in_flight=in_flight, **more)
+        return worker_of_outbox(outbox, client, in_flight=in_flight, **more)
 
-    monkeypatch.setattr(Client, "bulk", noting)
+    monkeypatch.setattr(Outbox, "worker", noting)
     write_list(numbered(250))
     assert bulk("--yes", *options).exit_code == 0
     assert (asked, len(gateway.messages)) == ([most], 250)
@@ -516,23 +530,34 @@ def test_a_packet_that_cannot_be_priced_is_said_and_is_no_way_around_max_cost(ga
     assert "0 RUB without 2 messages that could not be priced" in " ".join(ran.stdout.split())
 
 
-def test_a_balance_that_does_not_cover_the_price_is_said_before(gateway: Emulator) -> None:
+def test_yes_does_not_start_what_the_balance_does_not_cover_and_a_person_may(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gateway.account.balance = Decimal("2.50")
     write_list(numbered(800))
     ran = bulk("--yes")
-    assert "the balance of 2.50 RUB does not cover the price of 1000.00 RUB" in ran.stderr
+    assert ran.exit_code == 2
+    assert "the balance of 2.50 RUB does not cover the price of 1000.00 RUB: nothing was sent" in ran.stderr
+    assert not gateway.messages
+    assert not RESULTS.exists()
+    monkeypatch.setattr(_bulk, "on_terminal", lambda: True)
+    ran = bulk(stdin="y\n")
+    assert "does not cover the price of 1000.00 RUB: the gateway will refuse messages beyond it" in ran.stderr
     assert ran.exit_code == 4
     found = outcomes()
     assert (found["accepted"], sum(found.values())) == (2, 800)
-    assert found["not_sent"] >= 500  # until the first answer no more than three packets are under way
+    assert found["not_sent"] == 798
     assert {row["error_code"] for row in results() if row["error_code"]} == {"112"}
     assert f"stopped early, with {found['not_sent']} rows not sent" in ran.stderr
 
 
-def test_too_little_money_for_the_last_rows_leaves_them_unsent(gateway: Emulator) -> None:
+def test_too_little_money_for_the_last_rows_leaves_them_unsent(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bulk, "on_terminal", lambda: True)
     gateway.account.balance = Decimal("2.50")
     write_list(numbered(3))
-    assert bulk("--yes").exit_code == 4
+    assert bulk(stdin="y\n").exit_code == 4
     assert outcomes() == {"accepted": 2, "not_sent": 1}
 
 
@@ -632,7 +657,7 @@ def test_where_an_answer_named_the_packet_of_unknown_messages_it_is_said_how_to_
 def test_three_unknown_packets_in_a_row_end_the_sending(gateway: Emulator) -> None:
     write_list(numbered(500))
     gateway.fail_next("send", Fault.SERVER_ERROR, times=9)
-    ran = bulk("--yes")
+    ran = bulk("--yes", "--in-flight", "1")  # of several in flight, those that are on the wire by then are unknown too
     assert ran.exit_code == 3
     assert outcomes() == {"unknown": 300, "not_sent": 200}
     assert "stopped early, with 200 rows not sent" in ran.stderr
@@ -655,7 +680,8 @@ def test_a_gateway_that_has_gone_leaves_everything_unsent(
     gateway: Emulator, monkeypatch: pytest.MonkeyPatch, *, as_json: bool
 ) -> None:
     async def then_gone(client: Client, *_: Any, **__: Any) -> Any:
-        client._sessions = Client("k", url="http://127.0.0.1:9/", retry=Retry(attempts=1))._sessions
+        hooks = client._settings.hooks
+        client._sessions = Client("k", url="http://127.0.0.1:9/", retry=Retry(attempts=1), hooks=hooks)._sessions
         return Decimal("1.25")
 
     monkeypatch.setattr(Client, "cost", then_gone)
@@ -668,10 +694,10 @@ def test_a_gateway_that_has_gone_leaves_everything_unsent(
         bill = ran.events[-1]
         assert bill["stopped_by"]["type"] == "ConnectionFailed"
         assert bill["balance"] is None
-        assert bill["journal"] == f"{RESULTS}.journal"
+        assert bill["ledger"] == f"{RESULTS}.ledger"
     else:
         assert "balance   not known" in ran.stdout
-        assert f"journal: {RESULTS}.journal; --resume sends what was not sent" in ran.stderr
+        assert f"ledger: {RESULTS}.ledger; --resume sends what was not sent" in ran.stderr
         assert "smspilot doctor" in ran.stderr
 
 
@@ -694,7 +720,7 @@ def test_a_wrong_key_in_the_middle_is_exit_4(gateway: Emulator, monkeypatch: pyt
 def test_a_full_disk_stops_the_sending_and_what_is_not_written_is_said(
     gateway: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: str) -> Any:
+    def full(path: str, _: Any) -> Any:
         return Results(path, Path("/dev/full").open("w", encoding="utf-8"))
 
     monkeypatch.setattr(Results, "create", full)

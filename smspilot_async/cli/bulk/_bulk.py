@@ -1,7 +1,7 @@
 """The command ``bulk``: send a list, and account for every row.
 
-First the plan, then the confirmation, then the sending. This module feeds rows to the engine, and records, counts and
-shows its results.
+First the plan, then the confirmation, then the sending (:mod:`._run`), which is a campaign in a ledger beside the
+results (:mod:`._ledger`).
 """
 
 from __future__ import annotations
@@ -10,53 +10,48 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Iterable
 from datetime import tzinfo
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import click
 
 from smspilot_async._tools.csv_list import STDIN, UTF8, CsvList, ListError
-from smspilot_async.cli._connection import Mode, gateway_of, host_of
-from smspilot_async.cli._errors import Exit, Problem, error_as_json, exit_code, explain_end, reason
-from smspilot_async.cli._interrupts import Interrupts
+from smspilot_async.cli._connection import gateway_of, host_of
+from smspilot_async.cli._errors import Exit, Problem, exit_code, explain_end
 from smspilot_async.cli._output import (
     count,
     for_reading,
-    lines_as_ranges,
     money,
     note,
     on_terminal,
-    outcome_words,
     print_json,
     print_line,
     progress_bar,
-    to_json,
 )
-from smspilot_async.cli.bulk._journal import Fingerprint, Journal
+from smspilot_async.cli.bulk._ledger import Earlier, Fingerprint, LedgerFile, code_of_outbox, without
+from smspilot_async.cli.bulk._old_journal import OldJournal
 from smspilot_async.cli.bulk._plan import Plan, Target
+from smspilot_async.cli.bulk._progress import noting
 from smspilot_async.cli.bulk._recipients import Composer, Recipient
-from smspilot_async.cli.bulk._results import Results, RowOutcome, check_free, lines_sent
-from smspilot_async.cli.bulk._sending import IN_FLIGHT, PACKET_SIZE, PATIENCE, BulkEngine
-from smspilot_async.cli.bulk._summary import Summary
-from smspilot_async.errors import AccountBlocked, AuthenticationError, ConnectionFailed, Outcome, SmsPilotError
+from smspilot_async.cli.bulk._results import Results, check_free, lines_sent
+from smspilot_async.cli.bulk._run import Run
+from smspilot_async.cli.bulk._sending import IN_FLIGHT, PACKET_SIZE, PATIENCE, Trouble
+from smspilot_async.errors import AccountBlocked, AuthenticationError, ConnectionFailed, SmsPilotError
 from smspilot_async.text import Country
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
     from smspilot_async import AccountInfo, Client
     from smspilot_async.cli._connection import ConnectionOptions
-    from smspilot_async.cli.bulk._sending import Engine
-    from smspilot_async.errors import GatewayBusy
+
+Answer = TypeVar("Answer")
 
 _PIPES: Final = ("/dev/stdin", "/dev/fd/", "/proc/")  # pipes of the shell: no file can be kept beside them
-_BALANCE_DEADLINE: Final = 5.0  # seconds for asking the balance, which is optional
-_LOOK: Final = 1.0  # seconds between two checks whether a retry is waiting
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +73,7 @@ class BulkOptions:
     patience: float = PATIENCE
     dry_run: bool = False
     resume: bool = False
+    follow: bool = False
     yes: bool = False
     test: bool = False
     as_json: bool = False
@@ -93,8 +89,13 @@ class BulkOptions:
         return f"{self.path}.results.csv"
 
     @property
+    def ledger_path(self) -> str:
+        """The path of the ledger."""
+        return f"{self.results_path}.ledger"
+
+    @property
     def journal_path(self) -> str:
-        """The path of the journal."""
+        """The path of the journal that versions up to 0.6 have left."""
         return f"{self.results_path}.journal"
 
 
@@ -152,16 +153,24 @@ class RecipientList:
 
 
 @attrs.frozen
-class _Remaining:
-    """The rows of a list that an earlier run has not sent and cannot have sent."""
+class _Task:
+    """What a run has to do: a list, where its ledger is, and what earlier runs have done.
 
-    recipients: Iterable[Recipient]
-    journal: Journal | None
+    Attributes:
+        options: Of the command.
+        recipients: The list.
+        ledger: Where it is, or will be.
+        earlier: What earlier runs have come to.
+        is_new: The ledger is still to be made: nothing in one can have been sent.
+        journal: What a run of an earlier version has left.
+    """
 
-    def __iter__(self) -> Iterator[Recipient]:
-        for row in self.recipients:
-            if self.journal is None or self.journal.outcome_of(row) is None:
-                yield row
+    options: BulkOptions
+    recipients: RecipientList
+    ledger: LedgerFile
+    earlier: Earlier
+    is_new: bool = True
+    journal: OldJournal | None = None
 
 
 def bulk(options: BulkOptions, connection: ConnectionOptions) -> int:
@@ -171,74 +180,121 @@ def bulk(options: BulkOptions, connection: ConnectionOptions) -> int:
         Problem: Nothing was sent, and the line says why.
         SmsPilotError: The gateway could not be asked for the price; nothing was sent.
     """
-    client = connection.client()
+    trouble = Trouble(options.patience)
+    client = connection.client(test=options.test, hooks=[trouble], rate_limit=options.rate_limit)
     recipients = RecipientList.open(options)
     fingerprint = recipients.fingerprint(options, client, connection.account_mark)
-    options = attrs.evolve(options, test=options.test or client.is_test)
+    ledger = LedgerFile(options.ledger_path if _needs_ledger(options) else "", fingerprint)
+    options = attrs.evolve(options, test=client.is_test)
     with contextlib.ExitStack() as held:
-        journal = None
-        if options.resume:
-            journal = held.enter_context(Journal.resume(options.journal_path, fingerprint))
-            journal.check(lines_sent(options.results_path), options.results_path)
-        elif not options.dry_run:
-            check_free(options.results_path)
-            _check_no_journal(options.journal_path)
-        settled = 0 if journal is None else journal.settled
-        target = Target(client.url, Mode.TEST if options.test else connection.mode(client))
-        plan = Plan(keep_duplicates=options.keep_duplicates, target=target, test=options.test, settled=settled)
-        if not _is_wanted(plan, options, client, recipients, journal):
+        task = _task(options, recipients, ledger, held)
+        plan = Plan(
+            keep_duplicates=options.keep_duplicates,
+            target=Target(client.url, connection.mode(client)),
+            test=options.test,
+            settled=len(task.earlier.settled),
+            spent=task.earlier.spent,
+        )
+        if not _is_wanted(plan, task, client):
             return Exit.REFUSED if plan.faults else Exit.FINE
-        if journal is None:
-            journal = held.enter_context(Journal.create(options.journal_path, fingerprint))
-            results = _first_results(options, plan, journal)
-        else:
-            results = Results.rewrite(options.results_path)
-        with results:
-            engine = BulkEngine(
-                client,
-                intend=journal.intend,
-                test=options.test,
-                in_flight=options.in_flight,
-                rate_limit=options.rate_limit,
-                patience=options.patience,
-            )
-            run = Run(options, engine, results, journal)
-            asyncio.run(run.send(client, recipients, total=plan.messages))
+        account = plan.target.account if plan.target is not None else None
+        account_id = (account and account.id) or f"of the key {connection.account_mark}"
+        run = Run(options, ledger, trouble, journal=task.journal)
+        with _results(task, client, account_id) as results:
+            _asking(lambda: run.send(client, recipients, results, account_id=account_id, total=plan.messages))
+        if options.follow:
+            _asking(lambda: run.follow(client, recipients, account_id=account_id))
         if run.is_complete:
-            journal.remove()
+            ledger.remove()
+            if task.journal is not None:
+                task.journal.remove()
     return run.finish()
 
 
-def _check_no_journal(path: str) -> None:
-    if os.path.lexists(path):
+def _needs_ledger(options: BulkOptions) -> bool:
+    """Return whether there must be a place for a ledger: a dry run of what comes from a pipe needs none."""
+    return options.resume or not options.dry_run
+
+
+def _task(options: BulkOptions, recipients: RecipientList, ledger: LedgerFile, held: contextlib.ExitStack) -> _Task:
+    if not options.resume:
+        if not options.dry_run:
+            check_free(options.results_path)
+            _check_not_begun(ledger.path, options.journal_path)
+        return _Task(options, recipients, ledger, Earlier())
+    ledger.check_own()
+    journal = None
+    if os.path.lexists(options.journal_path):
+        journal = held.enter_context(OldJournal.read(options.journal_path, ledger.fingerprint))
+    elif not ledger.exists:
         raise Problem(
-            f"{path} already exists: a run that was sending this list did not finish. Nothing was sent. "
-            "--resume continues it; to send the list from the start, name another file with --results."
+            f"there is nothing to resume: there is no ledger {ledger.path} of an earlier run. Nothing was sent."
         )
+    found = _asking(lambda: _read(ledger)) if ledger.exists else None
+    earlier = Earlier() if journal is None else journal.earlier()
+    if found is not None:
+        earlier.merge(found)
+    earlier.check(lines_sent(options.results_path), ledger.path, options.results_path)
+    return _Task(options, recipients, ledger, earlier, is_new=found is None, journal=journal)
 
 
-def _first_results(options: BulkOptions, plan: Plan, journal: Journal) -> Results:
+async def _read(ledger: LedgerFile) -> Earlier | None:
+    async with ledger.opened() as outbox:
+        return await ledger.earlier(outbox)
+
+
+def _check_not_begun(*paths: str) -> None:
+    for path in paths:
+        if os.path.lexists(path):
+            raise Problem(
+                f"{path} already exists: a run that was sending this list did not finish. Nothing was sent. "
+                "--resume continues it; to send the list from the start, name another file with --results."
+            )
+
+
+def _results(task: _Task, client: Client, account_id: str) -> Results:
+    """Make the ledger, and then the results: a run that is killed in between can be continued."""
+    if task.is_new:
+        task.ledger.remove()  # one that was made, but from which nothing can have been sent
+        _asking(lambda: _make(task.ledger, client, account_id))
+    columns = task.recipients.source.columns
+    if task.options.resume:
+        return Results.rewrite(task.options.results_path, columns)
     try:
-        if not options.keep_duplicates:
-            journal.leave_out(plan.duplicates)
-        return Results.create(options.results_path)
+        return Results.create(task.options.results_path, columns)
     except Problem:
-        journal.remove()
+        task.ledger.remove()
         raise
 
 
-def _is_wanted(
-    plan: Plan, options: BulkOptions, client: Client, recipients: RecipientList, journal: Journal | None
-) -> bool:
+async def _make(ledger: LedgerFile, client: Client, account_id: str) -> None:
+    await ledger.make(client, account_id)
+
+
+def _asking(work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+    """Run it, and turn what is wrong with the ledger into one line.
+
+    Raises:
+        Problem: The ledger cannot be used.
+    """
+    from smspilot_async.outbox import OutboxError  # noqa: PLC0415 - an extra, which takes its time
+
+    try:
+        return asyncio.run(work())
+    except OutboxError as error:
+        raise Problem(explain_end(error), code_of_outbox(error), error=error) from None
+
+
+def _is_wanted(plan: Plan, task: _Task, client: Client) -> bool:
     """Make the plan, show it, and ask for confirmation; ``False`` for a dry run."""
     try:
         # The question blocks, so it is asked between two event loops: Ctrl-C then works as usual.
-        with _watched(recipients) as rows:
-            _price(plan, client, _Remaining(rows, journal))
-        _show_plan(plan, options, recipients)
-        if options.dry_run:
+        with _watched(task.recipients) as (rows, line):
+            _price(plan, client, task, rows, line)
+        _show_plan(plan, task.options, task.recipients)
+        if task.options.dry_run:
             return False
-        _decide(plan, options)
+        _decide(plan, task.options)
     except (KeyboardInterrupt, click.Abort):
         raise Problem("interrupted: nothing was sent.", Exit.INTERRUPTED) from None
     except OSError as wrong:
@@ -249,26 +305,30 @@ def _is_wanted(
 
 
 @contextlib.contextmanager
-def _watched(recipients: RecipientList) -> Iterator[Iterator[Recipient]]:
-    """Show the progress of reading and pricing; without a terminal, only that it begins."""
+def _watched(recipients: RecipientList) -> Iterator[tuple[Iterator[Recipient], Callable[[], str] | None]]:
+    """Show the progress of reading and pricing; without a terminal, that it begins, and a line from time to time."""
     source, lines = recipients.source, recipients.source.lines
     with progress_bar(transient=True) as progress:
         if progress.disable:
             note(f"{source.name}: reading {count(lines, 'line')}, and asking what they cost")
-        yield _showing(progress, recipients, lines)
+        bar = progress.add_task("lines read and priced", total=lines)
+
+        def line() -> str:
+            return f"{progress.tasks[0].completed:,.0f} of {count(lines, 'line')} read and priced"
+
+        yield _showing(progress, bar, recipients), line if progress.disable else None
 
 
-def _showing(progress: Progress, recipients: Iterable[Recipient], lines: int) -> Iterator[Recipient]:
-    bar = progress.add_task("lines read and priced", total=lines)
+def _showing(progress: Progress, bar: Any, recipients: Iterable[Recipient]) -> Iterator[Recipient]:
     for row in recipients:
         if row.position % PACKET_SIZE == 0:
             progress.update(bar, completed=row.line)
         yield row
 
 
-def _price(plan: Plan, client: Client, recipients: _Remaining) -> None:
+def _price(plan: Plan, client: Client, task: _Task, rows: Iterable[Recipient], line: Callable[[], str] | None) -> None:
     try:
-        asyncio.run(_ask_price(plan, client, recipients))
+        asyncio.run(_ask_price(plan, client, task, rows, line))
     except SmsPilotError as error:
         failure = error
     else:
@@ -276,11 +336,19 @@ def _price(plan: Plan, client: Client, recipients: _Remaining) -> None:
     raise Problem(explain_end(failure), exit_code(failure), error=failure)
 
 
-async def _ask_price(plan: Plan, client: Client, recipients: _Remaining) -> None:
-    async with client:
+async def _ask_price(
+    plan: Plan, client: Client, task: _Task, rows: Iterable[Recipient], line: Callable[[], str] | None
+) -> None:
+    earlier = task.earlier
+    async with client, noting(line):
         if plan.target is not None:
             plan.target = attrs.evolve(plan.target, account=await _account(client))
-        await plan.price_by(client, recipients)
+        await plan.price_by(
+            client,
+            without(rows, earlier.settled, earlier.repeats),
+            doubtful=(row for row in task.recipients if row.line in earlier.unknown) if earlier.unknown else (),
+            rate_limit=task.options.rate_limit,
+        )
 
 
 async def _account(client: Client) -> AccountInfo | None:
@@ -305,10 +373,10 @@ def _decide(plan: Plan, options: BulkOptions) -> None:
     if options.max_cost is not None:
         _check_price(plan, options.max_cost)
     if not plan.is_covered:
-        note(
-            f"the balance of {money(plan.balance)} does not cover the price of {money(plan.price)}: "
-            "the gateway will refuse messages beyond it, and the run will stop there"
-        )
+        short = f"the balance of {money(plan.balance)} does not cover the price of {money(plan.price)}"
+        if options.yes:
+            raise Problem(f"{short}: nothing was sent. Without --yes, you are asked whether to begin all the same.")
+        note(f"{short}: the gateway will refuse messages beyond it, and the run will stop there")
     if options.yes or not plan.messages:
         return
     if not on_terminal():
@@ -320,194 +388,11 @@ def _decide(plan: Plan, options: BulkOptions) -> None:
 
 
 def _check_price(plan: Plan, limit: Decimal) -> None:
-    if plan.unpriced:
+    if unpriced := plan.unpriced + plan.unpriced_before:
         raise Problem(
-            f"--max-cost cannot be enforced: {count(plan.unpriced, 'message')} could not be priced "
+            f"--max-cost cannot be enforced: {count(unpriced, 'message')} could not be priced "
             f"({plan.price_error}). Nothing was sent."
         )
-    if plan.price is None or plan.price > limit:
-        raise Problem(f"the price is {money(plan.price)}, more than --max-cost {limit:f}: nothing was sent.")
-
-
-class Run:
-    """One run over a list: feeds the engine, and records its results.
-
-    Args:
-        options: The options of the command.
-        engine: The engine that sends.
-        results: The file of results; ``None`` to write none.
-        journal: The journal; rows it knows from an earlier run are not sent again.
-    """
-
-    def __init__(
-        self, options: BulkOptions, engine: Engine, results: Results | None = None, journal: Journal | None = None
-    ) -> None:
-        self.summary = Summary(test=options.test)
-        self._options = options
-        self._engine = engine
-        self._results = results
-        self._journal = journal
-        self._interrupts = Interrupts(engine.stop, engine.quit)
-
-    async def send(self, client: Client, recipients: Iterable[Recipient], *, total: int) -> None:
-        """Send the list, with a progress bar on a terminal; then ask for the balance."""
-        async with client:
-            with progress_bar() as progress, self._interrupts:
-                bar = progress.add_task("", total=total)
-                watching = asyncio.ensure_future(self._watch(progress, bar))
-                try:
-                    await self._send_all(recipients, progress, bar)
-                finally:
-                    watching.cancel()
-            await self._ask_balance(client)
-
-    async def _send_all(self, recipients: Iterable[Recipient], progress: Progress, bar: TaskID) -> None:
-        async for results in self._engine.results(self._sendable(recipients)):
-            for result in results:
-                self._settle(result.item, RowOutcome.of(result))
-            await self._save()
-            progress.update(bar, advance=len(results), description=self._progress_text())
-        await self._save()
-
-    async def _watch(self, progress: Progress, bar: TaskID) -> None:
-        """Show that a busy gateway is being retried: in the bar, or without a terminal in one line per wait."""
-        is_said = False
-        while True:
-            await asyncio.sleep(_LOOK)
-            busy = self._engine.waits_for
-            progress.update(bar, description=self._progress_text())
-            if busy is not None and not is_said and progress.disable:
-                note(self._waiting(busy))
-            is_said = busy is not None
-
-    def _waiting(self, busy: GatewayBusy) -> str:
-        return f"{reason(busy)}: asking again for up to {self._options.patience:,.0f} s, see --patience"
-
-    def _sendable(self, recipients: Iterable[Recipient]) -> Iterator[Recipient]:
-        for row in recipients:
-            if self._journal is not None and (before := self._journal.outcome_of(row)) is not None:
-                self._settle(row, before)
-            elif row.error is not None:
-                self._settle(row, RowOutcome.invalid(row))
-            elif row.duplicate_of is not None and not self._options.keep_duplicates:
-                self._settle(row, RowOutcome.duplicate(row))
-            else:
-                yield row
-
-    def _settle(self, row: Recipient, outcome: RowOutcome) -> None:
-        self.summary.add(outcome)
-        if self._options.as_json:
-            print_json({"event": "result", **attrs.asdict(outcome)})
-        if self._results is not None:
-            self._results.settle(row.position, outcome)
-        if self._journal is not None:
-            self._journal.settle(outcome)
-
-    async def _save(self) -> None:
-        if self._journal is not None:
-            await self._journal.flush()
-        if self._results is not None:
-            self._results.flush()
-        if self._failed_files:
-            self._engine.stop()
-
-    @property
-    def _failed_files(self) -> Sequence[Results | Journal]:
-        return [file for file in (self._results, self._journal) if file is not None and file.failure is not None]
-
-    def _progress_text(self) -> str:
-        counts = self.summary.counts
-        words = ", ".join(f"{counts[outcome]:,} {outcome_words(outcome)}" for outcome in Outcome)
-        busy = self._engine.waits_for
-        now = f"{self._engine.rate:,.0f} messages/s" if busy is None else self._waiting(busy)
-        return f"{words}\n{now}, {money(self.summary.cost)}"
-
-    async def _ask_balance(self, client: Client) -> None:
-        if isinstance(self._engine.stopped_by, ConnectionFailed):
-            return  # not reachable
-        with contextlib.suppress(SmsPilotError):
-            self.summary.balance = await client.balance(deadline=_BALANCE_DEADLINE)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is unknown and nothing is left to send."""
-        return not (self.summary.unknown or self.summary.cut_short or self._failed_files)
-
-    def finish(self) -> int:
-        """Show the summary and remarks, and return the exit code."""
-        if self._options.as_json:
-            print_json(self._as_json())
-        else:
-            self.summary.show()
-            self.summary.show_reasons()
-        for line in self._remarks():
-            note(line)
-        return self._exit_code()
-
-    def _as_json(self) -> Mapping[str, Any]:
-        stopped_by = self._engine.stopped_by
-        return {
-            "event": "bill",
-            **self.summary.as_json(),
-            "results": self._results and self._results.path,
-            "journal": None if self._journal is None or self.is_complete else self._journal.path,
-            "interrupted": self._interrupts.exit_code is not None,
-            "stopped_by": stopped_by and error_as_json(stopped_by),
-        }
-
-    def _remarks(self) -> Iterator[str]:
-        if self._interrupts.exit_code is not None:
-            yield "interrupted."
-        if error := self._engine.stopped_by:
-            left = count(self.summary.counts[Outcome.NOT_SENT], "row")
-            yield f"stopped early, with {left} not sent: {explain_end(error)}"
-        if self.summary.unknown:
-            yield (
-                f"{count(len(self.summary.unknown), 'message')} may or may not have been sent; "
-                "resending may send them twice; the vendor's cabinet lists what arrived."
-            )
-        if self.summary.unknown_packets:
-            yield "where the results name a packet, smspilot check --packet shows which of its messages were accepted."
-        if self._results is not None:
-            yield from self._results_remarks(self._results)
-        if self._journal is not None and not self.is_complete:
-            yield from self._journal_remarks(self._journal)
-
-    def _results_remarks(self, results: Results) -> Iterator[str]:
-        if results.failure is None:
-            yield f"results: {results.path}"
-            return
-        why = results.failure.strerror or results.failure
-        yield f"{results.path} could not be written completely ({why}), so the run was stopped. Missing from it:"
-        yield from (to_json(attrs.asdict(each)) for each in results.unwritten if each.outcome is not Outcome.NOT_SENT)
-
-    def _journal_remarks(self, journal: Journal) -> Iterator[str]:
-        if journal.failure is not None:
-            why = journal.failure.strerror or journal.failure
-            yield f"{journal.path} could not be written ({why}), so the run was stopped."
-        if journal.unwritten:
-            yield self._not_in_journal(journal.unwritten)
-        yield f"journal: {journal.path}; --resume sends what was not sent, and nothing that may have been."
-
-    def _not_in_journal(self, unwritten: Sequence[RowOutcome]) -> str:
-        rows, lines = count(len(unwritten), "row"), lines_as_ranges(sorted(outcome.line for outcome in unwritten))
-        results = self._results
-        kept = "the results" if results is None else results.path
-        if results is not None and results.failure is not None:
-            kept = f"{results.path} and the lines above"
-        return (
-            f"The outcome of {rows} is not in the journal (lines {lines}): --resume will report them as unknown, and "
-            f"rewrite the results. First free disk space, and keep a copy of {kept}: it is the only record."
-        )
-
-    def _exit_code(self) -> int:
-        counts, stopped_by = self.summary.counts, self._engine.stopped_by
-        if counts[Outcome.UNKNOWN]:
-            return Exit.UNKNOWN
-        if self._interrupts.exit_code is not None:
-            return self._interrupts.exit_code
-        if self._failed_files:
-            return Exit.FAILED
-        if self.summary.cut_short or (stopped_by is not None and exit_code(stopped_by) == Exit.FAILED):
-            return Exit.FAILED
-        return Exit.REFUSED if counts[Outcome.REFUSED] else Exit.FINE
+    if plan.cost is None or plan.cost > limit:
+        before = f", and with earlier runs of the list {money(plan.cost)}" if plan.spent else ""
+        raise Problem(f"the price is {money(plan.price)}{before}, more than --max-cost {limit:f}: nothing was sent.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from smspilot_async._numbering import PhoneKind, kind_of
+from smspilot_async._requests.rate_limit import RateLimit
+from smspilot_async._tools import clock as clocks
 from smspilot_async._tools.template import column_list
 from smspilot_async.cli._connection import Mode
 from smspilot_async.cli._output import (
@@ -133,7 +136,9 @@ class Plan:
         parts: SMS that would be paid for.
         price: Roubles, as priced by the gateway; ``None`` while unknown.
         unpriced: Messages that the gateway did not price, and
+        unpriced_before: those of an earlier run, and
         price_error: why.
+        spent: Roubles that earlier runs of the list have cost, and at most may have cost.
         balance: Roubles on the account.
         samples: The first messages, rendered.
     """
@@ -153,7 +158,9 @@ class Plan:
     parts: int = 0
     price: Decimal | None = None
     unpriced: int = 0
+    unpriced_before: int = 0
     price_error: SmsPilotError | None = None
+    spent: Decimal = Decimal(0)
     balance: Decimal | None = None
     samples: list[Sample] = attrs.Factory(list)
 
@@ -190,32 +197,41 @@ class Plan:
         if len(self.samples) < _SAMPLES:
             self.samples.append(Sample(row.line, message.to, message.text))
 
-    async def price_by(self, client: Client, rows: Iterable[Recipient]) -> None:
+    async def price_by(
+        self,
+        client: Client,
+        rows: Iterable[Recipient],
+        *,
+        doubtful: Iterable[Recipient] = (),
+        rate_limit: float | None = None,
+    ) -> None:
         """Read the rows, and ask the gateway for their price and for the balance.
+
+        Args:
+            client: Of the account.
+            rows: What is to be sent.
+            doubtful: Rows that an earlier run may have sent: their price counts as spent.
+            rate_limit: Messages a second, at most, as for sending.
 
         Raises:
             SmsPilotError: The gateway cannot be reached, or refuses the key.
         """
-        packets = _packets(self.sendable(rows))
+        pricing = _Pricing(client, rate_limit)
         self.balance = await client.balance()
-        prices = await _gather(*(self._prices(client, packets) for _ in range(_PRICED_AT_ONCE)))
-        self.price = sum(prices, Decimal(0))
-
-    async def _prices(self, client: Client, packets: Iterator[list[Message]]) -> Decimal:
-        total = Decimal(0)
-        for packet in packets:
-            try:
-                total += await client.cost(packet)
-            except MessageRefused as refused:
-                # One bad message may keep the gateway from pricing its packet; the others are still to be sent.
-                self.unpriced += len(packet)
-                self.price_error = refused
-        return total
+        self.price = await pricing.price(self.sendable(rows))
+        self.unpriced, self.price_error = pricing.unpriced, pricing.error
+        self.spent += await pricing.price(row.message for row in doubtful if row.message is not None)
+        self.unpriced_before, self.price_error = pricing.unpriced - self.unpriced, pricing.error
 
     @property
     def is_covered(self) -> bool:
         """Whether the balance is sufficient, as far as is known."""
-        return self.price is None or self.balance is None or self.price <= self.balance
+        return self.test or self.price is None or self.balance is None or self.price <= self.balance
+
+    @property
+    def cost(self) -> Decimal | None:
+        """The price with what earlier runs have cost; ``None`` while it is unknown."""
+        return None if self.price is None else self.spent + self.price
 
     def as_json(self) -> Mapping[str, Any]:
         """Return it as JSON data."""
@@ -237,6 +253,7 @@ class Plan:
             "parts": self.parts,
             "price": self.price,
             "unpriced": self.unpriced,
+            "spent_before": self.spent,
             "balance": self.balance,
             "covered": self.is_covered,
             "samples": [attrs.asdict(sample) for sample in self.samples],
@@ -263,6 +280,7 @@ class Plan:
                 "empty gaps": f"lines {lines_as_ranges(self.gaps)}" if self.gaps else None,
                 "not used": column_list(unused) if unused else None,
                 "price": self._price_line(),
+                "spent before": money(self.spent) if self.spent else None,
                 "balance": money(self.balance),
             }
         )
@@ -324,9 +342,35 @@ def _and_more(number: int, one: str, many: str | None = None) -> str:
     return f" and {count(number, f'more {one}', many and f'more {many}')}" if number > 0 else ""
 
 
-def _packets(messages: Iterator[Message]) -> Iterator[list[Message]]:
-    while packet := list(itertools.islice(messages, PACKET_SIZE)):
-        yield packet
+class _Pricing:
+    """Asks what messages cost, some packets at a time, and at most so many messages a second."""
+
+    def __init__(self, client: Client, rate_limit: float | None) -> None:
+        self.unpriced = 0
+        self.error: SmsPilotError | None = None
+        self._client = client
+        self._size = PACKET_SIZE if rate_limit is None else max(1, min(PACKET_SIZE, int(rate_limit)))
+        self._rate = RateLimit(rate_limit, clocks.current())
+
+    async def price(self, messages: Iterable[Message]) -> Decimal:
+        packets = self._packets(iter(messages))
+        return sum(await _gather(*(self._prices(packets) for _ in range(_PRICED_AT_ONCE))), Decimal(0))
+
+    def _packets(self, messages: Iterator[Message]) -> Iterator[list[Message]]:
+        while packet := list(itertools.islice(messages, self._size)):
+            yield packet
+
+    async def _prices(self, packets: Iterator[list[Message]]) -> Decimal:
+        total = Decimal(0)
+        for packet in packets:
+            await self._rate.wait(len(packet), math.inf)
+            try:
+                total += await self._client.cost(packet)
+            except MessageRefused as refused:
+                # One bad message may keep the gateway from pricing its packet; the others are still to be sent.
+                self.unpriced += len(packet)
+                self.error = refused
+        return total
 
 
 async def _gather(*coroutines: Coroutine[Any, Any, Decimal]) -> list[Decimal]:

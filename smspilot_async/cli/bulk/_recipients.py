@@ -46,6 +46,7 @@ class Recipient:
         error: why there is none.
         duplicate_of: The line of the first row with the same phone and text, if this row repeats it.
         gaps: Columns of the template that are empty here.
+        cells: The row as it stands in the file.
     """
 
     position: int
@@ -55,6 +56,7 @@ class Recipient:
     error: InvalidMessage | None = None
     duplicate_of: int | None = None
     gaps: tuple[str, ...] = ()
+    cells: tuple[str, ...] = attrs.field(default=(), repr=False)
 
 
 @attrs.frozen
@@ -130,8 +132,8 @@ class Composer:
         try:
             message, gaps = self._message(row, values)
         except InvalidMessage as error:
-            return Recipient(position, row.line, to, error=error)
-        return Recipient(position, row.line, message.to, message, gaps=gaps)
+            return Recipient(position, row.line, to, error=error, cells=row.cells)
+        return Recipient(position, row.line, message.to, message, gaps=gaps, cells=row.cells)
 
     def _message(self, row: RawRow, values: Mapping[str, str]) -> tuple[Message, tuple[str, ...]]:
         if row.fault is not None:

@@ -1,142 +1,142 @@
-"""The engine that sends a list: packets of 100, a few of them in flight, and a result for every row.
+"""The sending of a list: the ledger's campaign runs here, and its rows come out in the list's order.
 
-The rest of the command uses it only as :class:`Engine`: rows go in, results come out as the gateway answers, and
-afterwards ``stopped_by`` says what ended the run early. Whatever happens to a packet, each of its rows gets a result;
-rows that were not reached are not sent.
+What the command does with a row once it is decided is not known here. What ends a run early is: an error of the
+account, a gateway that cannot be reached, that stays busy for longer than ``--patience``, or that leaves three packets
+in a row without an answer; a campaign that pauses for its sender or text; a ledger that cannot be written; a signal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from smspilot_async.cli.bulk._journal import JournalError
-from smspilot_async.errors import SmsPilotError
-from smspilot_async.models import NotSent
+from smspilot_async._tools import clock as clocks
+from smspilot_async.cli.bulk._ledger import ACTOR
+from smspilot_async.errors import ConnectionFailed, GatewayBusy, Outcome, SmsPilotError, is_account_error
+from smspilot_async.hooks import Hooks
+from smspilot_async.models import Accepted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
-    from smspilot_async import BulkRun, Client
-    from smspilot_async.cli.bulk._recipients import Recipient
-    from smspilot_async.errors import GatewayBusy
+    from smspilot_async import Client
     from smspilot_async.models import Message, SendResult
-
-    Result: TypeAlias = SendResult[Recipient]
+    from smspilot_async.outbox import Campaign, CampaignMessage, LedgerUnavailable, Outbox, Progress, Worker
 
 PACKET_SIZE: Final = 100
 IN_FLIGHT: Final = 4
 PATIENCE: Final = 600.0
 """Seconds for which a busy gateway is retried, as by ``Client.bulk``."""
+_MOST_IN_A_ROW: Final = 3
+_FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
+_MOST_AWAY: Final = 3.0
+"""Seconds for which a ledger that cannot be written is waited for."""
+_AT_ONCE: Final = 1000
+_SHARE: Final = 10
+"""Counting millions takes its time: a look waits so many times longer than the last one took."""
 
 
-class Engine(Protocol):
-    """Sends a list: what the command needs of its engine."""
-
-    stopped_by: SmsPilotError | None
-    """The error that ended the run early; ``None`` if none did, or if the user or the journal did."""
-
-    @property
-    def rate(self) -> float:
-        """Messages per second, so far."""
-        ...
-
-    @property
-    def waits_for(self) -> GatewayBusy | None:
-        """The error of a busy gateway while it is being retried."""
-        ...
-
-    def results(self, rows: Iterable[Recipient]) -> AsyncIterator[Sequence[Result]]:
-        """Send the rows, and yield their results as soon as they are known."""
-        ...
-
-    def stop(self) -> None:
-        """Send nothing more; wait for packets in flight."""
-        ...
-
-    def quit(self) -> None:
-        """Do not wait for packets in flight either: their rows become unknown."""
-        ...
-
-
-class BulkEngine:
-    """Feeds the client's bulk run, and yields its results in groups.
+class Trouble(Hooks):
+    """What the gateway says to everything, again and again, so that sending has to end.
 
     Args:
-        client: The client that sends.
-        intend: Awaited with the rows of each packet before its first byte is sent; if it raises
-            :class:`JournalError`, the packet is not sent and the run ends.
-        test: Hand nothing to the operators.
-        packet_size: Messages per packet.
-        in_flight: Packets in flight at once.
-        rate_limit: Messages per second, at most; packets are made small enough for this to hold in every second.
         patience: Seconds for which a busy gateway is retried.
+
+    Attributes:
+        busy: The error of a busy gateway while it is being retried.
+        ended_by: What ends the sending.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self.busy: GatewayBusy | None = None
+        self.ended_by: SmsPilotError | None = None
+        self.on_end: Callable[[], object] = lambda: None
+        self._patience = patience
+        self._busy_since = 0.0
+        self._last: SmsPilotError | None = None
+        self._in_a_row: dict[type[SmsPilotError] | Outcome, int] = {}
+
+    def on_result(self, result: SendResult[Message]) -> None:
+        """Look at what became of a message; those of a packet have the same error."""
+        error = None if isinstance(result, Accepted) else result.error
+        if error is None or error.outcome is Outcome.REFUSED:
+            self.busy = None
+            self._in_a_row.clear()
+        elif error is not self._last:
+            self._last = error
+            self._weigh(error)
+
+    def _weigh(self, error: SmsPilotError) -> None:
+        if is_account_error(error):
+            self._end(error)
+        elif isinstance(error, GatewayBusy):
+            if self.busy is None:
+                self._busy_since = clocks.current().monotonic()
+            self.busy = error
+            self.look()
+        elif isinstance(error, ConnectionFailed) or error.outcome is Outcome.UNKNOWN:
+            kind = ConnectionFailed if isinstance(error, ConnectionFailed) else Outcome.UNKNOWN
+            self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1
+            if self._in_a_row[kind] >= _MOST_IN_A_ROW:
+                self._end(error)
+
+    def look(self) -> None:
+        """End the sending if the gateway has been busy for too long."""
+        if self.busy is not None and clocks.current().monotonic() - self._busy_since >= self._patience:
+            self._end(self.busy)
+
+    def _end(self, error: SmsPilotError) -> None:
+        if self.ended_by is None:
+            self.ended_by = error
+            self.on_end()
+
+
+class Sending:
+    """Sends a campaign, and yields its rows in groups, in the list's order, once they are decided.
+
+    Args:
+        outbox: The open ledger.
+        campaign: Its campaign, started before.
+        client: What sends, with
+        trouble: among its hooks.
+        in_flight: Packets in flight at once.
+
+    Attributes:
+        progress: How far it was at the last look; ``None`` before the first.
+        failure: Why the ledger could not be written, if that ended it.
+        paused: Why the campaign has paused itself, if it has.
     """
 
     def __init__(
-        self,
-        client: Client,
-        *,
-        intend: Callable[[Sequence[Recipient]], Awaitable[None]] | None = None,
-        test: bool = False,
-        packet_size: int = PACKET_SIZE,
-        in_flight: int = IN_FLIGHT,
-        rate_limit: float | None = None,
-        patience: float = PATIENCE,
+        self, outbox: Outbox, campaign: Campaign, client: Client, trouble: Trouble, *, in_flight: int = IN_FLIGHT
     ) -> None:
-        self.stopped_by: SmsPilotError | None = None
+        self.progress: Progress | None = None
+        self._began: Progress | None = None
+        self.failure: LedgerUnavailable | None = None
+        self.paused: str | None = None
+        self._outbox = outbox
+        self._campaign = campaign
         self._client = client
-        self._intend = intend
-        self._test = test
-        self._packet_size = packet_size if rate_limit is None else max(1, min(packet_size, int(rate_limit)))
-        self._rate_limit = rate_limit
-        self._patience = patience
+        self._trouble = trouble
         self._in_flight = in_flight
-        self._run: BulkRun[Recipient] | None = None
-        self._inside = contextlib.AsyncExitStack()
-        self._taken = 0
-        self._stopping = False
-        self._leaving: asyncio.Future[None] | None = None
+        self._stopping = asyncio.Event()
+        self._away_since: float | None = None
+        self._last: CampaignMessage | None = None
+        self._last_line = -1
         self._closing: asyncio.Future[None] | None = None  # a reference, because the loop keeps only weak ones
+        trouble.on_end = self.stop
 
     @property
     def rate(self) -> float:
-        """Messages per second, so far."""
-        return 0.0 if self._run is None else self._run.stats.rate
-
-    @property
-    def waits_for(self) -> GatewayBusy | None:
-        """The error of a busy gateway while it is being retried."""
-        return None if self._run is None else self._run.busy
-
-    async def results(self, rows: Iterable[Recipient]) -> AsyncIterator[Sequence[Result]]:
-        """Send the rows, and yield their results as soon as they are known."""
-        ahead = iter(rows)
-        if not self._stopping:
-            self._run = self._client.bulk(
-                (row for row in ahead),  # a run closes its source at its end; the rest of `ahead` is still needed below
-                message=_message_of,
-                packet_size=self._packet_size,
-                in_flight=self._in_flight,
-                rate_limit=self._rate_limit,
-                patience=self._patience,
-                test=self._test,
-                before_packet=self._intend,
-            )
-            await self._inside.enter_async_context(self._run)
-            while results := await self._next(self._run):
-                yield results
-            await (self._leaving or self._inside.aclose())
-        while left := list(itertools.islice(ahead, self._packet_size)):
-            yield [NotSent(row, self.stopped_by) for row in left]
+        """Messages that got an outcome, a second, so far."""
+        if self.progress is None or self._began is None or self.progress.at <= self._began.at:
+            return 0.0
+        return (self.progress.done - self._began.done) / (self.progress.at - self._began.at).total_seconds()
 
     def stop(self) -> None:
         """Send nothing more; wait for packets in flight."""
-        if not self._stopping:
-            self._stopping = True
-            self._leaving = asyncio.ensure_future(self._inside.aclose())
+        self._stopping.set()
 
     def quit(self) -> None:
         """Do not wait for packets in flight either: their rows become unknown."""
@@ -144,26 +144,93 @@ class BulkEngine:
         # The client knows what has left: closing it ends each request with its true outcome.
         self._closing = asyncio.ensure_future(self._client.aclose(timeout=0.0))
 
-    async def _next(self, run: BulkRun[Recipient]) -> Sequence[Result]:
-        """Wait for results, and return all there are; none once the run is over."""
-        results: list[Result] = []
-        while not results or self._taken < run.stats.done:
-            try:
-                result = await anext(run)
-            except asyncio.CancelledError:  # Ctrl-C where the loop supports no signal handlers
-                self.stop()
-            except (StopAsyncIteration, JournalError):
-                break
-            except SmsPilotError as error:
-                if not self._stopping:
-                    self.stopped_by = error
-                break
-            else:
-                self._taken += 1
-                results.append(result)
-        return results
+    async def rows(self) -> AsyncIterator[Sequence[CampaignMessage]]:
+        """Send, and yield every row of the campaign: at the end also those that are not decided.
 
+        Raises:
+            OutboxError: The ledger does not belong to the client, or another process sends from it.
+        """
+        before = await self._campaign.status()
+        if before.messages["pending"] and not self._stopping.is_set():
+            await self._let_it_send(before)
+            async with self._outbox.worker(self._client, packet_size=PACKET_SIZE, in_flight=self._in_flight) as worker:
+                async for _ in self._looks(worker, gone=before.messages["in_flight"]):
+                    while len(decided := await self._decided()) == _AT_ONCE:
+                        yield decided
+                    yield decided
+        self.progress = await self._campaign.status()
+        while left := await self._decided(everything=True):
+            yield left
 
-def _message_of(row: Recipient) -> Message:
-    assert row.message is not None  # noqa: S101 - rows without a message are refused earlier
-    return row.message
+    async def _let_it_send(self, before: Progress) -> None:
+        """Continue what an earlier run has left: a fault or a full account may be over, and a person said go on."""
+        await self._outbox.release(ACTOR, actor=ACTOR)
+        if before.messages["in_flight"] or before.done or before.state == "paused":
+            await self._campaign.pause("continued", actor=ACTOR)
+            await self._campaign.resume(actor=ACTOR)
+
+    async def _looks(self, worker: Worker, *, gone: int) -> AsyncIterator[None]:
+        """Yield after each look, until there is nothing left to do here.
+
+        Args:
+            worker: What sends.
+            gone: Messages that a run that was killed had in flight: they are not waited for.
+        """
+        ended = asyncio.ensure_future(worker.wait())
+        pause = _FIRST_LOOK
+        try:
+            while not (self._stopping.is_set() or ended.done()):
+                began = asyncio.get_running_loop().time()
+                self.progress = progress = await self._campaign.status()
+                self._began = self._began or progress
+                yield
+                self._trouble.look()
+                counts = progress.messages
+                if progress.state != "running" or (not counts["pending"] and counts["in_flight"] <= gone):
+                    self.paused = progress.reason if progress.state == "paused" else None
+                    break
+                if self._is_ledger_away(worker):
+                    break
+                took = asyncio.get_running_loop().time() - began
+                await self._rest(max(pause, _SHARE * took))
+                pause = min(pause * 1.5, _LONGEST_LOOK)
+        finally:
+            ended.cancel()
+            worker.stop()
+
+    def _is_ledger_away(self, worker: Worker) -> bool:
+        """Return whether the ledger cannot be written for some time now, as on a full disk."""
+        now = asyncio.get_running_loop().time()
+        if worker.trouble is None:
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = now
+        elif now - self._away_since >= _MOST_AWAY:
+            self.failure = worker.trouble
+        return self.failure is not None
+
+    async def _rest(self, seconds: float) -> None:
+        sleeping = asyncio.ensure_future(clocks.current().sleep(seconds))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sleeping, stopping):
+                task.cancel()
+
+    async def _decided(self, *, everything: bool = False) -> list[CampaignMessage]:
+        """Return the next rows in order that are decided; with `everything` the next ones, decided or not."""
+        found: list[CampaignMessage] = []
+        async with contextlib.aclosing(self._campaign.messages(after=self._last)) as messages:  # type: ignore[type-var]
+            async for message in messages:
+                if message.line <= self._last_line:
+                    continue
+                if not everything and message.outcome is None:
+                    break
+                found.append(message)
+                if message.id is not None:
+                    self._last = message
+                self._last_line = message.line
+                if len(found) == _AT_ONCE:
+                    break
+        return found

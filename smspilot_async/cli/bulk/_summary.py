@@ -41,7 +41,7 @@ class Summary:
         reasons: For each reason, the lines that were refused, not sent or left unknown for it.
         unknown: The lines whose outcome is unknown.
         unknown_packets: The gateway's ids of packets with such lines, if an answer named them.
-        packets: The gateway's ids of the packets, in order.
+        statuses: Accepted messages by delivery status in words, once they were followed.
     """
 
     test: bool = False
@@ -53,7 +53,7 @@ class Summary:
     reasons: defaultdict[tuple[Outcome, str], list[int]] = attrs.Factory(lambda: defaultdict(list))
     unknown: list[int] = attrs.Factory(list)
     unknown_packets: set[str] = attrs.Factory(set)
-    packets: dict[str, None] = attrs.Factory(dict)
+    statuses: Counter[str] = attrs.Factory(Counter)
 
     def add(self, outcome: RowOutcome) -> None:
         """Add the outcome of a row."""
@@ -65,8 +65,6 @@ class Summary:
         if outcome.outcome is Outcome.UNKNOWN:
             self.unknown.append(outcome.line)
             self.unknown_packets.update({outcome.packet} if outcome.packet else ())
-        if outcome.packet:
-            self.packets[outcome.packet] = None
 
     def _add_accepted(self, outcome: RowOutcome) -> None:
         self.parts += outcome.parts or 0
@@ -96,6 +94,7 @@ class Summary:
             "unpriced": self.unpriced,
             "balance": self.balance,
             "unknown_lines": sorted(self.unknown),
+            **({"statuses": dict(self.statuses)} if self.statuses else {}),
         }
 
     def show(self) -> None:
@@ -108,6 +107,7 @@ class Summary:
                 outcome_words(Outcome.REFUSED): f"{self.counts[Outcome.REFUSED]:,}",
                 outcome_words(Outcome.UNKNOWN): self._unknown_line(),
                 outcome_words(Outcome.NOT_SENT): f"{self.counts[Outcome.NOT_SENT]:,}",
+                "delivery": ", ".join(f"{number:,} {status}" for status, number in self.statuses.most_common()) or None,
                 "parts": f"{self.parts:,}",
                 "cost": money(self.cost) + unpriced,
                 "balance": money(self.balance),

@@ -82,6 +82,7 @@ CREATE TABLE smspilot.message (
   ttl SMALLINT,
   callback TEXT,
   callback_method TEXT,
+  send_at BIGINT,
   key TEXT,
   line BIGINT,
   extra TEXT,

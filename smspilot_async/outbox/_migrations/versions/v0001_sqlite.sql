@@ -78,6 +78,7 @@ CREATE TABLE smspilot_message (
   ttl SMALLINT,
   callback TEXT,
   callback_method TEXT,
+  send_at BIGINT,
   "key" TEXT,
   line BIGINT,
   extra TEXT,
