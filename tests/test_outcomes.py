@@ -19,6 +19,9 @@ from smspilot_async.cli._errors import error_as_json
 from smspilot_async.cli.bulk._recipients import Recipient
 from smspilot_async.cli.bulk._results import RowOutcome as Line
 from smspilot_async.otel import OpenTelemetryHooks
+from smspilot_async.outbox import CampaignMessage
+from smspilot_async.outbox._deliver import judge
+from smspilot_async.outbox._states import State, after
 
 if TYPE_CHECKING:
     from smspilot_async import SendResult
@@ -67,8 +70,6 @@ async def said_of(result: SendResult[Message], folder: Path) -> dict[str, str]:
     audit = AuditLog(folder / "audit.jsonl", key="sixteen bytes at least")
     audit.on_result(result)
     await audit.aclose()
-    kind: Any = type(result)
-    of_a_list = kind(Recipient(position=0, line=2, to=MESSAGE.to, message=MESSAGE), *_rest(result))
     return {
         "result": result.outcome,
         "class of the result": {"Accepted": "accepted", "Refused": "refused", "Unknown": "unknown"}.get(
@@ -77,12 +78,18 @@ async def said_of(result: SendResult[Message], folder: Path) -> dict[str, str]:
         "data frame": to_dicts(result)[0]["outcome"],
         "audit": json.loads((folder / "audit.jsonl").read_text(encoding="utf-8").splitlines()[-1])["outcome"],
         "telemetry": _counted(reader),
-        "file of the command": Line.of(of_a_list).outcome,
+        "file of the command": _of_the_command(result),
     }
 
 
-def _rest(result: SendResult[Message]) -> tuple[Any, ...]:
-    return (result.sent,) if isinstance(result, Accepted) else (result.error, result.sent)
+def _of_the_command(result: SendResult[Message]) -> str:
+    """Return what stands in the results of ``bulk``, once the answer is in its ledger and the run is over."""
+    answer: Any = Packet(messages=(result.sent,)) if isinstance(result, Accepted) else result.error
+    [row] = judge([MESSAGE], [1], answer).rows
+    state = after(State.IN_FLIGHT, row.event)
+    fields: dict[str, Any] = {"state": state.value, "outcome": state.outcome, "reason": row.reason, "code": row.code}
+    message = CampaignMessage(id=7, line=2, to=MESSAGE.to, **fields)
+    return Line.of(Recipient(position=0, line=2, to=MESSAGE.to, message=MESSAGE), message).outcome
 
 
 def _counted(reader: InMemoryMetricReader) -> str:

@@ -680,7 +680,7 @@ def test_a_gateway_that_has_gone_leaves_everything_unsent(
     gateway: Emulator, monkeypatch: pytest.MonkeyPatch, *, as_json: bool
 ) -> None:
     async def then_gone(client: Client, *_: Any, **__: Any) -> Any:
-        hooks = client._settings.hooks
+        hooks = client._hooks._all
         client._sessions = Client("k", url="http://127.0.0.1:9/", retry=Retry(attempts=1), hooks=hooks)._sessions
         return Decimal("1.25")
 

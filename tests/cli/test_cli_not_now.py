@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROWS = 400
 RESULTS = Path("list.csv.results.csv")
-JOURNAL = Path(f"{RESULTS}.journal")
+LEDGER = Path(f"{RESULTS}.ledger")
 PATIENCE = 60.0
 FOR_EVER = 10_000
 
@@ -95,7 +95,7 @@ async def begun(gateway: Emulator, *options: str, then: Callable[[Emulator], obj
     """Start a list of four packets, and come back when the first three are accepted, and the gateway has changed."""
     write_list(numbered(ROWS))
     gateway.fail_next("send", Fault.SLOW, times=3)
-    process = start(gateway, *options)
+    process = start(gateway, "--in-flight", "3", *options)
     try:
         for last in (99, 199, 299):
             await gateway.wait_for(to=PHONES[last], timeout=PATIENCE)
@@ -117,8 +117,8 @@ def outcomes() -> dict[str, int]:
     return dict(Counter(row["outcome"] for row in rows()))
 
 
-def has_journal() -> bool:
-    return JOURNAL.exists()
+def has_ledger() -> bool:
+    return LEDGER.exists()
 
 
 def reached(gateway: Emulator) -> Counter[str]:
@@ -129,7 +129,7 @@ def reached(gateway: Emulator) -> Counter[str]:
 async def test_after_some_resumes_everybody_was_reached_once_and_no_one_refused(gateway: Emulator, way: NotNow) -> None:
     code, err = end(await begun(gateway, "--patience", "0", then=way.begin))
     assert code == 4
-    assert f"journal: {JOURNAL}; --resume sends what was not sent" in err
+    assert f"ledger: {LEDGER}; --resume sends what was not sent" in err
     left = [row for row in rows() if row["outcome"] != "accepted"]
     assert outcomes() == {"accepted": ROWS - len(left), "not_sent": len(left)}
     assert 99 <= len(left) <= 100
@@ -137,20 +137,20 @@ async def test_after_some_resumes_everybody_was_reached_once_and_no_one_refused(
     assert all(way.words in row["error"] for row in left)
 
     code, err = end(start(gateway, "--resume", "--patience", "0"))
-    assert code == 4
+    assert code == (2 if way.code == "112" else 4)  # --yes does not begin what the balance does not cover
     assert outcomes() == {"accepted": ROWS - len(left), "not_sent": len(left)}
-    assert has_journal()
+    assert has_ledger()
 
     way.end(gateway)
     code, err = end(start(gateway, "--resume"))
     assert (code, outcomes()) == (0, {"accepted": ROWS})
-    assert not has_journal()
+    assert not has_ledger()
     assert reached(gateway) == Counter(PHONES[:ROWS])
 
 
-@pytest.mark.parametrize("fault", [Fault.TOO_MANY_REQUESTS, Fault.BUSY])
-async def test_a_busy_gateway_is_waited_for(gateway: Emulator, fault: Fault) -> None:
-    process = await begun(gateway, then=lambda gateway: gateway.fail_next("send", fault, times=5, retry_after=0))
+async def test_a_busy_gateway_is_waited_for(gateway: Emulator) -> None:
+    fault = Fault.TOO_MANY_REQUESTS
+    process = await begun(gateway, then=lambda gateway: gateway.fail_next("send", fault, retry_after=0))
     code, err = end(process)
     assert (code, outcomes()) == (0, {"accepted": ROWS}), err
     assert reached(gateway) == Counter(PHONES[:ROWS])

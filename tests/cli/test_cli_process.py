@@ -106,7 +106,7 @@ async def with_three_packets_on_the_wire(gateway: Emulator) -> Process:
     """Start a list of five packets, and come back while the first three wait for their answers."""
     write_list(numbered(500))
     gateway.fail_next("send", Fault.SLOW, times=3)
-    process = start(gateway, "bulk", "list.csv", "--yes")
+    process = start(gateway, "bulk", "list.csv", "--yes", "--in-flight", "3")
     with process.killed_on_error():
         for last in (99, 199, 299):
             await gateway.wait_for(to=PHONES[last], timeout=PATIENCE)
@@ -424,7 +424,7 @@ def test_a_list_goes_out_and_is_accounted_for_where_the_output_cannot_be_written
     ran = run_onto(gateway, "> /dev/full", "bulk", "list.csv", "--yes", *options)
     assert outcomes() == {"accepted": 300, "refused": 1}
     assert len(gateway.messages) == 300
-    assert not RESULTS.with_name(f"{RESULTS}.journal").exists()
+    assert not RESULTS.with_name(f"{RESULTS}.ledger").exists()
     assert ran.returncode == 1  # what became of the messages is said first
     assert ran.stderr.endswith(f"results: {RESULTS}\n{NOT_WRITTEN}")
 

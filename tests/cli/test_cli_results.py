@@ -3,33 +3,29 @@ from __future__ import annotations
 import csv
 import errno
 import os
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from smspilot_async import (
-    Accepted,
-    ConnectionFailed,
     GatewayBusy,
-    GatewayError,
     InsufficientFunds,
-    InvalidMessage,
     Message,
     MessageRefused,
-    NotSent,
+    Outcome,
     OutcomeUnknown,
     Reason,
-    Refused,
-    SentMessage,
     SmsPilotError,
-    Unknown,
 )
 from smspilot_async._tools.spreadsheets import no_formula
 from smspilot_async.cli._errors import Problem, reason
 from smspilot_async.cli.bulk._recipients import Recipient
 from smspilot_async.cli.bulk._results import COLUMNS, Results, RowOutcome
 from smspilot_async.cli.bulk._summary import Summary
+from smspilot_async.outbox import CampaignMessage
 
 ROW = Recipient(0, 2, "79087964781", Message("79087964781", "Привет"))
 
@@ -43,33 +39,63 @@ def outcome(line: int, **fields: object) -> RowOutcome:
     return RowOutcome(line=line, to="79087964781", outcome="accepted", **fields)  # type: ignore[arg-type]
 
 
-def test_the_four_results_are_written_down() -> None:
-    sent = SentMessage(server_id="10", server_packet_id="5", parts=2, price=Decimal("2.50"))
-    lost = OutcomeUnknown("half an answer", reason=Reason.MISMATCH, server_packet_id="6")
-    results = [
-        RowOutcome.of(Accepted(ROW, sent)),
-        RowOutcome.of(Accepted(ROW, SentMessage(server_id="11"))),
-        RowOutcome.of(Refused(ROW, MessageRefused("send of message 7: no", code=111), sent)),
-        RowOutcome.of(Refused(ROW, InvalidMessage("a phone is required", field="to", code=108))),
-        RowOutcome.of(Refused(ROW, GatewayError("?", code=9999, description="Novelty"))),
-        RowOutcome.of(Refused(ROW, GatewayError("?"))),
-        RowOutcome.of(Unknown(ROW, lost)),
-        RowOutcome.of(Unknown(ROW, lost, sent)),
-        RowOutcome.of(NotSent(ROW, ConnectionFailed("send of a packet of 100 messages: refused. Nothing was sent."))),
-        RowOutcome.of(NotSent(ROW)),
+def message(state: str, *, id_: int | None = 7, **fields: Any) -> CampaignMessage:
+    outcome = None if state in {"pending", "in_flight"} else Outcome(state)
+    return CampaignMessage(id=id_, line=2, to=ROW.to, state=state, outcome=outcome, **fields)
+
+
+def test_every_state_of_a_message_is_written_down_in_words() -> None:
+    accepted: dict[str, Any] = {"server_id": "10", "packet": "5", "parts": 2, "price": Decimal("2.50"), "status": 0}
+    messages = [
+        message("accepted", **accepted),
+        message("accepted", **accepted, status_at=datetime.now(UTC)),
+        message("refused", code=111, packet="5"),
+        message("refused", id_=None, code=108, why="to: a phone is required", reason="invalid"),
+        message("refused", code=9999),
+        message("refused", reason="http_400"),
+        message("refused", code=250, reason="invalid"),
+        message("unknown", reason="mismatch", packet="6"),
+        message("unknown", reason="http_status"),
+        message("unknown", reason="lease_over"),
+        message("in_flight"),
+        message("pending", code=110),
+        message("pending", code=112),
+        message("pending", reason="http_429"),
+        message("pending", reason="ConnectionFailed"),
+        message("pending"),
+        message("refused", id_=None, code=243, why="repeat: 9"),
     ]
-    assert [(each.outcome, each.packet, each.parts, each.price, each.error_code, each.error) for each in results] == [
-        ("accepted", "5", 2, Decimal("2.50"), None, None),
-        ("accepted", None, 1, None, None, None),
-        ("refused", "5", None, None, 111, "refused by the gateway: 111, Invalid phone"),
-        ("refused", None, None, None, 108, "to: a phone is required"),
-        ("refused", None, None, None, 9999, "refused by the gateway: 9999, an unknown code: Novelty"),
-        ("refused", None, None, None, None, "refused by the gateway without a code"),
-        ("unknown", "6", None, None, None, "may have been sent (the answer does not fit the messages)"),
-        ("unknown", "5", None, None, None, "may have been sent (the answer does not fit the messages)"),
-        ("not_sent", None, None, None, None, "refused. Nothing was sent."),
-        ("not_sent", None, None, None, None, None),
+    found = [RowOutcome.of(ROW, each) for each in messages]
+    assert [(each.outcome, each.status, each.packet, each.error_code, each.error) for each in found] == [
+        ("accepted", None, "5", None, None),
+        ("accepted", "accepted", "5", None, None),
+        ("refused", None, "5", 111, "refused by the gateway: 111, Invalid phone"),
+        ("refused", None, None, 108, "to: a phone is required"),
+        ("refused", None, None, 9999, "refused by the gateway: 9999, an unknown code"),
+        ("refused", None, None, None, "refused by the gateway (HTTP 400)"),
+        ("refused", None, None, 250, "it makes no message any more: Invalid SEND_DATETIME"),
+        ("unknown", None, "6", None, "may have been sent (the answer does not fit the messages)"),
+        ("unknown", None, None, None, "may have been sent (an error page instead of an answer)"),
+        ("unknown", None, None, None, "may have been sent (the run ended before the answer)"),
+        ("unknown", None, None, None, "may have been sent (the run ended before the answer)"),
+        ("not_sent", None, None, 110, "the gateway is busy: 110, System error"),
+        ("not_sent", None, None, 112, "the gateway answered: 112, No money"),
+        ("not_sent", None, None, None, "the gateway is busy (HTTP 429)"),
+        ("not_sent", None, None, None, "the gateway could not be reached"),
+        ("not_sent", None, None, None, None),
+        ("not_sent", None, None, None, "duplicate of line 9"),
     ]
+
+
+def test_the_columns_of_the_list_come_after_those_of_the_results() -> None:
+    columns = ("to", "name", "", "=price", "error")
+    with Results.create("results.csv", columns) as results:
+        results.settle(0, outcome(2, cells=("8 908 796-47-81", "=1+1", "lost", "+7 908", "two\nlines")))
+        results.settle(1, outcome(3, cells=("1",)))
+    first, second = read()
+    assert list(first)[len(COLUMNS) :] == ["list_to", "name", "'=price", "list_error"]
+    assert list(first.values())[len(COLUMNS) :] == ["8 908 796-47-81", "'=1+1", "+7 908", "two\nlines"]
+    assert list(second.values())[len(COLUMNS) :] == ["1", "", "", ""]
 
 
 def test_rows_are_written_in_the_list_s_order_whatever_order_they_settle_in() -> None:
@@ -247,7 +273,6 @@ def test_the_bill_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     for row in rows:
         summary.add(row)
     assert not summary.cut_short
-    assert list(summary.packets) == ["5", "6"]
     assert summary.as_json() == {
         "test": False,
         "read": 6,

@@ -28,9 +28,7 @@ ALLOWED: Final = [
     ("smspilot_async/audit.py", {"_check"}),
     # The emulator's synchronous interface, for tests that have no loop, waits for its thread; a loop has `async with`.
     ("smspilot_async/emulator/server/_server.py", {"wait_until_ready", "stop", "drop_connections"}),
-    # The command's loop serves no one else: a journal is made before anything is sent, and results go to the system's
-    # cache, never to the disk, while others are on the wire.
-    ("smspilot_async/cli/bulk/_journal.py", {"create", "resume"}),
+    # The command's loop serves no one else: results go to the system's cache, never to the disk.
     ("smspilot_async/cli/bulk/_results.py", {"flush"}),
     # Where logs go is the application's choice; pytest's own handlers write to files.
     ("logging/__init__.py", {"emit"}),

@@ -230,7 +230,10 @@ def _task(options: BulkOptions, recipients: RecipientList, ledger: LedgerFile, h
         raise Problem(
             f"there is nothing to resume: there is no ledger {ledger.path} of an earlier run. Nothing was sent."
         )
-    found = _asking(lambda: _read(ledger)) if ledger.exists else None
+    found = None
+    if ledger.exists:
+        may_be_empty = not os.path.lexists(options.results_path)  # they are made after it, before anything is sent
+        found = _asking(lambda: _read(ledger, may_be_empty=may_be_empty))
     earlier = Earlier() if journal is None else journal.earlier()
     if found is not None:
         earlier.merge(found)
@@ -238,9 +241,19 @@ def _task(options: BulkOptions, recipients: RecipientList, ledger: LedgerFile, h
     return _Task(options, recipients, ledger, earlier, is_new=found is None, journal=journal)
 
 
-async def _read(ledger: LedgerFile) -> Earlier | None:
-    async with ledger.opened() as outbox:
-        return await ledger.earlier(outbox)
+async def _read(ledger: LedgerFile, *, may_be_empty: bool) -> Earlier | None:
+    from smspilot_async.outbox import LedgerMissing  # noqa: PLC0415 - an extra
+
+    try:
+        async with ledger.opened() as outbox:
+            return await ledger.earlier(outbox)
+    except LedgerMissing:
+        if may_be_empty:
+            return None
+    raise Problem(
+        f"{ledger.path} is empty, so it does not show what was sent. Nothing was sent now. The results beside it have "
+        "what is known about its run."
+    )
 
 
 def _check_not_begun(*paths: str) -> None:

@@ -121,6 +121,7 @@ class Sending:
         self._trouble = trouble
         self._in_flight = in_flight
         self._stopping = asyncio.Event()
+        self._worker: Worker | None = None
         self._away_since: float | None = None
         self._last: CampaignMessage | None = None
         self._last_line = -1
@@ -137,6 +138,8 @@ class Sending:
     def stop(self) -> None:
         """Send nothing more; wait for packets in flight."""
         self._stopping.set()
+        if self._worker is not None:
+            self._worker.stop()  # at once: the next answer would let its place claim again
 
     def quit(self) -> None:
         """Do not wait for packets in flight either: their rows become unknown."""
@@ -154,6 +157,7 @@ class Sending:
         if before.messages["pending"] and not self._stopping.is_set():
             await self._let_it_send(before)
             async with self._outbox.worker(self._client, packet_size=PACKET_SIZE, in_flight=self._in_flight) as worker:
+                self._worker = worker
                 async for _ in self._looks(worker, gone=before.messages["in_flight"]):
                     while len(decided := await self._decided()) == _AT_ONCE:
                         yield decided
