@@ -293,7 +293,12 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
     help="Where to write the result of each row; FILE.results.csv by default. Never overwritten.",
 )
 @click.option("--keep-duplicates", is_flag=True, help="Also send rows that repeat an earlier phone and text.")
-@click.option("--max-cost", type=_roubles_type, metavar="RUB", help="Send nothing if it costs more.")
+@click.option(
+    "--max-cost",
+    type=_roubles_type,
+    metavar="RUB",
+    help="Send nothing if it costs more, with earlier runs of the list.",
+)
 @click.option("--rate-limit", type=_rate_type, metavar="N", help="Messages per second, at most: start low.")
 @click.option(
     "--in-flight",
@@ -314,7 +319,7 @@ def inbound(*, since: str | None, zone: tzinfo | None, as_json: bool, connection
 @click.option("--dry-run", is_flag=True, help="Show the plan and send nothing.")
 @click.option("--resume", is_flag=True, help="Continue a run that did not finish: the same FILE and options.")
 @click.option("--follow", is_flag=True, help="Then wait for the delivery statuses, and write them into the results.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask; send nothing if the balance does not cover it.")
 @_test
 @_as_json
 @_connected
@@ -331,10 +336,11 @@ def bulk(*, connection: ConnectionOptions, as_json: bool, **options: Any) -> Non
 
     Ctrl-C waits for the answers to packets in flight, then reports; a second one does not wait.
 
-    Before a packet is sent, its line numbers are written to RESULTS.journal (no phones, no texts) and synced to disk.
-    After a kill, a full disk or Ctrl-C, the same command with --resume sends what was not sent, lists as unknown what
-    may have been sent, never sends that again, and completes the results. The journal is removed once
-    nothing is unknown and nothing is left to send, and kept otherwise.
+    A run is a campaign in a ledger of its own, the SQLite file RESULTS.ledger: each packet is written down in it, and
+    synced to disk, before it is sent. After a kill, a full disk or Ctrl-C, the same command with --resume sends what
+    was not sent, lists as unknown what may have been sent, never sends that again, and completes the results. The
+    ledger holds the list's phones and texts. It is removed once nothing is unknown and nothing is left to send, and
+    kept otherwise.
     """
     bulk_options = _bulk.BulkOptions(as_json=as_json, **options)
     _exit(_bulk.bulk(bulk_options, connection))

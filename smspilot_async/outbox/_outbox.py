@@ -112,7 +112,7 @@ class Outbox(Afterwards):
         ImportError: An extra is missing.
     """
 
-    def __init__(self, ledger: str | URL | AsyncEngine | None = None, *, account_id: str | None = None) -> None:
+    def __init__(self, ledger: str | URL | AsyncEngine | None = None, *, account_id: int | None = None) -> None:
         self._account_id = account_id
         self._own_engine = not isinstance(ledger, AsyncEngine)
         self._engine: AsyncEngine | None = ledger if isinstance(ledger, AsyncEngine) else None
@@ -130,7 +130,7 @@ class Outbox(Afterwards):
 
     @classmethod
     async def create(
-        cls, ledger: str | URL | AsyncEngine | None, client: Client, *, account_id: str | None = None
+        cls, ledger: str | URL | AsyncEngine | None, client: Client, *, account_id: int | None = None
     ) -> None:
         """Make a ledger, on purpose, and bind it to the client's account, endpoint, and live or test.
 

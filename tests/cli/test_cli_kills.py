@@ -19,8 +19,8 @@ from cli_running import command, environment
 
 from smspilot_async.emulator import Emulator, Fault
 
-KILLS = 20  # in all; many more, of senders of a ledger, are in crash_matrix.py
-KILLS_PER_LIST = 10
+KILLS = 10  # in all; many more, of senders of a ledger, are in crash_matrix.py
+KILLS_PER_LIST = 5
 ROWS = 2000
 PATIENCE = 60.0
 

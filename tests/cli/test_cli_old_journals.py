@@ -127,7 +127,7 @@ def test_an_emptied_journal_is_not_taken_for_a_fresh_one() -> None:
 
 @pytest.fixture
 def whole() -> list[bytes]:
-    more = {"server_id": "1", "parts": 1}
+    more: dict[str, Any] = {"server_id": "1", "parts": 1}
     settled = [outcome(line, **more) for line in (2, 3, 4)]
     return write_journal("j", PRINT, {"duplicates": [[9, 2]]}, intent(2, 3), intent(4, 5), *settled)
 

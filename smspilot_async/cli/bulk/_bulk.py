@@ -198,7 +198,8 @@ def bulk(options: BulkOptions, connection: ConnectionOptions) -> int:
         if not _is_wanted(plan, task, client):
             return Exit.REFUSED if plan.faults else Exit.FINE
         account = plan.target.account if plan.target is not None else None
-        account_id = (account and account.id) or f"of the key {connection.account_mark}"
+        # If the gateway does not say whose account it is, the ledger is bound to the key, by a number of no contract.
+        account_id = (account and account.id) or -int(connection.account_mark, 16)
         run = Run(options, ledger, trouble, journal=task.journal)
         with _results(task, client, account_id) as results:
             _asking(lambda: run.send(client, recipients, results, account_id=account_id, total=plan.messages))
@@ -265,7 +266,7 @@ def _check_not_begun(*paths: str) -> None:
             )
 
 
-def _results(task: _Task, client: Client, account_id: str) -> Results:
+def _results(task: _Task, client: Client, account_id: int) -> Results:
     """Make the ledger, and then the results: a run that is killed in between can be continued."""
     if task.is_new:
         task.ledger.remove()  # one that was made, but from which nothing can have been sent
@@ -280,7 +281,7 @@ def _results(task: _Task, client: Client, account_id: str) -> Results:
         raise
 
 
-async def _make(ledger: LedgerFile, client: Client, account_id: str) -> None:
+async def _make(ledger: LedgerFile, client: Client, account_id: int) -> None:
     await ledger.make(client, account_id)
 
 

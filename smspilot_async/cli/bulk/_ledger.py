@@ -152,7 +152,7 @@ class LedgerFile:
 
         return URL.create("sqlite", database=self.path)
 
-    async def make(self, client: Client, account_id: str) -> None:
+    async def make(self, client: Client, account_id: int) -> None:
         """Make it.
 
         Raises:
@@ -178,7 +178,7 @@ class LedgerFile:
         return Problem(f"the ledger {self.path} cannot be made: {why}. Nothing was sent.")
 
     @contextlib.asynccontextmanager
-    async def opened(self, account_id: str | None = None) -> AsyncIterator[Outbox]:
+    async def opened(self, account_id: int | None = None) -> AsyncIterator[Outbox]:
         """Open it.
 
         Raises:

@@ -78,7 +78,7 @@ class RowOutcome:
     @classmethod
     def of(cls, row: Recipient, message: CampaignMessage) -> RowOutcome:
         """Return the outcome of a row of the ledger's campaign; what is undecided will not be sent by this run."""
-        known = {"line": row.line, "to": row.to, "cells": row.cells}
+        known: dict[str, Any] = {"line": row.line, "to": row.to, "cells": row.cells}
         if (first := repeated_line(message)) is not None:
             return attrs.evolve(cls.repeat(row.line, first, row.to), cells=row.cells)
         if message.id is None:
@@ -124,7 +124,7 @@ def _why(outcome: Outcome, why: str | None, code: int | None) -> str | None:
         kind = GatewayBusy if outcome is Outcome.NOT_SENT else GatewayError
         return one_line(reason(kind("", code=None, http_status=status)))
     if why == _INVALID:
-        text = ERROR_CODES[code].text if code in ERROR_CODES else "invalid"
+        text = ERROR_CODES[code].text if code is not None and code in ERROR_CODES else "invalid"
         return f"it makes no message any more: {text}"
     if code is not None:
         known = ERROR_CODES.get(code)

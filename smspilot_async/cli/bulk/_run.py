@@ -67,7 +67,7 @@ class Run:
     # --- sending ---------------------------------------------------------------------------------
 
     async def send(
-        self, client: Client, recipients: RecipientList, results: Results, *, account_id: str, total: int
+        self, client: Client, recipients: RecipientList, results: Results, *, account_id: int, total: int
     ) -> None:
         """Send the list, with a progress bar on a terminal; then ask for the balance.
 
@@ -212,7 +212,7 @@ class Run:
 
     # --- following -------------------------------------------------------------------------------
 
-    async def follow(self, client: Client, recipients: RecipientList, *, account_id: str) -> None:
+    async def follow(self, client: Client, recipients: RecipientList, *, account_id: int) -> None:
         """Wait until every delivery status is final, or for a signal; then write the results anew, with the statuses.
 
         Args:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from smspilot_async import Client
+    from smspilot_async.hooks import RequestInfo, RequestOutcome
     from smspilot_async.models import Message, SendResult
     from smspilot_async.outbox import Campaign, CampaignMessage, LedgerUnavailable, Outbox, Progress, Worker
 
@@ -54,32 +55,37 @@ class Trouble(Hooks):
         self.on_end: Callable[[], object] = lambda: None
         self._patience = patience
         self._busy_since = 0.0
-        self._last: SmsPilotError | None = None
         self._in_a_row: dict[type[SmsPilotError] | Outcome, int] = {}
 
+    def after_request(self, request: RequestInfo, outcome: RequestOutcome) -> None:
+        """Count packets in a row that did not reach the gateway, or that it did not answer."""
+        if request.command != "send":
+            return
+        error = outcome.error
+        if isinstance(error, ConnectionFailed):
+            self._count(ConnectionFailed, error)
+        elif error is not None and error.outcome is Outcome.UNKNOWN:
+            self._count(Outcome.UNKNOWN, error)
+        else:
+            self._in_a_row.clear()
+
+    def _count(self, kind: type[SmsPilotError] | Outcome, error: SmsPilotError) -> None:
+        self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1
+        if self._in_a_row[kind] >= _MOST_IN_A_ROW:
+            self._end(error)
+
     def on_result(self, result: SendResult[Message]) -> None:
-        """Look at what became of a message; those of a packet have the same error."""
+        """Look at what the gateway says about a message, or says to all of a packet."""
         error = None if isinstance(result, Accepted) else result.error
         if error is None or error.outcome is Outcome.REFUSED:
             self.busy = None
-            self._in_a_row.clear()
-        elif error is not self._last:
-            self._last = error
-            self._weigh(error)
-
-    def _weigh(self, error: SmsPilotError) -> None:
-        if is_account_error(error):
+        elif is_account_error(error):
             self._end(error)
         elif isinstance(error, GatewayBusy):
             if self.busy is None:
                 self._busy_since = clocks.current().monotonic()
             self.busy = error
             self.look()
-        elif isinstance(error, ConnectionFailed) or error.outcome is Outcome.UNKNOWN:
-            kind = ConnectionFailed if isinstance(error, ConnectionFailed) else Outcome.UNKNOWN
-            self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1
-            if self._in_a_row[kind] >= _MOST_IN_A_ROW:
-                self._end(error)
 
     def look(self) -> None:
         """End the sending if the gateway has been busy for too long."""
