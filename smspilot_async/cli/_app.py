@@ -23,6 +23,7 @@ from smspilot_async.cli._extras import need_emulator
 from smspilot_async.cli._output import print_line
 from smspilot_async.cli._times import parse_since
 from smspilot_async.cli.bulk import _bulk
+from smspilot_async.cli.bulk._list import BulkOptions
 from smspilot_async.cli.bulk._sending import IN_FLIGHT, PATIENCE
 from smspilot_async.cli.campaign._app import campaign
 from smspilot_async.cli.doctor import _doctor
@@ -342,7 +343,7 @@ def bulk(*, connection: ConnectionOptions, as_json: bool, **options: Any) -> Non
     ledger holds the list's phones and texts. It is removed once nothing is unknown and nothing is left to send, and
     kept otherwise.
     """
-    bulk_options = _bulk.BulkOptions(as_json=as_json, **options)
+    bulk_options = BulkOptions(as_json=as_json, **options)
     _exit(_bulk.bulk(bulk_options, connection))
 
 

@@ -25,6 +25,7 @@ from smspilot_async import Client, GatewayError, Reason, Retry, Unanswered
 from smspilot_async._tools import clock as _clock
 from smspilot_async._tools.clock import Clock
 from smspilot_async.cli.bulk import _bulk
+from smspilot_async.cli.bulk._list import BulkOptions
 from smspilot_async.cli.bulk._results import COLUMNS, Results
 from smspilot_async.emulator import Fault
 from smspilot_async.outbox import Outbox
@@ -419,7 +420,7 @@ def test_no_results_are_put_beside_a_name_that_the_shell_lends(gateway: Emulator
 
 
 def test_beside_a_list_in_memory_results_are_put_as_beside_any_other() -> None:
-    assert _bulk.BulkOptions(path="/dev/shm/people.csv").results_path == "/dev/shm/people.csv.results.csv"  # noqa: S108
+    assert BulkOptions(path="/dev/shm/people.csv").results_path == "/dev/shm/people.csv.results.csv"  # noqa: S108
 
 
 # --- the plan -------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from smspilot_async import Client, Message
 from smspilot_async._tools.files import LockedFile, json_line
 from smspilot_async.cli._connection import ConnectionOptions
 from smspilot_async.cli._errors import Problem
-from smspilot_async.cli.bulk._bulk import BulkOptions, RecipientList
 from smspilot_async.cli.bulk._ledger import Fingerprint
+from smspilot_async.cli.bulk._list import BulkOptions, RecipientList
 from smspilot_async.cli.bulk._old_journal import OldJournal
 from smspilot_async.cli.bulk._recipients import Recipient
 from smspilot_async.cli.bulk._results import MAY_HAVE_BEEN_SENT

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from smspilot_async import Client
-    from smspilot_async.cli.bulk._bulk import BulkOptions, RecipientList
     from smspilot_async.cli.bulk._ledger import LedgerFile
+    from smspilot_async.cli.bulk._list import BulkOptions, RecipientList
     from smspilot_async.cli.bulk._old_journal import OldJournal
     from smspilot_async.cli.bulk._recipients import Recipient
     from smspilot_async.cli.bulk._sending import Trouble
