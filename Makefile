@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo dev test lint mypy pyright docs format bench crash-matrix fleet-matrix fleet-soak dist clean
+.PHONY: demo dev test lint mypy pyright docs format bench crash-matrix fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -65,6 +65,17 @@ fleet-matrix: $(VENV)/.dev
 # As root: ten minutes of random faults; memory, connections and open files of each worker at the beginning and the end.
 fleet-soak: $(VENV)/.dev
 	$(BIN)/python tests/workers/fleet_soak.py
+
+# A million answers with mistakes at random, and a hundred thousand requests at once that are cancelled and reset: a
+# minute or two each.
+mutated-answers: $(VENV)/.dev
+	$(BIN)/python tests/client/mutated_answers.py
+swapped-answers: $(VENV)/.dev
+	$(BIN)/python tests/client/swapped_answers.py
+
+# A million messages through nginx, each in a request of its own: some ten minutes.
+requests-through-nginx: $(VENV)/.dev
+	$(BIN)/python tests/client/requests_through_nginx.py
 
 # What a release publishes.
 dist: $(VENV)/.dev

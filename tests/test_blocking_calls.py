@@ -83,7 +83,7 @@ async def test_what_blocks_is_noted_even_where_the_library_takes_it_for_a_failur
         with pytest.raises(OutcomeUnknown):
             await client.send("79087964781", "text")
     [call] = blocking_calls
-    assert "transport.py" in call
+    assert "door.py" in call
     blocking_calls.clear()
 
 

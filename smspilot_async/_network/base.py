@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 import attrs
-import httpcore
 
 from smspilot_async._tools.clock import boot_time
 from smspilot_async.errors import Reason
 
 
-class NotWritten(httpcore.ConnectError):
-    """A request was not begun: no byte of it was written."""
+class NotWritten(Exception):
+    """A request was not begun: no byte of it was written. The text contains nothing of the request."""
+
+
+class Unreachable(NotWritten):
+    """No connection to the gateway could be opened."""
+
+
+class ProxyRefused(Unreachable):
+    """The proxy did not connect to the gateway."""
 
 
 class NotBegun(NotWritten):
@@ -87,11 +94,15 @@ class Failure:
     http_status: int | None = None
 
 
-_WRITE_FAILED: Final = ("send_request_headers.failed", "send_request_body.failed")
+class Abortable(Protocol):
+    """A connection that can be closed at once."""
+
+    def abort(self) -> None:
+        """Close it."""
 
 
 class Progress:
-    """How far a request got, as httpcore reports it.
+    """How far a request got, as the connection reports it, or httpcore where the request goes by httpx.
 
     A CONNECT to a proxy does not count as the request. A transport that reports nothing proves nothing.
 
@@ -99,47 +110,80 @@ class Progress:
         limit: How late the request may leave, and arrive.
 
     Attributes:
-        has_connection: It does not wait for the pool any more.
+        has_connection: It does not wait for a connection any more.
+        has_begun: It was reported to have begun.
     """
 
-    __slots__ = ("_headers_left", "_is_called_off", "_is_reported", "_socket", "has_connection", "limit")
+    __slots__ = ("_is_called_off", "_is_reported", "_opening", "_socket", "has_begun", "has_connection", "limit")
 
     def __init__(self, limit: WriteLimit | None = None) -> None:
         self.limit = limit
         self.has_connection = False
         self._is_reported = False
-        self._headers_left = False
+        self.has_begun = False
         self._is_called_off = False
-        self._socket: Any = None
+        self._opening: Abortable | None = None
+        self._socket: Any = None  # httpcore's
+
+    @property
+    def request_started(self) -> bool:
+        """A byte of the request may have been sent; false only if there is evidence that none was."""
+        return self.has_begun or (self.has_connection and not self._is_reported)
+
+    # --- reported by this library's connections --------------------------------------------------
+
+    def report(self, opening: Abortable | None = None) -> None:
+        """Report that nothing was written yet.
+
+        Args:
+            opening: The connection that is being opened for the request.
+
+        Raises:
+            NotWritten: The request was called off.
+        """
+        self._is_reported = True
+        self._opening = opening
+        if self._is_called_off:
+            raise NotWritten("the client was closed")
+
+    def begin(self) -> None:
+        """Report that the request is written in this very step.
+
+        Raises:
+            NotWritten: It was called off.
+            TooLate: Its time was over before it began.
+        """
+        self.report()
+        if self.limit is not None:
+            self.limit.check()
+        self.has_begun = True
+
+    # --- reported by httpcore --------------------------------------------------------------------
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
         """Process an event of httpcore's trace.
 
         Raises:
-            httpcore.ConnectError: The request was cancelled before it began.
+            NotWritten: The request was cancelled before it began.
             TooLate: Its time was over before it began.
         """
         self._is_reported = True
         if event.endswith("connect_tcp.complete"):
             self._socket = info.get("return_value")
         if self._is_called_off and not self.request_started:
-            raise httpcore.ConnectError("the client was closed")
-        if event.endswith("send_request_headers.started"):
-            if getattr(info.get("request"), "method", b"") != b"CONNECT":
-                if self.limit is not None:
-                    self.limit.check()
-                self._headers_left = True
-        elif event.endswith(_WRITE_FAILED) and isinstance(info.get("exception"), NotWritten):
-            self._headers_left = False
+            raise NotWritten("the client was closed")
+        if event.endswith("send_request_headers.started") and getattr(info.get("request"), "method", b"") != b"CONNECT":
+            if self.limit is not None:
+                self.limit.check()
+            self.has_begun = True
 
-    @property
-    def request_started(self) -> bool:
-        """A byte of the request may have been sent; false only if there is evidence that none was."""
-        return self.has_connection and (not self._is_reported or self._headers_left)
+    # --- ended before its time -------------------------------------------------------------------
 
     async def call_off(self) -> None:
-        """End a request that has not begun: httpcore does not close a connection that is still being opened."""
+        """End a request that has not begun."""
         self._is_called_off = True
+        if self._opening is not None and not self.request_started:
+            self._opening.abort()
         await self.hang_up()
 
     async def hang_up(self) -> None:

@@ -1,7 +1,6 @@
 """Connections through a SOCKS5 proxy: RFC 1928, and RFC 1929 for a user and a password.
 
-httpcore supports SOCKS5, too, with an additional package. But it expects each answer of the proxy in one read, and logs
-the password. The proxy resolves the gateway's name, with ``socks5:`` as with ``socks5h:``.
+The proxy resolves the gateway's name, with ``socks5:`` as with ``socks5h:``.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-import httpcore
+import attrs
 
-from smspilot_async._network.base import NotBegun
-from smspilot_async._network.connection import Network
+from smspilot_async._network.base import NotBegun, ProxyRefused, Unreachable
+from smspilot_async._network.connection import connect
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from smspilot_async._network.base import Progress
     from smspilot_async._network.connection import Stream
 
 _PORT: Final = 1080
@@ -40,85 +40,85 @@ _REFUSALS: Final = {
 ADVICE: Final = "Ask its administrator, or exempt the gateway in NO_PROXY"
 
 
-class LoginRefused(httpcore.ProxyError):
+class LoginRefused(ProxyRefused):
     """The proxy requires a user and a password, or refused them."""
 
 
-class Socks(Network):
-    """Opens sockets through a SOCKS5 proxy.
+@attrs.frozen
+class Socks:
+    """A SOCKS5 proxy.
 
-    Args:
-        host: The proxy's host.
-        port: The proxy's port.
-        user: For a proxy that requires one; empty for none.
-        password: The same.
+    Attributes:
+        host, port: Where it listens.
+        login: A user and a password, for a proxy that requires them.
     """
 
-    def __init__(self, host: str, port: int, *, user: str = "", password: str = "") -> None:
-        self._host = host
-        self._port = port
-        self._login = (user.encode(), password.encode()) if user or password else None
+    host: str
+    port: int
+    login: tuple[bytes, bytes] | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Return a network for the proxy's URL."""
+        """Return the proxy of this URL."""
         proxy = urlsplit(url)
         user, password = unquote(proxy.username or ""), unquote(proxy.password or "")
-        return cls(proxy.hostname or "", proxy.port or _PORT, user=user, password=password)
+        login = (user.encode(), password.encode()) if user or password else None
+        return cls(proxy.hostname or "", proxy.port or _PORT, login)
 
-    async def connect(self, host: str, port: int) -> Stream:
+    async def connect(self, host: str, port: int, progress: Progress) -> Stream:
         """Connect to a host through the proxy.
 
         Raises:
-            httpcore.ConnectError: The proxy cannot be reached.
-            httpcore.ProxyError: It refused; the text says what to do.
+            Unreachable: The proxy cannot be reached.
+            ProxyRefused: It refused; the text says what to do.
         """
         try:
-            stream = await super().connect(self._host, self._port)
-        except httpcore.ConnectError as error:
-            raise httpcore.ConnectError(f"the SOCKS proxy cannot be reached: {error}") from error
+            stream = await connect(self.host, self.port)
+        except Unreachable as error:
+            raise Unreachable(f"the SOCKS proxy cannot be reached: {error}") from error
         try:
+            progress.report(stream)
             await self._introduce(stream)
             await _ask_for(stream, host, port)
-        except (httpcore.ReadError, httpcore.WriteError, NotBegun, EOFError) as error:
-            await stream.aclose()
-            raise httpcore.ProxyError("the SOCKS proxy hung up before it had connected to the gateway") from error
+        except (NotBegun, EOFError) as error:
+            stream.abort()
+            raise ProxyRefused("the SOCKS proxy hung up before it had connected to the gateway") from error
         except BaseException:
-            await stream.aclose()
+            stream.abort()
             raise
         return stream
 
     async def _introduce(self, stream: Stream) -> None:
-        methods = bytes([_NO_LOGIN] if self._login is None else [_NO_LOGIN, _LOGIN])
-        await stream.write(bytes([_VERSION, len(methods)]) + methods)
-        version, method = await _exactly(2, stream)
+        methods = bytes([_NO_LOGIN] if self.login is None else [_NO_LOGIN, _LOGIN])
+        stream.write(bytes([_VERSION, len(methods)]) + methods)
+        version, method = await stream.read_exactly(2)
         if version != _VERSION:
-            raise httpcore.ProxyError("the proxy does not speak SOCKS5: an http proxy's URL begins with http:")
-        if method == _NO_METHOD and self._login is None:
+            raise ProxyRefused("the proxy does not speak SOCKS5: an http proxy's URL begins with http:")
+        if method == _NO_METHOD and self.login is None:
             raise LoginRefused("the SOCKS proxy requires a user and a password: put them into its URL")
         if method not in methods:
-            raise httpcore.ProxyError("the SOCKS proxy requires a login method other than a password")
-        if method == _LOGIN and self._login is not None:
-            await _log_in(stream, *self._login)
+            raise ProxyRefused("the SOCKS proxy requires a login method other than a password")
+        if method == _LOGIN and self.login is not None:
+            await _log_in(stream, *self.login)
 
 
 async def _log_in(stream: Stream, user: bytes, password: bytes) -> None:
     if max(len(user), len(password)) > _LONGEST:
         raise LoginRefused("the user and the password of a SOCKS proxy have at most 255 bytes each")
-    await stream.write(bytes([_LOGIN_VERSION, len(user)]) + user + bytes([len(password)]) + password)
-    _, status = await _exactly(2, stream)
+    stream.write(bytes([_LOGIN_VERSION, len(user)]) + user + bytes([len(password)]) + password)
+    _, status = await stream.read_exactly(2)
     if status != 0:
         raise LoginRefused("the SOCKS proxy refused the user or the password: correct them in its URL")
 
 
 async def _ask_for(stream: Stream, host: str, port: int) -> None:
-    await stream.write(_CONNECT + _address(host) + port.to_bytes(2))
-    version, reply, _, kind = await _exactly(4, stream)
+    stream.write(_CONNECT + _address(host) + port.to_bytes(2))
+    version, reply, _, kind = await stream.read_exactly(4)
     if version != _VERSION:
-        raise httpcore.ProxyError("the proxy does not speak SOCKS5")
+        raise ProxyRefused("the proxy does not speak SOCKS5")
     if reply != 0:
         why = _REFUSALS.get(reply, "it does not say why")
-        raise httpcore.ProxyError(
+        raise ProxyRefused(
             f"the SOCKS proxy did not connect to {host}, port {port}: {why} (SOCKS reply {reply}). {ADVICE}"
         )
     await _skip_address(stream, kind)
@@ -136,22 +136,7 @@ def _address(host: str) -> bytes:
 async def _skip_address(stream: Stream, kind: int) -> None:
     """Read the address that the proxy connects from: everything after it is the gateway's."""
     lengths = {_IPV4: 4, _IPV6: 16}
-    length = (await _exactly(1, stream))[0] if kind == _NAME else lengths.get(kind)
+    length = (await stream.read_exactly(1))[0] if kind == _NAME else lengths.get(kind)
     if length is None:
-        raise httpcore.ProxyError("the proxy does not speak SOCKS5")
-    await _exactly(length + 2, stream)
-
-
-async def _exactly(count: int, stream: Stream) -> bytes:
-    """Read ``count`` bytes, in however many pieces they arrive.
-
-    Raises:
-        EOFError: The connection ended first.
-    """
-    data = b""
-    while len(data) < count:
-        some = await stream.read(count - len(data))
-        if not some:
-            raise EOFError
-        data += some
-    return data
+        raise ProxyRefused("the proxy does not speak SOCKS5")
+    await stream.read_exactly(length + 2)

@@ -1,40 +1,42 @@
-"""HTTP exchanges over httpx: connections, their limits and timeouts, caps on answers, and what a failure proves.
+"""HTTP exchanges with the gateway: connections kept and opened, their timeout, and what a failure proves.
 
-A request ends as a :class:`Reply` or a :class:`Failure`, never as an exception, so that no error references an httpx
-object, and with it the request's body. Measured reasons for this design: httpx's pool slows down quadratically with its
-size, so each connection is separate, behind this library's own limiter; a request on a keep-alive connection that the
-server has already abandoned is lost, so none is used after four idle seconds. And a connection is reused only after a
-complete answer with nothing after it: a task that is cancelled while httpcore returns a connection to its pool, which
-its shield does not prevent, leaves that connection in use for ever, and data after an answer would be read as the next
-one.
+A request ends as a :class:`Reply` or a :class:`Failure`, never as an exception, so that no error references the
+request's body. It goes over this library's own connections (:mod:`smspilot_async._network.http11`), unless the client
+has a transport of the user's, or something has replaced a method of httpx or httpcore: then by httpx
+(:mod:`smspilot_async._network.door`).
+
+A connection that was idle for more than four seconds is not used: a request on one that the server has already
+abandoned is lost. And it is used again only after a complete answer with nothing after it: data after an answer would
+be read as the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import zlib
+from collections import deque
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from smspilot_async._network.base import Failure, Progress, Reply, free_frames
-from smspilot_async._network.connection import USER_TIMEOUT, Connection, Network, genuine, keeps_more
-from smspilot_async._network.proxies import (
-    _host_and_port,
-    check_proxy,
-    default_context,
-    proxy_from_environment,
-)
-from smspilot_async._network.socks import Socks
+from smspilot_async._network import door
+from smspilot_async._network.base import Failure, NotBegun, Progress, Reply, free_frames
+from smspilot_async._network.http11 import USER_TIMEOUT
+from smspilot_async._network.proxies import _host_and_port, check_proxy, default_context, proxy_from_environment
+from smspilot_async._network.ways import Way
 from smspilot_async._version import __version__
 from smspilot_async.errors import Reason
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Coroutine
+    from typing import Any
 
+    import httpcore
+
+    from smspilot_async._network.http11 import Connection
     from smspilot_async._tools.clock import Clock
     from smspilot_async.wire import Envelope
 
@@ -45,8 +47,7 @@ _HEADERS: Final = {
     "Accept-Encoding": "identity",  # an uncompressed answer cannot be a decompression bomb
     "Connection": "keep-alive",
 }
-_AUTODETECT_GZIP: Final = zlib.MAX_WBITS | 32
-_ROUTE: Final = genuine(httpx.AsyncClient._transport_for_url, "httpx")  # noqa: SLF001 - which respx replaces
+_CANNOT_BE_WRITTEN: Final = Failure(Reason.DISCONNECTED, "the request cannot be written as HTTP", request_started=False)
 
 
 def late_bytes(url: str, proxy: str | None, user_transport: httpx.AsyncBaseTransport | None) -> str | None:
@@ -61,6 +62,8 @@ def late_bytes(url: str, proxy: str | None, user_transport: httpx.AsyncBaseTrans
         return "the client sends by a transport of its own, which may deliver a request late"
     if proxy is not None or proxy_from_environment(url) is not None:
         return "a proxy stands between, which may deliver a request late"
+    if door.is_patched_below():
+        return "something has replaced httpcore's connections, and may deliver a request late"
     if USER_TIMEOUT is None:
         return "this system has no TCP_USER_TIMEOUT, and may deliver a request late"
     return None
@@ -99,12 +102,13 @@ class Transport:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._opening = asyncio.Lock()
-        self._endpoint: httpx.URL | None = None
-        self._free: list[httpx.AsyncBaseTransport] | None = None
+        self._endpoint = httpx.URL(url)
+        self._way: Way | None = None
+        self._heads: dict[str | None, bytes] = {}  # of requests with a body, by its type
+        self._idle: deque[Connection] = deque()
+        self._connections: set[Connection] = set()
         self._end_of_loop: AsyncGenerator[None, None] | None = None
-        self._pool_of_one: Callable[[], httpx.AsyncBaseTransport] = httpx.AsyncHTTPTransport
         self._proxy_note = ""
-        self._opened: set[httpx.AsyncBaseTransport] = set()
         self._closing: set[asyncio.Future[None]] = set()
         self._under_way: set[Progress] = set()
 
@@ -125,50 +129,139 @@ class Transport:
             answer_until: When to stop waiting for the answer, in the clock's monotonic seconds; the timeout applies,
                 too.
         """
-        free = self._free
-        if free is None:
+        way = self._way
+        if way is None and self._user_transport is None:
             opened = await self._open()
             if isinstance(opened, Failure):
                 return opened
-            free = opened
+            way = opened
         if progress.limit is not None and progress.limit.is_over:  # a transport of the user's does not compare it
             return Failure(Reason.TIMEOUT, "its time was over before it began", request_started=False)
-        transport = free.pop()
-        outcome: Reply | Failure | None = None
+        progress.has_connection = True
+        until = self._clock.monotonic() + self._timeout
+        until = until if answer_until is None else min(until, answer_until)
         self._under_way.add(progress)
         try:
-            progress.has_connection = True
-            until = self._clock.monotonic() + self._timeout
-            until = until if answer_until is None else min(until, answer_until)
-            outcome = await self._guarded(transport, envelope, largest, progress, until)
-            return outcome
+            if way is None or door.is_patched():
+                return await self._by_httpx(way, envelope, progress, largest, until)
+            try:
+                request = self._written(way, envelope)
+            except (httpx.InvalidURL, ValueError):
+                return _CANNOT_BE_WRITTEN
+            return await self._ask(way, request, progress, largest, until)
         finally:
             self._under_way.discard(progress)
-            is_sound = transport is self._user_transport or (isinstance(outcome, Reply) and _is_fully_read(transport))
-            # Last in, first out: so few connections are used, and they stay warm.
-            free.append(transport if is_sound else self._new_pool())
-            if not is_sound:
-                self._let_go(transport)
 
-    async def _guarded(
-        self,
-        transport: httpx.AsyncBaseTransport,
-        envelope: Envelope,
-        largest: int,
-        progress: Progress,
-        until: float,
+    def _written(self, way: Way, envelope: Envelope) -> bytes:
+        """Return a request's bytes. Heads are kept, except those that contain a document, and with it the key.
+
+        Raises:
+            ValueError: HTTP has no form for it; also ``httpx.InvalidURL``.
+        """
+        if envelope.url != self._url or envelope.method != "POST":
+            url = self._endpoint if envelope.url == self._url else httpx.URL(envelope.url)
+            head = way.head(envelope.method.encode(), url.raw_path, _headers(url, envelope))
+        elif (kept := self._heads.get(envelope.content_type)) is not None:
+            head = kept
+        else:
+            head = way.head(b"POST", self._endpoint.raw_path, _headers(self._endpoint, envelope))
+            self._heads[envelope.content_type] = head
+        if not envelope.body and envelope.method == "GET":
+            return head + b"\r\n"
+        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(envelope.body), envelope.body)
+
+    async def _ask(self, way: Way, request: bytes, progress: Progress, largest: int, until: float) -> Reply | Failure:
+        """Make a request over a connection of this library's, opened if none is idle."""
+        connection = self._take_idle()
+        answer: asyncio.Future[Reply | Failure] | None = None
+        try:
+            progress.report()
+            if connection is not None:
+                with suppress(NotBegun):  # it was closed at the last moment
+                    answer = connection.ask(request, progress, largest)
+            if connection is None or answer is None:
+                connection = await self._opened_by(way, progress, until)
+                answer = connection.ask(request, progress, largest)
+            timer = self._clock.call_at(until, connection.time_out)
+            try:
+                return await answer
+            finally:
+                timer.cancel()
+        except Exception as error:  # noqa: BLE001 - the answer has none: the connection could not be opened
+            free_frames(error)
+            if self._loop.is_closed():  # this coroutine is being dropped, and a cleanup replaced its GeneratorExit
+                raise GeneratorExit from None
+            if isinstance(error, TimeoutError):
+                reason, detail = Reason.TIMEOUT, "no connection in time"
+            else:
+                reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=not progress.request_started)
+            return Failure(reason, detail + self._proxy_note, request_started=progress.request_started)
+        finally:
+            if connection is not None:
+                self._put_back(connection)
+
+    async def _opened_by(self, way: Way, progress: Progress, until: float) -> Connection:
+        """Open a connection.
+
+        Raises:
+            NotWritten: That failed, or was called off.
+            TimeoutError: It took too long.
+        """
+        async with self._clock.timeout_at(until):
+            connection = await way.open(progress)
+        self._connections.add(connection)
+        return connection
+
+    # --- connections that are kept ---------------------------------------------------------------
+
+    def _take_idle(self) -> Connection | None:
+        """Take the idle connection that was used last: so few are used, and they stay warm."""
+        while self._idle:
+            connection = self._idle.pop()
+            if self._clock.monotonic() < connection.idle_until and connection.is_usable:
+                return connection
+            self._drop(connection)
+        return None
+
+    def _put_back(self, connection: Connection) -> None:
+        if not connection.may_stay:
+            self._drop(connection)
+            return
+        now = self._clock.monotonic()
+        connection.idle_until = now + min(_LONGEST_IDLE, connection.longest_idle)
+        idle = self._idle
+        idle.append(connection)
+        while idle and idle[0].idle_until <= now:
+            self._drop(idle.popleft())
+
+    def _drop(self, connection: Connection) -> None:
+        connection.abort()
+        self._connections.discard(connection)
+
+    # --- by httpx --------------------------------------------------------------------------------
+
+    async def _by_httpx(
+        self, way: Way | None, envelope: Envelope, progress: Progress, largest: int, until: float
     ) -> Reply | Failure:
         try:
             request = self._request(envelope, progress)
         except (httpx.InvalidURL, ValueError):
-            return Failure(Reason.DISCONNECTED, "the request cannot be written as HTTP", request_started=False)
+            return _CANNOT_BE_WRITTEN
+        transport, own = self._user_transport, None
+        if transport is None:
+            assert way is not None  # noqa: S101 - it is there unless the transport is the user's
+            ask = partial(self._ask_for_httpx, way, progress, largest, until)
+            transport = own = door.door(ask, self._endpoint, way.context, way.proxy)
         try:
             async with self._clock.timeout_at(until):
-                return await _roundtrip(transport, request, largest)
+                return await door.roundtrip(transport, request, largest)
         except (TimeoutError, httpx.TimeoutException) as error:
             free_frames(error)
             reason = Reason.TIMEOUT
             detail = "no connection in time" if not progress.request_started else "no answer in time"
+        except door.Failed as failed:
+            free_frames(failed)
+            return failed.failure
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, the request's fate is the question
             free_frames(error)
             if self._loop.is_closed():  # this coroutine is being dropped, and a cleanup replaced its GeneratorExit
@@ -176,202 +269,113 @@ class Transport:
             reason, detail = Reason.DISCONNECTED, _in_words(error, with_text=not progress.request_started)
         finally:
             await progress.hang_up()
+            if own is not None and not self._loop.is_closed():
+                self._aside(own.aclose())
         if not progress.request_started:
             detail += self._proxy_note
         return Failure(reason, detail, request_started=progress.request_started)
 
     def _request(self, envelope: Envelope, progress: Progress) -> httpx.Request:
-        headers = _HEADERS if envelope.content_type is None else {**_HEADERS, "Content-Type": envelope.content_type}
         timeouts = {"connect": self._timeout, "read": self._timeout, "write": self._timeout, "pool": None}
+        headers = _HEADERS if envelope.content_type is None else {**_HEADERS, "Content-Type": envelope.content_type}
         return httpx.Request(
             envelope.method,
-            self._parsed(envelope.url),
+            self._endpoint if envelope.url == self._url else envelope.url,
             headers=headers,
             content=envelope.body or None,
             extensions={"timeout": timeouts, "trace": progress},
         )
 
-    def _parsed(self, url: str) -> httpx.URL | str:
-        """Parse the endpoint once; a URL that contains a document, and with it the key, is not cached."""
-        if url != self._url:
-            return url
-        if self._endpoint is None:
-            self._endpoint = httpx.URL(url)
-        return self._endpoint
+    async def _ask_for_httpx(
+        self, way: Way, progress: Progress, largest: int, until: float, request: httpcore.Request
+    ) -> httpcore.Response:
+        """Make a request that a mock has let pass, or that telemetry watches.
+
+        Raises:
+            door.Failed: It failed, or was made before: no wrapper may repeat it.
+        """
+        if progress.has_begun:
+            raise door.Failed(Failure(Reason.DISCONNECTED, "something has repeated the request"))
+        body = bytearray()
+        async for piece in door.pieces(request):
+            body += piece
+        try:
+            head = way.head(request.method, request.url.target, request.headers)
+        except ValueError:
+            raise door.Failed(_CANNOT_BE_WRITTEN) from None
+        reply = await self._ask(way, head + b"\r\n" + body, progress, largest, until)
+        if isinstance(reply, Failure):
+            raise door.Failed(reply)
+        return door.response(reply)
 
     # --- opening and closing ---------------------------------------------------------------------
 
-    async def _open(self) -> list[httpx.AsyncBaseTransport] | Failure:
+    async def _open(self) -> Way | Failure:
         async with self._opening:
-            if self._free is not None:
-                return self._free
-            if self._user_transport is not None:
-                self._free = [self._user_transport] * self._max_connections
-                return self._free
+            if self._way is not None:
+                return self._way
             try:
-                pools = await self._pools()
+                proxy = self._proxy or proxy_from_environment(self._url)
+                check_proxy(proxy)
+                context = self._ssl_context or await default_context(self._url, proxy)
             except (OSError, ValueError) as error:
                 detail = f"the connection cannot be set up: {_in_words(error, with_text=True)}"
                 return Failure(Reason.DISCONNECTED, detail, request_started=False)
-            self._free = pools
-            self._end_of_loop = _close_with_the_loop(self._opened)
+            self._proxy_note = "" if proxy is None else f" (by the proxy {_host_and_port(proxy)})"
+            self._way = Way(self._endpoint, context, proxy)
+            self._end_of_loop = _close_with_the_loop(self._connections)
             await anext(self._end_of_loop)
-            return self._free
+            return self._way
 
-    async def _pools(self) -> list[httpx.AsyncBaseTransport]:
-        proxy = self._proxy or proxy_from_environment(self._url)
-        check_proxy(proxy)
-        context = self._ssl_context or await default_context(self._url, proxy)
-        self._pool_of_one = partial(_pool_of_one, context, proxy)
-        self._proxy_note = "" if proxy is None else f" (by the proxy {_host_and_port(proxy)})"
-        return [self._new_pool() for _ in range(self._max_connections)]
-
-    def _new_pool(self) -> httpx.AsyncBaseTransport:
-        pool = self._pool_of_one()
-        self._opened.add(pool)
-        return pool
-
-    def _let_go(self, pool: httpx.AsyncBaseTransport) -> None:
-        """Close a pool in a separate task: cancelling the current one does not stop that, nor lose the answer."""
-        if self._loop.is_closed():
-            return
-        self._aside(pool.aclose()).add_done_callback(partial(self._let_gone, pool))
-
-    def _let_gone(self, pool: httpx.AsyncBaseTransport, closing: asyncio.Future[None]) -> None:
-        if not closing.cancelled() and closing.exception() is None:
-            self._opened.discard(pool)
-
-    def _aside(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
         """Close something in a separate task, which :meth:`aclose` awaits."""
         closing = asyncio.ensure_future(work)
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
-        return closing
 
     async def aclose(self) -> None:
         """Close all connections, even if this is cancelled. The next request opens new ones."""
-        self._free = None
+        self._way = None
+        self._idle.clear()
         for progress in self._under_way:
             self._aside(progress.call_off())
-        for pool in self._opened:
-            self._let_go(pool)
+        while self._connections:
+            self._connections.pop().abort()
         if self._closing:
             await asyncio.wait(self._closing)
+        await asyncio.sleep(0)  # in which asyncio closes the sockets
         if self._end_of_loop is not None:
             await self._end_of_loop.aclose()
             self._end_of_loop = None
 
     def abandon(self) -> None:
         """Forget connections whose event loop was closed before they could be: nothing uses them again."""
-        self._free = None
+        self._way = None
         self._end_of_loop = None
-        self._opened, self._closing = set(), set()
+        self._connections, self._closing = set(), set()
+        self._idle.clear()
 
     def drop(self) -> None:
         """Have the event loop close all connections, from any thread: it closes generators that are dropped."""
-        self._free = None
+        self._way = None
         self._end_of_loop = None
 
 
-async def _close_with_the_loop(pools: set[httpx.AsyncBaseTransport]) -> AsyncGenerator[None, None]:
-    """Close the pools when this generator is closed; a loop that ends closes its generators itself."""
+def _headers(url: httpx.URL, envelope: Envelope) -> list[tuple[bytes, bytes]]:
+    headers = {"Host": url.netloc.decode("ascii"), **_HEADERS}
+    if envelope.content_type is not None:
+        headers["Content-Type"] = envelope.content_type
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+
+
+async def _close_with_the_loop(connections: set[Connection]) -> AsyncGenerator[None, None]:
+    """Close the connections when this generator is closed; a loop that ends closes its generators itself."""
     try:
         yield
     finally:
-        while pools:
-            await pools.pop().aclose()
-
-
-def _pool_of_one(context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPTransport:
-    if proxy is None:
-        return _Direct(context, Network())
-    if proxy.lower().startswith("socks5"):
-        return _Direct(context, Socks.at(proxy))
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_LONGEST_IDLE)
-    through = httpx.Proxy(proxy, ssl_context=context if proxy.startswith("https:") else None)
-    return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=through, trust_env=False)
-
-
-def _is_fully_read(pool: httpx.AsyncBaseTransport) -> bool:
-    connections = getattr(getattr(pool, "_pool", None), "connections", None)
-    return connections is not None and not any(map(keeps_more, connections))
-
-
-class _Direct(httpx.AsyncHTTPTransport):
-    """httpx's transport over a :class:`Connection` instead of httpcore's pool.
-
-    Its class is still httpx's, and the method it calls httpcore's, so that mocks in users' tests catch its requests.
-    """
-
-    def __init__(self, context: ssl.SSLContext, network: Network) -> None:
-        connection = Connection(context, network, longest_idle=_LONGEST_IDLE)
-        self._pool = connection  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
-
-
-# --- answers -------------------------------------------------------------------------------------
-
-
-async def _roundtrip(transport: httpx.AsyncBaseTransport, request: httpx.Request, largest: int) -> Reply | Failure:
-    if httpx.AsyncClient._transport_for_url is not _ROUTE:  # noqa: SLF001 - the same
-        transport = _as_routed(transport, request.url)
-    response = await transport.handle_async_request(request)
-    try:
-        return await _read(response, largest)
-    finally:
-        await response.aclose()
-
-
-def _as_routed(transport: httpx.AsyncBaseTransport, url: httpx.URL) -> httpx.AsyncBaseTransport:
-    """Return the transport that a test's mock gives to an ``httpx.AsyncClient``.
-
-    There is no such client here; but a request that escapes a mock is a real SMS.
-    """
-    return httpx.AsyncClient(transport=transport)._transport_for_url(url)  # noqa: SLF001 - as above
-
-
-async def _read(response: httpx.Response, largest: int) -> Reply | Failure:
-    decompress = _decompressor(response.headers.get("content-encoding", ""))
-    too_large = Failure(Reason.TOO_LARGE, f"an answer of over {largest} bytes", http_status=response.status_code)
-    body = bytearray()
-    if decompress is None:
-        return Failure(Reason.UNREADABLE, "an encoding that was not requested", http_status=response.status_code)
-    stream = response.stream
-    if not isinstance(stream, httpx.AsyncByteStream):
-        return Failure(Reason.UNREADABLE, "a transport that is not asynchronous", http_status=response.status_code)
-    async for chunk in stream:
-        try:
-            body += decompress(chunk, largest + 1 - len(body))
-        except zlib.error:
-            return Failure(Reason.UNREADABLE, "broken compression", http_status=response.status_code)
-        if len(body) > largest:
-            return too_large
-    headers = response.headers
-    return Reply(response.status_code, bytes(body), headers.get("retry-after"), headers.get("date"))
-
-
-class _Inflate:
-    """Decompresses gzip or deflate that was not requested, to at most the given number of bytes."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(_AUTODETECT_GZIP)
-
-    def __call__(self, chunk: bytes, room: int) -> bytes:
-        if self._zlib.eof:
-            return b""  # zlib would buffer everything after the end
-        return self._zlib.decompress(chunk, room)
-
-
-def _plain(chunk: bytes, _room: int) -> bytes:
-    return chunk
-
-
-def _decompressor(encoding: str) -> Any:
-    match encoding.strip().lower():
-        case "" | "identity":
-            return _plain
-        case "gzip" | "x-gzip" | "deflate":
-            return _Inflate()
-    return None
+        while connections:
+            connections.pop().abort()
+        await asyncio.sleep(0)  # in which asyncio closes the sockets
 
 
 def _in_words(error: Exception, *, with_text: bool) -> str:

@@ -27,6 +27,8 @@ from smspilot_async import (
     Unknown,
 )
 from smspilot_async._network.base import Progress
+from smspilot_async._network.http11 import Connection
+from smspilot_async._network.transport import Transport
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -501,24 +503,28 @@ async def test_a_hook_may_send(emulator: Emulator) -> None:
     assert [message.to for message in emulator.messages] == [PHONE, OTHER_PHONE]
 
 
-@pytest.mark.parametrize("moment", ["send_request_body", "receive_response_body", "response_closed"])
+@pytest.mark.parametrize(
+    ("owner", "moment"),
+    [(Progress, "begin"), (Connection, "data_received"), (Connection, "time_out"), (Transport, "_put_back")],
+)
 async def test_a_question_that_is_cancelled_at_any_moment_leaves_its_connection_to_no_other(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, moment: str
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, owner: type, moment: str
 ) -> None:
-    """httpcore puts a connection back under a shield that `Task.cancel` goes through, and then takes it for used."""
-    note = Progress.__call__
+    genuine = getattr(owner, moment)
 
-    async def cancelled_at(self: Progress, event: str, info: dict[str, Any]) -> None:
-        await note(self, event, info)
-        if event == f"http11.{moment}.started":
-            monkeypatch.undo()
-            task = asyncio.current_task()
-            assert task is not None
-            task.cancel()
+    def cancelled_at(self: Any, *args: Any) -> None:
+        monkeypatch.undo()
+        asking.cancel()
+        genuine(self, *args)
 
     async with Client(emulator.api_key, url=emulator.url, max_connections=1, timeout=1) as client:
         await client.balance()
-        monkeypatch.setattr(Progress, "__call__", cancelled_at)
-        with pytest.raises(asyncio.CancelledError):
-            await client.balance()
+        monkeypatch.setattr(owner, moment, cancelled_at)
+        if moment == "time_out":
+            emulator.fail_next("balance", Fault.SLOW)
+        asking = asyncio.create_task(client.balance())
+        with suppress(asyncio.CancelledError):  # it was answered, where it is cancelled at the very end
+            await asking
+        assert asking.cancelled() or moment == "_put_back"
+        emulator.release()
         assert await client.balance() == emulator.account.balance

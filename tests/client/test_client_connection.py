@@ -1,4 +1,4 @@
-"""Connections without a proxy: TCP and TLS by asyncio itself, under httpx and httpcore."""
+"""Connections: TCP and TLS by asyncio itself, opened, used by one request after another, and lost."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import asyncio
 import gc
 import socket
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import httpcore
 import pytest
 import uvloop
 from manual_clock import idle
-from raw_servers import Peer, RawServer, answering, forwarding, hang_at_once, http, raw_server
+from raw_servers import Peer, RawServer, answering, forwarding, hang_after_request, hang_at_once, http, raw_server
 
-from smspilot_async import Client, ConnectionFailed, Retry, SmsPilotError
+from smspilot_async import Client, ConnectionFailed, Reason, Retry, SmsPilotError
 from smspilot_async._network import connection as _connection
-from smspilot_async._network.base import NotBegun
-from smspilot_async._network.connection import Connection, Network, Stream, keeps_more
+from smspilot_async._network import socks, ways
+from smspilot_async._network.base import Failure, NotBegun, Progress, Reply, Unreachable, WriteLimit
+from smspilot_async._network.connection import Stream, connect
+from smspilot_async._network.http11 import Connection
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -60,17 +61,19 @@ async def deaf() -> AsyncIterator[int]:
         yield listener.getsockname()[1]
 
 
-async def said_by(stream: httpcore.AsyncNetworkStream) -> bytes:
+async def said_by(stream: Stream) -> bytes:
     try:
-        return await stream.read(100)
+        return await stream.read_exactly(len(b"welcome"))
     finally:
-        await stream.aclose()
+        stream.abort()
 
 
-async def has_heard(stream: httpcore.AsyncNetworkStream) -> None:
+async def has_heard(stream: Stream) -> None:
     """Wait until whatever the other end does next has arrived and the stream knows of it."""
-    while not stream.get_extra_info("is_readable"):  # noqa: ASYNC110 - an unread socket sets no event
-        await asyncio.sleep(0)
+    with suppress(NotBegun):
+        while True:
+            stream.check_untouched()
+            await asyncio.sleep(0)
     await idle()
 
 
@@ -82,24 +85,24 @@ async def greet(peer: Peer) -> None:
 async def test_an_address_that_refuses_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_server(greet) as server:
         resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
-        assert await said_by(await Network().connect_tcp("gateway.example", server.port)) == b"welcome"
+        assert await said_by(await connect("gateway.example", server.port)) == b"welcome"
 
 
 async def test_an_address_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, deaf: int) -> None:
     monkeypatch.setattr(_connection, "_HEAD_START", 0.0)
     async with raw_server(greet, port=deaf) as server:
         resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
-        assert await said_by(await Network().connect_tcp("gateway.example", server.port)) == b"welcome"
+        assert await said_by(await connect("gateway.example", server.port)) == b"welcome"
 
 
 async def test_of_two_addresses_that_answer_one_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     streams: list[Stream] = []
     loop = asyncio.get_running_loop()
-    connect = loop.create_connection
+    create = loop.create_connection
     both = asyncio.Barrier(2)
 
     async def create_connection(factory: Callable[[], Stream], _: str, port: int) -> tuple[Any, Stream]:
-        made = await connect(factory, "127.0.0.1", port)
+        made = await create(factory, "127.0.0.1", port)
         streams.append(made[1])
         await both.wait()
         return made
@@ -108,9 +111,9 @@ async def test_of_two_addresses_that_answer_one_is_let_go(monkeypatch: pytest.Mo
     monkeypatch.setattr(_connection, "_HEAD_START", 0.0)
     async with raw_server(greet) as server:
         resolving(monkeypatch, "127.0.0.1", "127.0.0.2")
-        stream = await Network().connect_tcp("gateway.example", server.port)
+        stream = await connect("gateway.example", server.port)
         await idle()
-        assert [each._transport.is_closing() for each in streams].count(True) == 1
+        assert [each.transport.is_closing() for each in streams].count(True) == 1
         assert await said_by(stream) == b"welcome"
 
 
@@ -118,15 +121,15 @@ async def test_all_addresses_that_fail_are_named(monkeypatch: pytest.MonkeyPatch
     async with raw_server(greet) as server:
         port = server.port
     resolving(monkeypatch, "127.0.0.1", "127.0.0.2")
-    with pytest.raises(httpcore.ConnectError, match=r"127\.0\.0\.1.*; .*127\.0\.0\.2"):
-        await Network().connect_tcp("gateway.example", port)
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1.*; .*127\.0\.0\.2"):
+        await connect("gateway.example", port)
 
 
 async def test_a_task_cancelled_while_connecting_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch, deaf: int
 ) -> None:
     resolving(monkeypatch, "127.0.0.2")
-    connecting = asyncio.create_task(Network().connect_tcp("gateway.example", deaf))
+    connecting = asyncio.create_task(connect("gateway.example", deaf))
     await idle()
     connecting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -153,17 +156,17 @@ async def test_ipv6_and_ipv4_take_turns(found: list[str], tried: list[str], monk
         raise OSError("no way")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
-    with pytest.raises(httpcore.ConnectError):
-        await Network().connect_tcp("gateway.example", 80)
+    with pytest.raises(Unreachable):
+        await connect("gateway.example", 80)
     assert attempts == tried
 
 
 async def test_small_writes_do_not_wait_for_each_other() -> None:
     async with raw_server(greet) as server:
-        stream = await Network().connect_tcp("127.0.0.1", server.port)
-        sock = stream.get_extra_info("socket")
+        stream = await connect("127.0.0.1", server.port)
+        sock = stream.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        await stream.aclose()
+        stream.abort()
 
 
 # --- reading and writing -------------------------------------------------------------------------
@@ -176,9 +179,11 @@ class Line:
     server: ssl.SSLContext | None
     client: ssl.SSLContext | None
 
-    async def connect(self, port: int) -> httpcore.AsyncNetworkStream:
-        stream = await Network().connect_tcp("127.0.0.1", port)
-        return stream if self.client is None else await stream.start_tls(self.client, server_hostname="127.0.0.1")
+    async def connect(self, port: int) -> Stream:
+        stream = await connect("127.0.0.1", port)
+        if self.client is not None:
+            await stream.start_tls(self.client, "127.0.0.1")
+        return stream
 
 
 @pytest.fixture(params=["tcp", "tls"])
@@ -186,154 +191,152 @@ def line(request: pytest.FixtureRequest, tls: Tls) -> Line:
     return Line(None, None) if request.param == "tcp" else Line(tls.server(), tls.client())
 
 
-async def test_a_large_write_waits_for_the_other_end() -> None:
-    begin, received = asyncio.Event(), 0
-
-    async def take_late(peer: Peer) -> None:
-        nonlocal received
-        await begin.wait()
-        while received < A_LOT:
-            received += len(await peer.reader.read(1024 * 1024))
-        await peer.send(b"all")
-        await peer.hang()
-
-    async with raw_server(take_late) as server:
-        stream = await Network().connect_tcp("127.0.0.1", server.port)
-        writing = asyncio.create_task(stream.write(bytes(A_LOT)))
-        await idle()
-        assert not writing.done()
-        begin.set()
-        await writing
-        assert await said_by(stream) == b"all"
+def post(body: bytes = b"") -> bytes:
+    return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-async def test_what_is_not_read_is_not_taken_in(line: Line) -> None:
-    sent = asyncio.Event()
+def ask(connection: Connection, request: bytes = b"", largest: int = 100_000) -> asyncio.Future[Reply | Failure]:
+    progress = Progress()
+    answer = connection.ask(request or post(), progress, largest)
+    assert progress.request_started is progress.has_begun is True
+    return answer
 
+
+def body_of(answer: Reply | Failure) -> bytes:
+    assert isinstance(answer, Reply), answer
+    return answer.body
+
+
+async def test_a_large_request_arrives_as_fast_as_the_other_end_takes_it(line: Line) -> None:
+    async with raw_server(answering(http(b"all")), tls=line.server) as server:
+        connection = Connection(await line.connect(server.port))
+        assert body_of(await ask(connection, post(bytes(A_LOT)))) == b"all"
+        assert connection.is_usable
+        assert server.requests == [post(bytes(A_LOT))]
+        connection.abort()
+
+
+async def test_an_answer_before_the_request_is_wholly_written_counts_and_ends_the_connection(line: Line) -> None:
+    async def answer_at_once(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(http(b"no", status="413 Too Large"))
+        await peer.writer.drain()
+        await asyncio.Event().wait()
+
+    async with raw_server(answer_at_once, tls=line.server) as server:
+        connection = Connection(await line.connect(server.port))
+        assert body_of(await ask(connection, post(bytes(A_LOT)))) == b"no"
+        assert not connection.may_stay
+        connection.abort()
+
+
+async def test_of_a_large_answer_no_more_is_taken_in_than_may_be(line: Line) -> None:
     async def give(peer: Peer) -> None:
-        await peer.send(bytes(A_LOT))
-        sent.set()
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(100):
+            await peer.send(bytes(65536))
+            await asyncio.sleep(0)
 
     async with raw_server(give, tls=line.server) as server:
+        connection = Connection(await line.connect(server.port))
+        failure = await ask(connection, largest=1_000_000)
+        assert isinstance(failure, Failure)
+        assert failure.reason is Reason.TOO_LARGE
+        assert not connection.may_stay
+        connection.abort()
+
+
+@pytest.mark.parametrize("then", ["closes", "resets", "speaks"])
+async def test_a_request_on_a_connection_that_is_known_to_be_lost_is_not_begun(line: Line, then: str) -> None:
+    async def script(peer: Peer) -> None:
+        if then == "resets":
+            peer.reset()
+        elif then == "speaks":
+            await peer.send(b"\r\n")
+            await peer.hang()
+
+    async with raw_server(script, tls=line.server) as server:
         stream = await line.connect(server.port)
-        assert isinstance(stream, Stream)
-        await server.has_connection.wait()
-        await idle()
-        assert sent.is_set() is (line.server is not None)  # a server's TLS takes all, and keeps it
-        assert len(stream._received) < A_LOT // 4
-        received = 0
-        while some := await stream.read(1024 * 1024):
-            received += len(some)
-        assert received == A_LOT
-        await stream.aclose()
-
-
-async def test_writing_to_a_connection_that_was_closed_in_between_is_an_error(line: Line) -> None:
-    async with raw_server(close_when_spoken_to, tls=line.server) as server:
-        stream = await line.connect(server.port)
-        await stream.write(b"anybody")
-        await has_heard(stream)
-        with pytest.raises(httpcore.WriteError):
-            await stream.write(b" there?")
-        await stream.aclose()
-
-
-async def test_writing_to_a_connection_that_was_closed_before_says_that_nothing_was_written(line: Line) -> None:
-    async with raw_server(close, tls=line.server) as server:
-        stream = await line.connect(server.port)
-        assert await stream.read(1) == b""
+        stream.check_untouched()
+        connection = Connection(stream)
+        while connection.may_stay:  # noqa: ASYNC110 - sockets set no event
+            await asyncio.sleep(0)
+        progress = Progress()
+        progress.has_connection = True
+        progress.report()
         with pytest.raises(NotBegun):
-            await stream.write(b"anybody there?")
-        await stream.aclose()
+            connection.ask(post(), progress, 1000)
+        assert not progress.request_started
+        connection.abort()
 
 
-async def test_a_connection_that_closes_under_a_large_write_ends_it() -> None:
-    ready = asyncio.Event()
-
-    async def reset_when_told(peer: Peer) -> None:
-        await ready.wait()
-        peer.reset()
-
-    async with raw_server(reset_when_told) as server:
-        stream = await Network().connect_tcp("127.0.0.1", server.port)
-        writing = asyncio.create_task(stream.write(bytes(A_LOT)))
+@pytest.mark.parametrize("limit", [None, WriteLimit(not_after=float("inf"), unacknowledged=1.0)])
+async def test_a_connection_that_was_closed_here_is_not_written_to(line: Line, limit: WriteLimit | None) -> None:
+    async with raw_server(hang_at_once, tls=line.server) as server:
+        connection = Connection(await line.connect(server.port))
+        connection.abort()
+        with pytest.raises(NotBegun):
+            connection.ask(post(), Progress(limit), 1000)
         await idle()
-        ready.set()
-        with pytest.raises(httpcore.WriteError):
-            await writing
-        await stream.aclose()
+        with pytest.raises(NotBegun):
+            connection.ask(post(), Progress(limit), 1000)
 
 
-async def test_a_reset_is_an_error_for_the_reader(line: Line) -> None:
-    async with raw_server(reset_when_spoken_to, tls=line.server) as server:
-        stream = await line.connect(server.port)
-        await stream.write(b"hello")
-        with pytest.raises(httpcore.ReadError):
-            await stream.read(1)
-        await stream.aclose()
+@pytest.mark.parametrize("ending", ["closes", "resets"])
+async def test_a_connection_that_is_lost_under_a_large_request_ends_it(line: Line, ending: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        if ending == "resets":
+            peer.reset()
 
-
-async def test_an_empty_write_is_nothing(line: Line) -> None:
-    async with raw_server(greet, tls=line.server) as server:
-        stream = await line.connect(server.port)
-        await stream.write(b"")
-        assert await said_by(stream) == b"welcome"
+    async with raw_server(script, tls=line.server) as server:
+        connection = Connection(await line.connect(server.port))
+        failure = await ask(connection, post(bytes(A_LOT)))
+        assert isinstance(failure, Failure)
+        assert (failure.reason, failure.request_started) == (Reason.DISCONNECTED, True)
+        connection.abort()
 
 
 async def close(peer: Peer) -> None:
     del peer  # which is closed at the end of its script
 
 
-async def close_when_spoken_to(peer: Peer) -> None:
-    await peer.reader.read(100)
-
-
-async def reset_when_spoken_to(peer: Peer) -> None:
-    await peer.reader.read(1)
-    peer.reset()
-
-
 async def test_a_peer_that_goes_away_in_the_handshake_leaves_nothing_open(tls: Tls) -> None:
     async with raw_server(close) as server:
-        stream = await Network().connect_tcp("127.0.0.1", server.port)
-        with pytest.raises(httpcore.ConnectError):
-            await stream.start_tls(tls.client(), server_hostname="127.0.0.1")
-        assert stream._transport.is_closing()  # type: ignore[attr-defined]
+        stream = await connect("127.0.0.1", server.port)
+        with pytest.raises((NotBegun, Unreachable)):
+            await stream.start_tls(tls.client(), "127.0.0.1")
+        stream.abort()
+        assert stream.transport.is_closing()
 
 
 # --- one request after another -------------------------------------------------------------------
 
 
-def asking(port: int) -> httpcore.Request:
-    return httpcore.Request("POST", f"http://127.0.0.1:{port}/", headers={"Host": "x", "Content-Length": "0"})
-
-
-@pytest.fixture
-async def connection() -> AsyncIterator[Connection]:
-    connection = Connection(ssl.create_default_context(), Network(), longest_idle=4.0)
-    yield connection
-    await connection.aclose()
-
-
-async def test_a_connection_serves_one_request_after_another(connection: Connection) -> None:
-    async with raw_server(answering(http(b"one"), http(b"two"))) as server:
+async def test_a_connection_serves_one_request_after_another(line: Line) -> None:
+    async with raw_server(answering(http(b"one"), http(b"two")), tls=line.server) as server:
+        connection = Connection(await line.connect(server.port))
         for expected in (b"one", b"two"):
-            response = await connection.handle_async_request(asking(server.port))
-            assert await response.aread() == expected
-            await response.aclose()
-        assert server.connections == 1
+            assert connection.is_usable
+            assert body_of(await ask(connection)) == expected
+        connection.abort()
 
 
-async def test_a_connection_left_in_the_middle_of_an_answer_is_not_used_again(connection: Connection) -> None:
-    async with raw_server(answering(http(b"one"), http(b"two"))) as server:
-        await connection.handle_async_request(asking(server.port))
-        response = await connection.handle_async_request(asking(server.port))
-        assert await response.aread() == b"two"
-        await response.aclose()
-        assert server.connections == 2
+async def test_a_connection_left_in_the_middle_of_an_answer_is_not_used_again(line: Line) -> None:
+    async with raw_server(hang_after_request, tls=line.server) as server:
+        connection = Connection(await line.connect(server.port))
+        answer = ask(connection)
+        assert not connection.is_usable
+        connection.time_out()
+        failure = await answer
+        assert isinstance(failure, Failure)
+        assert failure.reason is Reason.TIMEOUT
+        assert not connection.is_usable
+        connection.abort()
 
 
-async def test_unsolicited_bytes_are_no_answer_to_the_next_request(connection: Connection) -> None:
+async def test_unsolicited_bytes_spoil_a_connection(line: Line) -> None:
     is_read = asyncio.Event()
 
     async def answer_twice(peer: Peer) -> None:
@@ -343,29 +346,28 @@ async def test_unsolicited_bytes_are_no_answer_to_the_next_request(connection: C
         await peer.send(http(b"never asked for"))
         await peer.hang()
 
-    async def script(peer: Peer) -> None:
-        await (answer_twice if server.connections == 1 else answering(http(b"two")))(peer)
-
-    async with raw_server(script) as server:
-        response = await connection.handle_async_request(asking(server.port))
-        assert await response.aread() == b"one"
-        await response.aclose()
+    async with raw_server(answer_twice, tls=line.server) as server:
+        connection = Connection(await line.connect(server.port))
+        assert body_of(await ask(connection)) == b"one"
+        assert connection.is_usable
         is_read.set()
+        while connection.is_usable:  # noqa: ASYNC110 - sockets set no event
+            await asyncio.sleep(0)
         await idle()
-        response = await connection.handle_async_request(asking(server.port))
-        assert await response.aread() == b"two"
-        await response.aclose()
+        with pytest.raises(NotBegun, match=r"sent data before the request|was closed"):
+            ask(connection)
+        connection.abort()
 
 
 async def cancel_in_the_middle_of_closing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    close = Connection.aclose
+    abort = Connection.abort
 
-    async def close_while_that_is_cancelled(connection: Connection) -> None:
+    def abort_while_that_is_cancelled(connection: Connection) -> None:
         closing.cancel()
-        await close(connection)
+        abort(connection)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Connection, "aclose", close_while_that_is_cancelled)
+        patch.setattr(Connection, "abort", abort_while_that_is_cancelled)
         closing = asyncio.create_task(client.aclose())
         await asyncio.wait([closing])
         assert closing.cancelled()
@@ -561,14 +563,13 @@ async def test_the_same_from_a_proxy(behind: bytes) -> None:
 
 
 async def test_closing_such_a_connection_does_not_hold_its_answer_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    close = Connection.aclose
+    abort = Connection.abort
 
-    async def close_while_the_caller_is_cancelled(connection: Connection) -> None:
-        if connection.connections:
-            question.cancel()
-        await close(connection)
+    def abort_while_the_caller_is_cancelled(connection: Connection) -> None:
+        asyncio.get_running_loop().call_soon(question.cancel)
+        abort(connection)
 
-    monkeypatch.setattr(Connection, "aclose", close_while_the_caller_is_cancelled)
+    monkeypatch.setattr(Connection, "abort", abort_while_the_caller_is_cancelled)
     async with saying_at_first(http(BALANCE) + b"\r\n") as server, Client("API-KEY", url=server.url) as client:
         question = asyncio.create_task(client.balance())
         assert await question == Decimal("1.50")
@@ -578,7 +579,7 @@ async def test_after_nothing_but_an_answer_a_connection_is_used_again(line: Line
     async with raw_server(answering(http(FIRST), chunked(SECOND)), tls=line.server) as server:
         url = server.url if line.server is None else server.https_url
         assert await two_sends(url, ssl_context=line.client) == ["10005", "10006"]
-        assert server.connections == 1  # where this fails, httpcore keeps its h11 elsewhere: see keeps_more()
+        assert server.connections == 1
 
 
 async def test_a_tunnel_is_used_again_too(tls: Tls) -> None:
@@ -608,22 +609,13 @@ async def test_a_connection_to_a_proxy_is_used_again_too() -> None:
         assert proxy.connections == 1
 
 
-def test_a_connection_that_does_not_show_what_it_keeps_is_not_trusted() -> None:
-    assert keeps_more(object())
-
-
 # --- gone, or heard of, before the first byte ----------------------------------------------------
 
 
 @pytest.fixture
 def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes on an idle connection comes in the moment after httpcore has looked for it."""
-    tell = Stream.get_extra_info
-
-    def get_extra_info(stream: Stream, info: str) -> Any:
-        return False if info == "is_readable" else tell(stream, info)
-
-    monkeypatch.setattr(Stream, "get_extra_info", get_extra_info)
+    """What comes on an idle connection comes in the moment after it was looked for."""
+    monkeypatch.setattr(Connection, "is_usable", property(lambda _: True))
 
 
 async def speak(peer: Peer) -> None:
@@ -680,14 +672,14 @@ async def answering_once(peer: Peer) -> None:
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the other end does first has arrived before anything is done with a new connection."""
-    connect = Network.connect_tcp
 
-    async def connect_tcp(*args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-        stream = await connect(*args, **options)
+    async def connecting(host: str, port: int) -> Stream:
+        stream = await connect(host, port)
         await has_heard(stream)
         return stream
 
-    monkeypatch.setattr(Network, "connect_tcp", connect_tcp)
+    monkeypatch.setattr(ways, "connect", connecting)
+    monkeypatch.setattr(socks, "connect", connecting)
 
 
 @pytest.mark.usefixtures("late")
@@ -734,9 +726,10 @@ async def test_a_server_that_is_gone_or_speaks_before_the_handshake_is_not_waite
     tls: Tls, first: Callable[[Peer], Awaitable[None]]
 ) -> None:
     async with raw_server(first) as server, asyncio.timeout(10):  # a handshake with no peer would take longer
-        stream = await Network().connect_tcp("127.0.0.1", server.port)
-        with pytest.raises(httpcore.ConnectError):
-            await stream.start_tls(tls.client(), server_hostname="127.0.0.1")
+        stream = await connect("127.0.0.1", server.port)
+        await has_heard(stream)
+        with pytest.raises(NotBegun):
+            await stream.start_tls(tls.client(), "127.0.0.1")
 
 
 # --- what the loop does not tell -----------------------------------------------------------------
@@ -745,13 +738,31 @@ async def test_a_server_that_is_gone_or_speaks_before_the_handshake_is_not_waite
 @pytest.mark.parametrize("news", ["bytes", "the end"])
 async def test_what_the_loop_has_not_reported_yet_is_seen(news: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        stream = await Network().connect_tcp("127.0.0.1", listener.getsockname()[1])
+        connection = Connection(await connect("127.0.0.1", listener.getsockname()[1]))
         with listener.accept()[0] as peer:
-            assert not stream.get_extra_info("is_readable")
+            assert connection.is_usable
             if news == "bytes":
                 peer.sendall(b"never asked for")
-        assert stream.get_extra_info("is_readable")  # there was no turn of the loop in between
-        await stream.aclose()
+        assert not connection.is_usable  # there was no turn of the loop in between
+        connection.abort()
+
+
+async def test_a_context_that_offers_another_protocol_gets_this_one(tls: Tls) -> None:
+    context, server_context = tls.client(), tls.server()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    server_context.set_alpn_protocols(["h2", "http/1.1"])
+    chosen: list[str | None] = []
+
+    async def script(peer: Peer) -> None:
+        chosen.append(peer.writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await answering(http(SENT))(peer)
+
+    async with (
+        raw_server(script, tls=server_context) as server,
+        Client("API-KEY", url=server.https_url, ssl_context=context) as client,
+    ):
+        await client.send("79087964781", "text", id=7)
+    assert chosen == ["http/1.1"]
 
 
 async def test_it_runs_on_uvloop(tls: Tls) -> None:

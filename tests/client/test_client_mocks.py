@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import subprocess
 import sys
@@ -13,12 +14,16 @@ import pytest
 import respx
 from raw_servers import answering, http, raw_server
 
-from smspilot_async import Client, Message, OutcomeUnknown, Retry
+from smspilot_async import Client, ConnectionFailed, Message, OutcomeUnknown, Retry
+from smspilot_async._network.http11 import Connection
+from smspilot_async._tools.clock import boot_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from pytest_httpx import HTTPXMock
+
+    from smspilot_async._network.base import WriteLimit
 
 KEY = "API-KEY"
 ONCE = Retry(attempts=1)
@@ -178,6 +183,130 @@ async def test_a_mock_keeps_what_goes_by_a_transport_of_the_users_own(gateway: G
             route = router.post(gateway.url).respond(json=SENT)
             await client.send("79087964781", "text", id=7)
     assert route.call_count == 1
+
+
+# --- what only watches, or wraps, what is below ---------------------------------------------------
+
+
+@pytest.fixture
+def watched() -> list[str]:
+    """The methods that were passed, in order."""
+    return []
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, owner: type, watched: list[str], *, times: int = 1) -> None:
+    """Wrap a class's method as instrumentation does: with all of its names."""
+    genuine = owner.handle_async_request  # type: ignore[attr-defined]
+
+    @functools.wraps(genuine)
+    async def wrapper(self: Any, request: Any) -> Any:
+        watched.append(owner.__name__)
+        for _ in range(times - 1):
+            await genuine(self, request)
+        return await genuine(self, request)
+
+    monkeypatch.setattr(owner, "handle_async_request", wrapper)
+
+
+PATCHED = [
+    httpx.AsyncHTTPTransport,
+    httpcore.AsyncConnectionPool,
+    httpcore.AsyncHTTPConnection,
+    httpcore.AsyncHTTP11Connection,
+]
+
+
+@pytest.mark.parametrize("owner", PATCHED)
+async def test_what_watches_requests_sees_each_and_lets_it_pass(
+    owner: type, watched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(monkeypatch, owner, watched)
+    script = answering(http(httpx.Response(200, json=SENT).content))
+    async with raw_server(script) as server, Client(KEY, url=server.url, retry=ONCE) as client:
+        for _ in range(2):
+            await client.send("79087964781", "text", id=7)
+    assert watched == [owner.__name__] * 2
+    assert len(server.requests) == 2
+    assert server.connections == (2 if "HTTPConnection" in owner.__name__ or "11" in owner.__name__ else 1)
+
+
+@pytest.mark.parametrize("owner", PATCHED[:2])
+async def test_what_wraps_requests_cannot_repeat_one(
+    owner: type, watched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(monkeypatch, owner, watched, times=2)
+    script = answering(http(httpx.Response(200, json=SENT).content))
+    async with raw_server(script) as server, Client(KEY, url=server.url, retry=ONCE) as client:
+        with pytest.raises(OutcomeUnknown, match="something has repeated the request"):
+            await client.send("79087964781", "text", id=7)
+    assert len(server.requests) == 1
+
+
+async def test_what_watches_httpx_does_not_loosen_the_limits_of_a_paid_request(
+    watched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(monkeypatch, httpx.AsyncHTTPTransport, watched)
+    limits: list[object] = []
+    harden = Connection._harden
+
+    def hardening(self: Connection, limit: WriteLimit) -> None:
+        limits.append(limit)
+        harden(self, limit)
+
+    monkeypatch.setattr(Connection, "_harden", hardening)
+    script = answering(http(httpx.Response(200, json=SENT).content))
+    async with raw_server(script) as server, Client(KEY, url=server.url) as client:
+        message = Message("79087964781", "text", id=7)
+        await client._send_once([message], not_after=boot_time() + 10, nonce_of=lambda _: b"")
+        await client._send_once([message], not_after=boot_time() - 1, nonce_of=lambda _: b"")
+    assert len(limits) == len(server.requests) == 1
+
+
+def test_below_httpcores_connections_nothing_is_promised(watched: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Client(KEY)._late_bytes is None
+    watch(monkeypatch, httpcore.AsyncHTTPConnection, watched)
+    assert "httpcore" in (Client(KEY)._late_bytes or "")
+
+
+async def test_a_mock_of_the_proxy_alone_keeps_requests_at_home(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = []
+
+    async def answer(_: object, request: httpcore.Request) -> httpcore.Response:
+        answered.append(request)
+        return httpcore.Response(200, content=httpx.Response(200, json=SENT).content)
+
+    monkeypatch.setattr(httpcore.AsyncHTTPProxy, "handle_async_request", answer)
+    async with made(gateway, proxy="http") as client:
+        await client.send("79087964781", "text", id=7)
+    assert len(answered) == 1
+
+
+async def test_what_a_mock_below_lets_pass_does_not_go_around_a_socks_proxy(
+    gateway: Gateway, watched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(monkeypatch, httpcore.AsyncHTTPConnection, watched)
+    async with made(gateway, proxy="socks5") as client:
+        with pytest.raises(ConnectionFailed, match="know no SOCKS proxy"):
+            await client.send("79087964781", "text", id=7)
+    assert watched
+
+
+async def test_a_wrapper_that_sends_requests_elsewhere_is_followed(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = httpx.AsyncHTTPTransport.handle_async_request
+
+    async def elsewhere(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        request.url = httpx.URL(server.url)
+        return await genuine(self, request)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", elsewhere)
+    async with raw_server(answering(http(httpx.Response(200, json=SENT).content))) as server:
+        async with made(gateway) as client:
+            await client.send("79087964781", "text", id=7)
+        assert len(server.requests) == 1
 
 
 LATE_IMPORT = f"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import gzip
 import socket
-import time
 import tracemalloc
 import zlib
 from datetime import UTC, datetime
@@ -450,30 +449,13 @@ async def test_an_answer_that_grows_without_end_is_cut_off_in_bounded_memory(
 # --- idle connections ----------------------------------------------------------------------------
 
 
-class Shifted:
-    """The module ``time`` as httpcore sees it, which a test may move."""
-
-    def __init__(self) -> None:
-        self.by = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.by
-
-
-@pytest.fixture
-def httpcore_time(monkeypatch: pytest.MonkeyPatch) -> Shifted:
-    shifted = Shifted()
-    monkeypatch.setattr("httpcore._async.http11.time", shifted)
-    return shifted
-
-
 @pytest.mark.parametrize(("idle_seconds", "connections"), [(0.0, 1), (3.5, 1), (4.5, 2), (60.0, 2)])
 async def test_no_connection_is_used_that_was_idle_for_more_than_four_seconds(
-    httpcore_time: Shifted, idle_seconds: float, connections: int
+    manual_clock: ManualClock, idle_seconds: float, connections: int
 ) -> None:
     async with raw_server(answering(http(ACCEPTED))) as server, Client(KEY, url=server.url) as client:
         await client.send(PHONE, TEXT)
-        httpcore_time.by += idle_seconds
+        await manual_clock.advance(idle_seconds)
         await client.send(PHONE, TEXT)
 
     assert server.connections == connections

@@ -16,15 +16,18 @@ import sqlite3
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import crash_worker
 
 from smspilot_async import Client
-from smspilot_async._network import connection
-from smspilot_async._network.connection import Stream
+from smspilot_async._network import http11
+from smspilot_async._network.http11 import Connection
 from smspilot_async.outbox import Outbox, _deliver
 from smspilot_async.outbox._sqlite import SqliteHotPath
+
+if TYPE_CHECKING:
+    from smspilot_async._network.base import Progress
 
 WORKER: Final = Path(__file__)
 
@@ -65,14 +68,14 @@ def stop_at(left: str) -> None:
         passing("after_acceptance")
         return result
 
-    write = Stream.write
+    ask = Connection.ask
 
-    async def writing(stream: Stream, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        if stream._limit is not None and not buffer:  # all that httpcore has written goes now
+    def asking(connection: Connection, request: bytes, progress: Progress, largest: int) -> Any:
+        if progress.limit is not None:
             passing("before_write")
-        await write(stream, buffer, timeout)
+        return ask(connection, request, progress, largest)
 
-    vars(connection)["Stream"].write = writing
+    vars(http11)["Connection"].ask = asking
     settings: Any = vars(_deliver)
     settings.update(send_once=sending, _FIRST_BACK_OFF=20_000)
 

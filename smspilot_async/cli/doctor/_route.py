@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import proxy_bypass
 
-import httpcore
-
+from smspilot_async._network.base import NotWritten, Progress
 from smspilot_async._network.proxies import check_proxy, default_context, proxy_from_environment
 from smspilot_async._network.socks import ADVICE, LoginRefused, Socks
 from smspilot_async._tools import clock as _clock
@@ -29,6 +28,8 @@ from smspilot_async.cli.doctor._findings import Finding, failed, fine, warning
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from smspilot_async._network.connection import Stream
 
 _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _SOON: Final = 14
@@ -81,7 +82,7 @@ class Route:
         self._look_for_proxy()
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
-        self._beyond_socks: httpcore.AsyncNetworkStream | None = None
+        self._beyond_socks: Stream | None = None
 
     def _look_for_proxy(self) -> None:
         proxy = proxy_from_environment(self._url)
@@ -97,7 +98,7 @@ class Route:
         if self._writer is not None:
             self._writer.transport.abort()
         if self._beyond_socks is not None:
-            await self._beyond_socks.aclose()
+            self._beyond_socks.abort()
 
     @property
     def steps(self) -> list[tuple[str, Callable[[], Awaitable[Finding]]]]:
@@ -174,7 +175,7 @@ class Route:
             return failed("tls", says, "Correct SSL_CERT_FILE.")
         try:
             return self._certificate(host, await self._in_time(self._shake_hands(context, host)))
-        except (OSError, EOFError, httpcore.ConnectError) as wrong:
+        except (OSError, EOFError, NotWritten) as wrong:
             return self._no_tls(host, wrong)
 
     # --- how -------------------------------------------------------------------------------------
@@ -229,20 +230,22 @@ class Route:
             _Refused: The proxy refuses.
         """
         try:
-            self._beyond_socks = await Socks.at(proxy.geturl()).connect(*_address(self._target))
+            self._beyond_socks = await Socks.at(proxy.geturl()).connect(*_address(self._target), Progress())
         except LoginRefused as refused:
             raise _Refused(str(refused), _LOGIN) from None
-        except (httpcore.ConnectError, httpcore.ProxyError) as refused:
+        except NotWritten as refused:
             raise _Refused(str(refused).removesuffix(f". {ADVICE}"), _ASK) from None
 
     async def _shake_hands(self, context: ssl.SSLContext, host: str) -> ssl.SSLObject:
-        stream: httpcore.AsyncNetworkStream | asyncio.StreamWriter
+        transport: asyncio.BaseTransport
         if self._beyond_socks is not None:
-            stream = await self._beyond_socks.start_tls(context, host)
+            await self._beyond_socks.start_tls(context, host)
+            transport = self._beyond_socks.transport
         else:
-            _, stream = self._streams()
-            await stream.start_tls(context, server_hostname=host)
-        tls: ssl.SSLObject = stream.get_extra_info("ssl_object")
+            _, writer = self._streams()
+            await writer.start_tls(context, server_hostname=host)
+            transport = writer.transport
+        tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         return tls
 
     async def _context(self) -> ssl.SSLContext:
@@ -255,7 +258,7 @@ class Route:
 
     def _no_tls(self, host: str, wrong: Exception) -> Finding:
         match wrong:
-            case httpcore.ConnectError(__cause__=OSError() as cause):
+            case NotWritten(__cause__=OSError() as cause):
                 return self._no_tls(host, cause)
             case ssl.SSLCertVerificationError(verify_code=code, verify_message=message):
                 advice = _CERTIFICATE.get(code, _UNTRUSTED)
@@ -263,7 +266,7 @@ class Route:
             case TimeoutError():
                 return failed("tls", f"{host} does not complete the TLS handshake within {self._timeout:g} s", _NO_TLS)
             case _:
-                why = str(wrong) if isinstance(wrong, httpcore.ConnectError) else _in_words(wrong)
+                why = str(wrong) if isinstance(wrong, NotWritten) else _in_words(wrong)
                 return failed("tls", f"{host} does not speak TLS there: {why}", _NO_TLS)
 
     def _certificate(self, host: str, tls: ssl.SSLObject) -> Finding:
