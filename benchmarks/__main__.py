@@ -16,8 +16,8 @@ import attrs
 from benchmarks.bench import Bench, Line, server
 from smspilot_async import __version__
 
-_NAMES = ("bulk", "peers", "concurrent", "latency", "memory", "checks", "callbacks", "ledger")
-_PACKAGES = ("httpx", "httpcore", "attrs", "cattrs", "msgspec", "twilio", "sms-pilot-py")
+_NAMES = ("small", "bulk", "peers", "concurrent", "latency", "memory", "checks", "callbacks", "ledger")
+_PACKAGES = ("httptools", "httpx", "aiohttp", "attrs", "cattrs", "msgspec", "twilio", "sms-pilot-py")
 
 
 def main(arguments: list[str]) -> int:

@@ -35,6 +35,8 @@ _HEAD: Final = (
 )
 _INFO: Final = b'{"info":{"id":"10000","name":"Bench","email":"","balance":20006.97,"sender":["INFORM"]}}'
 _STATUSES_A_PACKET: Final = 100
+PACKETS_OF_ONE: Final = 1_000_000_000
+"""Above this number packets hold one message."""
 
 _numbers = itertools.count(100_000_000)
 
@@ -93,7 +95,8 @@ def respond(head: bytes, body: bytes) -> tuple[bytes, bytes]:
         return b"201 Created", TWILIO
     if packet := _packet_id(body):
         first = int(packet[1]) * 1000
-        statuses = b",".join(_STATUS % (number, first + number) for number in range(1, _STATUSES_A_PACKET + 1))
+        count = 1 if int(packet[1]) > PACKETS_OF_ONE else _STATUSES_A_PACKET
+        statuses = b",".join(_STATUS % (number, first + number) for number in range(1, count + 1))
         return b"200 OK", b'{"check":[%b]}' % statuses
     if b'"info"' in body:
         return b"200 OK", _INFO
