@@ -21,7 +21,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 	@echo "What reads and writes JSON again, without msgspec, and what is too many messages for counting coverage"
-	SMSPILOT_JSON=stdlib $(BIN)/python -m pytest $(WORKERS) -q -m "not volume" tests/wire_format tests/client tests/engine tests/tracking
+	SMSPILOT_JSON=stdlib $(BIN)/python -m pytest $(WORKERS) -q -m "not volume" tests/wire_format tests/engine
 	$(BIN)/python -m pytest $(WORKERS) -q -m volume
 	$(BIN)/python tests/wheel/try_wheel.py
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,19 @@ __all__ = ["_detector", "blocking_calls"]  # fixtures, by being here
 # How long an example takes is this machine's affair, and what else it is doing.
 hypothesis.settings.register_profile("without a deadline", hypothesis.settings(deadline=None))
 hypothesis.settings.load_profile("without a deadline")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--sample PERCENT``, for a Python or for versions on which the whole suite would take too long."""
+    parser.addoption("--sample", type=int, metavar="PERCENT", help="run so large a share of the tests, always the same")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (percent := config.getoption("--sample")) is not None:
+        others = [item for item in items if zlib.crc32(item.nodeid.encode()) % 100 >= percent]
+        left_out = set(others)
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=others)
 
 
 @pytest.fixture(autouse=True)
