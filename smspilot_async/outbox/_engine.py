@@ -33,6 +33,7 @@ _GRACE: Final = 1.0
 """Seconds that jobs have when the engine ends; what a sender has under way does not end with them."""
 _POLL: Final = 1.0
 """Seconds between two looks for jobs; a notification comes before."""
+_POLL_POOLED: Final = 0.2
 _PERIODIC: Final = 4
 
 
@@ -43,9 +44,11 @@ class Engine:
         sender: Serves slots.
         duties: What one worker at a time does, beside sending.
         conninfo: How to connect, as libpq writes it.
+        is_pooled: Through pgbouncer in transaction mode, which notifies of nothing: jobs are looked for more often.
     """
 
-    def __init__(self, sender: FleetSender, duties: Sequence[Duty], conninfo: str) -> None:
+    def __init__(self, sender: FleetSender, duties: Sequence[Duty], conninfo: str, *, is_pooled: bool) -> None:
+        self._is_pooled = is_pooled
         self._sender = sender
         self._conninfo = conninfo
         self._duties = duties
@@ -60,7 +63,8 @@ class Engine:
                         queues=[QUEUE, queue_of(self._sender.name)],
                         name=self._sender.name,
                         concurrency=self._sender.concurrency + _PERIODIC,
-                        fetch_job_polling_interval=_POLL,
+                        fetch_job_polling_interval=_POLL_POOLED if self._is_pooled else _POLL,
+                        listen_notify=not self._is_pooled,
                         shutdown_graceful_timeout=_GRACE,
                         delete_jobs="always",
                         install_signal_handlers=False,
@@ -71,10 +75,10 @@ class Engine:
 
     def _app(self) -> App:
         options = f"-c search_path={JOBS_SCHEMA} -c application_name=smspilot-engine -c statement_timeout=10s"
+        pooled: dict[str, Any] = {"prepare_threshold": None}  # and the search path is a setting of the role
+        session = pooled if self._is_pooled else {"options": options}
         app = App(
-            connector=PsycopgConnector(
-                conninfo=self._conninfo, kwargs={"options": options}, min_size=1, max_size=3, timeout=5.0
-            ),
+            connector=PsycopgConnector(conninfo=self._conninfo, kwargs=session, min_size=1, max_size=3, timeout=5.0),
             periodic_defaults={"max_delay": 5.0},
         )
 

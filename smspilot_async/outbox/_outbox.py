@@ -103,7 +103,8 @@ class Outbox(Afterwards):
 
     Args:
         ledger: Its URL, ``sqlite:///…`` or ``postgresql://…``, as a str or as SQLAlchemy's ``URL``, or an
-            ``AsyncEngine`` of the application's own, which stays open; left out, ``SMSPILOT_LEDGER``.
+            ``AsyncEngine`` of the application's own, which stays open; left out, ``SMSPILOT_LEDGER``. Through pgbouncer
+            in transaction mode: ``?pgbouncer=true``.
         account_id: The account of the clients that will send, where that was asked already; left out, each sender asks
             the gateway (``info``).
 
@@ -116,7 +117,9 @@ class Outbox(Afterwards):
         self._account_id = account_id
         self._own_engine = not isinstance(ledger, AsyncEngine)
         self._engine: AsyncEngine | None = ledger if isinstance(ledger, AsyncEngine) else None
-        self._url = ledger.url if isinstance(ledger, AsyncEngine) else _url(ledger)
+        url = ledger.url if isinstance(ledger, AsyncEngine) else _url(ledger)
+        self._is_pooled = url.query.get("pgbouncer") == "true"
+        self._url = url.difference_update_query(["pgbouncer"])
         self._dialect = self._url.get_backend_name()
         self._tables = tables_of(self._dialect)
         self._path = Path(self._url.database or "") if self._dialect == "sqlite" else None
@@ -259,7 +262,8 @@ class Outbox(Afterwards):
 
     def _async_engine(self) -> AsyncEngine:
         url = self._url if self._dialect == "sqlite" else _noticing(self._url)
-        engine = create_async_engine(url.set(drivername=_DRIVERS[self._dialect][1]), pool_pre_ping=True)
+        more: Any = {"connect_args": {"prepare_threshold": None}} if self._is_pooled else {}
+        engine = create_async_engine(url.set(drivername=_DRIVERS[self._dialect][1]), pool_pre_ping=True, **more)
         if self._dialect == "sqlite":
             _prepare_sqlite(engine.sync_engine)
         return engine
@@ -664,11 +668,11 @@ class Outbox(Afterwards):
         from smspilot_async.outbox._engine import Engine  # noqa: PLC0415 - an extra
 
         options = SendOptions(packet_size=packet_size, in_flight=in_flight, give_up_after=give_up_after)
-        conninfo = _conninfo(self._url)
+        conninfo, is_pooled = _conninfo(self._url), self._is_pooled
         return FleetWorker(
             self._fleet_sender(client, options),
             lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs),
-            lambda sender, duties: Engine(sender, duties, conninfo).run,
+            lambda sender, duties: Engine(sender, duties, conninfo, is_pooled=is_pooled).run,
         )
 
     @contextlib.asynccontextmanager
@@ -722,7 +726,7 @@ class Outbox(Afterwards):
             return SqliteHotPath(self._path)
         from smspilot_async.outbox._postgres import PostgresHotPath  # noqa: PLC0415 - an extra
 
-        return PostgresHotPath(_conninfo(self._url))
+        return PostgresHotPath(_conninfo(self._url), is_pooled=self._is_pooled)
 
     async def _check_home(self) -> str:
         actual = await self._actual_home()

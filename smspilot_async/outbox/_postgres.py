@@ -302,10 +302,11 @@ class _Line:
         sent: Returns the last attempts of this sender, which the database must know then.
     """
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, *, is_pooled: bool) -> None:
         self.home: str | None = None
         self.sent: Callable[[], Sequence[SentToken]] = tuple
         self._conninfo = conninfo
+        self._is_pooled = is_pooled
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._abandoned: dict[asyncio.Future[None], asyncio.Task[Any]] = {}
@@ -318,7 +319,11 @@ class _Line:
         """
 
         async def work(connection: psycopg.AsyncConnection[Any]) -> list[Any]:
-            return await _rows(connection, statement, values)
+            if not self._is_pooled or self.home is None:
+                return await _rows(connection, statement, values)
+            async with connection.transaction():  # the server behind it may be another one each time
+                await self._check_home(connection, self.home)
+                return await _rows(connection, statement, values)
 
         return await self._do(work)
 
@@ -409,10 +414,14 @@ class _Line:
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None:
             connection = await psycopg.AsyncConnection.connect(
-                self._conninfo, autocommit=True, options=_OPTIONS, connect_timeout=_CONNECT_TIMEOUT
+                self._conninfo,
+                autocommit=True,
+                connect_timeout=_CONNECT_TIMEOUT,
+                **({"prepare_threshold": None} if self._is_pooled else {"options": _OPTIONS}),
             )
             try:
-                await connection.execute(_SYNCHRONOUS)
+                if not self._is_pooled:  # else it is a setting of the role
+                    await connection.execute(_SYNCHRONOUS)
                 if self.home is not None:
                     await self._check_home(connection, self.home)
             except BaseException:
@@ -461,13 +470,14 @@ class PostgresHotPath:
 
     Args:
         conninfo: How to connect, as libpq writes it.
+        is_pooled: Through pgbouncer in transaction mode: nothing is kept in a session.
     """
 
-    def __init__(self, conninfo: str) -> None:
-        self._claims = _Line(conninfo)
-        self._outcomes = _Line(conninfo)
-        self._others = _Line(conninfo)
-        self._notices = _Line(conninfo)
+    def __init__(self, conninfo: str, *, is_pooled: bool = False) -> None:
+        self._is_pooled = is_pooled
+        self._claims, self._outcomes, self._others, self._notices = (
+            _Line(conninfo, is_pooled=is_pooled) for _ in range(4)
+        )
 
     @property
     def is_shared(self) -> bool:
@@ -482,6 +492,8 @@ class PostgresHotPath:
             await line.aclose()
 
     async def wait_for_code(self) -> None:
+        if self._is_pooled:  # LISTEN is taken there, and never notifies
+            await asyncio.get_running_loop().create_future()
         await self._notices.wait_for_notice()
 
     async def transact(self, work: Work[Value]) -> Value:
