@@ -599,6 +599,9 @@ app.add_command(campaign)
     "--packet-size", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="Messages in a packet."
 )
 @click.option(
+    "--rate-limit", type=_rate_type, metavar="N", help="Messages per second, of all workers of the ledger together."
+)
+@click.option(
     "--unknown",
     metavar="POLICY",
     default="hold",
@@ -620,6 +623,7 @@ def worker(
     *,
     in_flight: int,
     packet_size: int,
+    rate_limit: float | None,
     unknown: str,
     callbacks: str | None,
     opt_outs: bool,
@@ -631,11 +635,12 @@ def worker(
     """Send what is due in a ledger, and what becomes due, until Ctrl-C or SIGTERM.
 
     It then claims nothing more, and exits once the answers to packets in flight are recorded. On SQLite only one worker
-    may send at a time: a second one names the first, and exits with 2.
+    may send at a time: a second one names the first, and exits with 2. On PostgreSQL any number share the ledger, on
+    any number of machines.
     """
     del as_json  # only the error that ends it is printed as JSON
     inbox = _outbox.inbox_of(callbacks)
-    client = connection.client(test=test, callbacks=inbox)
+    client = connection.client(test=test, callbacks=inbox, rate_limit=rate_limit)
     options = _outbox.WorkerOptions(in_flight=in_flight, packet_size=packet_size, unknown=unknown, opt_outs=opt_outs)
     _exit(_outbox.worker(ledger, client, inbox, options))
 
