@@ -413,11 +413,9 @@ class _Line:
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None:
+            session: Any = {"prepare_threshold": None} if self._is_pooled else {"options": _OPTIONS}
             connection = await psycopg.AsyncConnection.connect(
-                self._conninfo,
-                autocommit=True,
-                connect_timeout=_CONNECT_TIMEOUT,
-                **({"prepare_threshold": None} if self._is_pooled else {"options": _OPTIONS}),
+                self._conninfo, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, **session
             )
             try:
                 if not self._is_pooled:  # else it is a setting of the role
