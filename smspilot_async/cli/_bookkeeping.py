@@ -8,7 +8,7 @@ import attrs
 
 from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import actor_of, with_outbox
-from smspilot_async.cli._output import count, note, print_facts, print_json, print_line
+from smspilot_async.cli._output import count, lines_as_ranges, note, print_facts, print_json, print_line
 from smspilot_async.errors import Outcome
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def _show_reconciled(found: Reconciled, *, is_done: bool) -> None:
             "lines not read": _listed(found.unread),
         }
     )
+    for why in dict.fromkeys(found.unread_why.values()):
+        print_line(f"- {why}: lines {lines_as_ranges(line for line, said in found.unread_why.items() if said == why)}")
     if not is_done:
         print_line(f"Nothing was changed. To do it: --expect {len(found.accepted)}")
 

@@ -335,8 +335,8 @@ class Afterwards:
         not in the list.
 
         Args:
-            content: The file: CSV, with a column of phones, and one of times (Moscow's, unless they name their zone)
-                or texts, named in its first line.
+            content: The file: CSV in UTF-8 or Windows-1251, with a column of phones, and one of times (Moscow's, unless
+                they name their zone) or texts, named in its header in English or Russian.
             expect: How many messages become accepted; left out, nothing is changed, and the result says what would be.
             actor: Who orders it.
 

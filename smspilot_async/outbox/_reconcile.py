@@ -1,8 +1,8 @@
 """Turning unknown messages into accepted ones by the vendor's own list of what it has taken.
 
 The list is exported from the vendor's cabinet. Which columns it has is not documented, so that they are found by usual
-names; what a row says is matched strictly. A row proves an acceptance if it can mean one message of the ledger and no
-other, and the message no other row.
+names, and by names that begin with them; lines above the header are passed over. What a row says is matched strictly. A
+row proves an acceptance if it can mean one message of the ledger and no other, and the message no other row.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ from smspilot_async.outbox._states import State
 from smspilot_async.text import normalize_phone
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from typing import Any
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,6 +51,10 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "server_id": ("server_id", "id", "ид", "id сообщения", "номер сообщения", "код сообщения"),
     "status": ("status", "статус", "состояние"),
 }
+_DELIVERED: Final = "достав"  # when a message was delivered is not when it was sent
+_EXCEL_TEXT = re.compile(r'="(.*)"').fullmatch  # how a number is kept from becoming a fraction
+_MOST_ABOVE: Final = 10
+"""Lines that may stand above the header: a title, a period."""
 _not_taken = re.compile(r"отклон|отказ|не принят|ошиб|reject|refus|error", re.IGNORECASE).search
 _FORMATS: Final = (
     *("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%y %H:%M:%S", "%d.%m.%y %H:%M"),
@@ -85,19 +90,25 @@ class Reconciled:
             those lines.
         missing: Unknown messages that are not in the list, and stay unknown: it may be incomplete.
         unread: Lines that could not be read, or that the vendor marks as not taken.
+        unread_why: Why, for each of them, without its content.
     """
 
     accepted: dict[int, int]
     ambiguous: dict[int, tuple[int, ...]]
     missing: tuple[int, ...]
     unread: tuple[int, ...]
+    unread_why: Mapping[int, str] = attrs.Factory(dict)
 
 
-def read_cabinet(content: bytes) -> tuple[list[CabinetRow], list[int]]:
+class _UnreadError(Exception):
+    """A row is not read without guessing, or says that it was not taken."""
+
+
+def read_cabinet(content: bytes) -> tuple[list[CabinetRow], dict[int, str]]:
     """Read the vendor's list: CSV in UTF-8 or Windows-1251, with commas, semicolons or tabs.
 
     Returns:
-        The rows, and the lines that could not be read or were not taken.
+        The rows, and the lines that could not be read or were not taken, with the reason.
 
     Raises:
         ValueError: There is no column of phones, or neither one of times nor one of texts.
@@ -106,61 +117,103 @@ def read_cabinet(content: bytes) -> tuple[list[CabinetRow], list[int]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1251", "replace")
-    lines = text.splitlines(keepends=True)
-    first = lines[0] if lines else ""
-    reader = csv.reader(lines, delimiter=max(";,\t", key=first.count))
-    columns = _columns(next(reader, []))
-    if "phone" not in columns or not columns.keys() & {"time", "text"}:
-        raise ValueError("the list needs a column of phones, and one of times or texts, named in its first line")
+    # Not str.splitlines: a text may hold a line separator of Unicode.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    above, columns, delimiter = _header(lines)
     rows: list[CabinetRow] = []
-    unread: list[int] = []
+    unread: dict[int, str] = {}
+    reader = csv.reader((line + "\n" for line in lines[above + 1 :]), delimiter=delimiter)
     for cells in reader:
-        if any(cell.strip() for cell in cells):
-            row = _row(reader.line_num, {name: cells[at] for name, at in columns.items() if at < len(cells)}, columns)
-            rows.append(row) if row is not None else unread.append(reader.line_num)
+        if not any(cell.strip() for cell in cells):
+            continue
+        line = above + 1 + reader.line_num
+        try:
+            rows.append(_row(line, {name: cells[at] for name, at in columns.items() if at < len(cells)}))
+        except _UnreadError as why:
+            unread[line] = str(why)
     return rows, unread
 
 
+def _header(lines: Sequence[str]) -> tuple[int, dict[str, int], str]:
+    """Return how many lines stand above the header, the places of its columns, and what separates them.
+
+    Raises:
+        ValueError: There is no column of phones, or neither one of times nor one of texts.
+    """
+    for above, line in enumerate(lines[: _MOST_ABOVE + 1]):
+        delimiter = max(";,\t", key=line.count)
+        columns = _columns(next(csv.reader([line], delimiter=delimiter), []))
+        if "phone" in columns and columns.keys() & {"time", "text"}:
+            return above, columns, delimiter
+    raise ValueError("the list needs a column of phones, and one of times or texts, named in its header")
+
+
 def _columns(header: Iterable[str]) -> dict[str, int]:
-    written = [" ".join(name.casefold().replace("_", " ").split()) for name in header]
+    """Return the places of columns by what they hold: those of a usual name, then those that begin with one."""
+    written = [" ".join(re.sub(r"[\W_]+", " ", name.casefold()).split()) for name in header]
     found: dict[str, int] = {}
     for column, names in _NAMES.items():
         for name in names:
-            plain = name.replace("_", " ")
-            if plain in written:
+            if (plain := name.replace("_", " ")) in written:
                 found[column] = written.index(plain)
+                break
+    if {"дата", "время"} <= set(written):
+        found["time"], found["hour"] = written.index("дата"), written.index("время")
+    for column, names in _NAMES.items():
+        if column in found or column == "server_id":  # another number must not be taken for it
+            continue
+        for at, title in enumerate(written):
+            begins = any(title.startswith(f"{name.replace('_', ' ')} ") for name in names)
+            is_another = at in found.values() or (column == "time" and _DELIVERED in title)
+            if begins and not is_another:
+                found[column] = at
                 break
     return found
 
 
-def _row(line: int, cells: dict[str, str], columns: Mapping[str, int]) -> CabinetRow | None:
-    """Read a row; ``None`` of one that is not read without guessing, or that says it was not taken."""
-    if _not_taken(cells.get("status", "")):
-        return None
-    try:
-        phone = normalize_phone(cells.get("phone", ""), "RU")
-        time = _time(cells["time"]) if "time" in columns else None
-    except (InvalidMessage, ValueError, KeyError):
-        return None
-    text = _plain(cells["text"]) if cells.get("text", "").strip() else None
-    if time is None and text is None:
-        return None
-    return CabinetRow(line, phone, time, text, cells.get("server_id", "").strip() or None)
-
-
-def _time(written: str) -> int:
-    """Read a time: Moscow's, unless it names its zone.
+def _row(line: int, cells: dict[str, str]) -> CabinetRow:
+    """Read a row.
 
     Raises:
-        ValueError: It is not one.
+        _UnreadError: It cannot be used.
     """
-    written = written.strip()
+    cells = {name: _cell(cell) for name, cell in cells.items()}
+    if _not_taken(cells.get("status", "")):
+        raise _UnreadError("not taken, by its status")
+    try:
+        phone = normalize_phone(cells.get("phone", ""), "RU")
+    except InvalidMessage:
+        phone = ""
+    if not phone:
+        raise _UnreadError("no phone")
+    text = _plain(cells.get("text", "")) or None
+    written = " ".join(cells.get(name, "") for name in ("time", "hour")).strip()
+    time = _time(written) if written else None
+    if written and time is None:
+        raise _UnreadError("no time that can be read")
+    if time is None and text is None:
+        raise _UnreadError("neither a time nor a text")
+    return CabinetRow(line, phone, time, text, cells.get("server_id") or None)
+
+
+def _cell(written: str) -> str:
+    plain = written.replace("\N{NO-BREAK SPACE}", " ").strip()
+    kept = _EXCEL_TEXT(plain)
+    return kept[1].strip() if kept else plain
+
+
+def _time(written: str) -> int | None:
+    """Return a time, Moscow's unless it names its zone; ``None`` if it is not one."""
+    plain = " ".join(written.replace(",", " ").split())
     for pattern in _FORMATS:
         try:
-            return int(datetime.strptime(written, pattern).replace(tzinfo=MOSCOW).timestamp()) * SECOND
+            return int(datetime.strptime(plain, pattern).replace(tzinfo=MOSCOW).timestamp()) * SECOND
         except ValueError:
             continue
-    time = datetime.fromisoformat(written)
+    try:
+        time = datetime.fromisoformat(plain)
+    except ValueError:
+        return None
     return int((time if time.tzinfo is not None else time.replace(tzinfo=MOSCOW)).timestamp()) * SECOND
 
 
@@ -216,7 +269,7 @@ def _fits(row: CabinetRow, one: Any) -> bool:
 
 
 async def reconcile(
-    connection: AsyncConnection, tables: Tables, rows: list[CabinetRow], unread: list[int]
+    connection: AsyncConnection, tables: Tables, rows: list[CabinetRow], unread: Mapping[int, str]
 ) -> tuple[Reconciled, Callable[[int], Awaitable[None]]]:
     """Find what the vendor's list proves to be accepted.
 
@@ -250,5 +303,6 @@ async def reconcile(
         ambiguous={id_: tuple(lines) for id_, lines in ambiguous.items()},
         missing=tuple(id_ for id_ in unknown if id_ not in proven and id_ not in ambiguous),
         unread=tuple(unread),
+        unread_why=dict(unread),
     )
     return found, apply

@@ -18,12 +18,14 @@ from click.testing import CliRunner
 
 from smspilot_async.cli._app import app
 from smspilot_async.cli.campaign import _create
-from smspilot_async.emulator import Emulator, Fault
+from smspilot_async.emulator import Account, Emulator, Fault
 from smspilot_async.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from smspilot_async import Client
 
 COMMAND = [sys.executable, "-m", "smspilot_async"]
 OWN_PHONE = "79087969999"
@@ -364,3 +366,28 @@ async def test_hours_that_make_no_window_change_nothing(run: Callable[..., Any],
         assert why in await run("campaign", "change", name, *change, code=2)
     await run("campaign", "change", "zones", "--window", "12:00-20:00")
     await run("campaign", "change", "none", "--window", "12:00-20:00", "--tz", "MSK")
+
+
+@pytest.mark.parametrize("world", ["test", "url", "account"])
+async def test_a_live_campaign_is_not_run_in_another_world(
+    outbox: Outbox, client: Client, emulator: Emulator, environment: dict[str, str], world: str
+) -> None:
+    campaign = await outbox.campaigns.create("promo", [("79087964781", "Да")])
+    await campaign.estimate(client)
+    await campaign.approve()
+    await campaign.start()
+    stranger = emulator.add_account(Account(api_key="B" * 64))
+    async with Emulator.serve(port=0, account=Account(api_key=emulator.api_key)) as other:
+        settings, words = {
+            "test": ({"SMSPILOT_TEST": "1"}, "the client is test, the ledger is live"),
+            "url": ({"SMSPILOT_URL": other.url}, "the endpoint is"),
+            "account": ({"SMSPILOT_API_KEY": stranger.api_key or ""}, "the account is"),
+        }[world]
+        runner = CliRunner(env={**environment, **settings})
+        ended = await asyncio.to_thread(runner.invoke, app, ["campaign", "run", "promo"])
+        assert (ended.exit_code, words in ended.output, "Nothing was sent." in ended.output) == (2, True, True)
+        assert not other.messages
+        assert not other.test_messages
+    assert not emulator.messages
+    assert not emulator.test_messages
+    assert (await campaign.status()).messages["pending"] == 1

@@ -121,10 +121,61 @@ def test_lines_that_cannot_be_read_are_said() -> None:
     rows, unread = read_cabinet(
         b"phone;date;text\n79087964781;01.12.2026 10:00;a\nnobody;01.12.2026 10:00;b\n79087964781;soon;c\n\n"
     )
-    assert ([row.line for row in rows], unread) == ([2], [3, 4])
+    assert ([row.line for row in rows], unread) == ([2], {3: "no phone", 4: "no time that can be read"})
 
 
 @pytest.mark.parametrize("header", ["", "date;text", "phone;price"])
 def test_a_list_without_the_columns_that_are_needed_is_refused(header: str) -> None:
     with pytest.raises(ValueError, match="column of phones"):
         read_cabinet(f"{header}\n1;2\n".encode())
+
+
+EXPORT = """Отчёт по отправленным сообщениям;;;;;;
+Период: 28.11.2026 - 28.11.2026;;;;;;
+№;ID SMS;Дата и время отправки;Телефон получателя;Имя отправителя;Текст SMS;Статус доставки;Дата доставки
+1;900000001;28.11.2026 14:03:22;+7 908 796-47-81;MYSHOP;"Привет; это ""мы""
+и ещё строка";Доставлено;28.11.2026 14:03:40
+2;900000002;28.11.2026 14:03:23;8 (908) 796 47 82 ;MYSHOP;Привет;Доставлено;28.11.2026 14:03:41
+3;900000003;28.11.2026 14:03:23;="79087964783";MYSHOP;Привет;В пути;
+4;900000004;28.11.2026 14:03;9087964784;MYSHOP;Привет;Ошибка: нет средств;
+5;900000005;вчера;79087964785;MYSHOP;Привет;В пути;
+6;900000006;28.11.2026 14:03:23;MYSHOP;MYSHOP;Привет;В пути;
+;;;;;;;
+Итого;6;;;;;;
+"""
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "utf-8-sig"])
+def test_a_list_is_read_as_a_cabinet_would_export_it(encoding: str) -> None:
+    rows, unread = read_cabinet(EXPORT.replace("\n", "\r\n").encode(encoding))
+    at = int(datetime(2026, 11, 28, 14, 3, 22, tzinfo=MOSCOW).timestamp()) * 1_000_000
+    assert [(row.line, row.phone, row.text) for row in rows] == [
+        (5, "79087964781", 'Привет; это "мы" и ещё строка'),
+        (6, "79087964782", "Привет"),
+        (7, "79087964783", "Привет"),
+    ]
+    assert rows[0].time == at
+    assert {row.server_id for row in rows} == {None}  # the column may hold another number
+    assert unread == {
+        8: "not taken, by its status",
+        9: "no time that can be read",
+        10: "no phone",
+        12: "no phone",
+    }
+
+
+def test_a_date_and_an_hour_may_stand_in_two_columns() -> None:
+    rows, unread = read_cabinet("sep=;\nВремя;Дата;Номер;ID\n14:03:22;28.11.2026;89087964781;7\n".encode("cp1251"))
+    at = int(datetime(2026, 11, 28, 14, 3, 22, tzinfo=MOSCOW).timestamp()) * 1_000_000
+    assert ([(row.line, row.time, row.server_id) for row in rows], unread) == ([(3, at, "7")], {})
+
+
+async def test_why_a_line_was_not_used_is_said(outbox: Outbox) -> None:
+    found = await outbox.reconcile(EXPORT.encode("cp1251"))
+    assert (found.unread, found.unread_why[10]) == ((8, 9, 10, 12), "no phone")
+
+
+@pytest.mark.parametrize("title", ["Статус", "Статус доставки", "Состояние SMS", "Status of delivery"])
+def test_a_row_that_was_not_taken_is_known_by_whatever_its_status_is_called(title: str) -> None:
+    rows, unread = read_cabinet(f"Телефон;Текст;{title}\n79087964781;Привет;Отклонено\n".encode("cp1251"))
+    assert (rows, unread) == ([], {2: "not taken, by its status"})
