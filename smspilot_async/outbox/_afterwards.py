@@ -474,12 +474,13 @@ class Afterwards:
         """
         return observing(lambda: self.overview(client), every, meter_provider)
 
-    async def log(self, limit: int = 100, *, since: datetime | None = None) -> list[Order]:
+    async def log(self, limit: int = 100, *, since: datetime | None = None, campaign: str | None = None) -> list[Order]:
         """Return the last orders, the newest first: who ordered what, of how many messages, when and why.
 
         Args:
             limit: At most so many.
             since: Only those that were given since then; aware.
+            campaign: Only those about the campaign of this name.
 
         Raises:
             ValueError: The time has no zone.
@@ -488,7 +489,7 @@ class Afterwards:
             raise ValueError("since needs a time zone")
         begin = 0 if since is None else int(since.timestamp() * SECOND)
         async with self._reading() as connection:
-            return await _orders.last_orders(connection, self._tables, limit, begin)
+            return await _orders.last_orders(connection, self._tables, limit, begin, campaign)
 
     # --- where it is at home ---------------------------------------------------------------------
 

@@ -65,14 +65,16 @@ class Order:
     campaign: str | None = None
 
 
-async def last_orders(connection: AsyncConnection, tables: Tables, limit: int, since: int) -> list[Order]:
-    """Return the last orders that were given since a moment, the newest first."""
+async def last_orders(
+    connection: AsyncConnection, tables: Tables, limit: int, since: int, of: str | None
+) -> list[Order]:
+    """Return the last orders that were given since a moment, about a campaign or all, the newest first."""
     orders, campaign = tables.orders, tables.campaign
     columns = (orders.c.id, orders.c.at, orders.c.actor, orders.c.action, orders.c.why, orders.c.detail, orders.c.count)
     query = (
         sa.select(*columns, campaign.c.name.label("campaign"))
         .outerjoin(campaign, campaign.c.id == orders.c.campaign_id)
-        .where(orders.c.at >= since)
+        .where(orders.c.at >= since, sa.true() if of is None else campaign.c.name == of)
         .order_by(orders.c.id.desc())
         .limit(limit)
     )

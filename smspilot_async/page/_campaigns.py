@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from smspilot_async.page._calls import Call
 
 _SHOWN: Final = 100
-_ORDERS_SHOWN: Final = 200
+_ORDERS_SHOWN: Final = 100
 _KINDS: Final = {"html": "text/html; charset=utf-8", "csv": "text/csv; charset=utf-8"}
 _REPORT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 """The report is drawn by this library, has no script, and is shown on its own: what it quotes is escaped there."""
@@ -33,7 +33,7 @@ async def campaign(call: Call) -> Any:
 
     async def look() -> Any:
         found = await call.campaign()
-        orders = [order for order in await desk.outbox.log(_ORDERS_SHOWN) if order.campaign == name]
+        orders = await desk.outbox.log(_ORDERS_SHOWN, campaign=name)
         return {
             "info": as_info(await found.info()),
             "progress": as_progress(await found.status()),

@@ -43,6 +43,8 @@ async def test_of_two_who_retry_300_one_sends_300_and_the_other_changes_nothing(
     log = await outbox.log()
     assert of(log, "campaign retry") == sorted([(won, 300, "204"), (lost, 0, "refused: 0, not 300")])
     assert {order.campaign for order in log if order.action == "campaign retry"} == {"promo-11"}
+    assert len(await outbox.log(campaign="promo-11")) == 2
+    assert await outbox.log(campaign="promo-12") == []
     assert (await desk.states()) == {"pending": 300}
     await outbox.drain(client)
     assert len(emulator.messages) == 300

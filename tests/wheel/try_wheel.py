@@ -25,6 +25,9 @@ SHIPPED: Final = (
     "smspilot_async_command.py",
     "smspilot_async/cli/demo_data/recipients.csv",
     "smspilot_async/emulator/page.html",
+    "smspilot_async/page/static/page.html",
+    "smspilot_async/page/static/page.css",
+    "smspilot_async/page/static/page.js",
 )
 EXTRAS: Final = """{"click", "rich", "starlette", "uvicorn", "msgspec", "pydantic", "aiohttp", "fastapi"}"""
 IMPORT: Final = f"""

@@ -137,10 +137,13 @@ function logRows(orders, isOfOne) {
   ]);
 }
 
+const REASONS = { first: "the wave has left", budget: "the budget is used up" };
+const reason = (one) => REASONS[one.reason] || one.reason || "";
+
 function campaignLink(one) {
   return el("tr", [
     el("td", el("a", one.name, { href: `#campaign/${encodeURIComponent(one.name)}` })),
-    el("td", [el("span", one.state, { class: "state", "data-is": one.state }), one.reason ? el("span", ` ${one.reason}`, { class: "quiet small" }) : null]),
+    el("td", [el("span", one.state, { class: "state", "data-is": one.state }), one.reason ? el("span", ` ${reason(one)}`, { class: "quiet small" }) : null]),
     one.messages === undefined ? null : el("td", number(one.messages), { class: "n" }),
     one.created_by === undefined ? null : el("td", one.created_by),
     one.created_at === undefined ? null : el("td", when(one.created_at)),
@@ -276,7 +279,7 @@ function showCampaign(found) {
   $("c-name").textContent = info.name;
   $("c-state").textContent = info.state;
   $("c-state").dataset.is = info.state;
-  $("c-reason").textContent = info.reason === "first" ? "the first wave has left" : info.reason || "";
+  $("c-reason").textContent = reason(info);
   $("c-failure").hidden = !failure;
   $("c-failure").textContent = failure || "";
   $("c-bar").replaceChildren(...STATES.filter((state) => progress.messages[state] && state !== "pending").map((state) => {
@@ -373,7 +376,7 @@ function hint(isShown, text) {
 
 async function showPreview() {
   const found = await look("api/preview", { name: shown.name });
-  const lines = [...found.rows, ...(found.longest && !found.rows.some((row) => row.line === found.longest.line) ? [found.longest] : [])];
+  const lines = [...found.rows, ...(found.longest && !found.rows.some((row) => row.line === found.longest.line) ? [found.longest] : [])].sort((one, other) => one.line - other.line);
   const head = el("thead", el("tr", [el("th", "line", { class: "n" }), el("th", "to"), el("th", "SMS", { class: "n" }), el("th", "text")]));
   const body = el("tbody", lines.map((row) => el("tr", [el("td", row.line, { class: "n" }), el("td", row.to, { class: "one" }), el("td", row.parts, { class: "n" }), el("td", row.text, { class: "text" })])));
   const more = found.long_messages ? `${number(found.further_parts)} SMS beyond the first of ${number(found.long_messages)} messages${found.further_price ? `: ${roubles(found.further_price)}` : ""}.` : "Every message is one SMS.";
@@ -423,6 +426,7 @@ function retry(name) {
     does: "Count",
     action: async ({ select }) => {
       const { messages } = await look("api/count", { name, order: "retry", select });
+      if (!messages) throw new Refused(0, "No message that may be sent again is that.");
       setTimeout(() => orderRetry(name, select, messages));
       return `${number(messages)} messages would be sent again.`;
     },
