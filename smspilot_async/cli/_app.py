@@ -615,6 +615,7 @@ app.add_command(campaign)
     help="Where your web application takes status callbacks; the secret they share is in SMSPILOT_CALLBACK_SECRET.",
 )
 @click.option("--opt-outs", is_flag=True, help="Suppress marketing to whoever sends STOP to the account's numbers.")
+@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve the ledger's metrics for Prometheus at /metrics.")
 @_ledger
 @_test
 @_as_json
@@ -627,6 +628,7 @@ def worker(
     unknown: str,
     callbacks: str | None,
     opt_outs: bool,
+    metrics: str | None,
     ledger: str | None,
     test: bool,
     as_json: bool,
@@ -641,7 +643,9 @@ def worker(
     del as_json  # only the error that ends it is printed as JSON
     inbox = _outbox.inbox_of(callbacks)
     client = connection.client(test=test, callbacks=inbox, rate_limit=rate_limit)
-    options = _outbox.WorkerOptions(in_flight=in_flight, packet_size=packet_size, unknown=unknown, opt_outs=opt_outs)
+    options = _outbox.WorkerOptions(
+        in_flight=in_flight, packet_size=packet_size, unknown=unknown, opt_outs=opt_outs, metrics=metrics
+    )
     _exit(_outbox.worker(ledger, client, inbox, options))
 
 

@@ -13,6 +13,7 @@ import attrs
 
 from smspilot_async.cli._errors import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.cli._interrupts import Interrupts
+from smspilot_async.cli._metrics import serving_metrics
 from smspilot_async.cli._output import count, note, print_json, print_line
 from smspilot_async.errors import GatewayBusy, InvalidMessage, SmsPilotError, Unanswered
 
@@ -111,12 +112,14 @@ class WorkerOptions:
         packet_size: Messages in a packet.
         unknown: The policy for unknown messages of the outbox, in a word.
         opt_outs: Listen for STOP.
+        metrics: Where to serve them: ``PORT`` or ``ADDRESS:PORT``.
     """
 
     in_flight: int
     packet_size: int
     unknown: str
     opt_outs: bool
+    metrics: str | None
 
     def policy(self) -> UnknownPolicy:
         """Return the policy for the unknown.
@@ -220,13 +223,14 @@ async def _work(ledger: str | None, client: Client, stopping: _Stopping, options
         try:
             async with Outbox(ledger) as outbox:
                 make = outbox.fleet_worker if await outbox.can_have_a_fleet() else outbox.worker
-                async with make(
+                worker_ = make(
                     client,
                     in_flight=options.in_flight,
                     packet_size=options.packet_size,
                     unknown=options.policy(),
                     opt_outs=options.opt_outs,
-                ) as running:
+                )
+                async with serving_metrics(outbox, client, options.metrics), worker_ as running:
                     note(f"sending from the ledger to {client.url}; Ctrl-C or SIGTERM ends it well")
                     stopping.running = running
                     await _until(stopping.told, running)
