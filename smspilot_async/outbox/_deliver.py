@@ -387,7 +387,7 @@ class Sender:
         Raises:
             LedgerUnavailable: The database cannot be used.
         """
-        await self._hot.transact(partial(see_worker, self._name))
+        await self._hot.transact(partial(see_worker, self._name, self._rate.per_second))
 
     async def hide(self) -> None:
         """Take the worker's row back, if the database can be used."""

@@ -102,7 +102,7 @@ class RateShare:
 
     def __init__(self, hot: HotPath, per_second: float | None, rest: Callable[[float], Awaitable[bool]]) -> None:
         self._hot = hot
-        self._per_second = per_second
+        self.per_second: Final = per_second
         self._rest = rest
         self._left = 0
         self._next = 0.0  # when the next message of the share may leave
@@ -116,13 +116,13 @@ class RateShare:
             most: As many at most.
             is_urgent: It does not wait for what campaigns have taken.
         """
-        if self._per_second is None:
+        if self.per_second is None:
             return most
-        size = max(1, min(most, int(self._per_second * QUARTER / SECOND)))
+        size = max(1, min(most, int(self.per_second * QUARTER / SECOND)))
         if is_urgent:
-            return await self._take(size, self._per_second, is_urgent=True)
+            return await self._take(size, self.per_second, is_urgent=True)
         async with self._turn:  # one packet after the other
-            return await self._take(size, self._per_second, is_urgent=False)
+            return await self._take(size, self.per_second, is_urgent=False)
 
     async def _take(self, size: int, per_second: float, *, is_urgent: bool) -> int:
         while True:
@@ -156,9 +156,9 @@ class RateShare:
 
     def give_back(self, messages: int) -> None:
         """Take back what a claim had no messages for."""
-        if self._per_second is not None and messages:
+        if self.per_second is not None and messages:
             self._left += messages
-            self._next -= messages / self._per_second
+            self._next -= messages / self.per_second
 
 
 # --- what a campaign may use ---------------------------------------------------------------------

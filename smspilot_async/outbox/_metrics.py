@@ -123,6 +123,12 @@ METRICS: Final = (
         lambda seen: _one(seen.per_second),
     ),
     Metric(
+        "smspilot.ledger.rate_limit",
+        "{message}/s",
+        "Messages a second that the workers are held to, all together.",
+        lambda seen: _one(seen.rate_limit),
+    ),
+    Metric(
         "smspilot.ledger.spending",
         "RUB/h",
         "What the messages of the last hour cost.",

@@ -82,7 +82,7 @@ class Overview:
         campaigns: Those that run or are paused.
         workers: What sends, with versions and signs of life; those that were lost within the last day, too.
         per_second: Messages that left in the last minute, a second.
-        rate_limit: What the senders are held to; ``None`` where it is not known.
+        rate_limit: What the workers that run are held to, all together; ``None`` without one.
         spent_per_hour: Roubles, at the pace of the last hour.
         balance: Roubles on the account; ``None`` where the gateway was not asked, or did not answer.
         called_at: When the last status callback came.
@@ -156,6 +156,8 @@ async def overview(
     campaign = tables.campaign
     going = sa.select(campaign.c.name, campaign.c.state, campaign.c.reason).where(campaign.c.state.in_(_UNDER_WAY))
     campaigns = (await connection.execute(going.order_by(campaign.c.id))).mappings()
+    workers = tuple(await read_workers(connection, tables, now))
+    running = [worker for worker in workers if worker.is_running]
     at = moment(now)
     assert at is not None  # noqa: S101 - it is a time
     return Overview(
@@ -180,9 +182,9 @@ async def overview(
         unknown=unknown,
         unsettled=unsettled,
         campaigns=tuple(CampaignLine(**row) for row in campaigns),
-        workers=tuple(await read_workers(connection, tables, now)),
+        workers=workers,
         per_second=per_second,
-        rate_limit=None,
+        rate_limit=min((one.rate_limit for one in running if one.rate_limit is not None), default=None),
         spent_per_hour=spent,
         balance=balance,
         called_at=moment(account.called_at),

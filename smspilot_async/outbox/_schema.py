@@ -333,6 +333,7 @@ class Tables:
             sa.Column("version", sa.Text, nullable=False),
             sa.Column("started_at", _TIME, nullable=False),
             sa.Column("seen_at", _TIME, nullable=False),
+            sa.Column("rate_limit", sa.Float()),  # messages a second of the account, as this one was told
             comment="Processes that send; nothing is decided by it",
         )
 

@@ -30,7 +30,8 @@ LIVES_FOR: Final = 10.0
 _FORGOTTEN_AFTER: Final = 86_400.0
 
 _SEE: Final = """
-INSERT INTO {t}worker (name, version, started_at, seen_at) VALUES (:name, :version, {now}, {now})
+INSERT INTO {t}worker (name, version, started_at, seen_at, rate_limit)
+VALUES (:name, :version, {now}, {now}, :rate_limit)
 ON CONFLICT (name) DO UPDATE SET seen_at = {now}
 """
 _FORGET: Final = "DELETE FROM {t}worker WHERE seen_at < {now} - :forgotten"
@@ -47,6 +48,7 @@ class WorkerInfo:
         started_at, seen_at: When it began, and its last sign; aware, UTC, by the ledger's clock.
         is_running: Its last sign is no older than ten seconds; else it was killed, or is cut off. One that ended well
             has no row.
+        rate_limit: Messages a second that it holds the account to, with all others; ``None`` without a limit.
         slots: Connections of the account that it holds now; 0 on SQLite, where one sender has them all.
     """
 
@@ -55,6 +57,7 @@ class WorkerInfo:
     started_at: datetime
     seen_at: datetime
     is_running: bool
+    rate_limit: float | None
     slots: int
 
 
@@ -76,15 +79,16 @@ async def read_workers(connection: AsyncConnection, tables: Tables, now: int) ->
             started_at=datetime.fromtimestamp(row.started_at / SECOND, UTC),
             seen_at=datetime.fromtimestamp(row.seen_at / SECOND, UTC),
             is_running=timedelta(microseconds=now - row.seen_at) <= timedelta(seconds=LIVES_FOR),
+            rate_limit=row.rate_limit,
             slots=row.slots,
         )
         for row in rows
     ]
 
 
-def see_worker(name: str) -> Steps[None]:
+def see_worker(name: str, rate_limit: float | None) -> Steps[None]:
     """Write down that a worker is there; one whose row was deleted has it again."""
-    yield _SEE, {"name": name, "version": __version__}
+    yield _SEE, {"name": name, "version": __version__, "rate_limit": rate_limit}
 
 
 def leave_worker(name: str) -> Steps[None]:

@@ -125,12 +125,16 @@ async def test_the_clocks_of_machine_and_database_are_compared(desk: Desk, outbo
 
 
 async def test_workers_are_named_with_their_version_and_seen_to_be_lost(
-    desk: Desk, outbox: Outbox, client: Client
+    desk: Desk, outbox: Outbox, emulator: Emulator
 ) -> None:
     assert (await outbox.overview()).workers == ()
     worker = desk.tables.worker
-    async with outbox.worker(client):
+    async with (
+        Client(emulator.api_key, url=emulator.url, rate_limit=30) as limited,
+        outbox.worker(limited),
+    ):
         await _eventually(outbox)
+        assert (await outbox.overview()).rate_limit == 30.0
         ((name, version, is_running),) = [
             (one.name, one.version, one.is_running) for one in (await outbox.overview()).workers
         ]

@@ -190,6 +190,7 @@ CREATE TABLE smspilot.worker (
   version TEXT NOT NULL,
   started_at BIGINT NOT NULL,
   seen_at BIGINT NOT NULL,
+  rate_limit FLOAT,
   CONSTRAINT pk_worker PRIMARY KEY (name)
 );
 

@@ -172,6 +172,7 @@ CREATE TABLE smspilot_worker (
   version TEXT NOT NULL,
   started_at BIGINT NOT NULL,
   seen_at BIGINT NOT NULL,
+  rate_limit FLOAT,
   CONSTRAINT pk_smspilot_worker PRIMARY KEY (name)
 );
 
