@@ -22,13 +22,13 @@ class Strange:
     """
 
     data: bytes
-    body: bytes | None = b'{"mark":"first"}'
+    body: bytes | None = b'{"balance":"15"}'
     stays: bool = True
     closes: bool = False
     status: int = 200
 
 
-BODY: Final = b'{"mark":"first"}'
+BODY: Final = b'{"balance":"15"}'
 LENGTH: Final = b"Content-Length: 16\r\n"
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 ANOTHER: Final = b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"mark":"forged"}'

@@ -152,7 +152,8 @@ async def test_it_is_the_answer_that_httpx_reads_or_an_error_and_never_that_of_a
 
 
 def test_no_mutation_of_an_answer_raises_or_takes_memory() -> None:
-    mutated_answers(3_000, seed=1)
+    kinds = mutated_answers(3_000, seed=1)
+    assert set(kinds) == {"answer", "Unanswered"}
 
 
 async def test_no_answer_goes_to_another_request() -> None:
