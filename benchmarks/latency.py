@@ -31,7 +31,7 @@ _PAUSE = 0.002  # lets the loop turn, so that the bulk run is always at work
 
 def run(bench: Bench) -> None:
     cases = (
-        ("0", "idle, server answers at once", {"calls": bench.amount(500, 100)}, 1.5),
+        ("0", "idle, server answers at once", {"calls": bench.amount(500, 100)}, 0.8),
         ("0", "beside a bulk run that takes all the CPU", {"calls": bench.amount(300, 60), "in_flight": 8}, 3.0),
         (
             "50-200",

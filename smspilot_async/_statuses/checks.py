@@ -117,23 +117,44 @@ async def check_ids(
     """
     found: dict[str, MessageStatus] = {}
     chunks: list[_Chunk] = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
+    note = partial(_note, found, is_alone=len(ids) == 1, failures=failures)
     while chunks:
+        if len(chunks) == 1:  # the usual case: tasks and a queue for it cost as much as the request
+            chunks = note(*await _check_chunk(ask, until, chunks[0]))
+            continue
         halves: list[_Chunk] = []
         async with ResultStream(chunks, partial(_check_chunk, ask, until), in_flight=in_flight) as answers:
             async for chunk, answer in answers:
-                if not isinstance(answer, SmsPilotError):
-                    found |= _by_id(chunk, answer)
-                elif not isinstance(answer, NotFound):
-                    note_failure(answer, failures)
-                elif len(ids) == 1 and failures is None:
-                    raise answer
-                elif len(chunk) == 1:
-                    found[chunk[0]] = MessageStatus(server_id=chunk[0], status=STATUS_UNKNOWN, error=answer.code)
-                else:
-                    middle = len(chunk) // 2
-                    halves += [chunk[:middle], chunk[middle:]]
+                halves += note(chunk, answer)
         chunks = halves
     return found
+
+
+def _note(
+    found: dict[str, MessageStatus],
+    chunk: _Chunk,
+    answer: list[MessageStatus] | SmsPilotError,
+    *,
+    is_alone: bool,
+    failures: list[SmsPilotError] | None,
+) -> list[_Chunk]:
+    """Add what an answer says to ``found``; return what is to be asked for again.
+
+    Raises:
+        SmsPilotError: The request failed.
+    """
+    if not isinstance(answer, SmsPilotError):
+        found |= _by_id(chunk, answer)
+    elif not isinstance(answer, NotFound):
+        note_failure(answer, failures)
+    elif is_alone and failures is None:
+        raise answer
+    elif len(chunk) == 1:
+        found[chunk[0]] = MessageStatus(server_id=chunk[0], status=STATUS_UNKNOWN, error=answer.code)
+    else:
+        middle = len(chunk) // 2
+        return [chunk[:middle], chunk[middle:]]
+    return []
 
 
 async def check(ids: Sequence[str], ask: Ask, *, in_flight: int, until: float) -> list[MessageStatus]:
