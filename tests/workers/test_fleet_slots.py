@@ -52,7 +52,7 @@ async def test_a_slot_goes_to_a_worker_that_came_later_with_a_job_of_its_own(des
     first, second = (FleetSlots(desk.hot, name, 2) for name in ("a", "b"))
     await first.make()
     for name in ("a", "b"):
-        await desk.hot.transact(partial(see_worker, name))
+        await desk.hot.transact(partial(see_worker, name, None))
     assert await first.take(0)
     assert await first.take(1)
     assert not await second.take(1)
@@ -69,12 +69,12 @@ async def test_a_lost_worker_s_slots_are_free_after_their_lease_and_it_has_no_sh
     first, second = (FleetSlots(desk.hot, name, 2) for name in ("a", "b"))
     await first.make()
     for name in ("a", "b"):
-        await desk.hot.transact(partial(see_worker, name))
+        await desk.hot.transact(partial(see_worker, name, None))
     await first.take(0)
     await desk.turn(LEASE - 0.5)
     assert not await second.take(0)
     await desk.turn(SHARES_FOR - LEASE + 1)
-    await desk.hot.transact(partial(see_worker, "b"))
+    await desk.hot.transact(partial(see_worker, "b", None))
     assert await second.take(0)
     assert await second.take(1)
     await second.renew()
