@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from outbox_page import ANNA, BORIS, PEOPLE, VERA, Browser, open_page
+from postgres import Postgres, programs
 
 from smspilot_async import Client, Message
 from smspilot_async.emulator import Emulator, Fault
@@ -16,7 +18,7 @@ from smspilot_async.outbox import LedgerUnavailable, Outbox
 from smspilot_async.page import PageSettings, People, Role
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 PHONE = "79087964781"
@@ -24,11 +26,35 @@ ORDERS = ("halt", "release", "create", "estimate", "test", "approve", "start", "
 LIST = "имя;телефон\nАнна;8 (908) 796-47-81\nБорис;+79087964782\n"
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """PostgreSQL, without fsync; skipped on a machine that has none, but never in CI."""
+    if programs() is None and "CI" not in os.environ:
+        pytest.skip("PostgreSQL is not installed")
+    cluster = Postgres()
+    yield cluster
+    cluster.stop()
+
+
 @pytest.fixture
-async def outbox(tmp_path: Path, client: Client) -> AsyncIterator[Outbox]:
-    url = f"sqlite:///{tmp_path}/sms.db"
-    await Outbox.create(url, client)
-    async with Outbox(url) as outbox:
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where a ledger may be made: on SQLite, unless a test asks for PostgreSQL."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield f"sqlite:///{tmp_path}/sms.db"
+        return
+    cluster: Postgres = request.getfixturevalue("postgres")
+    url = cluster.database()
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
+async def outbox(
+    ledger_url: str, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Outbox]:
+    monkeypatch.setenv("SMSPILOT_STATE", str(tmp_path / "state"))
+    await Outbox.create(ledger_url, client)
+    async with Outbox(ledger_url) as outbox:
         yield outbox
 
 
@@ -393,6 +419,7 @@ class TestAfterwards:
         assert (await anna.order("retry", **again, expect=2, may_send_twice=True)).status_code == 200
         assert (await outbox.status()).messages["pending"] == 2
 
+    @pytest.mark.parametrize("ledger_url", ["sqlite", "postgresql"], indirect=True)
     async def test_of_two_who_press_at_once_one_is_obeyed_and_both_are_logged(
         self, anna: Browser, boris: Browser, outbox: Outbox, client: Client, emulator: Emulator
     ) -> None:
