@@ -308,14 +308,18 @@ def _not_creatable(path: str, wrong: Exception) -> Problem:
 
 
 def _cells(outcome: RowOutcome) -> list[Any]:
-    values = attrs.asdict(outcome)
-    values["price"] = None if outcome.price is None else f"{outcome.price:f}"
-    values["error"] = no_formula(outcome.error or "")
-    values["to"] = _harmless(one_line(outcome.to))
-    values["server_id"], values["packet"] = (
-        no_formula(one_line(each or "")) for each in (outcome.server_id, outcome.packet)
-    )
-    return [values[column] for column in COLUMNS]
+    """Return the cells of :data:`COLUMNS`."""
+    return [
+        outcome.line,
+        _harmless(one_line(outcome.to)),
+        outcome.outcome,
+        outcome.status,
+        *(no_formula(one_line(each or "")) for each in (outcome.server_id, outcome.packet)),
+        outcome.parts,
+        None if outcome.price is None else f"{outcome.price:f}",
+        outcome.error_code,
+        no_formula(outcome.error or ""),
+    ]
 
 
 def _harmless(cell: str) -> str:

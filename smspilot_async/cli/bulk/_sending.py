@@ -35,7 +35,8 @@ _MOST_AWAY: Final = 3.0
 """Seconds for which a ledger that cannot be written is waited for."""
 _AT_ONCE: Final = 1000
 _SHARE: Final = 10
-"""Counting millions takes its time: a look waits so many times longer than the last one took."""
+"""Counting millions takes its time: a look waits so many times longer than the last one took, but not for ever."""
+_LONGEST_PAUSE: Final = 5.0
 
 
 class Trouble(Hooks):
@@ -187,11 +188,13 @@ class Sending:
             gone: Messages that a run that was killed had in flight: they are not waited for.
         """
         ended = asyncio.ensure_future(worker.wait())
+        clock = asyncio.get_running_loop().time
         pause = _FIRST_LOOK
         try:
             while not (self._stopping.is_set() or ended.done()):
-                began = asyncio.get_running_loop().time()
+                began = clock()
                 self.progress = progress = await self._campaign.status()
+                took = clock() - began
                 self._began = self._began or progress
                 yield
                 self._trouble.look()
@@ -201,8 +204,7 @@ class Sending:
                     break
                 if self._is_ledger_away(worker):
                     break
-                took = asyncio.get_running_loop().time() - began
-                await self._rest(max(pause, _SHARE * took))
+                await self._rest(min(max(pause, _SHARE * took), _LONGEST_PAUSE))
                 pause = min(pause * 1.5, _LONGEST_LOOK)
         finally:
             ended.cancel()
