@@ -26,7 +26,7 @@ from smspilot_async.outbox._unknown import AssumeSent, Hold, Probe, Resend, Unkn
 from smspilot_async.text import normalize_phone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from pathlib import Path
@@ -170,11 +170,20 @@ class Afterwards:
                 polls = await _follow.due_polls(connection, self._tables, await self._now(connection))
             if not polls:
                 return changed
-            found = await _follow.ask(client, polls)
+            try:
+                found = await _follow.ask(client, polls)
+            except asyncio.CancelledError:  # whoever asks next need not wait for what this one held
+                await self._give_back(polls)
+                raise
             for poll in polls:
                 async with self._writing() as connection:
                     now = await self._now(connection)
                     changed += await _follow.write_statuses(connection, self._tables, now, poll, found)
+
+    async def _give_back(self, polls: Sequence[_follow.Poll]) -> None:
+        with contextlib.suppress(LedgerUnavailable):
+            async with self._writing() as connection:
+                await _follow.give_back(connection, self._tables, await self._now(connection), polls)
 
     # --- the unknown -----------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from smspilot_async import Client
     from smspilot_async.outbox._schema import Tables
 
-__all__ = ["Followed", "Poll", "ask", "due_polls", "next_poll", "write_statuses"]
+__all__ = ["Followed", "Poll", "ask", "due_polls", "give_back", "next_poll", "write_statuses"]
 
 logger: Final = logging.getLogger("smspilot_async.outbox")
 
@@ -122,6 +122,12 @@ async def _poll_of(connection: AsyncConnection, tables: Tables, row: Any) -> Pol
         numbers={one.server_id: one for one in await connection.execute(open_ones)},
         is_unanswered=row.outcome == "unknown",
     )
+
+
+async def give_back(connection: AsyncConnection, tables: Tables, now: int, polls: Sequence[Poll]) -> None:
+    """Let others ask at once for packets that :func:`due_polls` has taken."""
+    for poll in polls:
+        await _plan(connection, tables, poll.attempt_id, now)
 
 
 async def ask(client: Client, polls: Sequence[Poll]) -> dict[str, MessageStatus]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -183,3 +184,21 @@ async def test_a_worker_follows_by_itself(desk: Desk, outbox: Outbox, client: Cl
     async with outbox.worker(client):
         while await statuses(outbox, 1) != [2]:
             await outbox.wait("0", timeout=10)
+
+
+async def test_one_that_is_stopped_while_it_asks_gives_back_what_it_holds(
+    desk: Desk, outbox: Outbox, client: Client, emulator: Emulator
+) -> None:
+    await send(outbox, client)
+    for message in emulator.messages:
+        emulator.set_status(message.server_id, 2)
+    await desk.turn(MINUTE)
+    emulator.fail_next("check", Fault.SLOW)
+    following = asyncio.ensure_future(outbox.follow(client))
+    query = sa.select(sa.func.max(desk.tables.attempt.c.next_poll))
+    while (await desk.execute(query))[0][0] <= await desk.now():  # noqa: ASYNC110 - another task writes
+        await asyncio.sleep(0.01)
+    following.cancel()
+    await asyncio.wait({following})
+    emulator.release()
+    assert await outbox.follow(client, timeout=0) == Followed(changed=3, following=0)

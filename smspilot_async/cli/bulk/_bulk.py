@@ -100,8 +100,10 @@ def bulk(options: BulkOptions, connection: ConnectionOptions) -> int:
         run = Run(options, ledger, trouble, journal=task.journal)
         with _results(task, client, account_id) as results:
             _asking(lambda: run.send(client, recipients, results, account_id=account_id, total=plan.messages))
-        if options.follow:
-            _asking(lambda: run.follow(client, recipients, account_id=account_id))
+        if options.follow and run.has_something_to_follow:
+            _asking(lambda: run.follow(client, account_id=account_id))
+            with Results.rewrite(options.results_path, recipients.source.columns) as results:
+                _asking(lambda: run.write_statuses(recipients, results))
         if run.is_complete:
             ledger.remove()
             if task.journal is not None:

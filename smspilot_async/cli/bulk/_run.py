@@ -212,21 +212,22 @@ class Run:
 
     # --- following -------------------------------------------------------------------------------
 
-    async def follow(self, client: Client, recipients: RecipientList, *, account_id: int) -> None:
-        """Wait until every delivery status is final, or for a signal; then write the results anew, with the statuses.
+    @property
+    def has_something_to_follow(self) -> bool:
+        """Whether messages were accepted, and nothing is in the way of following them."""
+        is_stopped = self._interrupts.exit_code is not None or self._failed_files
+        return not is_stopped and self.summary.counts[Outcome.ACCEPTED] > 0
+
+    async def follow(self, client: Client, *, account_id: int) -> None:
+        """Wait until every delivery status is final, or for a signal.
 
         Args:
             client: What asks.
-            recipients: The list.
             account_id: What the ledger is bound to.
         """
-        if self._interrupts.exit_code is not None or self._failed_files or not self.summary.counts[Outcome.ACCEPTED]:
-            return
         stopping = asyncio.Event()
         self._interrupts = Interrupts(stopping.set, stopping.set, announcement=None)
         async with client, self._ledger.opened(account_id) as outbox:
-            campaign = await self._ledger.campaign(outbox)
-            assert campaign is not None  # noqa: S101 - it was sent
             with self._interrupts:
                 note("following the delivery statuses; Ctrl-C ends that, and --resume --follow continues it")
                 following = asyncio.ensure_future(outbox.follow(client))
@@ -240,24 +241,31 @@ class Run:
                     self._following = 1
                 else:
                     following.result()
-            await self._write_statuses(campaign, recipients)
 
     def _following_line(self) -> str:
         return f"following {count(self.summary.counts[Outcome.ACCEPTED], 'message')}"
 
-    async def _write_statuses(self, campaign: Campaign, recipients: RecipientList) -> None:
+    async def write_statuses(self, recipients: RecipientList, results: Results) -> None:
+        """Write the results anew, with the statuses.
+
+        Args:
+            recipients: The list.
+            results: Where they are written.
+        """
         rows = iter(recipients)
-        with Results.rewrite(self._options.results_path, recipients.source.columns) as results:
-            self._results = results
-            self.summary.statuses = Counter()
+        self._results = results
+        self.summary.statuses = Counter()
+        async with self._ledger.opened() as outbox:
+            campaign = await self._ledger.campaign(outbox)
+            assert campaign is not None  # noqa: S101 - it was sent
             async for message in campaign.messages():
                 for row in rows:
                     if row.line == message.line:
                         self._write_status(results, row, self._outcome_of(row, message))
                         break
                     self._write_status(results, row, self._outcome_before(row))
-            for row in rows:
-                self._write_status(results, row, self._outcome_before(row))
+        for row in rows:
+            self._write_status(results, row, self._outcome_before(row))
 
     def _write_status(self, results: Results, row: Recipient, outcome: RowOutcome) -> None:
         results.settle(row.position, outcome)
