@@ -234,7 +234,9 @@ class Afterwards:
 
     # --- beside sending --------------------------------------------------------------------------
 
-    def _duties(self, sender: Sender, client: Client, unknown: UnknownPolicy, *, opt_outs: bool) -> list[Duty]:
+    def _duties(
+        self, sender: Sender, client: Client, unknown: UnknownPolicy, *, opt_outs: bool, follow: bool = True
+    ) -> list[Duty]:
         """Return what a worker does beside sending.
 
         Raises:
@@ -247,10 +249,10 @@ class Afterwards:
         async def apply() -> None:
             await self._apply_policies(sender, unknown, can_probe=why_not is None)
 
-        duties = [
-            Duty("following statuses", lambda: self._follow_due(client), _FOLLOW_EVERY, is_shared=True),
-            Duty("policies for the unknown", apply, _LOOK_AT_UNKNOWNS_EVERY, is_shared=True),
-        ]
+        duties = [Duty("policies for the unknown", apply, _LOOK_AT_UNKNOWNS_EVERY, is_shared=True)]
+        if follow:
+            following = Duty("following statuses", lambda: self._follow_due(client), _FOLLOW_EVERY, is_shared=True)
+            duties.insert(0, following)
         if self._path is not None:  # on PostgreSQL each new connection is looked at
 
             async def stay_home() -> None:

@@ -600,6 +600,7 @@ class Outbox(Afterwards):
         give_up_after: float = 86_400.0,
         unknown: UnknownPolicy = Hold(),  # noqa: B008 - it cannot be changed
         opt_outs: bool = False,
+        follow: bool = True,
     ) -> Worker:
         """Send what is due, and what becomes due, in the background of an ``async with`` block.
 
@@ -615,13 +616,14 @@ class Outbox(Afterwards):
                 are held, by default. Campaigns have a policy of their own.
             opt_outs: Listen for messages to the account's numbers, and suppress marketing to whoever sends ``STOP`` or
                 ``СТОП``. Nothing else may read these numbers' new messages (:meth:`Client.listen`).
+            follow: Ask for the delivery statuses of what was accepted; :meth:`follow` can do so later.
 
         Raises:
             OutboxError: ``unknown`` is :class:`Probe`, and a probe of this client might arrive too late.
         """
         options = SendOptions(packet_size=packet_size, in_flight=in_flight, give_up_after=give_up_after)
         context = self._sender(client, options)
-        return Worker(context, lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs))
+        return Worker(context, lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs, follow=follow))
 
     async def can_have_a_fleet(self) -> bool:
         """Return whether :meth:`fleet_worker` can be used: PostgreSQL, the extra ``workers``, and its tables."""

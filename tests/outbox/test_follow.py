@@ -12,7 +12,7 @@ from ledgers import PHONE
 
 from smspilot_async import Client, DeliveryStatus, Message, Retry
 from smspilot_async.emulator import Emulator, Fault
-from smspilot_async.outbox import Followed, Outbox, WrongClient
+from smspilot_async.outbox import Followed, Outbox, WrongClient, _follow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -202,3 +202,17 @@ async def test_one_that_is_stopped_while_it_asks_gives_back_what_it_holds(
     await asyncio.wait({following})
     emulator.release()
     assert await outbox.follow(client, timeout=0) == Followed(changed=3, following=0)
+
+
+async def test_a_worker_that_does_not_follow_asks_for_no_status(
+    outbox: Outbox, client: Client, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_follow, "pause_before", lambda poll: 0.0 if poll == 1 else MINUTE)
+    await send(outbox, client)
+    for message in emulator.messages:
+        emulator.set_status(message.server_id, 2)
+    async with outbox.worker(client, follow=False):
+        await outbox.enqueue(Message(PHONE, "Text 3"), key="3")
+        await outbox.wait("3", timeout=60)
+    assert await statuses(outbox) == [0, 0, 0]
+    assert (await outbox.follow(client, timeout=0)).changed == 3

@@ -163,7 +163,9 @@ class Sending:
         before = await self._campaign.status()
         if before.messages["pending"] and not self._stopping.is_set():
             await self._let_it_send(before)
-            async with self._outbox.worker(self._client, packet_size=PACKET_SIZE, in_flight=self._in_flight) as worker:
+            async with self._outbox.worker(
+                self._client, packet_size=PACKET_SIZE, in_flight=self._in_flight, follow=False
+            ) as worker:
                 self._worker = worker
                 async for _ in self._looks(worker, gone=before.messages["in_flight"]):
                     while len(decided := await self._decided()) == _AT_ONCE:
