@@ -3,10 +3,10 @@
 Beside it the same by hand: with aiohttp, and over bare sockets with a timeout, which is the floor in asyncio. Both read
 the answer with ``json`` and check its status; validation, retries, hooks and an outcome are this library's alone.
 
-Where the microseconds of a request go, by a profile (64 at once, Python 3.11): about half is the system's ``send``, one
-for a request; a tenth each the event loop's turn with its ``recv``, the answer (httptools, where it ends, whether
-anything came behind it), the models, and the way through client, slots and requester with three coroutines; the rest is
-the deadline's timer and the future. They stay: what is left of them is what says whether a message was sent.
+Where the microseconds go that a bare socket does not take, by a profile (64 at once, Python 3.11): two fifths are the
+answer's JSON into a status and what it proves; a quarter is reading the answer's head and where it ends; the rest is
+the command's JSON, the slot, the deadline's timer, five coroutines from client to connection, and half a microsecond
+for whether a mock stands in httpx's place. They stay: each of them is a promise of the library.
 """
 
 from __future__ import annotations

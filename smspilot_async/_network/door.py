@@ -36,15 +36,20 @@ class _Watched:
         owner: Its class.
         name: Its name.
         known: The package's own, as found in the class.
+        methods: A view of the class.
     """
 
     owner: type
     name: str = "handle_async_request"
     known: Any = ()
+    methods: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.methods = self.owner.__dict__
 
     @property
     def is_replaced(self) -> bool:
-        method = self.owner.__dict__.get(self.name)
+        method = self.methods.get(self.name)
         if method is self.known:
             return False
         package = self.owner.__module__.partition(".")[0]
@@ -67,7 +72,10 @@ _ALL: Final = _ABOVE + _BELOW
 
 def is_patched() -> bool:
     """Return whether something has replaced a method of httpx or httpcore that requests would go through."""
-    return any([watched.is_replaced for watched in _ALL])  # noqa: C419 - a generator takes longer, at every request
+    for watched in _ALL:  # noqa: SIM110 - at every request, and a generator takes three times as long
+        if watched.methods.get(watched.name) is not watched.known and watched.is_replaced:
+            return True
+    return False
 
 
 def is_patched_below() -> bool:

@@ -27,6 +27,7 @@ from smspilot_async.emulator import Emulator
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
+    from manual_clock import ManualClock
     from tls import Tls
 
 SENT = (
@@ -776,3 +777,34 @@ async def test_it_runs_on_uvloop(tls: Tls) -> None:
 
     async with raw_server(answering(http(SENT)), tls=tls.server()) as server:
         assert await asyncio.to_thread(run, server.https_url) == "10005"
+
+
+# --- which one is used ---------------------------------------------------------------------------
+
+
+async def test_the_idle_connection_that_was_used_last_is_used_next_and_the_others_end_in_time(
+    manual_clock: ManualClock,
+) -> None:
+    users: list[Peer] = []
+    are_three = asyncio.Barrier(3)
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            users.append(peer)
+            if len(users) <= 3:
+                await are_three.wait()
+            await peer.send(http(BALANCE))
+
+    async with raw_server(script) as server, Client("API-KEY", url=server.url) as client:
+        await asyncio.gather(*(client.balance() for _ in range(3)))
+        await manual_clock.advance(3)
+        for _ in range(3):
+            await client.balance()
+        assert len(set(users[3:])) == 1
+        assert (server.connections, server.gone) == (3, 0)
+        await manual_clock.advance(2)  # the two others were idle for five seconds
+        await client.balance()
+        await idle()
+        assert users[-1] is users[-2]
+        assert (server.connections, server.gone) == (3, 2)
