@@ -204,9 +204,11 @@ class SqliteHotPath:
         try:
             if writing:
                 connection.execute("BEGIN IMMEDIATE")
+                do = self._do_alone if len(writing) == 1 else self._do
                 for job in writing:
-                    self._do(connection, job)
-                connection.execute("COMMIT")
+                    do(connection, job)
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
         except sqlite3.Error as error:
             failure = unavailable(error)
             with contextlib.suppress(sqlite3.Error):
@@ -234,17 +236,15 @@ class SqliteHotPath:
     def _do(connection: sqlite3.Connection, job: _Job) -> None:
         """Do one job of a group; what fails alone is undone alone."""
         connection.execute("SAVEPOINT job")
-        try:
-            job.result = job.work(connection)
-        except sqlite3.IntegrityError as error:
-            job.error = unavailable(error)
-            connection.execute("ROLLBACK TO job")
-        except sqlite3.Error:
-            raise
-        except Exception as error:  # noqa: BLE001 - its caller's to raise
-            job.error = error
+        if not _succeeds(connection, job):
             connection.execute("ROLLBACK TO job")
         connection.execute("RELEASE job")
+
+    @staticmethod
+    def _do_alone(connection: sqlite3.Connection, job: _Job) -> None:
+        """Do the only job of a group. Each statement less is one after which this thread waits for the interpreter."""
+        if not _succeeds(connection, job):
+            connection.execute("ROLLBACK")
 
     def _forget_erased(self, connection: sqlite3.Connection) -> None:
         """Empty the log once texts were erased, for it still holds them.
@@ -446,6 +446,19 @@ class SqliteHotPath:
             return changed.rowcount > 0
 
         return await self.run(release)
+
+
+def _succeeds(connection: sqlite3.Connection, job: _Job) -> bool:
+    """Do a job, and return whether what it did may stay."""
+    try:
+        job.result = job.work(connection)
+    except sqlite3.IntegrityError as error:
+        job.error = unavailable(error)
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # noqa: BLE001 - its caller's to raise
+        job.error = error
+    return job.error is None
 
 
 def _accept(connection: sqlite3.Connection, rows: Sequence[MessageAnswer], attempt: int, now: int) -> int:
