@@ -271,8 +271,18 @@ function showList(found, states) {
 
 let drawn = ""; // the buttons are made anew only when they change, so that none goes away under a finger
 
+let before = null; // the last look at this campaign that differs in time
+
+function pace(info, progress) {
+  const at = Date.parse(progress.at) / 1000;
+  if (before === null || before.name !== info.name) before = { name: info.name, at, done: progress.done, pace: null };
+  else if (at - before.at >= 1) before = { name: info.name, at, done: progress.done, pace: (progress.done - before.done) / (at - before.at) };
+  return info.state === "running" ? before.pace : null;
+}
+
 function showCampaign(found) {
   const { info, progress, estimate, unsettled, orders, failure } = found;
+  const perSecond = pace(info, progress);
   const part = OVER.includes(info.state) ? "after" : BEFORE.includes(info.state) ? "draft" : "running";
   mark(part);
   $("back").href = `#${part}`;
@@ -291,6 +301,7 @@ function showCampaign(found) {
   facts($("c-counts"), [
     ["messages", number(progress.total)],
     ...STATES.map((state) => [words(state), number(progress.messages[state] || 0)]),
+    ["a second", perSecond === null ? null : number(Math.max(0, Math.round(perSecond * 10) / 10))],
     ["bad rows", info.bad ? number(info.bad) : null], ["repeated, dropped", info.duplicates ? number(info.duplicates) : null],
   ]);
   const window_ = info.window ? JSON.parse(info.window) : null;
@@ -426,7 +437,7 @@ function retry(name) {
     does: "Count",
     action: async ({ select }) => {
       const { messages } = await look("api/count", { name, order: "retry", select });
-      if (!messages) throw new Refused(0, "No message that may be sent again is that.");
+      if (!messages) throw new Refused(0, "No message of this kind can be sent again.");
       setTimeout(() => orderRetry(name, select, messages));
       return `${number(messages)} messages would be sent again.`;
     },
