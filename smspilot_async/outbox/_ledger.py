@@ -69,6 +69,8 @@ MAX_UNKNOWNS: Final = 3
 """Packets in a row without an answer, after which the brake stops the account."""
 BRAKE_FIRST, BRAKE_LONGEST = 30 * SECOND, 300 * SECOND
 """From one message to the next while the brake is on."""
+HALT_LOCK: Final = 0x534D5351
+"""PostgreSQL's advisory lock that claims share until they are committed, and that a halt waits for."""
 DUPLICATE: Final = 243
 NONCE_SIZE: Final = 12
 """Bytes in a callback URL that tell one send from every other one."""

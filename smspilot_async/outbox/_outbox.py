@@ -493,8 +493,11 @@ class Outbox(Afterwards):
             order_id = await _orders.halt(
                 connection, self._tables, now, reason=reason, everything=everything, actor=actor
             )
+        if self._path is None:  # claims that did not see the order are committed, or are not
+            async with self._writing() as connection:
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ledger.HALT_LOCK)))
         quiet = 0
-        while quiet < _QUIET_LOOKS:  # a claim that began before the order may be committed after it
+        while quiet < _QUIET_LOOKS:
             await asyncio.sleep(_orders.LOOK)
             async with self._reading() as connection:
                 count = await _orders.on_the_wire(connection, self._tables, everything=everything)

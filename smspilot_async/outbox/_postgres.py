@@ -23,6 +23,7 @@ from smspilot_async.outbox._home import POSTGRESQL_HOME, check_home, refuse_miss
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
     BRAKE_LONGEST,
+    HALT_LOCK,
     MAX_UNKNOWNS,
     AccountState,
     Claim,
@@ -59,8 +60,9 @@ SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_c
   THEN 'on' ELSE current_setting('synchronous_commit') END, false)
 """
 
-_CLAIM: Final = """
-WITH clock AS MATERIALIZED (SELECT smspilot.now_us() AS now),
+_CLAIM: Final = (
+    """
+WITH clock AS MATERIALIZED (SELECT smspilot.now_us() AS now, pg_advisory_xact_lock_shared({HALT_LOCK})),
 open_stream AS MATERIALIZED (
   SELECT s.id, s.campaign_id, s.lane, s.floor_due, s.floor_id, s.closes_at, c.expires_at, a.unknowns,
     clock.now,
@@ -153,7 +155,10 @@ SELECT clock.now, s.campaign_id, s.closes_at, s.expires_at, (SELECT amount FROM 
   t.id, t.phone, t.text, t.sender, t.ttl, t.valid_until, t.callback, t.callback_method, t.tries, t.send_at
 FROM clock LEFT JOIN open_stream s ON true LEFT JOIN intent ON true LEFT JOIN taken t ON true
 ORDER BY t.due, t.id
-""".replace("{PRICE}", _steps.POSTGRESQL.written(PRICE)).replace("{PARTS}", _steps.POSTGRESQL.written(PARTS))
+""".replace("{HALT_LOCK}", str(HALT_LOCK))
+    .replace("{PRICE}", _steps.POSTGRESQL.written(PRICE))
+    .replace("{PARTS}", _steps.POSTGRESQL.written(PARTS))
+)
 
 _RECORD: Final = f"""
 WITH clock AS MATERIALIZED (SELECT smspilot.now_us() AS now),

@@ -7,10 +7,11 @@ import contextlib
 import time
 from bisect import bisect_left
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fleets import fill, judge, taken_by
+from ledgers import accepted
 from waiting import until
 
 from smspilot_async import Client
@@ -84,3 +85,19 @@ async def test_nothing_of_a_campaign_is_on_the_wire_once_a_halt_has_answered(des
         await desk.outbox.release()
     verdict = await judge(desk.outbox, taken_by(emulator))
     assert (verdict.twice, verdict.lost) == (0, 0)
+
+
+async def test_a_halt_waits_for_claims_that_have_not_seen_it(desk: Desk) -> None:
+    await fill(desk.outbox, 10)
+    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    hot: Any = desk.hot
+    claims: Any = hot._claims
+    connection = await claims._connected()
+    async with connection.transaction():  # as where its commit takes long
+        claim = await desk.claim(10)
+        halt = asyncio.create_task(desk.outbox.halt("wrong text"))
+        await until(lambda: desk.execute(waiting))
+        assert not halt.done()
+    answers = [accepted(message.id, str(message.id)) for message in claim.messages]
+    await desk.record(claim.attempt_id, *answers)
+    assert (await halt).left_after == 0  # their intents were written before the order
