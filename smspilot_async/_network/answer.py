@@ -111,8 +111,9 @@ class Answer:
 
     def on_headers_complete(self) -> None:
         """Note the end of a head, and whether the connection stays: later httptools does not know that any more."""
-        self._is_head_read = True
-        self.may_stay = self._parser.should_keep_alive()
+        if not self._is_complete:  # else it is the head of what came behind the answer
+            self._is_head_read = True
+            self.may_stay = self._parser.should_keep_alive()
 
     def on_body(self, piece: bytes) -> None:
         """Keep a piece of a chunked body, and not of what came behind the answer."""

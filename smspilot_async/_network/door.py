@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncIterable
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -28,18 +28,26 @@ if TYPE_CHECKING:
     Ask = Callable[[httpcore.Request], Awaitable[httpcore.Response]]
 
 
+def _module_of(thing: object) -> str:
+    """Return where a function or class was written; nothing of any other object, such as a mock."""
+    # A decorator can claim a module for itself, but its function's globals are its own; wrapt's claims even the type.
+    if type(thing) is FunctionType:
+        return str(thing.__globals__.get("__name__", ""))
+    return thing.__module__ if type(thing) is type else ""
+
+
 @attrs.define
 class _Watched:
-    """A method that others replace.
+    """A method, or a class, that others replace.
 
     Attributes:
-        owner: Its class.
+        owner: Its class, or its package.
         name: Its name.
-        known: The package's own, as found in the class.
-        methods: A view of the class.
+        known: The package's own, as found there.
+        methods: A view of the owner.
     """
 
-    owner: type
+    owner: type | ModuleType
     name: str = "handle_async_request"
     known: Any = ()
     methods: Any = attrs.field(init=False)
@@ -52,26 +60,25 @@ class _Watched:
         method = self.methods.get(self.name)
         if method is self.known:
             return False
-        package = self.owner.__module__.partition(".")[0]
-        # A decorator can claim a module for itself, but its function's globals are its own.
-        is_genuine = method is None or (
-            isinstance(method, FunctionType) and method.__globals__["__name__"].partition(".")[0] == package
-        )
+        package = getattr(self.owner, "__module__", self.owner.__name__).partition(".")[0]
+        is_genuine = method is None or _module_of(method).partition(".")[0] == package
         if is_genuine:
             self.known = method
         return not is_genuine
 
 
 _ROUTE: Final = _Watched(httpx.AsyncClient, "_transport_for_url")
+_CLASSES: Final = (_Watched(httpx, "AsyncHTTPTransport"), _Watched(httpcore, "AsyncConnectionPool"))
 _ABOVE: Final = (_ROUTE, _Watched(httpx.AsyncHTTPTransport), _Watched(httpcore.AsyncConnectionPool))
-_BELOW: Final = tuple(
-    map(_Watched, (httpcore.AsyncHTTPConnection, httpcore.AsyncHTTPProxy, httpcore.AsyncHTTP11Connection))
+_BELOW: Final = (
+    *map(_Watched, (httpcore.AsyncHTTPConnection, httpcore.AsyncHTTPProxy, httpcore.AsyncHTTP11Connection)),
+    _Watched(httpcore.AnyIOBackend, "connect_tcp"),
 )
-_ALL: Final = _ABOVE + _BELOW
+_ALL: Final = _CLASSES + _ABOVE + _BELOW
 
 
 def is_patched() -> bool:
-    """Return whether something has replaced a method of httpx or httpcore that requests would go through."""
+    """Return whether something has replaced what requests would go through in httpx or httpcore."""
     for watched in _ALL:  # noqa: SIM110 - at every request, and a generator takes three times as long
         if watched.methods.get(watched.name) is not watched.known and watched.is_replaced:
             return True
@@ -79,8 +86,8 @@ def is_patched() -> bool:
 
 
 def is_patched_below() -> bool:
-    """Return whether something has replaced a method of httpcore's connections."""
-    return any(watched.is_replaced for watched in _BELOW)
+    """Return whether requests may not go by this library's connections: something has replaced httpcore's."""
+    return any(watched.is_replaced for watched in _CLASSES + _BELOW)
 
 
 class Failed(Exception):
@@ -98,7 +105,7 @@ class Door(httpx.AsyncHTTPTransport):
         self._pool = pool
 
 
-def door(ask: Ask, url: httpx.URL, context: ssl.SSLContext, proxy: str | None) -> Door:
+def door(ask: Ask, url: httpx.URL, context: ssl.SSLContext, proxy: str | None) -> httpx.AsyncBaseTransport:
     """Return a transport for one request.
 
     Args:
@@ -107,6 +114,8 @@ def door(ask: Ask, url: httpx.URL, context: ssl.SSLContext, proxy: str | None) -
         context: For TLS.
         proxy: A proxy's URL.
     """
+    if any(watched.is_replaced for watched in _CLASSES):
+        return httpx.AsyncHTTPTransport(verify=context, proxy=proxy, trust_env=False)
     if not is_patched_below():
         return Door(_Pool(ask, url, context))
     if proxy is None:

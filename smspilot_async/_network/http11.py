@@ -83,11 +83,11 @@ class Connection(asyncio.Protocol):
             self._harden(limit)
         self._answer = Answer(largest)
         waiter = self._loop.create_future()
-        progress.begin()  # last: nothing may come between it and the write
-        self._transport.write(request)
+        progress.begin()  # last: nothing that takes time may come between it and the write
         self._waiter = waiter
-        self.may_stay = False
+        self.may_stay = False  # before the write, which an interrupt may end
         self._is_unanswered = True
+        self._transport.write(request)
         return waiter
 
     def _harden(self, limit: WriteLimit) -> None:

@@ -88,6 +88,10 @@ STRANGE: Final = {
     # more than an answer
     "another answer behind it": Strange(answer() + ANOTHER, stays=False),
     "another behind chunks": Strange(answer(CHUNKED, IN_CHUNKS) + ANOTHER, stays=False),
+    "another without a body behind chunks": Strange(
+        answer(CHUNKED + b"Connection: close\r\n", IN_CHUNKS) + answer(b"Content-Length: 0\r\n", b""), stays=False
+    ),
+    "the head of another behind chunks": Strange(answer(CHUNKED, IN_CHUNKS) + answer(LENGTH, b""), stays=False),
     "a line end behind it": Strange(answer() + b"\r\n", stays=False),
     "a line end behind chunks": Strange(answer(CHUNKED, IN_CHUNKS) + b"\r\n", stays=False),
     "a line end behind trailers": Strange(

@@ -9,6 +9,7 @@ import ssl
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import attrs
 import pytest
@@ -764,6 +765,27 @@ async def test_a_context_that_offers_another_protocol_gets_this_one(tls: Tls) ->
     ):
         await client.send("79087964781", "text", id=7)
     assert chosen == ["http/1.1"]
+
+
+async def test_a_connection_whose_write_was_interrupted_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as by Ctrl+C: its answer is still to come, and would be read as that of the next request."""
+    made = Stream.connection_made
+    writes: list[bytes] = []
+
+    def connection_made(stream: Stream, raw: Any) -> None:
+        def write(data: bytes) -> None:
+            raw.write(data)
+            writes.append(data)
+            if len(writes) == 1:
+                raise RuntimeError("interrupted")
+
+        transport = Mock(wraps=raw, write=write)
+        made(stream, transport)
+
+    monkeypatch.setattr(Stream, "connection_made", connection_made)
+    async with raw_server(answering(http(BALANCE))) as server, Client("API-KEY", url=server.url) as client:
+        assert await client.balance() == Decimal("1.50")  # a free question is asked again
+        assert (len(writes), server.connections) == (2, 2)
 
 
 async def test_it_runs_on_uvloop(tls: Tls) -> None:

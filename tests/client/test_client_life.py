@@ -25,9 +25,11 @@ from smspilot_async import (
     SmsPilotError,
     Unanswered,
 )
+from smspilot_async._network import proxies, transport
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from listeners import Listener
@@ -274,6 +276,27 @@ async def test_a_read_under_which_the_client_is_closed_opens_no_new_connection(
         assert server.connections == 1
         assert manual_clock.slept == []
         assert all(isinstance(error, (Unanswered, ConnectionFailed, ClientClosed)) for error in errors)
+
+
+async def test_a_read_under_which_the_client_is_closed_while_the_roots_are_read_does_not_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    are_read = asyncio.Event()
+    default = proxies.default_context
+
+    async def default_context(url: str, proxy: str | None) -> ssl.SSLContext:
+        await are_read.wait()
+        return await default(url, proxy)
+
+    monkeypatch.setattr(transport, "default_context", default_context)
+    async with raw_server(answering(http(b"{}"))) as server:
+        client = Client("API-KEY", url=server.url)
+        read = await begun(client.inbound("new"))
+        await client.aclose()
+        are_read.set()
+        with pytest.raises(ConnectionFailed, match="closed"):
+            await read
+        assert server.connections == 0
 
 
 async def test_closing_that_is_cancelled_can_be_tried_again(emulator: Emulator, listener: Listener) -> None:

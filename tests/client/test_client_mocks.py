@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock, patch
 
 import httpcore
 import httpx
@@ -155,6 +156,72 @@ async def test_whatever_replaces_httpcores_pool_keeps_requests_at_home(
     async with made(gateway) as client:
         await call(client)
     assert len(answered) == 1
+
+
+class Wrapped:
+    """What wrapt puts in a function's place: it claims to be that function, with its type and globals."""
+
+    def __init__(self, genuine: Any, answer: Callable[..., Awaitable[object]]) -> None:
+        self.genuine = genuine
+        self.answer = answer
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self.genuine)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.genuine, name)
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return functools.partial(self.answer, instance)
+
+
+async def canned(*_: Any, **__: Any) -> httpx.Response:
+    return httpx.Response(200, json=SENT | {"balance": "1.50"})
+
+
+class CannedTransport(httpx.AsyncBaseTransport):
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    handle_async_request = canned
+
+
+class CannedPool(httpcore.AsyncConnectionPool):
+    async def handle_async_request(self, _: object) -> httpcore.Response:
+        return httpcore.Response(200, content=httpx.Response(200, json=SENT | {"balance": "1.50"}).content)
+
+
+MOCKS: dict[str, Callable[[], Any]] = {
+    "a mock with the method's signature": lambda: patch.object(
+        httpx.AsyncHTTPTransport, "handle_async_request", autospec=True, side_effect=canned
+    ),
+    "a wrapper that claims to be the method": lambda: patch.object(
+        httpx.AsyncHTTPTransport,
+        "handle_async_request",
+        Wrapped(httpx.AsyncHTTPTransport.__dict__["handle_async_request"], canned),
+    ),
+    "httpx's transport itself": lambda: patch("httpx.AsyncHTTPTransport", CannedTransport),
+    "httpcore's pool itself": lambda: patch("httpcore.AsyncConnectionPool", CannedPool),
+}
+
+
+@pytest.mark.parametrize("kind", MOCKS)
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_mock_of_any_kind_keeps_requests_at_home(
+    gateway: Gateway, kind: str, call: Callable[[Client], Awaitable[object]]
+) -> None:
+    async with made(gateway) as client:
+        with MOCKS[kind]():
+            await call(client)
+
+
+async def test_what_replaces_httpcores_network_keeps_requests_at_home(gateway: Gateway) -> None:
+    refused = AsyncMock(side_effect=httpcore.ConnectError("no network in tests"))
+    async with made(gateway) as client:
+        with patch.object(httpcore.AnyIOBackend, "connect_tcp", refused), pytest.raises(ConnectionFailed):
+            await client.send("79087964781", "text")
+    assert refused.await_count == 1
 
 
 @pytest.mark.parametrize("using", ["httpcore", "httpx"])
