@@ -46,7 +46,7 @@ from smspilot_async.errors import (
 )
 from smspilot_async.models import Message, Packet, SentMessage
 from smspilot_async.outbox._errors import LedgerDamaged, LedgerUnavailable
-from smspilot_async.outbox._faults import Faults
+from smspilot_async.outbox._faults import Faults, fault_of_all, has_fault
 from smspilot_async.outbox._grants import RateShare, country_of, did_not_leave, learn_prices, price_of_part
 from smspilot_async.outbox._home import host_name
 from smspilot_async.outbox._ledger import (
@@ -480,6 +480,8 @@ class Sender:
                 if isinstance(error, LedgerDamaged):
                     self.stop()
                     raise
+                if str(error) != str(self.trouble):  # once for all places; the watch may find nothing wrong
+                    logger.warning("%s", error)
                 self.trouble = error
                 await self._rest(1.0)
                 continue
@@ -711,7 +713,11 @@ class Sender:
         if claim.reserved is not None and (dearer := self._dearer(claim, rows)):
             await self._until_done(lambda: self._hot.transact(lambda: learn_prices(dearer)))
             self._dearest |= dearer
-        if (fault := self._faults.count(campaign, rows)) is not None:
+        fault = self._faults.count(campaign, rows)
+        if fault is None and has_fault(rows):
+            with contextlib.suppress(LedgerUnavailable):  # the next fault asks again
+                fault = await self._hot.look(lambda: fault_of_all(campaign))
+        if fault is not None:
             await self._until_done(lambda: self._hot.transact(lambda: pause_campaign(campaign, f"fault {fault}")))
             logger.error("a campaign is paused: its messages are refused one after the other with code %d", fault)
 

@@ -1,4 +1,8 @@
-"""When a campaign's sender or text is at fault, and the gateway refuses one message after the other for it."""
+"""When a campaign's sender or text is at fault, and the gateway refuses one message after the other for it.
+
+A sender counts its own answers as they come, for almost always that costs nothing. When there is a fault among them, it
+also looks at what the ledger has of the other senders, and of those before it: :func:`fault_of_all`.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smspilot_async.outbox._ledger import MessageAnswer
+    from smspilot_async.outbox._steps import Steps
 
-__all__ = ["FAULTS", "Faults"]
+__all__ = ["FAULTS", "Faults", "fault_of_all", "has_fault"]
 
 FAULTS: Final = frozenset({115, 200, 201, 204, 223, 226, 248, *range(630, 646)})
 """Codes that blame the sender or the text: the next message has them too."""
@@ -20,6 +25,35 @@ _ACCEPTED: Final = Event.ACCEPTED
 _WINDOW: Final = 1_000
 MOST: Final = 20
 """As many of the last 1,000 answers with one of these codes, in a row or not, and the campaign pauses."""
+
+_LAST_ATTEMPTS: Final = 2_000
+"""Of the whole ledger, as many are looked at: what is older does not hold up the answer."""
+_LAST_ANSWERS: Final = f"""
+SELECT m.code FROM (SELECT * FROM {{t}}attempt ORDER BY id DESC LIMIT {_LAST_ATTEMPTS}) a
+JOIN {{t}}stream s ON s.id = a.stream_id AND s.campaign_id = :campaign
+CROSS JOIN {{ids}}
+JOIN {{t}}message m ON m.id = i.value AND m.attempt_id = a.id AND m.state IN ('accepted', 'refused')
+WHERE a.outcome = 'answered' AND a.intent_at >= (
+  SELECT coalesce(max(o.at), 0) FROM {{t}}orders o
+  WHERE o.campaign_id = :campaign AND o.action IN ('campaign start', 'campaign resume')
+)
+ORDER BY a.id DESC LIMIT {_WINDOW}
+"""
+
+
+def fault_of_all(campaign: int) -> Steps[int | None]:
+    """Return the code for which a campaign must pause by the answers to all its senders, if it must.
+
+    They are counted since it was last started or resumed.
+    """
+    answers = yield _LAST_ANSWERS, {"campaign": campaign}
+    counts = Counter(code for (code,) in answers if code in FAULTS)
+    return next((code for code, number in counts.most_common(1) if number >= MOST), None)
+
+
+def has_fault(rows: Sequence[MessageAnswer]) -> bool:
+    """Return whether a message was refused for its sender or its text."""
+    return any(row.event is Event.REFUSED and row.code in FAULTS for row in rows)
 
 
 class Faults:

@@ -3,7 +3,7 @@
 A transaction is a generator: it yields statements with their values, is sent the rows of each, and returns what it
 found. In a statement ``{t}`` stands before a table's name, ``{now}`` is the database's clock, ``{lock}`` locks rows
 until the end of the transaction (on SQLite there is one writer anyway), ``{units}`` is an upper bound of the UTF-16
-units of `m.text`, and ``:name`` is a value.
+units of `m.text`, ``{ids}`` are the messages of the attempt `a`, as ``i.value``, and ``:name`` is a value.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ class Words:
     now: str
     lock: str
     units: str
+    ids: str
     value: str
 
     @functools.cache  # noqa: B019 - there are two, and few statements
     def written(self, template: str) -> str:
         """Return a statement in this database's words."""
         statement = template.replace("{t}", self.table).replace("{now}", self.now).replace("{lock}", self.lock)
-        statement = statement.replace("{units}", self.units)
+        statement = statement.replace("{units}", self.units).replace("{ids}", self.ids)
         return _value.sub(self.value, statement)
 
 
@@ -49,6 +50,7 @@ SQLITE: Final = Words(
     now=":now",
     lock="",
     units="(length(m.text) + (length(CAST(m.text AS BLOB)) - length(m.text)) / 3)",
+    ids="json_each(a.message_ids) AS i",
     value=r":\1",
 )
 POSTGRESQL: Final = Words(
@@ -56,6 +58,7 @@ POSTGRESQL: Final = Words(
     now="(SELECT smspilot.now_us())",
     lock="FOR NO KEY UPDATE",
     units="(char_length(m.text) + (octet_length(m.text) - char_length(m.text)) / 3)",
+    ids="LATERAL unnest(a.message_ids) AS i(value)",
     value=r"%(\1)s",
 )
 

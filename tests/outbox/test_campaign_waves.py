@@ -23,6 +23,7 @@ from smspilot_async.outbox import (
     _campaign_info,
     _campaign_run,
 )
+from smspilot_async.outbox._ledger import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -119,6 +120,26 @@ async def test_after_a_fault_of_the_sender_exactly_those_are_sent_again_and_once
     reached += [message.to for message in emulator.messages]
     assert Counter(reached) == dict.fromkeys(map(phone, range(200)), 1)
     assert (await campaign.info()).state == "finished"
+
+
+async def test_a_fault_of_the_sender_is_counted_over_all_senders_of_the_ledger(
+    desk: Desk, client: Client, emulator: Emulator
+) -> None:
+    """Twelve are refused to a first sender, and the next ones to a second: it stops after eight."""
+    emulator.refuse(code=204)
+    campaign = await approved(desk.outbox, client, people(24))
+    await campaign.start()
+    message = desk.tables.message
+    await desk.execute(sa.update(message).where(message.c.id > 12).values(due=message.c.due + 3_600 * SECOND))
+    await desk.outbox.drain(client, packet_size=1, in_flight=1)
+    assert await states(campaign) == {"refused": 12, "pending": 12}
+    await desk.turn(3_600)
+    await desk.outbox.drain(client, packet_size=1, in_flight=1)
+    assert ((await campaign.info()).reason, await states(campaign)) == ("fault 204", {"refused": 20, "pending": 4})
+    await campaign.resume()  # and counts anew
+    await desk.outbox.drain(client, packet_size=1, in_flight=1)
+    info = await campaign.info()
+    assert (info.state, info.reason, await states(campaign)) == ("finished", None, {"refused": 24})
 
 
 async def test_a_window_that_was_changed_holds_at_once(desk: Desk, client: Client, emulator: Emulator) -> None:

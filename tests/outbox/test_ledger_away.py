@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -205,3 +206,18 @@ async def test_sending_goes_on_after_postgresql_crashed(
         status = await outbox.status()
     assert status.messages["accepted"] == 300
     assert len({message.id for message in emulator.messages}) == len(emulator.messages) == 300
+
+
+async def test_a_worker_that_can_claim_nothing_says_why(
+    desk: Desk, client: Client, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What looks for due messages finds nothing wrong; what claims them does."""
+    await desk.pending()
+    table = desk.tables.message.fullname
+    await desk.execute(f"ALTER TABLE {table} RENAME COLUMN ttl TO gone")
+    with caplog.at_level(logging.WARNING, "smspilot_async.outbox"):
+        async with desk.outbox.worker(client):
+            await until(lambda: any("the ledger cannot be used" in line for line in caplog.messages))
+            assert not emulator.messages
+            await desk.execute(f"ALTER TABLE {table} RENAME COLUMN gone TO ttl")
+            await emulator.wait_for(to=PHONE, timeout=60)
