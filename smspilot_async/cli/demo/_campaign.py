@@ -89,7 +89,9 @@ class _Scene:
                 async with self._sender() as second:
                     sent = await self._sent_to_its_end(campaign, second, killed["in_flight"])
                     await self._delivered()
-                moments = dict(zip(MOMENTS, (killed, sent, await _counts(campaign)), strict=True))
+                moments: dict[str, Mapping[str, int]] = dict(
+                    zip(MOMENTS, (killed, sent, await _counts(campaign)), strict=True)
+                )
                 info, messages = await campaign.info(), [message async for message in campaign.messages()]
                 ending = compare(info, messages, self._gateway.messages)
         return Played(info=info, estimate=estimate, moments=moments, ending=ending)
