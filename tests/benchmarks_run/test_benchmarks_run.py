@@ -79,3 +79,24 @@ def test_the_sides_of_the_ledgers_lines_do_their_work(side: str, options: dict[s
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures.get("rate", figures.get("cpu_per_message")) > 0
+
+
+def test_a_campaign_is_imported_sent_and_reported_within_its_memory() -> None:
+    """With a million messages it is the same 200 MiB; `make bench` does that."""
+    with server() as url:
+        done = subprocess.run(  # noqa: S603 - our own module
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.side",
+                "benchmarks.ledger:whole",
+                json.dumps({"url": f"{url}/0/api2.php", "messages": 2_000}),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert 0 < json.loads(done.stdout)["peak"] <= 200
