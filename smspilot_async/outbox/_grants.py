@@ -51,6 +51,8 @@ __all__ = [
 
 QUARTER: Final = SECOND // 4
 """A campaign's packet, and a grant of its own rate, hold at most as much of the rate."""
+CATCH_UP: Final = SECOND // 20
+"""How much of the account's rate that was not used in time may be caught up with: half a percent of ten seconds."""
 AGAIN: Final = 0.25
 """Seconds until a sender asks again."""
 IDLE: Final = 1.0
@@ -86,7 +88,7 @@ def grant_rate(per_second: float, messages: int, *, is_urgent: bool) -> Steps[tu
     ((tat, now),) = yield "SELECT tat, {now} FROM {t}account WHERE id = 1 {lock}", {}
     if tat > now + (_URGENT_AHEAD if is_urgent else QUARTER):
         return 0, tat - now - QUARTER
-    begins = max(tat, now - QUARTER)
+    begins = max(tat, now - CATCH_UP)
     yield "UPDATE {t}account SET tat = :tat WHERE id = 1", {"tat": begins + math.ceil(messages * interval)}
     return messages, begins - now
 
@@ -138,8 +140,7 @@ class RateShare:
                 return 0
         taken = min(size, self._left)
         self._left -= taken
-        # What was not used in time may be caught up with, but for no more than a quarter of a second.
-        self._next = max(self._next, now - QUARTER / SECOND) + taken / per_second
+        self._next = max(self._next, now - CATCH_UP / SECOND) + taken / per_second
         return taken
 
     async def _ask(self, size: int, per_second: float, *, is_urgent: bool) -> float:
