@@ -94,6 +94,9 @@ class Failure:
     http_status: int | None = None
 
 
+_CONNECT_FAILED: Final = ("connect_tcp.failed", "connect_unix_socket.failed", "start_tls.failed")
+
+
 class Abortable(Protocol):
     """A connection that can be closed at once."""
 
@@ -114,12 +117,22 @@ class Progress:
         has_begun: It was reported to have begun.
     """
 
-    __slots__ = ("_is_called_off", "_is_reported", "_opening", "_socket", "has_begun", "has_connection", "limit")
+    __slots__ = (
+        "_has_failed",
+        "_is_called_off",
+        "_is_reported",
+        "_opening",
+        "_socket",
+        "has_begun",
+        "has_connection",
+        "limit",
+    )
 
     def __init__(self, limit: WriteLimit | None = None) -> None:
         self.limit = limit
         self.has_connection = False
         self._is_reported = False
+        self._has_failed = False  # to connect: a transport of the user's may try another, which reports nothing
         self.has_begun = False
         self._is_called_off = False
         self._opening: Abortable | None = None
@@ -128,7 +141,7 @@ class Progress:
     @property
     def request_started(self) -> bool:
         """A byte of the request may have been sent; false only if there is evidence that none was."""
-        return self.has_begun or (self.has_connection and not self._is_reported)
+        return self.has_begun or (self.has_connection and (self._has_failed or not self._is_reported))
 
     # --- reported by this library's connections --------------------------------------------------
 
@@ -168,6 +181,8 @@ class Progress:
             TooLate: Its time was over before it began.
         """
         self._is_reported = True
+        # Cancelled while it connects, nothing follows: that is no Exception.
+        self._has_failed = event.endswith(_CONNECT_FAILED) and isinstance(info.get("exception"), Exception)
         if event.endswith("connect_tcp.complete"):
             self._socket = info.get("return_value")
         if self._is_called_off and not self.request_started:
@@ -176,6 +191,10 @@ class Progress:
             if self.limit is not None:
                 self.limit.check()
             self.has_begun = True
+
+    def end_unconnected(self) -> None:
+        """Report that the request ended because httpcore could not connect, and nothing followed."""
+        self._has_failed = False
 
     # --- ended before its time -------------------------------------------------------------------
 

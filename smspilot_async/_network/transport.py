@@ -254,7 +254,7 @@ class Transport:
             transport = own = door.door(ask, self._endpoint, way.context, way.proxy)
         try:
             async with self._clock.timeout_at(until):
-                return await door.roundtrip(transport, request, largest)
+                return await _roundtrip(transport, request, largest, progress)
         except (TimeoutError, httpx.TimeoutException) as error:
             free_frames(error)
             reason = Reason.TIMEOUT
@@ -366,6 +366,16 @@ def _headers(url: httpx.URL, envelope: Envelope) -> list[tuple[bytes, bytes]]:
     if envelope.content_type is not None:
         headers["Content-Type"] = envelope.content_type
     return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+
+
+async def _roundtrip(
+    transport: httpx.AsyncBaseTransport, request: httpx.Request, largest: int, progress: Progress
+) -> Reply | Failure:
+    try:
+        return await door.roundtrip(transport, request, largest)
+    except (httpx.ConnectError, httpx.ConnectTimeout):
+        progress.end_unconnected()
+        raise
 
 
 async def _close(transport: httpx.AsyncBaseTransport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import socket
 import subprocess
@@ -250,6 +251,50 @@ async def test_a_mock_keeps_what_goes_by_a_transport_of_the_users_own(gateway: G
             route = router.post(gateway.url).respond(json=SENT)
             await client.send("79087964781", "text", id=7)
     assert route.call_count == 1
+
+
+# --- transports of the user's ----------------------------------------------------------------------
+
+
+class TakesOver(httpx.AsyncBaseTransport):
+    """Sends by another transport if the gateway cannot be reached."""
+
+    def __init__(self, other: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> None:
+        self.httpcores = httpx.AsyncHTTPTransport()
+        self.other = other
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self.httpcores.handle_async_request(request)
+        except httpx.ConnectError:
+            return await self.other(request)
+
+
+async def loses(_: httpx.Request) -> httpx.Response:
+    raise httpx.ReadError("reset")
+
+
+async def hangs(_: httpx.Request) -> httpx.Response:
+    await asyncio.sleep(60)
+    raise AssertionError
+
+
+async def is_refused(_: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("refused")
+
+
+@pytest.mark.parametrize(
+    ("other", "error"), [(loses, OutcomeUnknown), (hangs, OutcomeUnknown), (is_refused, ConnectionFailed)]
+)
+async def test_a_connection_that_failed_proves_nothing_about_what_was_tried_instead(
+    other: Callable[[httpx.Request], Awaitable[httpx.Response]], error: type[Exception]
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+        async with Client(KEY, url=url, transport=TakesOver(other), timeout=0.3, retry=ONCE) as client:
+            with pytest.raises(error):
+                await client.send("79087964781", "text")
 
 
 # --- what only watches, or wraps, what is below ---------------------------------------------------
