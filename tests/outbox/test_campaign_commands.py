@@ -135,6 +135,7 @@ async def send_the_first_wave(run: Callable[..., Any], emulator: Emulator) -> No
     assert "The first wave is out." in wave
     assert "The rest waits until: smspilot campaign resume promo-11" in wave
     assert len(emulator.messages) == 1 + 10
+    assert "paused: first (the first wave is out)" in await run("campaign", "status", "promo-11")
     assert "Resume it first." in await run("campaign", "run", "promo-11", code=2)
     await run("campaign", "resume", "promo-11")
 
@@ -305,7 +306,7 @@ TROUBLES: dict[str, tuple[Any, int, str]] = {
     "none": (lambda _: None, 0, "finished: 90 accepted"),
     "a refusal": (lambda emulator: emulator.refuse(code=223, to="79087960003"), 1, "1 refused"),
     "no answer": (lambda emulator: emulator.fail_next("send", Fault.ACCEPT_THEN_RESET), 3, "30 unknown"),
-    "a fault": (lambda emulator: emulator.refuse(code=204), 4, "paused: fault 204"),
+    "a fault": (lambda emulator: emulator.refuse(code=204), 4, "paused: fault 204 (Sender unregistered)"),
 }
 
 

@@ -18,7 +18,6 @@ from ledgers import PHONE, accepted
 
 from smspilot_async.emulator import Fault
 from smspilot_async.outbox import _deliver, _faults, _grants, _postgres, _sqlite_claim
-from smspilot_async.outbox._deliver import URGENT_PLACES
 from smspilot_async.outbox._grants import learn_prices
 from smspilot_async.outbox._ledger import BRAKE_LONGEST, MAX_UNKNOWNS, SECOND, Answer, ClaimRequest, MessageAnswer
 from smspilot_async.outbox._states import Event
@@ -257,7 +256,7 @@ async def test_an_outage_of_40_minutes_leaves_few_messages_unknown(
     unknown = await unknowns_of_an_outage(desk, outbox, client, emulator, monkeypatch)
     probes = 40 * 60 * SECOND // BRAKE_LONGEST
     assert probes <= unknown - MAX_UNKNOWNS * PACKET
-    assert unknown <= (IN_FLIGHT + URGENT_PLACES + MAX_UNKNOWNS) * PACKET + 15
+    assert unknown <= (IN_FLIGHT + MAX_UNKNOWNS) * PACKET + 15
 
 
 async def test_without_the_brake_everything_would_be_unknown(

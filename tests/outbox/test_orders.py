@@ -135,20 +135,3 @@ async def test_an_answer_releases_the_brake(desk: Desk) -> None:
     await desk.pending()
     await desk.hot.count_answer()
     assert (await desk.claim()).attempt_id is not None
-
-
-async def test_an_outage_of_forty_minutes_makes_few_unknown(
-    desk: Desk, outbox: Outbox, client: Client, emulator: Emulator
-) -> None:
-    """503 in 30 ms, for 40 minutes: at most what is in flight, three packets, and fifteen single messages."""
-    emulator.fail_next("send", Fault.SERVER_ERROR, times=100_000)
-    in_flight, packet_size = 2, 10
-    async with desk.outbox._writing() as connection:
-        for number in range(300):
-            await outbox.enqueue(Message(PHONE, f"Text {number}"), key=str(number), connection=connection)
-    async with outbox.worker(client, in_flight=in_flight, packet_size=packet_size) as worker:
-        for _ in range(40 * 2):
-            await asyncio.sleep(0.15)
-            await desk.turn(30)
-    places = in_flight + 2
-    assert MAX_UNKNOWNS * packet_size <= worker.sent.unknown <= (places + MAX_UNKNOWNS) * packet_size + 15

@@ -133,6 +133,8 @@ def retry(
 
     progress = with_outbox(ledger, again)
     line = f"{count(expect or 0, 'message')} of {name} will be sent again; it is {progress.state}."
+    if progress.state == "paused":
+        line += f" To go on: smspilot campaign resume {name}"
     return _say(progress, line, as_json=as_json)
 
 

@@ -10,6 +10,7 @@ import attrs
 from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import count, money, print_facts, print_json, print_line, print_table
+from smspilot_async.errors import ERROR_CODES
 from smspilot_async.models import status_word
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     )
 
 _MIXED_SHOWN: Final = 5
+_REASONS: Final = {
+    "first": "the first wave is out",
+    "budget": "it is used up",
+    "window": "no message can arrive before it closes",
+}
 _WIDTHS: Final = (7, 12, 9, 22, 12, 5, 7, 0)  # of the columns of a list of messages
 
 
@@ -158,7 +164,13 @@ def status(ledger: str | None, name: str, *, as_json: bool) -> int:
 
 def stands(progress: Progress) -> str:
     """Return a campaign's state in words."""
-    return f"{progress.state}: {progress.reason}" if progress.reason else progress.state
+    if not progress.reason:
+        return progress.state
+    why = _REASONS.get(progress.reason)
+    code = progress.reason.removeprefix("fault ")
+    if code != progress.reason and code.isdecimal() and int(code) in ERROR_CODES:
+        why = ERROR_CODES[int(code)].text
+    return f"{progress.state}: {progress.reason}{f' ({why})' if why else ''}"
 
 
 def messages(ledger: str | None, name: str, *, outcome: str | None, as_json: bool) -> int:
