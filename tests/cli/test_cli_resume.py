@@ -6,7 +6,9 @@ import csv
 import errno
 import os
 import shutil
+import signal
 import sqlite3
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,11 @@ import pytest
 from cli_running import KEY, PHONES, Ran, numbered, run, write_list
 
 from smspilot_async.cli._errors import Problem
-from smspilot_async.cli.bulk import _sending
+from smspilot_async.cli.bulk import _run, _sending
+from smspilot_async.cli.bulk._ledger import without
 from smspilot_async.cli.bulk._results import Results, RowOutcome, lines_sent
 from smspilot_async.emulator import Emulator, Fault
-from smspilot_async.outbox import LedgerUnavailable, _deliver
+from smspilot_async.outbox import LedgerUnavailable, _deliver, _ledger
 from smspilot_async.outbox._deliver import Sender
 from smspilot_async.outbox._sender_lock import SenderLock
 from smspilot_async.outbox._sqlite import SqliteHotPath
@@ -462,3 +465,34 @@ def test_max_cost_counts_earlier_runs_of_the_list_and_what_they_may_have_cost(
     assert ran.exit_code == 3
     assert "spent before  250.00 RUB" in ran.stdout
     assert most_times(gateway) == 1
+
+
+def test_what_waited_for_days_is_still_sent(gateway: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_list(numbered(3))
+    gateway.fail_next("send", Fault.TOO_MANY_REQUESTS, times=2, retry_after=300)
+    assert bulk("--patience", "0").exit_code == 4
+    days_later = time.time_ns() // 1000 + 40 * 86_400 * 1_000_000
+    monkeypatch.setattr(_ledger, "now_us", lambda: days_later + time.time_ns() // 1000 % 86_400_000_000)
+    assert bulk("--resume", "--patience", "0").exit_code == 4
+    assert outcomes() == {"not_sent": 3}
+    assert bulk("--resume").exit_code == 0
+    assert [message.to for message in gateway.messages] == PHONES[:3]
+
+
+def test_ctrl_c_while_the_list_is_taken_in_sends_nothing_and_resume_begins_anew(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(rows: Any, *lines: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return without(rows, *lines)
+
+    write_list(numbered(1000) * 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(_run, "without", interrupted)
+        ran = bulk("--keep-duplicates")
+    assert ran.exit_code == 130
+    assert outcomes() == {"not_sent": 3000}
+    assert not gateway.messages
+    gateway.account.loop_protection = None
+    assert bulk("--keep-duplicates", "--resume").exit_code == 0
+    assert len(gateway.messages) == 3000

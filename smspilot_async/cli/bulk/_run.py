@@ -84,22 +84,26 @@ class Run:
                 bar = progress.add_task("", total=total)
                 async with noting(self._progress_line if progress.disable else None):
                     try:
-                        campaign = await self._campaign(outbox, client, recipients)
+                        campaign = await self._ledger.campaign(outbox)
+                        is_continued = campaign is not None
+                        campaign = campaign or await self._begin(outbox, client, recipients)
                     except _StoppedError:
                         self._leave_out(recipients)
                     else:
                         self._sending = sending = Sending(
-                            outbox, campaign, client, self._trouble, in_flight=self._options.in_flight
+                            outbox,
+                            campaign,
+                            client,
+                            self._trouble,
+                            in_flight=self._options.in_flight,
+                            is_continued=is_continued,
                         )
                         if self._is_stopped:
                             sending.stop()
                         await self._send_all(sending, iter(recipients), progress, bar)
             await self._ask_balance(client)
 
-    async def _campaign(self, outbox: Outbox, client: Client, recipients: RecipientList) -> Campaign:
-        campaign = await self._ledger.campaign(outbox)
-        if campaign is not None:
-            return campaign
+    async def _begin(self, outbox: Outbox, client: Client, recipients: RecipientList) -> Campaign:
         known: set[int] = set()
         if self._journal is not None:
             earlier = self._journal.earlier()

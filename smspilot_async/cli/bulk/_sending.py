@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from smspilot_async._tools import clock as clocks
 from smspilot_async.cli.bulk._ledger import ACTOR
@@ -29,6 +29,8 @@ PACKET_SIZE: Final = 100
 IN_FLIGHT: Final = 4
 PATIENCE: Final = 600.0
 """Seconds for which a busy gateway is retried, as by ``Client.bulk``."""
+_NEVER: Final = 1e9
+"""Seconds after which a message is given up that was put back: a person decides for how long a list may wait."""
 _MOST_IN_A_ROW: Final = 3
 _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
 _MOST_AWAY: Final = 3.0
@@ -108,6 +110,7 @@ class Sending:
         client: What sends, with
         trouble: among its hooks.
         in_flight: Packets in flight at once.
+        is_continued: An earlier run has begun it.
 
     Attributes:
         progress: How far it was at the last look; ``None`` before the first.
@@ -116,7 +119,14 @@ class Sending:
     """
 
     def __init__(
-        self, outbox: Outbox, campaign: Campaign, client: Client, trouble: Trouble, *, in_flight: int = IN_FLIGHT
+        self,
+        outbox: Outbox,
+        campaign: Campaign,
+        client: Client,
+        trouble: Trouble,
+        *,
+        in_flight: int = IN_FLIGHT,
+        is_continued: bool = False,
     ) -> None:
         self.progress: Progress | None = None
         self._began: Progress | None = None
@@ -127,6 +137,7 @@ class Sending:
         self._client = client
         self._trouble = trouble
         self._in_flight = in_flight
+        self._is_continued = is_continued
         self._stopping = asyncio.Event()
         self._worker: Worker | None = None
         self._away_since: float | None = None
@@ -162,10 +173,10 @@ class Sending:
         """
         before = await self._campaign.status()
         if before.messages["pending"] and not self._stopping.is_set():
-            await self._let_it_send(before)
-            async with self._outbox.worker(
-                self._client, packet_size=PACKET_SIZE, in_flight=self._in_flight, follow=False
-            ) as worker:
+            if self._is_continued:
+                await self._let_it_send()
+            how: dict[str, Any] = {"packet_size": PACKET_SIZE, "in_flight": self._in_flight, "give_up_after": _NEVER}
+            async with self._outbox.worker(self._client, **how, follow=False) as worker:
                 self._worker = worker
                 async for _ in self._looks(worker, gone=before.messages["in_flight"]):
                     while len(decided := await self._decided()) == _AT_ONCE:
@@ -175,12 +186,11 @@ class Sending:
         while left := await self._decided(everything=True):
             yield left
 
-    async def _let_it_send(self, before: Progress) -> None:
+    async def _let_it_send(self) -> None:
         """Continue what an earlier run has left: a fault or a full account may be over, and a person said go on."""
         await self._outbox.release(ACTOR, actor=ACTOR)
-        if before.messages["in_flight"] or before.done or before.state == "paused":
-            await self._campaign.pause("continued", actor=ACTOR)
-            await self._campaign.resume(actor=ACTOR)
+        await self._campaign.pause("continued", actor=ACTOR)
+        await self._campaign.resume(actor=ACTOR)
 
     async def _looks(self, worker: Worker, *, gone: int) -> AsyncIterator[None]:
         """Yield after each look, until there is nothing left to do here.
