@@ -187,10 +187,16 @@ class Answer:
             return Failure(Reason.UNREADABLE, "an encoding that was not requested", http_status=status)
         if self._decompress is plain and self._left > self._largest:
             return self._too_large(status)
-        self.may_stay &= self._left != _UNTIL_CLOSE
+        self.may_stay &= self._left != _UNTIL_CLOSE and not self._may_have_more(status, length, transfer)
         if b"keep-alive" in headers:
             self._heed(headers[b"keep-alive"])
         return None
+
+    def _may_have_more(self, status: int, length: bytes | None, transfer: bytes | None) -> bool:
+        """Return whether the server may see the end of the answer later than this library."""
+        if status == _NO_CONTENT and length not in {None, b"0"}:
+            return True
+        return transfer is not None and (self._left == 0 or self._parser.get_http_version() == "1.0")
 
     def _heed(self, keep_alive: bytes) -> None:
         """Read for how long the server keeps an idle connection, such as ``timeout=5, max=100``."""

@@ -69,6 +69,15 @@ STRANGE: Final = {
     "many of them": Strange(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 20 + answer()),
     "no content": Strange(answer(b"", b"", b"HTTP/1.1 204 No Content"), body=b"", status=204),
     "not modified, with a length": Strange(answer(LENGTH, b"", b"HTTP/1.1 304 No"), body=b"", status=304),
+    "no content, with a length": Strange(
+        answer(LENGTH, b"", b"HTTP/1.1 204 No Content"), body=b"", status=204, stays=False
+    ),
+    "no content, in chunks": Strange(
+        answer(CHUNKED, b"", b"HTTP/1.1 204 No Content"), body=b"", status=204, stays=False
+    ),
+    "chunks in HTTP/1.0 that stays": Strange(
+        answer(CHUNKED + b"Connection: keep-alive\r\n", IN_CHUNKS, b"HTTP/1.0 200 OK"), stays=False
+    ),
     "an empty body": Strange(answer(b"Content-Length: 0\r\n", b""), body=b""),
     "an empty body in chunks": Strange(answer(CHUNKED, b"0\r\n\r\n"), body=b""),
     "a repeated header": Strange(answer(LENGTH + b"X-A: 1\r\nX-A: 2\r\nDate: a\r\nDate: b\r\n")),
