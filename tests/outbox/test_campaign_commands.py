@@ -328,6 +328,8 @@ async def test_the_exit_code_of_a_run_says_how_it_ended(
     arguments = ["campaign", "run", "promo", "--packet-size", "30", "--in-flight", "1"]
     ended = await asyncio.to_thread(CliRunner(env=settings).invoke, app, arguments)
     assert (ended.exit_code, said in ended.output) == (code, True), ended.output
+    shown = await asyncio.to_thread(CliRunner(env=settings).invoke, app, ["campaign", "status", "promo"])
+    assert ("30 messages may have been sent: " in shown.output) == (trouble == "no answer")
 
 
 async def test_hours_are_changed_in_part_and_the_approval_is_void(run: Callable[..., Any], tmp_path: Path) -> None:

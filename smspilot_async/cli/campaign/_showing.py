@@ -10,7 +10,7 @@ import attrs
 from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import count, money, print_facts, print_json, print_line, print_table
-from smspilot_async.errors import ERROR_CODES
+from smspilot_async.errors import ERROR_CODES, Outcome
 from smspilot_async.models import status_word
 
 if TYPE_CHECKING:
@@ -159,6 +159,10 @@ def status(ledger: str | None, name: str, *, as_json: bool) -> int:
             "budget": None if info.budget is None else money(info.budget),
         }
     )
+    if unknown := progress.messages[Outcome.UNKNOWN]:
+        print_line(
+            f"{count(unknown, 'message')} may have been sent: smspilot campaign messages {name} --outcome unknown"
+        )
     return Exit.FINE
 
 
