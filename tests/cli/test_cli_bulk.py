@@ -809,3 +809,11 @@ def test_sending_the_same_list_again_by_mistake_is_refused(gateway: Emulator) ->
     assert "it may be the results of a run that has sent this list" in ran.stderr
     assert len(gateway.messages) == 2
     assert bulk("--dry-run").exit_code == 0
+
+
+def test_a_list_that_does_not_do_says_that_nothing_was_sent_and_what_to_do(gateway: Emulator) -> None:
+    Path("list.csv").write_text("phone,text\n79087964781,x\n", encoding="utf-8")
+    ran = run("bulk", "list.csv", "--yes")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "it has: phone, text. Call the column with the phones 'to'. Nothing was sent." in ran.stderr
+    assert not gateway.messages

@@ -127,6 +127,22 @@ def test_ctrl_c_ends_the_following_which_resume_continues(quick: Emulator, monke
     assert len(quick.messages) == 2
 
 
+def test_following_says_how_far_it_is(quick: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+
+    async def until_a_line(*_: Any) -> None:
+        while not any(line.startswith("following 150 messages") for line in lines):  # noqa: ASYNC110 - a list
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(_progress, "A_LINE_EACH", 0.02)
+    monkeypatch.setattr(_progress, "note", lines.append)
+    monkeypatch.setattr(Outbox, "follow", until_a_line)
+    write_list(numbered(150))
+    bulk("--follow")
+    assert lines[-1] == "following 150 messages: the statuses of 2 packets are not final yet"
+    assert len(quick.messages) == 150
+
+
 # --- faults of the sender or the text -------------------------------------------------------------
 
 

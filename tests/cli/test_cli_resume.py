@@ -374,6 +374,39 @@ def test_a_run_that_leaves_nothing_open_leaves_no_ledger(gateway: Emulator) -> N
     assert len(gateway.messages) == 9
 
 
+def test_results_without_their_ledger_say_who_must_not_get_it_again(gateway: Emulator) -> None:
+    write_list(numbered(10))
+    gateway.fail_next("send", Fault.ACCEPT_THEN_RESET)
+    assert bulk().exit_code == 3
+    LEDGER.unlink()
+    ran = bulk("--resume")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert f"By {RESULTS}, 10 rows of this list were sent before, or may have been." in ran.stderr
+    assert "make a list of the rows that are not_sent there" in ran.stderr
+    assert len(gateway.messages) == 10
+
+
+def test_where_only_unknowns_are_left_the_ledger_is_for_clearing_them_up(gateway: Emulator) -> None:
+    write_list(numbered(3))
+    gateway.fail_next("send", Fault.ACCEPT_THEN_RESET)
+    ran = bulk()
+    assert ran.exit_code == 3
+    said = " ".join(ran.stderr.split())
+    assert "nothing is left to send" in said
+    assert "smspilot outbox reconcile" in said
+    assert "sends what was not sent" not in said
+
+
+def test_what_ended_a_run_is_not_named_by_a_number_that_is_in_no_list(gateway: Emulator) -> None:
+    gateway.refuse(code=112, to=PHONES[5])
+    write_list(numbered(10))
+    ran = bulk()
+    assert ran.exit_code == 4
+    said = " ".join(ran.stderr.split())
+    assert "send of a message: the gateway answered 112" in said
+    assert "Top up the balance" in said
+
+
 def test_a_ledger_is_for_its_owner_alone_and_holds_what_is_unknown(gateway: Emulator) -> None:
     write_list(numbered(10))
     gateway.fail_next("send", Fault.ACCEPT_THEN_RESET)
@@ -383,7 +416,7 @@ def test_a_ledger_is_for_its_owner_alone_and_holds_what_is_unknown(gateway: Emul
     assert ran.exit_code == 3
     assert outcomes() == {"unknown": 10}
     facts = " ".join(ran.stdout.split())
-    assert "rows 0 sent before 10 more rows, not again to be sent 0 messages" in facts
+    assert "rows 0 done before 10 more rows, not sent again to be sent 0 messages" in facts
     assert "spent before 12.50 RUB" in facts, "that is what they may have cost"
     assert results()[0]["error"] == "may have been sent (the connection broke before the answer)"
     assert len(gateway.messages) == 10

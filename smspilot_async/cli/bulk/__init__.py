@@ -1,1 +1,1 @@
-"""smspilot bulk: a list in, results and a journal out."""
+"""smspilot bulk: a list in, a ledger while it is sent, results out."""

@@ -127,9 +127,7 @@ def _task(options: BulkOptions, recipients: RecipientList, ledger: LedgerFile, h
     if os.path.lexists(options.journal_path):
         journal = held.enter_context(OldJournal.read(options.journal_path, ledger.fingerprint))
     elif not ledger.exists:
-        raise Problem(
-            f"there is nothing to resume: there is no ledger {ledger.path} of an earlier run. Nothing was sent."
-        )
+        raise _nothing_to_resume(ledger.path, options.results_path)
     found = None
     if ledger.exists:
         may_be_empty = not os.path.lexists(options.results_path)  # they are made after it, before anything is sent
@@ -139,6 +137,17 @@ def _task(options: BulkOptions, recipients: RecipientList, ledger: LedgerFile, h
         earlier.merge(found)
     earlier.check(lines_sent(options.results_path), ledger.path, options.results_path)
     return _Task(options, recipients, ledger, earlier, is_new=found is None, journal=journal)
+
+
+def _nothing_to_resume(ledger: str, results: str) -> Problem:
+    why = f"there is nothing to resume: there is no ledger {ledger} of an earlier run. Nothing was sent now."
+    sent = len(lines_sent(results))
+    if not sent:
+        return Problem(why)
+    return Problem(
+        f"{why} By {results}, {count(sent, 'row')} of this list were sent before, or may have been. If that run had "
+        "not ended, do not send the list again: make a list of the rows that are not_sent there."
+    )
 
 
 async def _read(ledger: LedgerFile, *, may_be_empty: bool) -> Earlier | None:

@@ -87,7 +87,8 @@ class RecipientList:
         try:
             source = CsvList.open(options.path, options.encoding)
         except ListError as wrong:
-            raise Problem(str(wrong)) from None
+            hint = " Call the column with the phones 'to'." if wrong.missing == "to" else ""
+            raise Problem(f"{wrong}{hint} Nothing was sent.") from None
         composer = Composer.plan(
             source,
             options.template,

@@ -271,7 +271,7 @@ class Plan:
             {
                 **(self.target.facts(self.senders) if self.target is not None else {}),
                 "rows": f"{self.rows:,}",
-                "sent before": f"{count(self.settled, 'more row')}, not again" if self.settled else None,
+                "done before": f"{count(self.settled, 'more row')}, not sent again" if self.settled else None,
                 "to be sent": f"{count(self.messages, 'message')} in {count(self.parts, 'part')}",
                 "bad rows": f"{len(self.faults):,}" if self.faults else "none",
                 "duplicates": self._duplicates_line(),

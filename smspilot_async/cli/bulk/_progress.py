@@ -10,14 +10,14 @@ from smspilot_async._tools import clock as clocks
 from smspilot_async.cli._output import note
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 A_LINE_EACH: Final = 10.0
 """Seconds."""
 
 
 @contextlib.asynccontextmanager
-async def noting(line: Callable[[], str] | None) -> AsyncIterator[None]:
+async def noting(line: Callable[[], str | Awaitable[str]] | None) -> AsyncIterator[None]:
     """Print a line on stderr every ten seconds while the block runs.
 
     Args:
@@ -33,7 +33,8 @@ async def noting(line: Callable[[], str] | None) -> AsyncIterator[None]:
         saying.cancel()
 
 
-async def _say(line: Callable[[], str]) -> None:
+async def _say(line: Callable[[], str | Awaitable[str]]) -> None:
     while True:
         await clocks.current().sleep(A_LINE_EACH)
-        note(line())
+        text = line()
+        note(text if isinstance(text, str) else await text)

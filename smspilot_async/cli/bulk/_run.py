@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _BALANCE_DEADLINE: Final = 5.0  # seconds for asking the balance, which is optional
 _FAULT: Final = "fault "
+_numbered = re.compile(r"\Asend of message \d+:")
 
 
 class _StoppedError(Exception):
@@ -60,7 +62,7 @@ class Run:
         self._journal = journal
         self._results: Results | None = None
         self._sending: Sending | None = None
-        self._following = 0
+        self._is_left_to_follow = False
         self._interrupts = Interrupts(self._stop, self._quit)
         self._is_stopped = False
 
@@ -236,18 +238,25 @@ class Run:
                 note("following the delivery statuses; Ctrl-C ends that, and --resume --follow continues it")
                 following = asyncio.ensure_future(outbox.follow(client))
                 stopped = asyncio.ensure_future(stopping.wait())
-                async with noting(self._following_line):
+                async with noting(lambda: self._following_line(outbox)):
                     await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
                 stopped.cancel()
                 if not following.done():
                     following.cancel()
                     await asyncio.wait({following})
-                    self._following = 1
+                    self._is_left_to_follow = True
                 else:
                     following.result()
 
-    def _following_line(self) -> str:
-        return f"following {count(self.summary.counts[Outcome.ACCEPTED], 'message')}"
+    async def _following_line(self, outbox: Outbox) -> str:
+        from smspilot_async.outbox import LedgerUnavailable  # noqa: PLC0415 - an extra
+
+        messages = count(self.summary.counts[Outcome.ACCEPTED], "message")
+        try:
+            left = (await outbox.overview()).following
+        except LedgerUnavailable as away:
+            return f"following {messages}: {away}"
+        return f"following {messages}: the statuses of {count(left, 'packet')} are not final yet"
 
     async def write_statuses(self, recipients: RecipientList, results: Results) -> None:
         """Write the results anew, with the statuses.
@@ -294,7 +303,7 @@ class Run:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is unknown, and nothing is left to send or to follow."""
-        return not (self.summary.unknown or self.summary.cut_short or self._failed_files or self._following)
+        return not (self.summary.unknown or self.summary.cut_short or self._failed_files or self._is_left_to_follow)
 
     def finish(self) -> int:
         """Show the summary and remarks, and return the exit code."""
@@ -322,7 +331,7 @@ class Run:
         if self._interrupts.exit_code is not None:
             yield "interrupted."
         if (error := self._stopped_by) is not None:
-            yield f"stopped early, with {left} not sent: {explain_end(error)}"
+            yield f"stopped early, with {left} not sent: {_unnumbered(explain_end(error))}"
         elif self._sending is not None and (why := self._sending.paused) is not None:
             yield f"stopped early, with {left} not sent: {_paused_in_words(why)}"
         if self.summary.unknown:
@@ -348,10 +357,16 @@ class Run:
     def _ledger_remarks(self) -> Iterator[str]:
         if self._sending is not None and (failure := self._sending.failure) is not None:
             yield f"{self._ledger.path} could not be written, so the run was stopped: {failure}"
-        if self._following and not (self.summary.unknown or self.summary.cut_short):
+        if self._is_left_to_follow and not (self.summary.unknown or self.summary.cut_short):
             yield f"ledger: {self._ledger.path}; --resume --follow continues to follow the statuses."
             return
-        yield f"ledger: {self._ledger.path}; --resume sends what was not sent, and nothing that may have been."
+        if self.summary.cut_short or self._failed_files:
+            yield f"ledger: {self._ledger.path}; --resume sends what was not sent, and nothing that may have been."
+            return
+        yield (
+            f"ledger: {self._ledger.path}; nothing is left to send. smspilot outbox reconcile, with the vendor's list, "
+            "finds in it which of the unknown messages were accepted; --resume then completes the results."
+        )
 
     def _exit_code(self) -> int:
         counts, stopped_by = self.summary.counts, self._stopped_by
@@ -364,6 +379,11 @@ class Run:
         if self.summary.cut_short or (stopped_by is not None and exit_code(stopped_by) == Exit.FAILED):
             return Exit.FAILED
         return Exit.REFUSED if counts[Outcome.REFUSED] else Exit.FINE
+
+
+def _unnumbered(line: str) -> str:
+    """Leave out a message's number in the ledger, which is in no list."""
+    return _numbered.sub("send of a message:", line, count=1)
 
 
 def _paused_in_words(why: str) -> str:
