@@ -1,7 +1,7 @@
 """The door for httpx: requests go by it where the user's own transport, a test's mock or telemetry wants them.
 
-A request that escapes a mock is a real SMS. So each method of httpx and httpcore that is known to be replaced (by
-respx, pytest-httpx, vcrpy, OpenTelemetry) is compared, before each request, with the package's own. While one is
+A request that escapes a mock is a real SMS. So each method and class of httpx and httpcore that is known to be replaced
+(by respx, pytest-httpx, vcrpy, OpenTelemetry) is compared, before each request, with the package's own. While one is
 replaced, requests take the way on which they meet all of them: from an ``httpx.AsyncHTTPTransport`` through httpcore's
 pool. Below that, this library's connections come into play again, for what a mock lets pass and telemetry only watches.
 """
