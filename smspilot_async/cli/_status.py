@@ -139,7 +139,7 @@ def _worker(one: WorkerInfo, now: datetime) -> str:
 def _balance(seen: Overview) -> str | None:
     if seen.balance is None:
         return "not known: the gateway was not asked, or did not answer"
-    hours = "" if seen.hours_left is None else f", {seen.hours_left:,.1f} hours at the pace of the last one"
+    hours = "" if seen.hours_left is None else f", enough for {seen.hours_left:,.1f} hours at the pace of the last hour"
     return f"{seen.balance:f} RUB{hours}"
 
 

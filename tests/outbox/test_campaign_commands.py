@@ -394,3 +394,21 @@ async def test_a_live_campaign_is_not_run_in_another_world(
     assert not emulator.messages
     assert not emulator.test_messages
     assert (await campaign.status()).messages["pending"] == 1
+
+
+async def test_an_estimate_says_that_the_budget_or_the_balance_is_too_small(
+    run: Callable[..., Any], emulator: Emulator, tmp_path: Path
+) -> None:
+    await run("outbox", "init")
+    path = tmp_path / "list.csv"
+    path.write_text("to\n" + "".join(f"7908796478{number}\n" for number in range(4)), encoding="utf-8")
+    for name, budget, balance, short in (
+        ("small", "2", 100, ["budget"]),
+        ("enough", "5", 5, []),
+        ("poor", "5", 3, ["balance"]),
+    ):
+        emulator.account.balance = balance
+        await run("campaign", "create", name, str(path), "--template", "Привет", "--budget", budget)
+        lines = (await run("campaign", "estimate", name)).splitlines()
+        assert [line.split()[0] for line in lines if "less than the price" in line] == short
+    assert not emulator.messages

@@ -14,6 +14,8 @@ from smspilot_async.errors import ERROR_CODES, Outcome
 from smspilot_async.models import status_word
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from smspilot_async import Client
     from smspilot_async.outbox import (
         CampaignInfo,
@@ -100,11 +102,13 @@ def estimate(
 ) -> int:
     """Show what a campaign would do."""
 
-    async def ask(outbox: Outbox) -> Estimate:
+    async def ask(outbox: Outbox) -> tuple[Estimate, Decimal | None]:
         async with client:
-            return await (await outbox.campaigns.get(name)).estimate(client, rate=rate, actor=actor_of(actor))
+            campaign = await outbox.campaigns.get(name)
+            found = await campaign.estimate(client, rate=rate, actor=actor_of(actor))
+            return found, (await campaign.info()).budget
 
-    found = with_outbox(ledger, ask)
+    found, budget = with_outbox(ledger, ask)
     if as_json:
         print_json(attrs.asdict(found))
         return Exit.FINE
@@ -118,13 +122,18 @@ def estimate(
             "248": f"{found.mixed:,} with Latin letters in a Cyrillic word" if found.mixed else None,
             "parts": f"{found.parts:,} SMS",
             "price": money(found.price) if found.price_error is None else f"not known: {found.price_error}",
-            "balance": None if found.balance is None else money(found.balance),
+            "budget": None if budget is None else f"{money(budget)}{_short(budget, found.price)}",
+            "balance": None if found.balance is None else f"{money(found.balance)}{_short(found.balance, found.price)}",
             "fits": _fits(found),
             "ends": None if found.ends_at is None else f"{found.ends_at:%Y-%m-%d %H:%M} UTC, if started now",
         }
     )
     print_line(f"Nothing was sent. If this is right: smspilot campaign approve {name}")
     return Exit.FINE
+
+
+def _short(roubles: Decimal, price: Decimal | None) -> str:
+    return ": less than the price, so it pauses before all are sent" if price is not None and roubles < price else ""
 
 
 def _fits(found: Estimate) -> str:
