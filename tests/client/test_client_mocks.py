@@ -167,7 +167,7 @@ class Wrapped:
         self.answer = answer
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return type(self.genuine)
 
     def __getattr__(self, name: str) -> Any:
@@ -189,7 +189,7 @@ class CannedTransport(httpx.AsyncBaseTransport):
 
 
 class CannedPool(httpcore.AsyncConnectionPool):
-    async def handle_async_request(self, _: object) -> httpcore.Response:
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:  # noqa: ARG002
         return httpcore.Response(200, content=httpx.Response(200, json=SENT | {"balance": "1.50"}).content)
 
 

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -407,7 +408,7 @@ async def test_an_estimate_says_that_the_budget_or_the_balance_is_too_small(
         ("enough", "5", 5, []),
         ("poor", "5", 3, ["balance"]),
     ):
-        emulator.account.balance = balance
+        emulator.account.balance = Decimal(balance)
         await run("campaign", "create", name, str(path), "--template", "Привет", "--budget", budget)
         lines = (await run("campaign", "estimate", name)).splitlines()
         assert [line.split()[0] for line in lines if "less than the price" in line] == short
