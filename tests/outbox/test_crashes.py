@@ -57,7 +57,7 @@ async def test_senders_of_a_campaign_killed_at_every_point_and_at_random_moments
     verdict = await crashes.judge()
     assert verdict.is_good, verdict
     assert verdict.kills > len(POINTS)
-    assert verdict.refused
+    assert verdict.accepted  # which of the few refusals fall into an unknown packet is chance
 
 
 async def test_the_judge_sees_what_a_ledger_says_otherwise(crashes: Crashes, desk: Desk, client: Client) -> None:
