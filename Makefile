@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo dev test lint mypy pyright docs format bench crash-matrix fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
+.PHONY: demo dev test lint mypy pyright docs format bench crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,6 +57,10 @@ bench: $(VENV)/.bench
 # A campaign of 10,000 messages on each database, and 205 kills of its senders: twenty minutes.
 crash-matrix: $(VENV)/.dev
 	$(BIN)/python tests/outbox/crash_matrix.py
+
+# Fifty kills of `smspilot bulk` at random moments: five minutes.
+bulk-kills: $(VENV)/.dev
+	KILLS=50 $(BIN)/python -m pytest $(WORKERS) tests/cli/test_cli_kills.py
 
 # As root: 30 schedules of faults on five hosts, each with a campaign of 50,000 and codes beside it: 40 minutes.
 fleet-matrix: $(VENV)/.dev
