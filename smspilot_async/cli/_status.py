@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from smspilot_async import Outcome
 from smspilot_async.cli._errors import Exit, Problem
 from smspilot_async.cli._outbox import with_outbox
 from smspilot_async.cli._output import count, print_facts, print_json
@@ -88,7 +89,7 @@ def _seconds(span: timedelta | None) -> float | None:
 def _facts(found: OutboxStatus, seen: Overview) -> Iterator[tuple[str, object]]:
     yield from _obstacles(found.account)
     for state, number in found.messages.items():
-        more = f", {seen.unsettled:,} not settled" if state == "unknown" and number else ""
+        more = f", {seen.unsettled:,} not settled" if state == Outcome.UNKNOWN.value and number else ""
         yield state.replace("_", " "), f"{number:,}{more}"
     yield "due", _due(seen)
     yield "on the wire", _on_the_wire(seen)
