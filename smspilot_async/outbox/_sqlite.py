@@ -181,8 +181,12 @@ class SqliteHotPath:
     def _connect(self) -> sqlite3.Connection:
         uri = f"{self._path.resolve().as_uri()}?mode=rw"  # never makes a file
         connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-        for pragma in PRAGMAS:
-            connection.execute(pragma)
+        try:
+            for pragma in PRAGMAS:
+                connection.execute(pragma)
+        except BaseException:
+            connection.close()  # the file is no database, say
+            raise
         return connection
 
     def _waiting(self) -> list[_Job] | None:
