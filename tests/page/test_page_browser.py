@@ -241,7 +241,9 @@ class TestHostileTexts:
         await client.send_packet([Message(OTHER, text)])
         emulator.clock.advance(minutes=1)
         await emulator.settled()
+        await expect(visitor.page.locator("#refused-list p")).to_have_count(1)  # the page has caught up
         await visitor.rows.first.click()
+        await expect(visitor.detail.locator(".bubble")).to_have_text(text, use_inner_text=False)
         await expect(visitor.detail.locator(".calls li")).to_have_count(2)
         assert await visitor.detail.locator(".bubble").text_content() == text
         assert await visitor.page.locator("#inbound-list p").text_content() == text
