@@ -14,6 +14,8 @@ if sys.platform == "win32":  # pragma: no cover - tests run elsewhere
 else:
     import fcntl
 
+from smspilot_async._tools.tasks import outlast
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -105,14 +107,4 @@ class LockedFile:
 
 async def in_thread(work: Callable[..., Value], *args: Any) -> Value:
     """Run a blocking function in a thread; wait for it even if cancelled, so that no file is closed while in use."""
-    running = asyncio.get_running_loop().run_in_executor(None, work, *args)
-    cancelled: asyncio.CancelledError | None = None
-    while not running.done():
-        try:
-            await asyncio.wait({running})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return running.result()
-    running.exception()  # retrieved, so asyncio does not warn about it
-    raise cancelled
+    return await outlast(asyncio.get_running_loop().run_in_executor(None, work, *args))

@@ -32,6 +32,7 @@ import attrs
 
 from smspilot_async._network.base import longest_unacknowledged
 from smspilot_async._tools.clock import boot_time
+from smspilot_async._tools.tasks import outlast
 from smspilot_async.errors import (
     AccountBlocked,
     AuthenticationError,
@@ -378,7 +379,7 @@ class Sender:
         """Send what is due, and return once nothing of it can leave now."""
         await self.replay()
         await self._hot.recover()
-        await self._outlast(self._drain())
+        await outlast(asyncio.ensure_future(self._drain()), self.stop)
         return self.sent
 
     async def show(self) -> None:
@@ -404,22 +405,7 @@ class Sender:
     async def run(self) -> None:
         """Send what is due, and what becomes due, until :meth:`stop`."""
         await self.replay()
-        await self._outlast(self._run())
-
-    async def _outlast(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for work that must end in its own time: a cancellation stops it, and is raised after its end."""
-        task = asyncio.ensure_future(work)
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-                self.stop()
-        if cancelled is not None:
-            task.exception()
-            raise cancelled
-        task.result()
+        await outlast(asyncio.ensure_future(self._run()), self.stop)
 
     async def _drain(self) -> None:
         await self._in_slots(_all_of(self._drain_place(lane) for lane in self._lanes()))
@@ -605,7 +591,8 @@ class Sender:
         self._rate.give_back(size - len(claim.messages if claim is not None else ()))
         if claim is None or claim.attempt_id is None:
             return False
-        await self._outlast(self._deliver(claim, claim.attempt_id, request.token, asked_at, window=window))
+        delivery = self._deliver(claim, claim.attempt_id, request.token, asked_at, window=window)
+        await outlast(asyncio.ensure_future(delivery), self.stop)
         return True
 
     async def _claim(self, request: ClaimRequest) -> Claim:

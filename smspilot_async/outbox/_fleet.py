@@ -17,6 +17,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from smspilot_async._tools.tasks import outlast
 from smspilot_async.outbox._deliver import POLL, Sender, Sent
 from smspilot_async.outbox._duties import Duties, Duty
 from smspilot_async.outbox._errors import LedgerDamaged, LedgerUnavailable
@@ -308,17 +309,7 @@ class FleetWorker:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        ending = asyncio.create_task(self._end())
-        cancelled: asyncio.CancelledError | None = None
-        while not ending.done():
-            try:
-                await asyncio.wait({ending})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            ending.exception()
-            raise cancelled
-        ending.result()
+        await outlast(asyncio.create_task(self._end()))
 
     async def _end(self) -> None:
         assert self._sender is not None  # noqa: S101 - it was entered

@@ -22,6 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
+from smspilot_async._tools.tasks import outlast
 from smspilot_async.outbox import _ledger, _orders
 from smspilot_async.outbox._adopt import check_tokens
 from smspilot_async.outbox._afterwards import Afterwards
@@ -813,21 +814,15 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         assert self._task is not None  # noqa: S101 - it was entered
+        assert self._sender is not None  # noqa: S101
         self.stop()
-        cancelled: asyncio.CancelledError | None = None
-        while not self._task.done():
-            try:
-                await asyncio.wait({self._task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if self._duties is not None:
-            await self._duties.aclose()
-        assert self._sender is not None  # noqa: S101 - it was entered
-        await self._sender.hide()
-        await self._context.__aexit__(None, None, None)
-        if cancelled is not None:
-            raise cancelled
-        self._task.result()
+        try:
+            await outlast(self._task)
+        finally:
+            if self._duties is not None:
+                await self._duties.aclose()
+            await self._sender.hide()
+            await self._context.__aexit__(None, None, None)
 
 
 def _url(ledger: str | URL | None) -> URL:
