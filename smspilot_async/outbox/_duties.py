@@ -42,6 +42,18 @@ class Duty:
     pause: float
     is_shared: bool = False
 
+    async def attempt(self) -> bool:
+        """Do it; return whether it succeeded. A failure, even a bug, is logged: it must not end what is sent."""
+        try:
+            await self.work()
+        except SmsPilotError as error:
+            logger.warning("%s: %s", self.what, error)
+        except Exception as error:  # noqa: BLE001 - its text may quote what is private
+            logger.error("%s ended with %s; it is begun again", self.what, type(error).__name__)  # noqa: TRY400
+        else:
+            return True
+        return False
+
 
 class Duties:
     """The tasks of some duties."""
@@ -59,13 +71,5 @@ class Duties:
 
 async def _do(duty: Duty) -> None:
     while True:
-        pause = duty.pause
-        try:
-            await duty.work()
-        except SmsPilotError as error:
-            logger.warning("%s: %s", duty.what, error)
-            pause = max(pause, _AFTER_A_FAILURE)
-        except Exception as error:  # noqa: BLE001 - a bug in a duty must not end what is sent
-            logger.error("%s ended with %s; it is begun again", duty.what, type(error).__name__)  # noqa: TRY400
-            pause = max(pause, _AFTER_A_FAILURE)
-        await asyncio.sleep(pause)
+        has_succeeded = await duty.attempt()
+        await asyncio.sleep(duty.pause if has_succeeded else max(duty.pause, _AFTER_A_FAILURE))

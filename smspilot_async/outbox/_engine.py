@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import ConnectorException
 
-from smspilot_async.errors import SmsPilotError
+from smspilot_async.outbox._duties import Duty
 from smspilot_async.outbox._fleet_slots import queue_of
 from smspilot_async.outbox._migrations.wake_functions import JOBS_SCHEMA, QUEUE, SEND
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from smspilot_async.outbox._duties import Duty
     from smspilot_async.outbox._fleet import FleetSender
 
 __all__ = ["Engine"]
@@ -35,6 +34,8 @@ _POLL: Final = 1.0
 """Seconds between two looks for jobs; a notification comes before."""
 _POLL_POOLED: Final = 0.2
 _PERIODIC: Final = 4
+_LOOK, _SWEEP = 1.0, 600.0  # seconds between two of each
+_MINUTE: Final = 60
 
 
 class Engine:
@@ -86,22 +87,21 @@ class Engine:
         async def send(n: int) -> None:
             await self._sender.serve(n)
 
-        self._periodically(app, "look", "* * * * * *", self._sender.look)
-        self._periodically(app, "sweep", "*/10 * * * *", self._sender.sweep)
-        for duty in self._duties:
-            self._periodically(app, duty.what, f"* * * * * */{int(duty.pause)}", duty.work)
+        look, sweep = Duty("look", self._sender.look, _LOOK), Duty("sweep", self._sender.sweep, _SWEEP)
+        for duty in (look, sweep, *self._duties):
+            _periodically(app, duty)
         return app
 
-    def _periodically(self, app: App, what: str, cron: str, work: Callable[[], Awaitable[Any]]) -> None:
-        name = f"smspilot:{what}"
 
-        async def task(timestamp: int) -> None:
-            del timestamp
-            try:
-                await work()
-            except SmsPilotError as error:
-                logger.warning("%s: %s", what, error)
-            except Exception as error:  # noqa: BLE001 - its text may quote what is private
-                logger.error("%s ended with %s", what, type(error).__name__)  # noqa: TRY400
+def _periodically(app: App, duty: Duty) -> None:
+    name = f"smspilot:{duty.what}"
 
-        app.periodic(cron=cron)(app.task(name=name, queue=QUEUE, queueing_lock=name)(task))
+    async def task(timestamp: int) -> None:
+        del timestamp
+        await duty.attempt()
+
+    app.periodic(cron=_cron(int(duty.pause)))(app.task(name=name, queue=QUEUE, queueing_lock=name)(task))
+
+
+def _cron(seconds: int) -> str:
+    return f"* * * * * */{seconds}" if seconds < _MINUTE else f"*/{seconds // _MINUTE} * * * *"

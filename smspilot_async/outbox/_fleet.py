@@ -97,7 +97,7 @@ class FleetSender(Sender):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._common = self._options.in_flight
-        self._slots: FleetSlots = FleetSlots(self._hot, self._name, self._common)  # type: ignore[assignment]
+        self._slots: FleetSlots = FleetSlots(self._hot, self._name, self._common)
         self._places: dict[int, asyncio.Task[None]] = {}
         self._beside: list[asyncio.Task[None]] = []
         self._failed: BaseException | None = None

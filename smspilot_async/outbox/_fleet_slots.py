@@ -7,14 +7,12 @@ job for it is deferred to that worker's own queue. A sender that waits without a
 
 from __future__ import annotations
 
-import asyncio
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from smspilot_async.outbox._ledger import SECOND
-from smspilot_async.outbox._schema import MARKETING
-from smspilot_async.outbox._slots import LEASE, RENEW, URGENT, Slot, leave_slots
+from smspilot_async.outbox._slots import LEASE, READ, RENEW, URGENT, Slot, Slots, leave_slots, make_slots
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -27,11 +25,6 @@ __all__ = ["SHARES_FOR", "FleetSlots", "queue_of", "surplus"]
 SHARES_FOR: Final = 4.0
 """Seconds after its last sign for which a worker has its share kept free."""
 
-_READ: Final = """
-SELECT n, CASE WHEN lease > {now} THEN owner END, CASE WHEN wanted_until > {now} THEN wanted_by END
-FROM {t}slot WHERE n < :common ORDER BY n {lock}
-"""
-_MAKE: Final = "INSERT INTO {t}slot (n) VALUES (:n) ON CONFLICT (n) DO NOTHING"
 _KEEP: Final = """
 UPDATE {t}slot SET owner = :owner, lease = {now} + :lease WHERE n = :n
   AND (owner = :owner OR lease <= {now})
@@ -72,12 +65,6 @@ def surplus(slots: Iterable[Slot], me: str, workers: Collection[str]) -> list[tu
         leaving.append((n, poorest))
 
 
-def make_slots(common: int) -> Steps[None]:
-    """Make the rows of the slots, if they are not there."""
-    for n in range(-URGENT, common):
-        yield _MAKE, {"n": n}
-
-
 def take_slot(owner: str, n: int) -> Steps[bool]:
     """Take a slot, or go on with it; return whether it is the owner's now."""
     return bool((yield _KEEP, {"owner": owner, "n": n, "lease": int(LEASE * SECOND)}))
@@ -89,7 +76,7 @@ def keep_slots(owner: str, held: Sequence[int], common: int) -> Steps[dict[int, 
     Returns:
         Those that it still has; with a name, those that it has to give up, and to whom.
     """
-    rows = yield _READ, {"common": common}
+    rows = yield READ, {"common": common}
     workers = [name for (name,) in (yield _WORKERS, {"lives": int(SHARES_FOR * SECOND)})]
     kept: dict[int, str | None] = {}
     for n in held:
@@ -114,7 +101,7 @@ def leave_all(owner: str, common: int) -> Steps[None]:
     yield _WAKE, {"first": -URGENT, "last": common - 1, "why": f"left {owner}", "queue": "smspilot"}
 
 
-class FleetSlots:
+class FleetSlots(Slots):
     """The slots of one worker of a fleet.
 
     Args:
@@ -124,13 +111,8 @@ class FleetSlots:
     """
 
     def __init__(self, hot: HotPath, owner: str, common: int) -> None:
-        self._hot = hot
-        self._owner = owner
-        self._common = common
+        super().__init__(hot, owner, common)
         self._held: dict[int, str | None] = {}
-        self._in_use = {True: 0, False: 0}
-        self._until = self._next = 0.0
-        self._asking = asyncio.Lock()
 
     @property
     def is_hopeless(self) -> bool:
@@ -197,18 +179,8 @@ class FleetSlots:
                 to = self._held.pop(n)
                 await self._hot.transact(partial(free_slot, self._owner, n, to))
 
-    def begin(self, last_lane: int) -> bool:
-        """Use a slot for a packet, if there is one."""
-        urgent = last_lane < MARKETING
-        held = sum((n < 0) is urgent for n in self._held)
-        if self._in_use[urgent] >= held or time.monotonic() > self._until:
-            return False
-        self._in_use[urgent] += 1
-        return True
-
-    def end(self, last_lane: int) -> None:
-        """Use it no more."""
-        self._in_use[last_lane < MARKETING] -= 1
+    def _limit(self, *, urgent: bool) -> int:
+        return sum((n < 0) is urgent for n in self._held)
 
     async def leave(self) -> None:
         """Give them all up.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from smspilot_async.outbox._ledger import HotPath
     from smspilot_async.outbox._steps import Steps
 
-__all__ = ["Slot", "Slots", "share"]
+__all__ = ["READ", "Slot", "Slots", "make_slots", "share"]
 
 LEASE: Final = 3.0
 """Seconds after which the slots of a sender that does not ask any more are free."""
@@ -85,7 +85,7 @@ def share(slots: Sequence[Slot], me: str, *, in_use: int) -> Share:
     return Share(keep=keep, free=surplus, want=want, limit=min(len(keep), most))
 
 
-_READ: Final = """
+READ: Final = """
 SELECT n, CASE WHEN lease > {now} THEN owner END, CASE WHEN wanted_until > {now} THEN wanted_by END
 FROM {t}slot WHERE n < :common ORDER BY n {lock}
 """
@@ -94,6 +94,12 @@ _KEEP: Final = "UPDATE {t}slot SET owner = :owner, lease = {now} + :lease WHERE 
 _FREE: Final = "UPDATE {t}slot SET owner = NULL, lease = 0, wanted_by = NULL WHERE n = :n"
 _WANT: Final = "UPDATE {t}slot SET wanted_by = :owner, wanted_until = {now} + :lease WHERE n = :n"
 _LEAVE: Final = "UPDATE {t}slot SET owner = NULL, lease = 0 WHERE owner = :owner"
+
+
+def make_slots(common: int) -> Steps[None]:
+    """Make the rows of the slots, if they are not there."""
+    for n in range(-URGENT, common):
+        yield _MAKE, {"n": n}
 
 
 def share_slots(owner: str, common: int, in_use: Mapping[bool, int]) -> Steps[dict[bool, int]]:
@@ -107,11 +113,10 @@ def share_slots(owner: str, common: int, in_use: Mapping[bool, int]) -> Steps[di
     Returns:
         How many it may use.
     """
-    rows = yield _READ, {"common": common}
+    rows = yield READ, {"common": common}
     if len(rows) < common + URGENT:
-        for n in range(-URGENT, common):
-            yield _MAKE, {"n": n}
-        rows = yield _READ, {"common": common}
+        yield from make_slots(common)
+        rows = yield READ, {"common": common}
     limits: dict[bool, int] = {}
     for urgent in (True, False):
         mine = share([Slot(*row) for row in rows if (row[0] < 0) is urgent], owner, in_use=in_use[urgent])
@@ -177,10 +182,14 @@ class Slots:
     def begin(self, last_lane: int) -> bool:
         """Use a slot for a packet, if there is one."""
         urgent = last_lane < MARKETING
-        if self._in_use[urgent] >= self._limits[urgent] or time.monotonic() > self._until:
+        if self._in_use[urgent] >= self._limit(urgent=urgent) or time.monotonic() > self._until:
             return False
         self._in_use[urgent] += 1
         return True
+
+    def _limit(self, *, urgent: bool) -> int:
+        """Return how many slots of a kind may be used."""
+        return self._limits[urgent]
 
     def end(self, last_lane: int) -> None:
         """Use it no more."""
