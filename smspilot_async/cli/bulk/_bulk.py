@@ -94,7 +94,7 @@ def bulk(options: BulkOptions, connection: ConnectionOptions) -> int:
         )
         if not _is_wanted(plan, task, client):
             return Exit.REFUSED if plan.faults else Exit.FINE
-        account = plan.target.account if plan.target is not None else None
+        account = plan.target.account
         # If the gateway does not say whose account it is, the ledger is bound to the key, by a number of no contract.
         account_id = (account and account.id) or -int(connection.account_mark, 16)
         run = Run(options, ledger, trouble, journal=task.journal)
@@ -154,7 +154,7 @@ async def _read(ledger: LedgerFile, *, may_be_empty: bool) -> Earlier | None:
     from smspilot_async.outbox import LedgerMissing  # noqa: PLC0415 - an extra
 
     try:
-        async with ledger.opened() as outbox:
+        async with ledger.outbox() as outbox:
             return await ledger.earlier(outbox)
     except LedgerMissing:
         if may_be_empty:
@@ -178,7 +178,7 @@ def _results(task: _Task, client: Client, account_id: int) -> Results:
     """Make the ledger, and then the results: a run that is killed in between can be continued."""
     if task.is_new:
         task.ledger.remove()  # one that was made, but from which nothing can have been sent
-        _asking(lambda: _make(task.ledger, client, account_id))
+        _asking(lambda: task.ledger.make(client, account_id))
     columns = task.recipients.source.columns
     if task.options.resume:
         return Results.rewrite(task.options.results_path, columns)
@@ -187,10 +187,6 @@ def _results(task: _Task, client: Client, account_id: int) -> Results:
     except Problem:
         task.ledger.remove()
         raise
-
-
-async def _make(ledger: LedgerFile, client: Client, account_id: int) -> None:
-    await ledger.make(client, account_id)
 
 
 def _asking(work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
@@ -263,8 +259,7 @@ async def _ask_price(
 ) -> None:
     earlier = task.earlier
     async with client, noting(line):
-        if plan.target is not None:
-            plan.target = attrs.evolve(plan.target, account=await _account(client))
+        plan.target = attrs.evolve(plan.target, account=await _account(client))
         await plan.price_by(
             client,
             without(rows, earlier.settled, earlier.repeats),

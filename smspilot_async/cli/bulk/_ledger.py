@@ -25,7 +25,7 @@ from smspilot_async.cli.bulk._results import REPEAT, repeated_line
 from smspilot_async.errors import InvalidMessage, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from sqlalchemy.engine import URL
 
@@ -57,16 +57,23 @@ class Fingerprint:
 
     def source(self) -> str:
         """Return it as the campaign keeps it: marks, from which nothing can be read."""
-        return json.dumps({name: _mark(value) for name, value in self.parts.items()}, ensure_ascii=False)
+        return json.dumps(
+            {name: digest(value)[:_LONGEST_MARK] for name, value in self.parts.items()}, ensure_ascii=False
+        )
 
     def differences(self, source: str | None) -> list[str]:
         """Return the names of the parts that differ from a campaign's."""
-        own, other = json.loads(self.source()), json.loads(source or "{}")
-        return [name for name in dict.fromkeys([*own, *other]) if own.get(name) != other.get(name)]
+        return differing(json.loads(self.source()), json.loads(source or "{}"))
 
 
-def _mark(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:_LONGEST_MARK]
+def digest(value: Any) -> str:
+    """Return what identifies JSON data, and from which it cannot be read."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def differing(own: Mapping[Any, object], other: Mapping[Any, object]) -> list[str]:
+    """Return the names whose values differ, or that only one side has."""
+    return [name for name in dict.fromkeys([*own, *other]) if own.get(name) != other.get(name)]
 
 
 @attrs.define
@@ -177,17 +184,11 @@ class LedgerFile:
     def _not_made(self, why: str) -> Problem:
         return Problem(f"the ledger {self.path} cannot be made: {why}. Nothing was sent.")
 
-    @contextlib.asynccontextmanager
-    async def opened(self, account_id: int | None = None) -> AsyncIterator[Outbox]:
-        """Open it.
-
-        Raises:
-            OutboxError: It cannot be used.
-        """
+    def outbox(self, account_id: int | None = None) -> Outbox:
+        """Return its outbox, still to be opened."""
         from smspilot_async.outbox import Outbox  # noqa: PLC0415 - an extra
 
-        async with Outbox(self.url, account_id=account_id) as outbox:
-            yield outbox
+        return Outbox(self.url, account_id=account_id)
 
     async def campaign(self, outbox: Outbox) -> Campaign | None:
         """Return the campaign, once it has begun to send; ``None`` while nothing of it can have been sent.

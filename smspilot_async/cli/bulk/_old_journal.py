@@ -11,7 +11,6 @@ account of it. A journal is only read, and stays beside the ledger until nothing
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -24,12 +23,12 @@ import attrs
 
 from smspilot_async._tools.files import LockedFile
 from smspilot_async.cli._errors import Problem
-from smspilot_async.cli.bulk._ledger import Earlier
+from smspilot_async.cli.bulk._ledger import Earlier, differing, digest
 from smspilot_async.cli.bulk._results import MAY_HAVE_BEEN_SENT, RowOutcome
 from smspilot_async.errors import ERROR_CODES, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Self
 
     from smspilot_async.cli.bulk._ledger import Fingerprint
@@ -172,7 +171,7 @@ class OldJournal:
         if head.get("format") != _FORMAT:
             raise self._no_journal()
         match head:
-            case {"version": 1, "fingerprint": whole} if whole == _digest([*fingerprint.former_parts.values()]):
+            case {"version": 1, "fingerprint": whole} if whole == digest([*fingerprint.former_parts.values()]):
                 return
             case {"version": 1}:
                 whose = "another list, to other options, or to another gateway"
@@ -236,12 +235,7 @@ def _is_decided(outcome: RowOutcome) -> bool:
     return outcome.outcome is not Outcome.NOT_SENT
 
 
-def _differences(fingerprint: Fingerprint, version: int, digests: Mapping[Any, object]) -> Iterable[str]:
+def _differences(fingerprint: Fingerprint, version: int, digests: Mapping[Any, object]) -> list[str]:
     """Return the names of the parts whose digests differ from a journal's."""
     parts = fingerprint.former_parts if version < _VERSION else fingerprint.parts
-    own = {name: _digest(value) for name, value in parts.items()}
-    return [name for name in dict.fromkeys([*own, *digests]) if digests.get(name) != own.get(name)]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+    return differing({name: digest(value) for name, value in parts.items()}, digests)

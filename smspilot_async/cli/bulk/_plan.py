@@ -121,7 +121,7 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        target: Where it would send to; ``None`` for a run without confirmation, such as the demo's.
+        target: Where it would send to.
         test: Whether nothing will be handed to operators.
         rows: Rows of the list, without
         settled: those that an earlier run has sent, or may have sent.
@@ -143,8 +143,8 @@ class Plan:
         samples: The first messages, rendered.
     """
 
+    target: Target
     keep_duplicates: bool = False
-    target: Target | None = None
     test: bool = False
     rows: int = 0
     settled: int = 0
@@ -236,7 +236,7 @@ class Plan:
     def as_json(self) -> Mapping[str, Any]:
         """Return it as JSON data."""
         return {
-            **(self.target.as_json() if self.target is not None else {}),
+            **self.target.as_json(),
             "test": self.test,
             "rows": self.rows,
             "settled_before": self.settled,
@@ -269,7 +269,7 @@ class Plan:
         """Print the figures."""
         print_facts(
             {
-                **(self.target.facts(self.senders) if self.target is not None else {}),
+                **self.target.facts(self.senders),
                 "rows": f"{self.rows:,}",
                 "done before": f"{count(self.settled, 'more row')}, not sent again" if self.settled else None,
                 "to be sent": f"{count(self.messages, 'message')} in {count(self.parts, 'part')}",

@@ -81,7 +81,7 @@ class Run:
             total: How many messages are to be sent.
         """
         self._results = results
-        async with client, self._ledger.opened(account_id) as outbox:
+        async with client, self._ledger.outbox(account_id) as outbox:
             with progress_bar() as progress, self._interrupts:
                 bar = progress.add_task("", total=total)
                 async with noting(self._progress_line if progress.disable else None):
@@ -135,24 +135,25 @@ class Run:
         is_said = False
         async for messages in sending.rows():
             for message in messages:
-                row = self._row_of(message, recipients)
-                self._settle(row, self._outcome_of(row, message))
+                for row, outcome in self._outcomes_to(message, recipients):
+                    self._settle(row, outcome)
             self._save()
             progress.update(bar, completed=self._done, description=self._progress_text())
             busy = self._trouble.busy
             if busy is not None and not is_said and progress.disable:
                 note(self._waiting())
             is_said = busy is not None
-        for row in recipients:
-            self._settle(row, self._outcome_before(row))
-        self._save()
+        self._leave_out(recipients)
 
-    def _row_of(self, message: CampaignMessage, recipients: Iterator[Recipient]) -> Recipient:
-        """Return the row of the list that a message was made of; those before it are known from an older journal."""
+    def _outcomes_to(
+        self, message: CampaignMessage, recipients: Iterator[Recipient]
+    ) -> Iterator[tuple[Recipient, RowOutcome]]:
+        """Yield the rows up to the one that a message was made of; those before it are known from an older journal."""
         for row in recipients:
             if row.line == message.line:
-                return row
-            self._settle(row, self._outcome_before(row))
+                yield row, self._outcome_of(row, message)
+                return
+            yield row, self._outcome_before(row)
         raise AssertionError  # pragma: no cover - the ledger's campaign was made of this very list
 
     def _outcome_before(self, row: Recipient) -> RowOutcome:
@@ -166,7 +167,7 @@ class Run:
         return outcome
 
     def _leave_out(self, recipients: Iterable[Recipient]) -> None:
-        """Account for all rows where the list was not taken into the ledger completely: nothing was sent."""
+        """Account for rows of which the ledger has no message."""
         for row in recipients:
             self._settle(row, self._outcome_before(row))
         self._save()
@@ -233,7 +234,7 @@ class Run:
         """
         stopping = asyncio.Event()
         self._interrupts = Interrupts(stopping.set, stopping.set, announcement=None)
-        async with client, self._ledger.opened(account_id) as outbox:
+        async with client, self._ledger.outbox(account_id) as outbox:
             with self._interrupts:
                 note("following the delivery statuses; Ctrl-C ends that, and --resume --follow continues it")
                 following = asyncio.ensure_future(outbox.follow(client))
@@ -268,15 +269,12 @@ class Run:
         rows = iter(recipients)
         self._results = results
         self.summary.statuses = Counter()
-        async with self._ledger.opened() as outbox:
+        async with self._ledger.outbox() as outbox:
             campaign = await self._ledger.campaign(outbox)
             assert campaign is not None  # noqa: S101 - it was sent
             async for message in campaign.messages():
-                for row in rows:
-                    if row.line == message.line:
-                        self._write_status(results, row, self._outcome_of(row, message))
-                        break
-                    self._write_status(results, row, self._outcome_before(row))
+                for row, outcome in self._outcomes_to(message, rows):
+                    self._write_status(results, row, outcome)
         for row in rows:
             self._write_status(results, row, self._outcome_before(row))
 
