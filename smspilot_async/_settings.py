@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import attrs
 
 from smspilot_async import text
-from smspilot_async._network.proxies import is_loopback
 from smspilot_async._sending.status_callbacks import StatusCallbacks
+from smspilot_async._tools.hosts import is_loopback
 from smspilot_async._tools.secret import Secret
 from smspilot_async._tools.validate import of_type
 from smspilot_async.wire import Credentials, RequestStyle, WireFormat

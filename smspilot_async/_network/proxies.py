@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from smspilot_async._tools.hosts import is_loopback
 from smspilot_async._tools.validate import of_type
 
 if TYPE_CHECKING:
@@ -84,14 +84,4 @@ def _is_usable(url: str) -> bool:
     try:
         return bool(httpx.URL(url).host)
     except (httpx.InvalidURL, ValueError):
-        return False
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by its name or address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
         return False

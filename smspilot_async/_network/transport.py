@@ -177,8 +177,10 @@ class Transport:
         try:
             progress.report()
             if connection is not None:
-                with suppress(NotBegun):  # it was closed at the last moment
+                try:
                     answer = connection.ask(request, progress, largest)
+                except NotBegun:  # it was closed at the last moment
+                    self._drop(connection)
             if connection is None or answer is None:
                 connection = await self._opened_by(way, progress, until)
                 answer = connection.ask(request, progress, largest)

@@ -50,7 +50,7 @@ def _client(connection: ConnectionOptions) -> Client | None:
 
 
 def _as_json(found: OutboxStatus, seen: Overview) -> dict[str, Any]:
-    account = found.account
+    account = seen.account
     return {
         "messages": found.messages,
         "paused": account.paused,
@@ -87,7 +87,7 @@ def _seconds(span: timedelta | None) -> float | None:
 
 
 def _facts(found: OutboxStatus, seen: Overview) -> Iterator[tuple[str, object]]:
-    yield from _obstacles(found.account)
+    yield from _obstacles(seen.account)
     for state, number in found.messages.items():
         more = f", {seen.unsettled:,} not settled" if state == Outcome.UNKNOWN.value and number else ""
         yield state.replace("_", " "), f"{number:,}{more}"

@@ -8,7 +8,6 @@ statuses. Calls to an application in the same process wait until somebody makes 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 import threading
 from collections import deque
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 import attrs
 import httpx
 
+from smspilot_async._tools.hosts import is_loopback
 from smspilot_async.emulator.server._asgi_client import ask
 
 if TYPE_CHECKING:
@@ -332,13 +332,3 @@ def _hidden(request: httpx.Request) -> httpx.Request:
 def _tls() -> ssl.SSLContext:
     # Making one takes longer than all the rest of a call.
     return ssl.create_default_context()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its name alone; nothing is looked up."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

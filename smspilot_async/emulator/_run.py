@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
-from smspilot_async.emulator._callbacks import is_loopback
+from smspilot_async._tools.hosts import is_loopback
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._emulator import Emulator
 from smspilot_async.emulator.gateway._accounts import Account

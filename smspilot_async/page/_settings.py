@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 
 import attrs
+
+from smspilot_async._tools.hosts import is_loopback
 
 __all__ = ["PageSettings"]
 
@@ -37,17 +38,10 @@ class PageSettings:
     def is_own_name(self, host: str) -> bool:
         """Return whether the page is meant by a name in a ``Host`` header."""
         name = _without_port(host.casefold())
-        return name == "localhost" or _is_loopback(name) or name in self.names
+        return is_loopback(name) or name in self.names
 
 
 def _without_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -92,6 +92,30 @@ async def test_what_is_late_at_any_look_does_not_leave(wire: Wire, monkeypatch: 
     assert len(server.requests) == len(wire.writes) == 1
 
 
+async def test_an_idle_connection_that_turns_out_to_be_closed_is_dropped_and_another_one_takes_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Connection] = []
+    harden = Connection._harden
+
+    def hardening(connection: Connection, limit: base.WriteLimit) -> None:
+        asked.append(connection)
+        if len(asked) == 1:
+            raise base.NotBegun("the connection was closed")
+        harden(connection, limit)
+
+    monkeypatch.setattr(Connection, "_harden", hardening)
+    async with (
+        raw_server(answering(http(BALANCE), http(SENT))) as server,
+        Client("API-KEY", url=server.url) as client,
+    ):
+        await client.balance()
+        assert isinstance(await send(client), Packet)
+        first, second = asked
+        assert first._transport.is_closing()
+        assert second is not first
+
+
 async def test_nothing_comes_between_the_last_look_and_the_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the event loop does in between, such as waiting, would be seen here."""
     order: list[str] = []

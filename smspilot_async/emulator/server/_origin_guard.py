@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from smspilot_async.emulator._callbacks import is_loopback
+from smspilot_async._tools.hosts import is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import Scope
