@@ -20,7 +20,7 @@ from cli_running import command, environment
 
 from smspilot_async.emulator import Emulator, Fault
 
-KILLS = int(os.environ.get("KILLS", "10"))  # in all; `make bulk-kills` has 50
+KILLS = int(os.environ.get("KILLS", "5"))  # in all; `make bulk-kills` has 50
 KILLS_PER_LIST = 5
 ROWS = 2000
 PATIENCE = 60.0

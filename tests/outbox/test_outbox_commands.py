@@ -1,4 +1,4 @@
-"""``smspilot outbox`` and ``smspilot worker`` as a person runs them, in processes of their own."""
+"""``smspilot outbox`` and ``smspilot worker`` as a person runs them; workers, which end by signals, as processes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from ledgers import PHONE
 
 from smspilot_async import Message, Outcome
+from smspilot_async.cli._app import app
 from smspilot_async.emulator import Account, Emulator, Fault
 from smspilot_async.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from click.testing import Result
 
 COMMAND = [sys.executable, "-m", "smspilot_async"]
 
@@ -45,22 +49,25 @@ def run(environment: dict[str, str]) -> Callable[..., Any]:
     return run_
 
 
-async def test_a_ledger_is_made_looked_at_and_halted(run: Callable[..., Any], ledger_url: str) -> None:
+async def test_a_ledger_is_made_looked_at_and_halted(environment: dict[str, str], ledger_url: str) -> None:
+    async def run(*arguments: str) -> Result:
+        return await asyncio.to_thread(CliRunner(env=environment).invoke, app, arguments)
+
     missing = await run("outbox", "status")
-    assert (missing.returncode, "outbox init" in missing.stderr) == (2, True)
-    assert (await run("outbox", "init")).returncode == 0
-    assert (await run("outbox", "init")).returncode == 2
+    assert (missing.exit_code, "outbox init" in missing.stderr) == (2, True)
+    assert (await run("outbox", "init")).exit_code == 0
+    assert (await run("outbox", "init")).exit_code == 2
     assert (await run("outbox", "upgrade")).stdout == "The ledger's tables are of this version already (1).\n"
     async with Outbox(ledger_url) as outbox:
         await outbox.enqueue(Message(PHONE, "Sale"), key="1", kind="marketing")
     halted = await run("outbox", "halt", "wrong text", "--as", "anna")
-    assert (halted.returncode, halted.stdout) == (0, "No marketing leaves any more; 0 messages left after the order.\n")
+    assert (halted.exit_code, halted.stdout) == (0, "No marketing leaves any more; 0 messages left after the order.\n")
     assert (await run("outbox", "suppress", PHONE, "--json")).stdout == '{"added": 1, "list": "marketing"}\n'
     told = await run("outbox", "status", "--json")
     assert json.loads(told.stdout)["messages"]["pending"] == 1
     assert json.loads(told.stdout)["halted_why"] == "wrong text"
     assert "wrong text" in (await run("outbox", "status")).stdout
-    assert (await run("outbox", "release", "mended")).returncode == 0
+    assert (await run("outbox", "release", "mended")).exit_code == 0
 
 
 async def worker(environment: dict[str, str]) -> asyncio.subprocess.Process:
