@@ -77,6 +77,7 @@ class Progress:
         name: The campaign's.
         state, reason: As in :class:`CampaignInfo`.
         messages: How many are in each state: ``pending``, ``in_flight``, and the outcomes.
+        spent: The price of the accepted messages, in roubles.
         at: When that was, by the ledger's clock; UTC.
         per_second: Messages that got an outcome, a second, since the look before; 0.0 at the first.
     """
@@ -86,6 +87,7 @@ class Progress:
     reason: str | None
     messages: dict[str, int]
     at: datetime
+    spent: Decimal = Decimal(0)
     per_second: float = 0.0
 
     @property
@@ -175,17 +177,25 @@ async def look(access: Access, campaign_id: int) -> Progress:
     message = tables.message
     async with access.reading() as connection:
         row = await campaign_row(connection, tables, id=campaign_id)
-        query = sa.select(message.c.state, sa.func.count()).where(messages_of(tables, row)).group_by(message.c.state)
-        found = {row[0]: row[1] for row in await connection.execute(query)}
+        alike = (message.c.state, message.c.price)  # a sum of prices made by SQLite would not be exact
+        query = sa.select(*alike, sa.func.count()).where(messages_of(tables, row)).group_by(*alike)
+        found = (await connection.execute(query)).all()
         now = await access.now(connection)
-    counts = Counter({state.value: 0 for state in State} | found)
+    counts = Counter({state.value: 0 for state in State})
+    spent = Decimal(0)
+    for state_, price, number in found:
+        counts[state_] += number
+        if state_ == State.ACCEPTED.value and price is not None:
+            spent += price * number
     state, _ = seen_as(row, now)
     if state is not State.PENDING:
         counts[state.value] += counts[State.PENDING.value]
         counts[State.PENDING.value] = 0
     at = moment(now)
     assert at is not None  # noqa: S101 - it is a time
-    return Progress(name=row["name"], state=row["state"], reason=row["reason"], messages=dict(counts), at=at)
+    return Progress(
+        name=row["name"], state=row["state"], reason=row["reason"], messages=dict(counts), spent=spent, at=at
+    )
 
 
 async def messages(

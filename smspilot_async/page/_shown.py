@@ -138,6 +138,7 @@ def as_progress(progress: Progress) -> dict[str, Any]:
         "messages": progress.messages,
         "total": progress.total,
         "done": progress.done,
+        "spent": str(progress.spent),
         "at": when(progress.at),
     }
 

@@ -234,6 +234,19 @@ async def test_a_campaign_is_sent_once_it_is_approved_and_started(
         await campaign.pause("too late")
 
 
+async def test_its_progress_says_what_was_spent_to_the_kopeck(
+    outbox: Outbox, client: Client, emulator: Emulator
+) -> None:
+    before = emulator.account.balance
+    campaign = await approved(outbox, client, [*people(3), {"to": phone(3), "name": "Имя " * 20}])
+    assert (await campaign.status()).spent == 0
+    emulator.refuse(code=204, to=phone(0))
+    await campaign.start()
+    await outbox.drain(client)
+    assert await states(campaign) == {"accepted": 3, "refused": 1}
+    assert (await campaign.status()).spent == before - emulator.account.balance > 0
+
+
 async def test_codes_and_services_go_beside_a_campaign(outbox: Outbox, client: Client, emulator: Emulator) -> None:
     campaign = await approved(outbox, client, people(3))
     await campaign.start()

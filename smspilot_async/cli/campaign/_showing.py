@@ -48,6 +48,7 @@ def progress_as_json(progress: Progress) -> dict[str, Any]:
         "state": progress.state,
         "reason": progress.reason,
         "messages": progress.messages,
+        "spent": progress.spent,
         "per_second": round(progress.per_second, 1),
         "at": progress.at,
     }
@@ -165,6 +166,7 @@ def status(ledger: str | None, name: str, *, as_json: bool) -> int:
             **{state.replace("_", " "): f"{number:,}" for state, number in progress.messages.items()},
             "bad rows": f"{info.bad:,}" if info.bad else None,
             "repeated": f"{info.duplicates:,}" if info.duplicates else None,
+            "spent": money(progress.spent) if progress.spent else None,
             "budget": None if info.budget is None else money(info.budget),
         }
     )

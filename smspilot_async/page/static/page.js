@@ -302,6 +302,7 @@ function showCampaign(found) {
     ["messages", number(progress.total)],
     ...STATES.map((state) => [words(state), number(progress.messages[state] || 0)]),
     ["a second", perSecond === null ? null : number(Math.max(0, Math.round(perSecond * 10) / 10))],
+    ["spent", Number(progress.spent) ? `${roubles(progress.spent)}${info.budget ? ` of ${roubles(info.budget)}` : ""}` : null],
     ["bad rows", info.bad ? number(info.bad) : null], ["repeated, dropped", info.duplicates ? number(info.duplicates) : null],
   ]);
   const window_ = info.window ? JSON.parse(info.window) : null;
