@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo dev test lint mypy pyright docs format bench crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
+.PHONY: demo dev test lint mypy pyright docs pictures format bench crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +46,10 @@ pyright: $(VENV)/.dev
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "The documentation is in site/index.html"
+
+# Of the comparison and of the demo's output, from a run of it; tests compare them with another run.
+pictures: $(VENV)/.dev
+	$(BIN)/python docs/tools/demo_pictures.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

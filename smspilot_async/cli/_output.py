@@ -15,17 +15,18 @@ import re
 import sys
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import attrs
 import click
 from rich.cells import cell_len, chop_cells
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import IO
 
     from rich.console import RenderableType
@@ -39,6 +40,17 @@ _white = re.compile(r"\s+")
 _between_words = re.compile(r"(?<=\s)(?=\S)")
 _GAP: Final = "  "
 _NARROWEST: Final = 20  # cells beside a hanging indent; with less room there is no indent
+
+Tone: TypeAlias = Literal["plain", "title", "good", "bad", "doubt", "quiet"]
+"""What a line says, for its colour on a terminal."""
+_TONES: Final[Mapping[Tone, Mapping[str, Any]]] = {
+    "plain": {},
+    "title": {"bold": True},
+    "good": {"fg": "green"},
+    "bad": {"fg": "red"},
+    "doubt": {"fg": "yellow"},
+    "quiet": {"dim": True},
+}
 
 
 def safe(value: object) -> str:
@@ -58,7 +70,7 @@ def _escape(found: re.Match[str]) -> str:
 
 def to_json(value: Any) -> str:
     """Return a JSON document on one line; money and times are strings, with all their digits."""
-    written = json.dumps(value, ensure_ascii=not _stdout_is_utf8(), default=_plain, allow_nan=False)
+    written = json.dumps(value, ensure_ascii=not stdout_is_utf8(), default=_plain, allow_nan=False)
     # Inside a JSON string an escape means the same character, and does not control a terminal.
     return _unsafe.sub(lambda found: f"\\u{ord(found.group()):04x}", written)
 
@@ -73,7 +85,8 @@ def _plain(value: object) -> Any:
     return str(value)
 
 
-def _stdout_is_utf8() -> bool:
+def stdout_is_utf8() -> bool:
+    """Return whether stdout can take any character."""
     return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
@@ -187,7 +200,7 @@ class _Bar(Progress):
 
 def progress_bar(*, transient: bool = False) -> Progress:
     """Return a progress bar on stderr: disabled unless stderr is a terminal; a transient one is erased at its end."""
-    console = Console(file=cast("IO[str]", _ClosableStream(sys.stderr)), markup=False, emoji=False, highlight=False)
+    console = _stderr_console()
     return _Bar(
         BarColumn(bar_width=10),
         MofNCompleteColumn(),
@@ -196,6 +209,39 @@ def progress_bar(*, transient: bool = False) -> Progress:
         transient=transient,
         disable=not console.is_terminal,
     )
+
+
+def _stderr_console() -> Console:
+    return Console(file=cast("IO[str]", _ClosableStream(sys.stderr)), markup=False, emoji=False, highlight=False)
+
+
+@contextlib.contextmanager
+def live_lines() -> Iterator[Callable[[Iterable[tuple[str, Tone]]], None]]:
+    """Show lines on stderr that may be replaced, and erase them in the end; without a terminal, show nothing.
+
+    Yields:
+        What shows other lines.
+    """
+    console = _stderr_console()
+    if not console.is_terminal:
+        yield lambda _lines: None
+        return
+    with Live(console=console, transient=True) as live:
+        yield lambda lines: live.update(Group(*(Text(safe(line), style=_rich_style(tone)) for line, tone in lines)))
+
+
+def _rich_style(tone: Tone) -> str:
+    return " ".join(str(value) if name == "fg" else name for name, value in _TONES[tone].items())
+
+
+def toned(text: str, tone: Tone) -> str:
+    """Return a text with a tone's colour, unless ``NO_COLOR`` or the kind of terminal forbids it.
+
+    Where stdout is not a terminal, it is removed when it is printed.
+    """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not _TONES[tone]:
+        return text
+    return click.style(text, **_TONES[tone])
 
 
 def note(line: str) -> None:
@@ -211,9 +257,10 @@ def print_json(value: Any) -> None:
     _echo(to_json(value))
 
 
-def print_line(line: str = "", *, indent: int = 0) -> None:
+def print_line(line: str = "", *, indent: int = 0, tone: Tone = "plain") -> None:
     """Print a line of a result for a person; on a terminal it is broken between words, with a hanging indent."""
-    _echo(for_reading(safe(line), sys.stdout, indent=indent))
+    for piece in for_reading(safe(line), sys.stdout, indent=indent).split("\n"):
+        _echo(toned(piece, tone))
 
 
 def for_reading(line: str, stream: IO[str], *, indent: int = 0) -> str:
@@ -307,7 +354,7 @@ def _print_row(cells: Sequence[str], widths: Sequence[int], to_right: Sequence[b
     for pieces in itertools.zip_longest(*blocks, fillvalue=""):
         padded = (_padded(*each) for each in zip(pieces, widths, to_right, strict=True))
         line = _GAP.join(padded).rstrip()
-        _echo(click.style(line, bold=True) if is_head else line)
+        _echo(toned(line, "title") if is_head else line)
 
 
 def _padded(text: str, width: int, to_right: bool) -> str:  # noqa: FBT001 - it is called with zipped values
@@ -322,6 +369,6 @@ def print_facts(facts: Mapping[str, object]) -> None:
     room = max(stdout_width() - indent, 1)
     for name, value in known.items():
         first, *rest = wrapped(value, room)
-        _echo(click.style(_padded(name, indent, to_right=False), bold=True) + first)
+        _echo(toned(_padded(name, indent, to_right=False), "title") + first)
         for line in rest:
             _echo(" " * indent + line)

@@ -2,40 +2,86 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import re
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import attrs
+import click
+import demo_pictures
 import make_demo_list
 import pytest
 from cli_running import run
+from click.testing import CliRunner
 
 from smspilot_async import Client, Retry, measure
 from smspilot_async.callbacks import CallbackInbox
-from smspilot_async.cli.demo import _campaign, _ending, _race
+from smspilot_async.cli._output import Tone
+from smspilot_async.cli.demo import _campaign, _ending, _proofs, _race
+from smspilot_async.cli.demo._ending import Played
+from smspilot_async.cli.demo._proofs import Doubt
 from smspilot_async.emulator import Fault
 from smspilot_async.outbox import read_rows
 
 if TYPE_CHECKING:
-    from smspilot_async.cli.demo._ending import Played
+    from collections.abc import Callable, Iterator
+
 
 README = Path(__file__).parents[2] / "README.md"
 
 
+@attrs.frozen
+class Shown:
+    """A run of the demo as it is shown by default.
+
+    Attributes:
+        figures: What ``--json`` prints.
+        screen: What a terminal gets.
+        frames: The rows of proofs, as they were shown one after the other.
+        played: Scene two.
+    """
+
+    figures: Mapping[str, Any]
+    screen: str
+    frames: Sequence[Sequence[tuple[str, Tone]]]
+    played: Played
+
+
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """The second scene as it is shown by default: it takes seconds, and the tests share it."""
-    return asyncio.run(_campaign.play(7, tmp_path_factory.mktemp("demo")))
+def shown() -> Shown:
+    """The whole demo: it takes seconds, and the tests share it."""
+    played, frames = [], []
+
+    async def play(seed: int, folder: Path) -> Played:
+        played.append(await real(seed, folder))
+        return played[0]
+
+    @contextlib.contextmanager
+    def live_lines() -> Iterator[Callable[[Sequence[tuple[str, Tone]]], None]]:
+        yield frames.append
+
+    real = _campaign.play
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_campaign, "play", play)
+        patch.setattr(_campaign, "live_lines", live_lines)
+        figures, screen = demo_pictures.run()
+    return Shown(figures, screen, frames, played[0])
 
 
 @pytest.fixture
-def quick(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+def played(shown: Shown) -> Played:
+    return shown.played
+
+
+@pytest.fixture
+def quick(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second scene is over at once."""
 
     async def play(_seed: int, _folder: Path) -> Played:
-        return played
+        return shown.played
 
     monkeypatch.setattr(_campaign, "play", play)
 
@@ -89,7 +135,8 @@ def test_the_demo_is_tidy_at_80_columns_without_a_terminal() -> None:
     assert re.search(r"reports \d+ sent and [1-9]\d* unknown, and sends none of those again:\n +no\. \d+", ran.stdout)
     assert re.search(r" no\. \d+ \(7908\*{5}\d\d\) and \d+ more\n", ran.stdout)
     assert re.search(r"\n   0 of 1,182 reached twice, 0 lost\n   1,\d{3} delivered, \d+ not delivered\n", ran.stdout)
-    assert re.search(r"\n   - the connection broke before the answer.*:\n     lines \d+", ran.stdout)
+    assert re.search(r"\n   from line 124 +\?{20}  no callback: stays unknown\n", ran.stdout)
+    assert re.search(r"\n   from line 166 +\N{CHECK MARK}{20}  called back: it was accepted\n", ran.stdout)
     assert re.search(r" 2  refused by the gateway: 204, Sender unregistered +345-346\n", ran.stdout)
     assert "All 1,200 rows are accounted for:" in ran.stdout
 
@@ -126,14 +173,56 @@ def test_the_campaign_s_figures_add_up(played: Played) -> None:
         assert sum(map(len, reasons.values())) == ending.rows[outcome]
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_readme_shows_what_a_run_counts(played: Played) -> None:
-    race = run("demo", "--json").json
-    plain, ours = race["plain_loop"], race["smspilot_async"]
+def test_each_proof_is_shown_as_it_arrives(shown: Shown) -> None:
+    proven = [sum(line.count("\N{CHECK MARK}") for line, _ in frame) for frame in shown.frames]
+    assert proven[0] == 0
+    assert proven == sorted(proven)
+    assert len(set(proven)) > 3, "all at once, or hardly any"
+    assert all(len(frame) == len(shown.played.doubts) for frame in shown.frames)
+
+
+def test_a_packet_s_row_counts_its_proofs_and_is_green_once_it_has_them_all() -> None:
+    doubts = [Doubt(lines=(5, 6, 8), was_killed=False), Doubt(lines=(9, 10), was_killed=True)]
+    assert _proofs.rows(doubts, {5, 8, 9, 10}, is_over=False) == [
+        ("   from line 5     ?\N{CHECK MARK}?  called back for 1 of 3", "doubt"),
+        ("   from line 9     ??", "doubt"),
+    ]
+    assert _proofs.rows(doubts, {5, 6, 8}, is_over=True) == [
+        ("   from line 5     ???  no callback: stays unknown", "doubt"),
+        ("   from line 9     \N{CHECK MARK}\N{CHECK MARK}  called back; its sender was killed", "good"),
+    ]
+
+
+def test_a_terminal_gets_colours_that_say_what_is_good_bad_and_in_doubt(shown: Shown) -> None:
+    assert "\x1b[31m   a plain loop with retries  33 of 1,000 reached twice" in shown.screen
+    assert "\x1b[32m   smspilot_async             0 of 1,000 reached twice" in shown.screen
+    assert re.search(r"\x1b\[33m   from line 124 +\?{20}", shown.screen)
+    assert re.search(r"\x1b\[32m   from line 166 +\N{CHECK MARK}{20}", shown.screen)
+
+
+@pytest.mark.parametrize("forbids", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_that_wants_none_gets_no_colours(forbids: Mapping[str, str], played: Played) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "", **forbids}.items():
+            patch.setenv(name, value)
+        result = CliRunner().invoke(click.Command("ending", callback=lambda: _ending.show(played)), color=True)
+    assert "0 of 1,182 reached twice" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("name", ["comparison.svg", "comparison.ru.svg", "demo.svg"])
+def test_the_pictures_show_what_a_run_counts_and_prints(name: str, shown: Shown) -> None:
+    drawn = demo_pictures.pictures(shown.figures, shown.screen)
+    assert len(drawn) == 3
+    assert (demo_pictures.IMAGES / name).read_text(encoding="utf-8") == drawn[name], "make pictures"
+
+
+def test_the_readme_shows_what_a_run_counts(shown: Shown) -> None:
+    plain, ours = shown.figures["plain_loop"], shown.figures["smspilot_async"]
     readme = " ".join(README.read_text(encoding="utf-8").split())
     assert f"a plain loop with retries | **{plain['reached_twice']}** people | {plain['not_reached']} |" in readme
     assert f"smspilot_async | **0** | 0 | yes: {ours['believed_sent']} sent, {ours['unknown']} unknown, by" in readme
-    sent, left = played.moments["sent"], played.ending.rows["unknown"]
+    sent, left = shown.played.moments["sent"], shown.played.ending.rows["unknown"]
     doubtful = sent["unknown"] + sent["in_flight"]
     assert f"Of {doubtful} messages in doubt, callbacks proved {doubtful - left}; {left} stay unknown" in readme
 

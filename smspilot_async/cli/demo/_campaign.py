@@ -25,16 +25,19 @@ from smspilot_async import Client
 from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.callbacks.asgi import callback_app
 from smspilot_async.cli._errors import Exit, Problem
+from smspilot_async.cli._output import live_lines
+from smspilot_async.cli.demo import _proofs
 from smspilot_async.cli.demo._ending import MOMENTS, Played, compare
 from smspilot_async.emulator import Account, Emulator, Fault
 from smspilot_async.outbox import Outbox, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from smspilot_async.cli.demo._proofs import Doubt
     from smspilot_async.emulator import AcceptedMessage
-    from smspilot_async.outbox import Campaign, Estimate
+    from smspilot_async.outbox import Campaign, CampaignMessage, Estimate
 
 FAULTS: Final = {Fault.ACCEPT_THEN_RESET: 0.05, Fault.RESET_AFTER_READ: 0.02}  # of the packets
 _LIST: Final = "recipients.csv"
@@ -88,13 +91,14 @@ class _Scene:
                 killed = await self._killed(campaign)
                 async with self._sender() as second:
                     sent = await self._sent_to_its_end(campaign, second, killed["in_flight"])
-                    await self._delivered()
+                    doubts = _proofs.in_doubt(await _rows(campaign), PACKET_SIZE)
+                    await self._proven(campaign, doubts)
                 moments: dict[str, Mapping[str, int]] = dict(
                     zip(MOMENTS, (killed, sent, await _counts(campaign)), strict=True)
                 )
-                info, messages = await campaign.info(), [message async for message in campaign.messages()]
-                ending = compare(info, messages, self._gateway.messages)
-        return Played(info=info, estimate=estimate, moments=moments, ending=ending)
+                info = await campaign.info()
+                ending = compare(info, await _rows(campaign), self._gateway.messages)
+        return Played(info=info, estimate=estimate, moments=moments, doubts=doubts, ending=ending)
 
     @contextlib.asynccontextmanager
     async def _web_application(self, outbox: Outbox) -> AsyncIterator[None]:
@@ -170,6 +174,16 @@ class _Scene:
         await self._until(sender, is_sent)
         return await _counts(campaign)
 
+    async def _proven(self, campaign: Campaign, doubts: Sequence[Doubt]) -> None:
+        """Let the gateway call back, and show each proof as it arrives."""
+        calling = asyncio.create_task(self._delivered())
+        with live_lines() as show:
+            while not calling.done():
+                left = _proofs.unproven(await _rows(campaign, "unknown,in_flight"))
+                show(_proofs.rows(doubts, left, is_over=False))
+                await asyncio.wait([calling], timeout=_LOOK)
+        await calling
+
     async def _delivered(self) -> None:
         """Let the operators deliver, and the gateway call back."""
         self._gateway.clock.advance(seconds=_DELIVERY.total_seconds())
@@ -204,6 +218,10 @@ async def _started(outbox: Outbox, client: Client) -> tuple[Campaign, Estimate]:
     await campaign.approve()
     await campaign.start()
     return campaign, estimate
+
+
+async def _rows(campaign: Campaign, outcome: str | None = None) -> list[CampaignMessage]:
+    return [message async for message in campaign.messages(outcome=outcome)]
 
 
 async def _counts(campaign: Campaign) -> Mapping[str, int]:

@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 
 def demo(*, seed: int, people: int, as_json: bool) -> int:
     """Run both scenes, and return the exit code."""
-    os.environ.pop(
-        "SMSPILOT_TEST", None
-    )  # an emulator sends nothing anyway, and does not count test messages as accepted
     with tempfile.TemporaryDirectory(prefix="smspilot-demo-") as folder:
-        figures = asyncio.run(_play(seed, people, Path(folder), as_json=as_json))
+        figures = play(seed, people, Path(folder), as_json=as_json)
     if as_json:
         print_json(figures)
     return Exit.FINE
+
+
+def play(seed: int, people: int, folder: Path, *, as_json: bool) -> Mapping[str, Any]:
+    """Run both scenes and show them, unless the figures that are returned will be."""
+    # An emulator sends nothing anyway, and does not count test messages as accepted.
+    os.environ.pop("SMSPILOT_TEST", None)
+    return asyncio.run(_play(seed, people, folder, as_json=as_json))
 
 
 async def _play(seed: int, people: int, folder: Path, *, as_json: bool) -> Mapping[str, Any]:

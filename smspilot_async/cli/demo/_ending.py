@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from smspilot_async.cli._output import count, lines_as_ranges, print_line, print_table
+from smspilot_async.cli._output import Tone, count, lines_as_ranges, print_line, print_table
+from smspilot_async.cli.demo import _proofs
+from smspilot_async.cli.demo._proofs import Doubt
 from smspilot_async.errors import ERROR_CODES, Outcome
 from smspilot_async.models import status_word
 from smspilot_async.outbox import CampaignInfo, Estimate
@@ -55,12 +57,14 @@ class Played:
         info: The campaign, in the end.
         estimate: What it costs.
         moments: Messages by state, at each of :data:`MOMENTS`.
+        doubts: The packets without an answer.
         ending: The comparison.
     """
 
     info: CampaignInfo
     estimate: Estimate
     moments: Mapping[str, Mapping[str, int]]
+    doubts: Sequence[Doubt]
     ending: Ending
 
     def as_json(self) -> Mapping[str, Any]:
@@ -112,27 +116,30 @@ def show(played: Played) -> None:
     rows = [(f"   {state.replace('_', ' ')}", *(f"{one[state]:,}" for one in moments)) for state in _STATES]
     print_table(_TITLES, rows, right=_TITLES[1:])
     print_line()
-    _say("In the end, by the gateway's own record:")
-    _say(f"{ending.twice:,} of {info.messages:,} reached twice, {ending.lost:,} lost")
-    _say(", ".join(f"{number:,} {status}" for status, number in ending.statuses.items()))
+    _show_doubts(played)
     print_line()
-    _show_unknown(played)
+    _say("By the gateway's own record:", "title")
+    _say(f"{ending.twice:,} of {info.messages:,} reached twice, {ending.lost:,} lost", _tone_of(ending))
+    _say(", ".join(f"{number:,} {status}" for status, number in ending.statuses.items()))
     print_line()
     _show_refused(ending)
     print_line()
-    _say(f"All {count(info.rows, 'row')} are accounted for:")
+    _say(f"All {count(info.rows, 'row')} are accounted for:", "title")
     _say(", ".join(f"{number:,} {outcome.replace('_', ' ')}" for outcome, number in ending.rows.items()))
 
 
-def _show_unknown(played: Played) -> None:
-    before, after = played.moments["sent"], played.moments["proven"]
-    doubtful, left = before[_UNKNOWN] + before["in_flight"], after[_UNKNOWN]
-    _say(f"{count(doubtful, 'message')} may or may not have been sent. Callbacks prove {doubtful - left:,} of them;")
-    _say(f"{left:,} stay unknown, and are not sent again:")
-    for reason, lines in played.ending.reasons.get(_UNKNOWN, {}).items():
-        _say(f"- {reason}:")
-        _say(f"  lines {lines_as_ranges(sorted(lines), most=5)}")
-    _say(f"(The gateway has {played.ending.unknown_at_gateway:,} of them, which no sender can see.)")
+def _tone_of(ending: Ending) -> Tone:
+    return "bad" if ending.twice or ending.lost else "good"
+
+
+def _show_doubts(played: Played) -> None:
+    left = {line for lines in played.ending.reasons.get(_UNKNOWN, {}).values() for line in lines}
+    number = sum(len(doubt.lines) for doubt in played.doubts)
+    _say(f"{count(number, 'message')} may or may not have been sent. Callbacks prove them one by one:", "title")
+    for line, tone in _proofs.rows(played.doubts, left, is_over=True):
+        print_line(line, indent=3, tone=tone)
+    _say(f"{number - len(left):,} were accepted. {len(left):,} stay unknown, and are not sent again.")
+    _say(f"(The gateway has {played.ending.unknown_at_gateway:,} of them, which no sender can see.)", "quiet")
 
 
 def _show_refused(ending: Ending) -> None:
@@ -141,5 +148,5 @@ def _show_refused(ending: Ending) -> None:
     print_table(("rows", "refused, and why", "lines"), rows, right=("rows",))
 
 
-def _say(line: str) -> None:
-    print_line(f"   {line}", indent=3)
+def _say(line: str, tone: Tone = "plain") -> None:
+    print_line(f"   {line}", indent=3, tone=tone)

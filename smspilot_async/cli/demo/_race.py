@@ -14,7 +14,7 @@ import attrs
 import httpx
 
 from smspilot_async import Client
-from smspilot_async.cli._output import print_line
+from smspilot_async.cli._output import Tone, print_line
 from smspilot_async.emulator import Emulator, Fault
 from smspilot_async.errors import Outcome, OutcomeUnknown, SmsPilotError
 
@@ -59,7 +59,7 @@ class Tally:
 
     people: int
     once: int
-    twice: int
+    twice: tuple[Person, ...]
     never: int
     believed: int
     failed: int
@@ -70,7 +70,8 @@ class Tally:
         """Return it as JSON data."""
         return {
             "reached_once": self.once,
-            "reached_twice": self.twice,
+            "reached_twice": len(self.twice),
+            "reached_twice_ids": [person.number for person in self.twice],
             "not_reached": self.never,
             "believed_sent": self.believed,
             "believed_not_sent": self.failed,
@@ -112,13 +113,12 @@ async def _run_sender(sender: Sender, people: Sequence[Person], seed: int, progr
         start = time.perf_counter()
         report = await sender(emulator, people, lambda: progress.advance(bar))
         seconds = time.perf_counter() - start
-        times = Counter(Counter(message.to for message in emulator.messages).values())
-    once, reached = times[1], times.total()
+        times = Counter(message.to for message in emulator.messages)
     return Tally(
         len(people),
-        once,
-        reached - once,
-        len(people) - reached,
+        sum(number == 1 for number in times.values()),
+        tuple(person for person in people if times[person.phone] > 1),
+        len(people) - len(times),
         report.believed,
         report.failed,
         report.unknown,
@@ -160,8 +160,8 @@ async def _this_library(emulator: Emulator, people: Sequence[Person], step: Call
 
 def show(plain: Tally, ours: Tally) -> None:
     """Print the results."""
-    print_line(f"   a plain loop with retries  {_in_words(plain)}", indent=3)
-    print_line(f"   smspilot_async             {_in_words(ours)}", indent=3)
+    print_line(f"   a plain loop with retries  {_in_words(plain)}", indent=3, tone=_tone_of(plain))
+    print_line(f"   smspilot_async             {_in_words(ours)}", indent=3, tone=_tone_of(ours))
     print_line()
     print_line(
         f"   The loop reports {plain.believed:,} messages sent, and does not know about the duplicates.", indent=3
@@ -171,11 +171,15 @@ def show(plain: Tally, ours: Tally) -> None:
         print_line(f"   This library reports {reported}.", indent=3)
         return
     print_line(f"   This library reports {reported}, and sends none of those again:", indent=3)
-    print_line(f"   {_first_of(ours.unknown)}", indent=3)
+    print_line(f"   {_first_of(ours.unknown)}", indent=3, tone="doubt")
+
+
+def _tone_of(tally: Tally) -> Tone:
+    return "bad" if tally.twice else "good"
 
 
 def _in_words(tally: Tally) -> str:
-    return f"{tally.twice:,} of {tally.people:,} reached twice, {tally.never:,} not at all"
+    return f"{len(tally.twice):,} of {tally.people:,} reached twice, {tally.never:,} not at all"
 
 
 def _first_of(unknown: Sequence[Person]) -> str:
