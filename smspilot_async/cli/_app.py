@@ -615,6 +615,12 @@ app.add_command(campaign)
     help="Where your web application takes status callbacks; the secret they share is in SMSPILOT_CALLBACK_SECRET.",
 )
 @click.option("--opt-outs", is_flag=True, help="Suppress marketing to whoever sends STOP to the account's numbers.")
+@click.option(
+    "--purge-after",
+    type=click.IntRange(41),
+    metavar="DAYS",
+    help="Purge messages that were settled so long ago; by default, none.",
+)
 @click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve the ledger's metrics for Prometheus at /metrics.")
 @_ledger
 @_test
@@ -628,6 +634,7 @@ def worker(
     unknown: str,
     callbacks: str | None,
     opt_outs: bool,
+    purge_after: int | None,
     metrics: str | None,
     ledger: str | None,
     test: bool,
@@ -644,7 +651,12 @@ def worker(
     inbox = _outbox.inbox_of(callbacks)
     client = connection.client(test=test, callbacks=inbox, rate_limit=rate_limit)
     options = _outbox.WorkerOptions(
-        in_flight=in_flight, packet_size=packet_size, unknown=unknown, opt_outs=opt_outs, metrics=metrics
+        in_flight=in_flight,
+        packet_size=packet_size,
+        unknown=unknown,
+        opt_outs=opt_outs,
+        purge_after=purge_after,
+        metrics=metrics,
     )
     _exit(_outbox.worker(ledger, client, inbox, options))
 

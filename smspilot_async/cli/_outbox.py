@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import logging
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -112,6 +113,7 @@ class WorkerOptions:
         packet_size: Messages in a packet.
         unknown: The policy for unknown messages of the outbox, in a word.
         opt_outs: Listen for STOP.
+        purge_after: Days after which settled messages are purged.
         metrics: Where to serve them: ``PORT`` or ``ADDRESS:PORT``.
     """
 
@@ -119,6 +121,7 @@ class WorkerOptions:
     packet_size: int
     unknown: str
     opt_outs: bool
+    purge_after: int | None
     metrics: str | None
 
     def policy(self) -> UnknownPolicy:
@@ -229,6 +232,7 @@ async def _work(ledger: str | None, client: Client, stopping: _Stopping, options
                     packet_size=options.packet_size,
                     unknown=options.policy(),
                     opt_outs=options.opt_outs,
+                    purge_after=None if options.purge_after is None else timedelta(days=options.purge_after),
                 )
                 async with serving_metrics(outbox, client, options.metrics), worker_ as running:
                     note(f"sending from the ledger to {client.url}; Ctrl-C or SIGTERM ends it well")

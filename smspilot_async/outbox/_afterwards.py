@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -54,9 +55,21 @@ _FOLLOW_EVERY, _LOOK_AT_UNKNOWNS_EVERY = 5.0, 1.0
 _LOOK_AT_FILE_EVERY: Final = 2.0
 _LISTEN_AGAIN: Final = 30.0
 _NOTE_CALLS_EVERY: Final = 10 * SECOND
-_KEPT_FOR: Final = 41 * 86_400 * SECOND
+_KEPT_FOR: Final = timedelta(days=41)
+_PURGE_EVERY: Final = 1800.0
 _APPLICATION: Final = "the application"
 _LONGEST_NAP: Final = 60.0
+
+
+def check_purge_after(age: timedelta) -> timedelta:
+    """Return the age at which messages are purged, if it is not too young.
+
+    Raises:
+        ValueError: Callbacks and statuses may still come.
+    """
+    if age < _KEPT_FOR:
+        raise ValueError("purge: only what is at least 41 days old: until then callbacks and statuses may come")
+    return age
 
 
 class Afterwards:
@@ -235,7 +248,14 @@ class Afterwards:
     # --- beside sending --------------------------------------------------------------------------
 
     def _duties(
-        self, sender: Sender, client: Client, unknown: UnknownPolicy, *, opt_outs: bool, follow: bool = True
+        self,
+        sender: Sender,
+        client: Client,
+        unknown: UnknownPolicy,
+        *,
+        opt_outs: bool,
+        purge_after: timedelta | None,
+        follow: bool = True,
     ) -> list[Duty]:
         """Return what a worker does beside sending.
 
@@ -264,13 +284,15 @@ class Afterwards:
 
             duties.append(Duty("the ledger's file", stay_home, _LOOK_AT_FILE_EVERY))
         if opt_outs:
-
-            async def listen() -> None:
-                cursor = await asyncio.to_thread(self._cursor)
-                await listen_for_stop(client, cursor, self._opt_out)
-
-            duties.append(Duty("opt-outs", listen, _LISTEN_AGAIN))
+            duties.append(Duty("opt-outs", lambda: self._listen(client), _LISTEN_AGAIN))
+        if purge_after is not None:
+            age = check_purge_after(purge_after)
+            duties.append(Duty("purge", lambda: self._purge_older_than(age), _PURGE_EVERY, is_shared=True))
         return duties
+
+    async def _listen(self, client: Client) -> None:
+        cursor = await asyncio.to_thread(self._cursor)
+        await listen_for_stop(client, cursor, self._opt_out)
 
     def _cursor(self) -> Path:
         if self._path is not None:
@@ -423,19 +445,29 @@ class Afterwards:
         """
         if before.utcoffset() is None:
             raise ValueError("before needs a time zone")
-        limit, messages, attempts = int(before.timestamp() * SECOND), 0, 0
+        limit = int(before.timestamp() * SECOND)
         async with self._reading() as connection:
-            if limit > await self._now(connection) - _KEPT_FOR:
-                raise ValueError("purge: the time is at least 41 days ago: until then callbacks and statuses may come")
+            now = await self._now(connection)
+        check_purge_after(timedelta(microseconds=now - limit))
+        return await self._purge(limit, actor)
+
+    async def _purge_older_than(self, age: timedelta) -> None:
+        async with self._reading() as connection:
+            now = await self._now(connection)
+        await self._purge(now - age // timedelta(microseconds=1), "worker")
+
+    async def _purge(self, limit: int, actor: str) -> Purged:
+        messages, attempts = 0, 0
         while True:
             async with self._writing() as connection:
                 purged = await _records.purge_some(connection, self._tables, limit, self._row.salt)
             messages, attempts = messages + purged.messages, attempts + purged.attempts
             if not (purged.messages or purged.attempts):
                 break
-        async with self._writing() as connection:
-            now = await self._now(connection)
-            await _orders.write_order(connection, self._tables, now, actor=actor, action="purge", count=messages)
+        if messages or attempts:
+            async with self._writing() as connection:
+                now = await self._now(connection)
+                await _orders.write_order(connection, self._tables, now, actor=actor, action="purge", count=messages)
         return Purged(messages=messages, attempts=attempts)
 
     async def statement(self, month: str) -> Statement:

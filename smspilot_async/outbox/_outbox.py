@@ -62,6 +62,7 @@ from smspilot_async.outbox._workers import SEEN_EVERY, WorkerInfo, read_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from sqlalchemy.engine import URL, Connection, Engine
@@ -605,6 +606,7 @@ class Outbox(Afterwards):
         unknown: UnknownPolicy = Hold(),  # noqa: B008 - it cannot be changed
         opt_outs: bool = False,
         follow: bool = True,
+        purge_after: timedelta | None = None,
     ) -> Worker:
         """Send what is due, and what becomes due, in the background of an ``async with`` block.
 
@@ -621,13 +623,16 @@ class Outbox(Afterwards):
             opt_outs: Listen for messages to the account's numbers, and suppress marketing to whoever sends ``STOP`` or
                 ``СТОП``. Nothing else may read these numbers' new messages (:meth:`Client.listen`).
             follow: Ask for the delivery statuses of what was accepted; :meth:`follow` can do so later.
+            purge_after: Purge messages that were settled so long ago, at least 41 days; by default, none.
 
         Raises:
             OutboxError: ``unknown`` is :class:`Probe`, and a probe of this client might arrive too late.
+            ValueError: ``purge_after`` is too short.
         """
         options = SendOptions(packet_size=packet_size, in_flight=in_flight, give_up_after=give_up_after)
         context = self._sender(client, options)
-        return Worker(context, lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs, follow=follow))
+        beside: dict[str, Any] = {"opt_outs": opt_outs, "follow": follow, "purge_after": purge_after}
+        return Worker(context, lambda sender: self._duties(sender, client, unknown, **beside))
 
     async def can_have_a_fleet(self) -> bool:
         """Return whether :meth:`fleet_worker` can be used: PostgreSQL, the extra ``workers``, and its tables."""
@@ -645,6 +650,7 @@ class Outbox(Afterwards):
         give_up_after: float = 86_400.0,
         unknown: UnknownPolicy = Hold(),  # noqa: B008 - it cannot be changed
         opt_outs: bool = False,
+        purge_after: timedelta | None = None,
     ) -> FleetWorker:
         """Send as one of many workers, on as many machines, in the background of an ``async with`` block.
 
@@ -662,6 +668,7 @@ class Outbox(Afterwards):
             give_up_after: Seconds.
             unknown: The same for all workers: any of them applies it.
             opt_outs: Where one of the workers listens, that is enough.
+            purge_after: The same for all workers: one of them does it.
 
         Raises:
             ImportError: The extra ``workers`` is missing.
@@ -677,7 +684,7 @@ class Outbox(Afterwards):
         conninfo, is_pooled = _conninfo(self._url), self._is_pooled
         return FleetWorker(
             self._fleet_sender(client, options),
-            lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs),
+            lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs, purge_after=purge_after),
             lambda sender, duties: Engine(sender, duties, conninfo, is_pooled=is_pooled).run,
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from ledgers import PHONE, accepted
+from waiting import until
 
 from smspilot_async import Client, Message
 from smspilot_async.emulator import Emulator, Fault
@@ -197,7 +198,29 @@ async def test_a_purge_removes_what_is_old_and_keeps_its_keys_and_what_is_unknow
     assert (await outbox.log())[0].action == "purge"
 
 
-async def test_nothing_younger_than_callbacks_may_be_is_purged(outbox: Outbox) -> None:
+async def test_a_worker_purges_what_is_old_if_it_is_asked_to(desk: Desk, outbox: Outbox, client: Client) -> None:
+    await outbox.enqueue(Message(PHONE, "Old"), key="old")
+    await outbox.drain(client)
+    await desk.turn(50 * DAY)
+    await outbox.enqueue(Message(PHONE, "New"), key="new")
+    async with outbox.worker(client):
+        await outbox.wait("new")
+    assert await outbox.get("old") is not None
+
+    async def purges() -> list[tuple[str, int | None]]:
+        return [(order.actor, order.count) for order in await outbox.log() if order.action == "purge"]
+
+    async with outbox.worker(client, purge_after=timedelta(days=45)):
+        await until(purges)
+    assert await purges() == [("worker", 1)]
+    assert await outbox.get("old") is None
+    assert await outbox.get("new") is not None
+
+
+async def test_nothing_younger_than_callbacks_may_be_is_purged(outbox: Outbox, client: Client) -> None:
+    with pytest.raises(ValueError, match="41 days"):
+        async with outbox.worker(client, purge_after=timedelta(days=40)):
+            pass
     with pytest.raises(ValueError, match="41 days"):
         await outbox.purge(datetime.now(UTC) - timedelta(days=40))
     with pytest.raises(ValueError, match="zone"):
