@@ -16,7 +16,7 @@ import attrs
 Figures: TypeAlias = Mapping[str, Any]
 
 _WIDTH: Final = 840
-_HEIGHT: Final = 604
+_HEIGHT: Final = 586
 _LEFT: Final = 30
 _PANEL: Final = 400
 """Width of one sender's half, with its gap."""
@@ -24,8 +24,8 @@ _COLUMNS: Final = 50
 _PITCH: Final = 7.2
 _SQUARE: Final = 5.6
 _PEOPLE_Y: Final = 178
-_BARS_Y: Final = 464
-_BAR_X: Final = 170
+_BARS_Y: Final = 452
+_BAR_X: Final = 178
 _BAR_PITCH: Final = 34
 _BAR: Final = 24
 _LABELLED: Final = 26
@@ -35,13 +35,13 @@ _MOMENTS: Final = ("killed", "sent", "proven")
 _FONT: Final = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', Arial, sans-serif"
 _STYLE: Final = """
     .ground{fill:#fff;stroke:#dfe2dc}.ink{fill:#1b211e}.soft{fill:#5d6762}.line{stroke:#dfe2dc}
-    .once{fill:#c3d9d3}.twice{fill:#c0392b}.unknown{fill:#e0a100}.accepted{fill:#a9d5c9}.refused{fill:#d9a49c}
-    .in_flight{fill:#bcb6e3}.pending{fill:#e3e6e0}.bad{fill:#b3372a}.good{fill:#0f766e}.on{fill:#1b211e}
+    .once{fill:#c3d9d3}.twice{fill:#c0392b}.unknown{fill:#e0a100}.accepted{fill:#94cdbf}.refused{fill:#c0564a}
+    .in_flight{fill:#7d72cf}.pending{fill:#dadfd7}.bad{fill:#b3372a}.good{fill:#0f766e}.on{fill:#1b211e}
     .mark{fill:#0f766e}.tick{stroke:#fff}
     @media (prefers-color-scheme:dark){
       .ground{fill:#1a1f1d;stroke:#2d3531}.ink{fill:#e6ebe8}.soft{fill:#a3aea8}.line{stroke:#2d3531}
-      .once{fill:#35504a}.twice{fill:#ff7a6b}.unknown{fill:#f0b93a}.accepted{fill:#3f7d71}.refused{fill:#8a4a42}
-      .in_flight{fill:#5d55a3}.pending{fill:#39423e}.bad{fill:#ff8f82}.good{fill:#4fb8a9}.on{fill:#fff}
+      .once{fill:#35504a}.twice{fill:#ff7a6b}.unknown{fill:#f0b93a}.accepted{fill:#35695f}.refused{fill:#d9786b}
+      .in_flight{fill:#938ae0}.pending{fill:#39423e}.bad{fill:#ff8f82}.good{fill:#4fb8a9}.on{fill:#fff}
       .unknown+.on{fill:#1b211e}.mark{fill:#4fb8a9}.tick{stroke:#08211d}
     }
 """
@@ -81,9 +81,9 @@ ENGLISH: Final = Words(
     twice="people get it twice",
     reports="It reports: {believed} sent.",
     knows="It reports: {believed} sent, {unknown} unknown, by name.",
-    campaign="A campaign of {messages} messages. Half-way, its sender is ended by kill -9; another one goes on.",
+    campaign="A campaign of {messages} messages. Half-way, its sender is killed; another takes over.",
     ending="{twice} reached twice, {lost} lost. Of {doubtful} in doubt, callbacks prove {proven}; {left} are listed.",
-    moments=("after kill -9", "after going on", "after callbacks"),
+    moments=("after kill -9", "sent to the end", "after callbacks"),
     states=("accepted", "refused", "unknown", "in flight", "pending"),
     title="A plain loop with retries, compared with smspilot_async",
     description="Of {people} people a plain loop with retries reaches {plain_twice} twice and reports {believed} sent; "
@@ -91,14 +91,14 @@ ENGLISH: Final = Words(
 )
 RUSSIAN: Final = Words(
     thousands="",
-    heading="{people} человек, каждому одно СМС. Шлюз принимает все, но {percent} % его ответов теряются.",
+    heading="{people} человек, каждому одно СМС. Шлюз принял все, но {percent} % его ответов потеряны.",
     plain="Обычный цикл с повторами",
     twice="получили СМС дважды",
-    reports="Его отчёт: отправлено {believed}.",
-    knows="Её отчёт: отправлено {believed}, неизвестно {unknown}, поимённо.",
-    campaign="Рассылка на {messages} СМС. На полпути отправитель убит (kill -9), продолжает другой.",
+    reports="Отчёт: отправлено {believed}.",
+    knows="Отчёт: отправлено {believed}, неизвестно {unknown} (список).",
+    campaign="Рассылка на {messages} СМС. На полпути отправителя убили, продолжает другой.",
     ending="Дважды: {twice}, потеряно: {lost}. Из {doubtful} сомнительных {proven} подтверждены, {left} в списке.",
-    moments=("после kill -9", "в конце отправки", "после колбэков"),
+    moments=("после kill -9", "всё отправлено", "после колбэков"),
     states=("принято", "отклонено", "неизвестно", "в пути", "ждут"),
     title="Обычный цикл с повторами в сравнении со smspilot_async",
     description="Из {people} человек обычный цикл с повторами пишет дважды {plain_twice} и сообщает: отправлено "
@@ -144,7 +144,7 @@ def draw(figures: Figures, words: Words) -> str:
     knows = say(words.knows, believed=ours["believed_sent"], unknown=ours["unknown"])
     loop = _Sender(name=words.plain, tally=plain, kind="twice", ids=plain["reached_twice_ids"], report=reports)
     library = _Sender(name="smspilot_async", tally=ours, kind="unknown", ids=ours["unknown_ids"], report=knows)
-    rule = _BARS_Y - 104
+    rule = _BARS_Y - 92
     head = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="t d" font-family="{_FONT}" font-size="15"'
     square = f'<rect class="once" width="{_SQUARE}" height="{_SQUARE}"/>'
     lines = (
@@ -154,15 +154,15 @@ def draw(figures: Figures, words: Words) -> str:
         f"  <style>{_STYLE}  </style>",
         f'  <pattern id="people" width="{_PITCH}" height="{_PITCH}" patternUnits="userSpaceOnUse">{square}</pattern>',
         f'  <rect class="ground" x="1" y="1" width="{_WIDTH - 2}" height="{_HEIGHT - 2}" rx="14"/>',
-        _text(_LEFT, 42, say(words.heading, people=people, percent=round(figures["fault_rate"] * 100)), size=17),
+        _text(_LEFT, 42, say(words.heading, people=people, percent=round(figures["fault_rate"] * 100)), size=16),
         *_half(_LEFT, loop, people, words.twice),
         _mark(_LEFT + _PANEL - 2),
         *_half(_LEFT + _PANEL, library, people, words.twice, indent=30),
         f'  <path class="line" d="M{_LEFT} {rule}H{_WIDTH - _LEFT}"/>',
-        _text(_LEFT, rule + 32, say(words.campaign, messages=campaign["messages"]), size=17),
-        *_legend(rule + 62, words),
+        _text(_LEFT, rule + 32, say(words.campaign, messages=campaign["messages"]), size=16),
+        *_legend(rule + 60, words),
         *_bars(campaign, words),
-        _text(_LEFT, _HEIGHT - 24, _ending(campaign, words, say), "good", size=17, weight=600),
+        _text(_LEFT, _HEIGHT - 24, _ending(campaign, words, say), "good", size=16, weight=600),
         "</svg>\n",
     )
     return "\n".join(lines)

@@ -35,7 +35,7 @@ def draw(command: str, output: str, *, title: str) -> str:
         title: For readers who do not see the picture.
     """
     lines = output.rstrip("\n").split("\n")
-    width, height = _COLUMNS * _CELL + 2 * _LEFT, _TOP + (len(lines) + 1) * _LINE + 8
+    width, height = _COLUMNS * _CELL + 2 * _LEFT, _TOP + (len(lines) + 1) * _LINE + 24
     return "\n".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" role="img" aria-labelledby="t"',

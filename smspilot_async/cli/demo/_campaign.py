@@ -45,7 +45,8 @@ _NAME: Final = "spring"
 PACKET_SIZE: Final = 20
 _KILLED_AFTER: Final = 620  # messages accepted: no later row of the list is one that the gateway refuses
 _UNDELIVERED: Final = 0.02
-_DELIVERY: Final = timedelta(seconds=30)  # the last status comes first: one callback for each message, not two
+_DELIVERY: Final = timedelta(seconds=30)
+_HANDOVER: Final = timedelta(hours=1)  # the last status comes first: one callback for each message, not two
 _FILTERED: Final = "Cкидка до вечера: Рaспродажа!"  # Latin letters in Cyrillic words: caught by the operators' filters
 _CALLBACKS: Final = "https://shop.example/smspilot"
 _PATIENCE: Final = 100.0
@@ -63,7 +64,8 @@ async def play(seed: int, folder: Path) -> Played:
         Problem: A sender does not start.
     """
     # Loop protection would hide duplicates; it depends on the account, and lasts only minutes.
-    async with Emulator.serve(account=_account(), seed=seed, undelivered=_UNDELIVERED, loop_protection=None) as gateway:
+    times: Any = {"handover": _HANDOVER, "delivery": _DELIVERY, "loop_protection": None}
+    async with Emulator.serve(account=_account(), seed=seed, undelivered=_UNDELIVERED, **times) as gateway:
         gateway.refuse(code=248, text=_FILTERED)
         gateway.random_faults(FAULTS, command="send", seed=seed)
         return await _Scene(gateway, folder).play()

@@ -53,9 +53,7 @@ async def _play(seed: int, people: int, folder: Path, *, as_json: bool) -> Mappi
 
 def _announce_race(seed: int, people: int) -> None:
     print_line(f"1. {people:,} people are to get one SMS each. The gateway, emulated on this machine,", indent=3)
-    print_line(
-        f"   accepts {_race.FAULT_RATE:.0%} of the requests and then drops the connection (seed {seed}).", indent=3
-    )
+    print_line(f"   accepts every message, and loses {_race.FAULT_RATE:.0%} of its answers (seed {seed}).", indent=3)
     print_line()
 
 
@@ -64,7 +62,7 @@ def _announce_campaign() -> None:
     print_line()
     print_line("2. A campaign of 1,200 rows goes out from a ledger. The connection breaks under", indent=3)
     print_line(f"   {lost:.0%} of its packets, accepted or not. Half-way, its sender is ended by kill -9;", indent=3)
-    print_line("   another one goes on. Then the gateway calls back.", indent=3)
+    print_line("   another takes over. Then the gateway calls back.", indent=3)
     print_line()
 
 

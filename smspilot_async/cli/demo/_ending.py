@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MOMENTS", "Ending", "Played", "compare", "show"]
 
 MOMENTS: Final = ("killed", "sent", "proven")
-_TITLES: Final = ("", "after kill -9", "after going on", "after callbacks")
+_TITLES: Final = ("", "after kill -9", "sent to the end", "after callbacks")
 _ACCEPTED, _REFUSED, _UNKNOWN = Outcome.ACCEPTED.value, Outcome.REFUSED.value, Outcome.UNKNOWN.value
 _STATES: Final = ("pending", "in_flight", _ACCEPTED, _REFUSED, _UNKNOWN)
 _WHY: Final = {"disconnected": "the connection broke before the answer came, and no callback has come"}
