@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from smspilot_async.cli._collector import loaded_is_spared
 from smspilot_async.cli._errors import Exit, Problem, exit_code, explain, explain_end
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._metrics import serving_metrics
@@ -237,7 +238,8 @@ async def _work(ledger: str | None, client: Client, stopping: _Stopping, options
                 async with serving_metrics(outbox, client, options.metrics), worker_ as running:
                     note(f"sending from the ledger to {client.url}; Ctrl-C or SIGTERM ends it well")
                     stopping.running = running
-                    await _until(stopping.told, running)
+                    with loaded_is_spared():
+                        await _until(stopping.told, running)
                 sent = running.sent
                 note(f"ended: {sent.accepted} accepted, {sent.refused} refused, {sent.unknown} unknown")
         except LedgerDamaged:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import csv
 import errno
+import gc
 import inspect
 import os
 import re
@@ -56,6 +57,24 @@ def sent(gateway: Emulator) -> list[tuple[str, str]]:
 
 
 # --- a list goes out ------------------------------------------------------------------------------
+
+
+def test_while_it_sends_the_garbage_collector_spares_what_is_loaded(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spared: list[int] = []
+    deliver = Sender._deliver
+
+    async def deliver_(*arguments: Any, **more: Any) -> None:
+        spared.append(gc.get_freeze_count())
+        await deliver(*arguments, **more)
+
+    monkeypatch.setattr(Sender, "_deliver", deliver_)
+    write_list(numbered(3))
+    assert bulk("--yes").exit_code == 0
+    assert len(gateway.messages) == 3
+    assert spared > [10_000]
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_list_goes_out_in_packets_and_every_row_is_in_the_results(gateway: Emulator) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from smspilot_async.cli._collector import loaded_is_spared
 from smspilot_async.cli._errors import Exit, error_as_json, exit_code, explain_end, reason
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._output import count, money, note, outcome_words, print_json, progress_bar, to_json
@@ -102,7 +103,8 @@ class Run:
                         )
                         if self._is_stopped:
                             sending.stop()
-                        await self._send_all(sending, iter(recipients), progress, bar)
+                        with loaded_is_spared():
+                            await self._send_all(sending, iter(recipients), progress, bar)
             await self._ask_balance(client)
 
     async def _begin(self, outbox: Outbox, client: Client, recipients: RecipientList) -> Campaign:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from smspilot_async.cli._collector import loaded_is_spared
 from smspilot_async.cli._errors import Exit
 from smspilot_async.cli._interrupts import Interrupts
 from smspilot_async.cli._outbox import actor_of, with_outbox
@@ -52,7 +53,7 @@ def run(ledger: str | None, name: str, client: Client, *, in_flight: int, packet
     async def send(outbox: Outbox) -> int:
         campaign = await outbox.campaigns.get(name)
         stopping = asyncio.Event()
-        with Interrupts(stopping.set, stopping.set) as interrupts:
+        with Interrupts(stopping.set, stopping.set) as interrupts, loaded_is_spared():
             async with client, campaign.running(client, in_flight=in_flight, packet_size=packet_size) as running:
                 note(f"sending {name} to {client.url}; Ctrl-C or SIGTERM ends it well")
                 watching = asyncio.ensure_future(_watch(aiter(running), as_json=as_json))
