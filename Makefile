@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo dev test lint mypy pyright docs pictures format bench crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
+.PHONY: demo dev test lint mypy pyright docs docs-translations pictures format bench crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,12 +44,16 @@ pyright: $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes smspilot_async
 
 docs: $(VENV)/.dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/tools/build.py
 	@echo "The documentation is in site/index.html"
 
 # Of the comparison and of the demo's output, from a run of it; tests compare them with another run.
 pictures: $(VENV)/.dev
 	$(BIN)/python docs/tools/demo_pictures.py
+
+# After a change of a page that is also there in Russian: its catalogue gets what is new, to be translated.
+docs-translations: $(VENV)/.dev
+	$(BIN)/python docs/tools/translations.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

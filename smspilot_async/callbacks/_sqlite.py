@@ -208,7 +208,7 @@ class SQLiteSink:
         return await self._ask(f"{_SELECT} WHERE e.nonce = ? ORDER BY position", (nonce,))
 
     async def claim(self, owner: bytes, now: datetime) -> Stored | None:
-        """Claim the first event that no worker is handling, for :data:`_claims.LEASE` seconds."""
+        """Claim the first event that no worker is handling, for ``_claims.LEASE`` seconds."""
         claiming = self._submit(partial(self._claim, owner, _microseconds(now)))
         try:
             return await wrap_future(claiming)

@@ -622,7 +622,7 @@ class Outbox(Afterwards):
                 are held, by default. Campaigns have a policy of their own.
             opt_outs: Listen for messages to the account's numbers, and suppress marketing to whoever sends ``STOP`` or
                 ``СТОП``. Nothing else may read these numbers' new messages (:meth:`Client.listen`).
-            follow: Ask for the delivery statuses of what was accepted; :meth:`follow` can do so later.
+            follow: Ask for the delivery statuses of what was accepted; :meth:`Outbox.follow` can do so later.
             purge_after: Purge messages that were settled so long ago, at least 41 days; by default, none.
 
         Raises:

@@ -89,7 +89,7 @@ class SendingWindow:
         closes: Local time, up to ``24:00``. One that is earlier than ``opens`` is the next day's, and belongs to the
             day on which the window opens.
         days: Days of the week, such as ``"mon-sat"`` or ``"mon,wed,fri"``; all by default.
-        tz: The zone of rows, as :func:`parse_zone` reads it.
+        tz: The zone of rows, by its name (``Europe/Moscow``), or as ``+05:00`` or ``MSK+2``.
         column: The column of the list with each row's own zone. A row without one is a bad row, whatever `tz` is.
 
     Raises:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DOCS: Final = Path(__file__).parent.parent.parent / "docs"
 
 _BLOCK: Final = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w*)(?P<options>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$"
+    r"^(?P<indent> *)```(?P<language>\{eval-rst\}|\w*)(?P<options>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$"
     r"|^<!-- before\n(?P<hidden>.*?)^-->$",
     re.MULTILINE | re.DOTALL,
 )
@@ -55,6 +55,9 @@ def blocks(page: Path) -> Iterator[Block]:
         is_hidden = found["hidden"] is not None
         title = _TITLE.search(found["options"] or "")
         start = found.start("hidden" if is_hidden else "body")
+        if found["language"] == "{eval-rst}":  # the reference, of docstrings
+            end = found.end()
+            continue
         yield Block(
             language="hidden" if is_hidden else found["language"],
             code=textwrap.dedent(found["hidden"] if is_hidden else found["body"]),

@@ -1,11 +1,8 @@
-"""The documentation is complete, agrees with the code, and is built without a warning."""
+"""The documentation is complete and agrees with the code."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -18,10 +15,11 @@ from smspilot_async.emulator.server import _control
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROOT: Final = DOCS.parent
 REFERENCE: Final = "\n".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / "reference").glob("*.md")))
-DESCRIBED: Final = set(re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE))
-FOREIGN: Final = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//""")
+DESCRIBED: Final = set(re.findall(r"^\.\. (?:auto|py:)\w+:: (\S+)$", REFERENCE, re.MULTILINE))
+CODE_DIRECTIVES: Final = re.compile(
+    r"^\s*(?:[`:]{3,}\s*\{|\.\. )(?:code|sourcecode|literalinclude|parsed)", re.MULTILINE
+)
 
 
 @pytest.mark.parametrize("module", [smspilot_async, audit, callbacks, emulator, notebook, otel, outbox])
@@ -62,26 +60,13 @@ def test_no_line_of_python_is_wider_than_the_column(page: Path) -> None:
     assert [line for line in lines if len(line) > 80] == []
 
 
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_no_page_has_code_that_is_not_run(page: Path) -> None:
+    assert not CODE_DIRECTIVES.search(page.read_text(encoding="utf-8"))
+
+
 def _numbers(codes: str) -> set[int]:
     numbers: set[int] = set()
     for first, last in re.findall(r"\b(\d+)(?: to (\d+))?", codes):
         numbers |= set(range(int(first), int(last or first) + 1))
     return numbers
-
-
-@pytest.mark.usefixtures("uncounted")
-def test_the_site_is_built_without_a_warning_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
-    done = subprocess.run(  # noqa: S603 - our own site
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
-        cwd=ROOT,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=200,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    for page in pages():
-        built = (tmp_path / page.relative_to(DOCS).with_suffix(".html")).read_text(encoding="utf-8")
-        assert not FOREIGN.search(built), page
-    assert "InboundCursor" in (tmp_path / "search" / "search_index.json").read_text(encoding="utf-8")

@@ -1,0 +1,72 @@
+"""How Sphinx builds this site; `make docs` runs it, by `docs/tools/build.py`, once for each language."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "tools")]
+
+from smspilot_async import __version__  # noqa: E402 - found by the line above
+
+project = "smspilot_async"
+version = release = __version__
+copyright = "the smspilot_async developers"  # noqa: A001 - Sphinx reads this name
+html_title = f"{project} {version}"
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "page_syntax",
+    "reference_names",
+    "page_languages",
+]
+exclude_patterns = ["locales", "theme", "tools"]
+nitpicky = True
+show_warning_types = True
+
+# --- pages ---------------------------------------------------------------------------------------
+myst_enable_extensions = ["attrs_inline", "colon_fence"]
+myst_heading_anchors = 4
+highlight_language = "text"
+
+# --- the reference -------------------------------------------------------------------------------
+add_module_names = False
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 80
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+napoleon_attr_annotations = True
+python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
+
+# --- languages -----------------------------------------------------------------------------------
+language = "en"
+locale_dirs = ["locales"]
+gettext_compact = False
+gettext_location = False  # a page's line numbers would change its catalogue with every edit
+gettext_uuid = False
+
+# --- how it looks --------------------------------------------------------------------------------
+html_theme = "furo"
+html_static_path = ["theme/static"]
+templates_path = ["theme/templates"]
+html_css_files = ["style.css"]
+html_js_files = [("copy.js", {"defer": "defer"})]
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+        "sidebar/site.html",
+    ]
+}
+html_copy_source = False
+html_show_sphinx = False
+html_domain_indices = False

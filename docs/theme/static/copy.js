@@ -1,0 +1,15 @@
+// A button that copies a block of code. A session is read, not copied: its prompts and answers cannot be pasted back.
+"use strict";
+for (const block of document.querySelectorAll("div.highlight")) {
+  if (!navigator.clipboard || block.closest(".highlight-console, .highlight-text, .highlight-pycon")) continue;
+  const button = document.createElement("button");
+  const isRussian = document.documentElement.lang === "ru";
+  button.className = "copy";
+  button.type = "button";
+  button.textContent = isRussian ? "Копировать" : "Copy";
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(block.querySelector("pre").textContent);
+    button.textContent = isRussian ? "Скопировано" : "Copied";
+  });
+  block.append(button);
+}

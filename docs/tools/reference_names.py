@@ -1,0 +1,101 @@
+"""Makes the reference of the docstrings: what they name must exist, and what a reader has no use for is left out."""
+
+from __future__ import annotations
+
+import pydoc
+import re
+from typing import TYPE_CHECKING, Any, Final, Generic
+
+from sphinx.domains.python import PyObject
+from sphinx.util.nodes import make_refnode
+
+from smspilot_async.models import Displayed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from docutils.nodes import Element, TextElement
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.domains.python import ObjectEntry
+    from sphinx.environment import BuildEnvironment
+
+# The library makes these and hands them out.
+_NOT_CALLED: Final = frozenset({"BulkRun", "InboundListener", "PacketChecks", "Tracking"})
+_UNINTERESTING: Final = frozenset({object, Generic, Displayed})
+_SEVERAL: Final = re.compile(r"^( {4})(\w+(?:, \w+)+): ")
+_TYPES: Final = frozenset({"class", "exception", "data", "type"})
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Join the build."""
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
+    app.connect("autodoc-process-signature", _without_what_is_not_called)
+    app.connect("autodoc-process-bases", _without_private_bases)
+    app.connect("autodoc-process-docstring", _one_name_each, priority=400)  # before napoleon reads it
+    app.connect("missing-reference", _find)
+    return {"parallel_read_safe": True}
+
+
+def _without_what_is_not_called(
+    _: Sphinx, kind: str, name: str, __: object, ___: object, signature: str | None, ____: str | None
+) -> tuple[str, None] | None:
+    is_hidden = kind == "exception" or name.rpartition(".")[2] in _NOT_CALLED
+    return ("", None) if is_hidden and signature is not None else None
+
+
+def _without_private_bases(_: Sphinx, __: str, ___: object, ____: object, bases: list[type]) -> None:
+    bases[:] = [base for base in bases if is_worth_showing(base)]
+
+
+def is_worth_showing(base: type) -> bool:
+    """Return whether a reader may meet a base class elsewhere: it can be imported by a public name."""
+    kind = getattr(base, "__origin__", base)
+    room = kind.__module__.partition("._")[0]
+    return kind not in _UNINTERESTING and pydoc.locate(f"{room}.{kind.__qualname__}") is kind
+
+
+def _one_name_each(_: Sphinx, __: str, ___: str, ____: object, _____: object, lines: list[str]) -> None:
+    lines[:] = list(one_name_each(lines))
+
+
+def one_name_each(lines: list[str]) -> Iterator[str]:
+    """Write ``first, second: what they are`` out for each, since each has a type of its own."""
+    at = 0
+    while at < len(lines):
+        end = at + 1
+        if several := _SEVERAL.match(lines[at]):
+            while end < len(lines) and lines[end].startswith("     "):
+                end += 1
+            for name in several[2].split(", "):
+                yield f"{several[1]}{name}: {lines[at][several.end() :]}"
+                yield from lines[at + 1 : end]
+        else:
+            yield lines[at]
+        at = end
+
+
+def _find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: TextElement) -> Element | None:
+    """Find what is named without its module, or with the private one that it is written in.
+
+    What is left may be part of a signature, as a private alias of a type. The names that docstrings refer to and the
+    errors that they say are raised must be ours or importable: a build with any other fails.
+    """
+    if node.get("refdomain") != "py":
+        return None
+    target = node["reftarget"].lstrip(".")
+    if pydoc.locate(target) is None or target.startswith("smspilot_async"):
+        objects = env.domains.python_domain.objects
+        for path, entry in sorted(objects.items()):
+            if _is_meant(path, entry, target, node["reftype"]):
+                return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, shown, path)
+        if node["reftype"] == "exc" or "refwarn" in node:
+            return None
+    return shown
+
+
+def _is_meant(path: str, entry: ObjectEntry, target: str, kind: str) -> bool:
+    name = target.rpartition(".")[2] if target.startswith("smspilot_async.") else target
+    return path.endswith(f".{name}") and (kind not in {"class", "exc", "obj"} or entry.objtype in _TYPES)

@@ -1,0 +1,70 @@
+"""Russian pages are in step with the English ones: what has changed since is named."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import translations
+from page_blocks import DOCS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from babel.messages.catalog import Catalog
+
+TRANSLATED: Final = sorted(path.stem for path in translations.CATALOGUES.glob("*.po"))
+
+
+@pytest.fixture(scope="module")
+def english() -> dict[str, Catalog]:
+    """The texts of the pages, as they are now."""
+    return translations.extract(DOCS)
+
+
+def test_what_has_changed_in_english_since_its_translation_is_translated_again(english: dict[str, Catalog]) -> None:
+    behind = {page: list(translations.behind(english[page], translations.translation(page))) for page in TRANSLATED}
+    changed = {f"docs/{page}.md": texts for page, texts in behind.items() if texts}
+    assert not changed, f"make docs-translations, then translate in {translations.CATALOGUES} what is left: {changed}"
+
+
+def test_a_catalogue_holds_nothing_that_its_page_no_longer_says(english: dict[str, Catalog]) -> None:
+    said = {page: {message.id for message in english[page]} for page in TRANSLATED}
+    catalogues = {page: translations.translation(page) for page in TRANSLATED}
+    assert [message.id for page in TRANSLATED for message in catalogues[page] if message.id not in said[page]] == []
+
+
+def test_a_page_that_has_changed_is_named(tmp_path: Path, english: dict[str, Catalog]) -> None:
+    shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("*.png"))
+    page = tmp_path / "docs" / "on-call.md"
+    page.write_text(page.read_text(encoding="utf-8") + "\nA sentence that is new.\n", encoding="utf-8")
+    changed = translations.extract(tmp_path / "docs")
+    assert _only(translations.behind(changed["on-call"], _translated(english["on-call"]))) == "A sentence that is new."
+    assert not list(translations.behind(changed["campaigns"], _translated(english["campaigns"])))
+
+
+def test_an_update_keeps_translations_and_marks_what_must_be_looked_at(english: dict[str, Catalog]) -> None:
+    catalogue = _translated(english["campaigns"])
+    changed = _translated(english["campaigns"])
+    first = next(message for message in english["campaigns"] if len(str(message.id)) > 60)
+    changed.delete(first.id)
+    changed.add(f"{first.id} And more.")
+    translations.update(catalogue, changed)
+    assert list(translations.behind(changed, catalogue)) == [f"{first.id} And more."]
+    assert first.id not in catalogue
+    assert catalogue[f"{first.id} And more."].fuzzy
+
+
+def _only(found: object) -> str:
+    (text,) = found  # type: ignore[misc]
+    return str(text)
+
+
+def _translated(template: Catalog) -> Catalog:
+    """Return a catalogue in which everything is translated, in a way."""
+    catalogue = translations.begun("any")
+    for message in template:
+        if message.id:
+            catalogue.add(message.id, f"по-русски: {message.id}")
+    return catalogue
