@@ -19,7 +19,7 @@ IMAGES: Final = Path(__file__).parent.parent / "images"
 WIDTH: Final = 760
 _LINE: Final = 17
 _FONTS: Final = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', Arial, sans-serif"
-_HEAD: Final = 'orient="auto"><path class="head" d="M0 0 10 5 0 10z"/>'
+_HEAD: Final = 'markerWidth="7" markerHeight="7" orient="auto"><path class="head" d="M0 0 10 5 0 10z"/>'
 _STYLE: Final = """\
     .ground{fill:#fff;stroke:#dfe2dc}.ink{fill:#1b211e}.soft,.head{fill:#56605b}.line{stroke:#56605b}
     .work{fill:#eaf4f2;stroke:#0f766e}.good{fill:#e3f3ea;stroke:#1d8a5c}.bad{fill:#fbeae7;stroke:#c0392b}
@@ -233,7 +233,7 @@ def svg(diagram: Diagram) -> str:
         f'  <title id="{head}-t">{escape(diagram.title)}</title>',
         f'  <desc id="{head}-d">{escape(diagram.description)}</desc>',
         f"  <style>\n{_STYLE}  </style>",
-        f'  <marker id="{head}-a" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" {_HEAD}</marker>',
+        f'  <marker id="{head}-a" viewBox="0 0 10 10" refX="9" refY="5" {_HEAD}</marker>',
         f'  <rect class="ground" x="1" y="1" width="{WIDTH - 2}" height="{diagram.height - 2}" rx="14"/>',
         *(line for box in diagram.boxes for line in _box(box)),
         *(line for arrow in diagram.arrows for line in _arrow(arrow, f"{head}-a")),
