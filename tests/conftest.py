@@ -13,6 +13,7 @@ import trustme
 from blocking_calls import _detector, blocking_calls
 from listeners import Listener
 from manual_clock import ManualClock
+from postgres import Postgres, programs
 from tls import Tls
 
 from smspilot_async import Client
@@ -20,7 +21,7 @@ from smspilot_async._tools import clock as _clock
 from smspilot_async.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 __all__ = ["_detector", "blocking_calls"]  # fixtures, by being here
@@ -82,6 +83,16 @@ def manual_clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     clock = ManualClock()
     monkeypatch.setattr(_clock, "_current", ContextVar[_clock.Clock]("manual clock", default=clock))
     return clock
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """PostgreSQL, without fsync; skipped on a machine that has none, but never in CI."""
+    if programs() is None and "CI" not in os.environ:
+        pytest.skip("PostgreSQL is not installed")
+    cluster = Postgres()
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture(scope="session")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import httpx
 import pytest
 import sqlalchemy as sa
 from aiohttp.test_utils import TestClient, TestServer
-from postgres import Postgres, programs
 
 from examples import aiohttp_shop, fastapi_shop, shop
 from smspilot_async import Client
@@ -19,7 +17,7 @@ from smspilot_async.emulator import Fault
 from smspilot_async.outbox import Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from service_process import Framework
@@ -31,22 +29,13 @@ if TYPE_CHECKING:
 PHONE = "79087964781"
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Postgres]:
-    if programs() is None and "CI" not in os.environ:
-        pytest.skip("PostgreSQL is not installed")
-    cluster = Postgres()
-    yield cluster
-    cluster.stop()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The shop's database, which holds the ledger too."""
     if request.param == "sqlite":
         ledger, driver = f"sqlite:///{tmp_path}/shop.db", "sqlite+aiosqlite"
     else:
-        ledger, driver = request.getfixturevalue("cluster").database(), "postgresql+psycopg"
+        ledger, driver = request.getfixturevalue("postgres").database(), "postgresql+psycopg"
     url = sa.make_url(ledger).set(drivername=driver).render_as_string(hide_password=False)
     monkeypatch.setenv("DATABASE_URL", url)
     return ledger

@@ -1,33 +1,21 @@
-"""A ledger on each database, bound to the emulator on a socket; a PostgreSQL for the whole run of a test process."""
+"""A ledger on each database, bound to the emulator on a socket."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING
 
 import pytest
-from ledgers import Desk
-from postgres import Postgres, programs
+from ledger_fixtures import _state, desk, outbox
+from postgres import Postgres
 
-from smspilot_async.outbox import Outbox
 from smspilot_async.outbox._migrations import engine_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from smspilot_async import Client
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """PostgreSQL, without fsync; skipped on a machine that has none, but never in CI."""
-    if programs() is None and "CI" not in os.environ:
-        pytest.skip("PostgreSQL is not installed")
-    cluster = Postgres()
-    yield cluster
-    cluster.stop()
+__all__ = ["_state", "desk", "outbox"]  # fixtures, by being here
 
 
 @pytest.fixture
@@ -36,12 +24,6 @@ async def own_postgres() -> AsyncIterator[Postgres]:
     cluster = await asyncio.to_thread(Postgres, fsync=True)
     yield cluster
     await asyncio.to_thread(cluster.stop)
-
-
-@pytest.fixture(autouse=True)
-def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a ledger on PostgreSQL keeps on this machine goes into the test's own folder."""
-    monkeypatch.setenv("SMSPILOT_STATE", str(tmp_path / "state"))
 
 
 @pytest.fixture(autouse=True)
@@ -60,20 +42,3 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     url = cluster.database()
     yield url
     cluster.drop(url)
-
-
-@pytest.fixture
-async def outbox(ledger_url: str, client: Client) -> AsyncIterator[Outbox]:
-    """An open outbox on a new ledger."""
-    await Outbox.create(ledger_url, client)
-    async with Outbox(ledger_url) as outbox:
-        yield outbox
-
-
-@pytest.fixture
-async def desk(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    """The same ledger, seen from inside: its hot path, its rows, its clock."""
-    desk = Desk(outbox, monkeypatch)
-    await desk.hot.open()
-    yield desk
-    await desk.hot.aclose()

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 from chromium import chromium
+from ledger_fixtures import _state, outbox
 from visitor import Visitor
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
     from smspilot_async.emulator import Emulator
+
+__all__ = ["_state", "outbox"]  # fixtures, by being here
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from outbox_page import ANNA, BORIS, PEOPLE, VERA, Browser, open_page
-from postgres import Postgres, programs
 
 from smspilot_async import Client, Message
 from smspilot_async.emulator import Emulator, Fault
@@ -21,19 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from postgres import Postgres
+
 PHONE = "79087964781"
 ORDERS = ("halt", "release", "create", "estimate", "test", "approve", "start", "pause", "resume", "cancel", "settle")
 LIST = "имя;телефон\nАнна;8 (908) 796-47-81\nБорис;+79087964782\n"
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """PostgreSQL, without fsync; skipped on a machine that has none, but never in CI."""
-    if programs() is None and "CI" not in os.environ:
-        pytest.skip("PostgreSQL is not installed")
-    cluster = Postgres()
-    yield cluster
-    cluster.stop()
 
 
 @pytest.fixture
@@ -46,16 +36,6 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     url = cluster.database()
     yield url
     cluster.drop(url)
-
-
-@pytest.fixture
-async def outbox(
-    ledger_url: str, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Outbox]:
-    monkeypatch.setenv("SMSPILOT_STATE", str(tmp_path / "state"))
-    await Outbox.create(ledger_url, client)
-    async with Outbox(ledger_url) as outbox:
-        yield outbox
 
 
 @pytest.fixture
