@@ -95,15 +95,15 @@ RUSSIAN: Final = Words(
     plain="Обычный цикл с повторами",
     twice="получили СМС дважды",
     reports="Отчёт: отправлено {believed}.",
-    knows="Отчёт: отправлено {believed}, неизвестно {unknown} (список).",
+    knows="Отчёт: отправлено {believed}, неизвестно {unknown}, поимённо.",
     campaign="Рассылка на {messages} СМС. На полпути отправителя убили, продолжает другой.",
-    ending="Дважды: {twice}, потеряно: {lost}. Из {doubtful} сомнительных {proven} подтверждены, {left} в списке.",
-    moments=("после kill -9", "всё отправлено", "после колбэков"),
-    states=("принято", "отклонено", "неизвестно", "в пути", "ждут"),
+    ending="Дважды: {twice}, потеряно: {lost}. Из {doubtful} сомнительных {proven} подтверждены, {left} перечислены.",
+    moments=("после kill -9", "всё отправлено", "уведомления"),
+    states=("принято", "отказ", "неизвестно", "в пути", "ждут"),
     title="Обычный цикл с повторами в сравнении со smspilot_async",
     description="Из {people} человек обычный цикл с повторами пишет дважды {plain_twice} и сообщает: отправлено "
     "{believed}. smspilot_async пишет дважды {ours_twice} и сообщает: отправлено {ours_believed}, "
-    "неизвестно {unknown}.",
+    "неизвестно {unknown}, поимённо.",
 )
 
 
@@ -185,7 +185,7 @@ def _half(x: int, sender: _Sender, people: int, twice: str, indent: int = 0) -> 
         _text(x, 148, number, kind, size=52, weight=700),
         _text(x + 14 + 31 * len(number), 148, twice, kind, size=18),
         *_squares(x, sender, people),
-        _text(x, 344, sender.report, "soft"),
+        _text(x, 344, sender.report, "soft", size=14),
     ]
 
 

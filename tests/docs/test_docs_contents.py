@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,24 @@ def test_the_reference_describes_every_public_name(module: object) -> None:
 def test_the_reference_describes_every_call_of_the_client() -> None:
     calls = {name for name, value in vars(Client).items() if callable(value) and not name.startswith("_")}
     assert {f"smspilot_async.Client.{name}" for name in calls} <= DESCRIBED
+
+
+def test_the_table_of_calls_has_every_call_of_the_client() -> None:
+    table = (DOCS / "reference" / "index.md").read_text(encoding="utf-8").partition("## All calls")[2]
+    calls = {name for name in vars(Client) if not name.startswith("_")}
+    assert calls == set(re.findall(r"`(?:await )?(?:client\.)?(\w+)[(`]", "\n".join(table_cells(table))))
+
+
+def table_cells(text: str) -> list[str]:
+    """The first cells of a table's rows."""
+    return re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)[1:]
+
+
+def test_the_table_of_settings_has_every_argument_of_the_client() -> None:
+    table = (DOCS / "production.md").read_text(encoding="utf-8").partition("## All settings")[2]
+    named = set(re.findall(r"`(\w+)`", "\n".join(table_cells(table))))
+    assert named == {*inspect.signature(Client).parameters} - {"allow_http"}
+    assert "`allow_http=True`" in table
 
 
 def test_the_runbook_has_a_row_for_every_reason() -> None:

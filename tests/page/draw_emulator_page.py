@@ -1,4 +1,4 @@
-"""Draw docs/images/emulator.png, the picture of the page in the README: ``python tests/page/draw_emulator_page.py``."""
+"""Draw docs/images/emulator.png, the picture of the emulator's page: ``python tests/page/draw_emulator_page.py``."""
 
 from __future__ import annotations
 
