@@ -20,7 +20,7 @@ from smspilot_async.cli.bulk._recipients import Recipient
 from smspilot_async.cli.bulk._results import RowOutcome as Line
 from smspilot_async.otel import OpenTelemetryHooks
 from smspilot_async.outbox import CampaignMessage
-from smspilot_async.outbox._deliver import judge
+from smspilot_async.outbox._judge import judge
 from smspilot_async.outbox._states import State, after
 
 if TYPE_CHECKING:

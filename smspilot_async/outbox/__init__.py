@@ -60,7 +60,7 @@ from smspilot_async.outbox._lists import (  # noqa: E402
 )
 from smspilot_async.outbox._metrics import prometheus  # noqa: E402
 from smspilot_async.outbox._orders import Halted, Order  # noqa: E402
-from smspilot_async.outbox._outbox import Outbox, OutboxStatus, Worker  # noqa: E402
+from smspilot_async.outbox._outbox import Outbox, OutboxStatus  # noqa: E402
 from smspilot_async.outbox._overview import CampaignLine, KindWaiting, Overview  # noqa: E402
 from smspilot_async.outbox._preview import Preview, PreviewRow  # noqa: E402
 from smspilot_async.outbox._reconcile import Reconciled  # noqa: E402
@@ -70,6 +70,7 @@ from smspilot_async.outbox._settle import SettleAs  # noqa: E402
 from smspilot_async.outbox._statement import Statement, StatementRow  # noqa: E402
 from smspilot_async.outbox._unknown import AssumeSent, Hold, Probe, Resend, UnknownPolicy  # noqa: E402
 from smspilot_async.outbox._windows import SendingWindow  # noqa: E402
+from smspilot_async.outbox._worker import Worker  # noqa: E402
 from smspilot_async.outbox._workers import WorkerInfo  # noqa: E402
 
 __all__ = [

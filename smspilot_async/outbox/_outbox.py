@@ -9,36 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
-import sqlite3
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from smspilot_async._tools.tasks import outlast
 from smspilot_async.outbox import _ledger, _orders
 from smspilot_async.outbox._adopt import check_tokens
 from smspilot_async.outbox._afterwards import Afterwards
 from smspilot_async.outbox._campaign_rows import Access, tending
 from smspilot_async.outbox._campaigns import Campaigns
+from smspilot_async.outbox._database import DRIVERS, conninfo, ledger_url, noticing, one_error, prepare_sqlite
 from smspilot_async.outbox._deliver import Sender, SendOptions, Sent, may_probe
-from smspilot_async.outbox._duties import Duties, Duty
 from smspilot_async.outbox._enqueue import Entry, OutboxMessage, enqueue_in, executor_of, record_of
 from smspilot_async.outbox._errors import (
     LedgerExists,
     LedgerMissing,
-    LedgerUnavailable,
     OutboxError,
     WrongClient,
 )
-from smspilot_async.outbox._extras import require_postgres, require_workers
+from smspilot_async.outbox._extras import require_workers
 from smspilot_async.outbox._fleet import FleetSender, FleetWorker
 from smspilot_async.outbox._held import HeldAnswers
 from smspilot_async.outbox._home import (
@@ -54,14 +48,14 @@ from smspilot_async.outbox._migrations import check_version, engine_tables, has_
 from smspilot_async.outbox._orders import Halted
 from smspilot_async.outbox._schema import KINDS, OLDEST_COMPATIBLE, VERSION, tables_of
 from smspilot_async.outbox._sender_lock import SenderLock
-from smspilot_async.outbox._sqlite import PRAGMAS, SqliteHotPath
-from smspilot_async.outbox._sqlite_errors import unavailable
+from smspilot_async.outbox._sqlite import SqliteHotPath
 from smspilot_async.outbox._states import Event, State, sources
 from smspilot_async.outbox._unknown import Hold, UnknownPolicy
-from smspilot_async.outbox._workers import SEEN_EVERY, WorkerInfo, read_workers
+from smspilot_async.outbox._worker import Worker
+from smspilot_async.outbox._workers import WorkerInfo, read_workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable
     from datetime import timedelta
     from types import TracebackType
 
@@ -70,12 +64,10 @@ if TYPE_CHECKING:
     from smspilot_async import Client, Message
     from smspilot_async.outbox._ledger import HotPath
 
-__all__ = ["Kind", "Outbox", "OutboxStatus", "Worker"]
+__all__ = ["Kind", "Outbox", "OutboxStatus"]
 
 Kind: TypeAlias = Literal["service", "code", "marketing"]
 
-_VARIABLE: Final = "SMSPILOT_LEDGER"
-_DRIVERS: Final = {"sqlite": ("sqlite+pysqlite", "sqlite+aiosqlite"), "postgresql": ("postgresql+psycopg",) * 2}
 _APPLICATION: Final = "the application"
 _QUIET_LOOKS: Final = 5
 _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5  # seconds between two looks of wait()
@@ -119,7 +111,7 @@ class Outbox(Afterwards):
         self._account_id = account_id
         self._own_engine = not isinstance(ledger, AsyncEngine)
         self._engine: AsyncEngine | None = ledger if isinstance(ledger, AsyncEngine) else None
-        url = ledger.url if isinstance(ledger, AsyncEngine) else _url(ledger)
+        url = ledger.url if isinstance(ledger, AsyncEngine) else ledger_url(ledger)
         self._is_pooled = url.query.get("pgbouncer") == "true"
         self._url = url.difference_update_query(["pgbouncer"])
         self._dialect = self._url.get_backend_name()
@@ -217,7 +209,7 @@ class Outbox(Afterwards):
         return await asyncio.to_thread(outbox._upgrade)
 
     def _upgrade(self) -> tuple[int, int]:
-        with _telling_what_is_wrong():
+        with one_error():
             if self._path is not None:
                 self._check_file(self._path)
             engine = self._sync_engine()
@@ -228,9 +220,9 @@ class Outbox(Afterwards):
                 engine.dispose()
 
     def _sync_engine(self) -> Engine:
-        engine = sa.create_engine(self._url.set(drivername=_DRIVERS[self._dialect][0]), poolclass=sa.pool.NullPool)
+        engine = sa.create_engine(self._url.set(drivername=DRIVERS[self._dialect][0]), poolclass=sa.pool.NullPool)
         if self._dialect == "sqlite":
-            _prepare_sqlite(engine, is_new=True)
+            prepare_sqlite(engine, is_new=True)
         return engine
 
     def _home(self, connection: Connection) -> str:
@@ -247,7 +239,7 @@ class Outbox(Afterwards):
 
     async def __aenter__(self) -> Self:
         if self._path is not None:
-            with _telling_what_is_wrong():
+            with one_error():
                 await asyncio.to_thread(self._check_file, self._path)
         if self._engine is None:
             self._engine = await asyncio.to_thread(self._async_engine)
@@ -263,11 +255,11 @@ class Outbox(Afterwards):
         return self
 
     def _async_engine(self) -> AsyncEngine:
-        url = self._url if self._dialect == "sqlite" else _noticing(self._url)
+        url = self._url if self._dialect == "sqlite" else noticing(self._url)
         more: Any = {"connect_args": {"prepare_threshold": None}} if self._is_pooled else {}
-        engine = create_async_engine(url.set(drivername=_DRIVERS[self._dialect][1]), pool_pre_ping=True, **more)
+        engine = create_async_engine(url.set(drivername=DRIVERS[self._dialect][1]), pool_pre_ping=True, **more)
         if self._dialect == "sqlite":
-            _prepare_sqlite(engine.sync_engine)
+            prepare_sqlite(engine.sync_engine)
         return engine
 
     @staticmethod
@@ -304,13 +296,13 @@ class Outbox(Afterwards):
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading, which blocks no one."""
         assert self._engine is not None  # noqa: S101 - its callers have looked
-        with _telling_what_is_wrong():
+        with one_error():
             async with self._engine.connect() as connection:
                 yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextlib.asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        with _telling_what_is_wrong():
+        with one_error():
             async with self._opened.begin() as connection:
                 yield connection
 
@@ -681,11 +673,11 @@ class Outbox(Afterwards):
         from smspilot_async.outbox._engine import Engine  # noqa: PLC0415 - an extra
 
         options = SendOptions(packet_size=packet_size, in_flight=in_flight, give_up_after=give_up_after)
-        conninfo, is_pooled = _conninfo(self._url), self._is_pooled
+        conninfo_, is_pooled = conninfo(self._url), self._is_pooled
         return FleetWorker(
             self._fleet_sender(client, options),
             lambda sender: self._duties(sender, client, unknown, opt_outs=opt_outs, purge_after=purge_after),
-            lambda sender, duties: Engine(sender, duties, conninfo, is_pooled=is_pooled).run,
+            lambda sender, duties: Engine(sender, duties, conninfo_, is_pooled=is_pooled).run,
         )
 
     @contextlib.asynccontextmanager
@@ -726,7 +718,7 @@ class Outbox(Afterwards):
     @contextlib.asynccontextmanager
     async def _sending_alone(self) -> AsyncIterator[None]:
         """Hold what only one sender may hold: on SQLite a lock, on PostgreSQL nothing."""
-        with _telling_what_is_wrong():
+        with one_error():
             lock = None if self._path is None else await asyncio.to_thread(SenderLock, self._path)
         try:
             yield
@@ -739,7 +731,7 @@ class Outbox(Afterwards):
             return SqliteHotPath(self._path)
         from smspilot_async.outbox._postgres import PostgresHotPath  # noqa: PLC0415 - an extra
 
-        return PostgresHotPath(_conninfo(self._url), is_pooled=self._is_pooled)
+        return PostgresHotPath(conninfo(self._url), is_pooled=self._is_pooled)
 
     async def _check_home(self) -> str:
         actual = await self._actual_home()
@@ -766,143 +758,3 @@ class Outbox(Afterwards):
             differing.append(f"the account is {id_}, the ledger's is {row.account_id}")
         if differing:
             raise WrongClient(f"this client does not belong to this ledger: {'; '.join(differing)}. Nothing was sent.")
-
-
-class Worker:
-    """A sender in the background of a block (:meth:`Outbox.worker`)."""
-
-    def __init__(
-        self,
-        sender: contextlib.AbstractAsyncContextManager[Sender],
-        duties: Callable[[Sender], Sequence[Duty]],
-    ) -> None:
-        self._context = sender
-        self._make_duties = duties
-        self._duties: Duties | None = None
-        self._sender: Sender | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def sent(self) -> Sent:
-        """What it has done so far."""
-        return Sent() if self._sender is None else self._sender.sent
-
-    @property
-    def trouble(self) -> LedgerUnavailable | None:
-        """Why the ledger could not be written, as by a full disk; ``None`` once a claim succeeds again."""
-        return None if self._sender is None else self._sender.trouble
-
-    def stop(self) -> None:
-        """Claim nothing more."""
-        if self._sender is not None:
-            self._sender.stop()
-
-    async def wait(self) -> None:
-        """Wait until it was stopped and what was on the wire is recorded."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def __aenter__(self) -> Self:
-        self._sender = await self._context.__aenter__()
-        try:
-            duties = self._make_duties(self._sender)
-        except BaseException:
-            await self._context.__aexit__(None, None, None)
-            raise
-        row = Duty("the worker's row", self._sender.show, SEEN_EVERY)
-        self._duties = Duties([row, *duties])
-        self._task = asyncio.create_task(self._sender.run(), name="smspilot outbox worker")
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._task is not None  # noqa: S101 - it was entered
-        assert self._sender is not None  # noqa: S101
-        self.stop()
-        try:
-            await outlast(self._task)
-        finally:
-            if self._duties is not None:
-                await self._duties.aclose()
-            await self._sender.hide()
-            await self._context.__aexit__(None, None, None)
-
-
-def _url(ledger: str | URL | None) -> URL:
-    written = ledger or os.environ.get(_VARIABLE, "")
-    if not written:
-        raise ValueError(f"no ledger: give its URL, or set {_VARIABLE}")
-    try:
-        url = sa.make_url(written)
-    except SQLAlchemyError:
-        url = None
-    if url is None or url.get_backend_name() not in _DRIVERS:
-        raise ValueError("a ledger's URL is sqlite:///PATH or postgresql://…")
-    if url.get_backend_name() == "postgresql":
-        require_postgres()
-    elif url.database in {None, "", ":memory:"}:
-        raise ValueError("a SQLite ledger is a file: sqlite:///PATH")
-    return url
-
-
-_NOTICES_A_CUT: Final = {
-    "connect_timeout": "5",
-    "tcp_user_timeout": "15000",
-    "keepalives_idle": "5",
-    "keepalives_interval": "3",
-    "keepalives_count": "3",
-}
-"""For libpq: a path that is cut without a sound breaks its connections within some fifteen seconds, not hours."""
-
-
-def _noticing(url: URL) -> URL:
-    """Return the URL of a PostgreSQL with time limits for its network, where it sets none."""
-    return url.update_query_dict({name: value for name, value in _NOTICES_A_CUT.items() if name not in url.query})
-
-
-def _conninfo(url: URL) -> str:
-    return _noticing(url).set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-def _prepare_sqlite(engine: Engine, *, is_new: bool = False) -> None:
-    """Let transactions of an engine of ours begin at once as writers, and be durable when they end."""
-
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # no BEGIN but ours
-        cursor = connection.cursor()
-        for pragma in ("PRAGMA journal_mode=WAL", *PRAGMAS) if is_new else PRAGMAS:
-            cursor.execute(pragma)
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-@contextlib.contextmanager
-def _telling_what_is_wrong() -> Any:
-    """Turn what a database says into one error; its words may quote what was written."""
-    problem: LedgerUnavailable
-    try:
-        yield
-    except DBAPIError as error:
-        cause = error.orig
-        if isinstance(cause, sqlite3.Error):
-            problem = unavailable(cause)
-        else:
-            code = getattr(cause, "sqlstate", None)
-            detail = f"{type(cause).__name__}{f', {code}' if code else ''}"
-            problem = LedgerUnavailable(f"the ledger cannot be used ({detail}).")
-    except OSError as error:
-        problem = LedgerUnavailable(
-            f"the ledger cannot be used: {error.strerror or type(error).__name__}. Nothing was sent."
-        )
-    else:
-        return
-    raise problem
