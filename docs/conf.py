@@ -13,7 +13,7 @@ from smspilot_async import __version__  # noqa: E402 - found by the line above
 project = "smspilot_async"
 version = release = __version__
 copyright = "the smspilot_async developers"  # noqa: A001 - Sphinx reads this name
-html_title = f"{project} {version}"
+html_title = project
 
 extensions = [
     "myst_parser",
@@ -53,10 +53,16 @@ gettext_uuid = False
 
 # --- how it looks --------------------------------------------------------------------------------
 html_theme = "furo"
+pygments_dark_style = "a11y-dark"
 html_static_path = ["theme/static"]
 templates_path = ["theme/templates"]
 html_css_files = ["style.css"]
-html_js_files = [("copy.js", {"defer": "defer"})]
+html_js_files = [("site.js", {"defer": "defer"})]
+html_logo = html_favicon = "images/logo.svg"
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0f766e", "color-brand-content": "#0b6b63"},
+    "dark_css_variables": {"color-brand-primary": "#4fb8a9", "color-brand-content": "#5cc4b5"},
+}
 html_sidebars = {
     "**": [
         "sidebar/brand.html",

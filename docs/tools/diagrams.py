@@ -59,6 +59,7 @@ class Arrow:
     y: int = 0
     anchor: str = "middle"
     is_dashed: bool = False
+    has_head: bool = True
 
 
 @attrs.frozen
@@ -83,9 +84,9 @@ MESSAGE_STATES: Final = Diagram(
     (
         Box(84, 186, 122, 46, "pending", "work"),
         Box(350, 186, 122, 46, "in_flight", "work"),
-        Box(616, 56, 122, 46, "accepted", "good"),
-        Box(616, 186, 122, 46, "refused", "bad"),
-        Box(616, 316, 122, 46, "unknown", "open"),
+        Box(596, 56, 122, 46, "accepted", "good"),
+        Box(596, 186, 122, 46, "refused", "bad"),
+        Box(596, 316, 122, 46, "unknown", "open"),
         Box(24, 34, 122, 46, "not_sent", "quiet"),
         Box(280, 34, 122, 46, "refused", "bad"),
     ),
@@ -93,11 +94,11 @@ MESSAGE_STATES: Final = Diagram(
         Arrow("M20 209H82", "enqueue", 50, 199),
         Arrow("M206 199H348", "claimed: the\nintent is durable", 278, 170),
         Arrow("M350 219H208", "certainly not sent:\nit waits again", 278, 242),
-        Arrow("M472 199C540 190 540 90 614 79", "the gateway\ntook it", 524, 106, "end"),
-        Arrow("M472 209H614", "it said no", 545, 202),
-        Arrow("M472 219C540 228 540 328 614 339", "no answer to rely on,\nor its sender was killed", 514, 296, "end"),
-        Arrow("M704 314C728 270 728 150 704 104", "a proof", 714, 278, "end"),
-        Arrow("M614 352C420 412 170 400 140 234", "sent again: an order, or a policy that you chose", 392, 410),
+        Arrow("M472 199C530 190 530 90 594 79", "the gateway\ntook it", 516, 106, "end"),
+        Arrow("M472 209H594", "it said no", 533, 202),
+        Arrow("M472 219C530 228 530 328 594 339", "no answer to rely on,\nor its sender was killed", 506, 296, "end"),
+        Arrow("M718 339C756 300 756 118 720 84", "a proof", 708, 279, "end"),
+        Arrow("M594 352C420 412 170 400 140 234", "sent again: an order, or a policy that you chose", 392, 410),
         Arrow("M100 184V82", "cancelled,\ngiven up", 92, 128, "end"),
         Arrow("M172 184C186 110 220 62 278 57", "suppressed,\nexpired", 206, 122, "start"),
     ),
@@ -132,7 +133,7 @@ RETRIES: Final = Diagram(
 )
 CALLBACKS: Final = Diagram(
     "callbacks",
-    420,
+    446,
     "A status arrives by callback",
     "Your client sends a message with an address that is signed for it alone, and the gateway accepts it. At each "
     "change of the status the gateway calls that address. The inbox verifies the signature and stores the event before "
@@ -142,15 +143,18 @@ CALLBACKS: Final = Diagram(
         Box(20, 24, 200, 62, "Your service\nClient", "work"),
         Box(280, 24, 200, 62, "SMSPILOT\nthe gateway", "quiet"),
         Box(540, 24, 200, 62, "Your service\nCallbackInbox", "work"),
-        Box(540, 238, 200, 62, "Verify, then store\na forged address: 404", "good"),
+        Box(540, 250, 200, 62, "Verify, then store\na forged address: 404", "good"),
     ),
     (
-        Arrow("M120 122H378", "send, with an address\nsigned for this message", 250, 140),
-        Arrow("M380 182H122", "accepted: server_id", 250, 176),
-        Arrow("M380 216H640V236", "status 2, to that address", 510, 208),
-        Arrow("M538 286H382", "OK once it is stored;\notherwise 503", 460, 306),
-        Arrow("M640 300V352H122", "async for event in inbox: only what moves it forward", 380, 345),
-        Arrow("M120 392H378", "check: what no callback brought", 250, 386, is_dashed=True),
+        Arrow("M120 86V430", is_dashed=True, has_head=False),
+        Arrow("M380 86V430", is_dashed=True, has_head=False),
+        Arrow("M640 86V250", is_dashed=True, has_head=False),
+        Arrow("M120 148H378", "send, with an address\nsigned for this message", 250, 122),
+        Arrow("M380 186H122", "accepted: server_id", 250, 179),
+        Arrow("M380 224H640V248", "status 2, to that address", 510, 217),
+        Arrow("M540 281H382", "OK once stored;\notherwise 503", 460, 300),
+        Arrow("M640 312V366H122", "async for event in inbox", 250, 359),
+        Arrow("M120 408H378", "check: what no callback brought", 250, 401),
     ),
 )
 LEDGER: Final = Diagram(
@@ -173,44 +177,44 @@ LEDGER: Final = Diagram(
         Box(550, 288, 190, 62, "SMSPILOT\nthe gateway", "quiet"),
     ),
     (
-        Arrow("M210 55C260 55 250 91 306 91", "commit", 262, 50),
+        Arrow("M210 55C260 55 250 91 306 91", "commit", 250, 46),
         Arrow("M210 199C260 199 250 251 306 251", "draft,\napproved", 250, 180),
         Arrow("M210 343H290", "read", 248, 336),
         Arrow("M452 110C500 110 500 117 548 117", "claim", 510, 104),
         Arrow("M550 142C500 142 500 164 454 164", "record", 512, 172),
         Arrow("M620 158V286", "send", 612, 228, "end"),
         Arrow("M672 286V160", "answer", 680, 228, "start"),
-        Arrow("M550 330C500 330 500 331 454 331", "STOP, status", 510, 350),
+        Arrow("M550 330C500 330 500 331 454 331", "STOP,\nstatus", 502, 349),
     ),
 )
 MACHINES: Final = Diagram(
     "machines",
-    400,
+    420,
     "Two machines on one ledger",
     "A worker on each machine holds slots of the ledger in PostgreSQL, for three seconds at a time: they are the "
     "account's connections. Rate, budget and pauses are kept in the ledger and hold for both machines. When a machine "
     "is gone, the other takes its slots over after three seconds; what was on the wire then is unknown.",
     (
         Box(20, 24, 210, 156, "Machine 1", "room"),
-        Box(36, 58, 178, 46, "Application, enqueues", "work"),
-        Box(36, 118, 178, 46, "Worker", "work"),
-        Box(20, 220, 210, 156, "Machine 2, gone", "room"),
-        Box(36, 292, 178, 46, "Worker", "bad"),
-        Box(302, 24, 176, 352, "PostgreSQL", "room"),
-        Box(318, 60, 144, 62, "messages\nkeys, states", "quiet"),
-        Box(318, 140, 144, 62, "slots\nheld for 3 s", "quiet"),
-        Box(318, 220, 144, 62, "limits of all\nrate, budget, pause", "quiet"),
-        Box(318, 300, 144, 62, "jobs\nwake the workers", "quiet"),
-        Box(560, 118, 180, 62, "SMSPILOT\nthe gateway", "quiet"),
-        Box(560, 256, 180, 62, "What it had sent\nunknown, not sent again", "open"),
+        Box(36, 56, 178, 46, "Application", "work"),
+        Box(36, 116, 178, 46, "Worker", "work"),
+        Box(290, 24, 180, 278, "PostgreSQL", "room"),
+        Box(308, 56, 144, 62, "messages\nkeys, states", "quiet"),
+        Box(308, 138, 144, 62, "slots\nheld for 3 s", "quiet"),
+        Box(308, 220, 144, 62, "limits of all\nrate, budget, pause", "quiet"),
+        Box(530, 24, 210, 156, "Machine 2, gone", "room"),
+        Box(546, 56, 178, 46, "Application", "bad"),
+        Box(546, 116, 178, 46, "Worker", "bad"),
+        Box(290, 334, 180, 62, "SMSPILOT\nthe gateway", "quiet"),
+        Box(536, 334, 204, 62, "What it had on the wire\nunknown, not sent again", "open"),
     ),
     (
-        Arrow("M214 81H316", "enqueue", 264, 74),
-        Arrow("M214 141C270 141 270 165 316 165", "holds", 262, 134),
-        Arrow("M316 188C270 220 250 200 200 166", "takes over", 262, 222),
-        Arrow("M214 315C270 315 270 190 316 180", "held", 276, 296, is_dashed=True),
-        Arrow("M478 149H558", "send", 518, 142),
-        Arrow("M650 180V254", "no answer", 642, 222, "end"),
+        Arrow("M214 79H306", "enqueue", 260, 72),
+        Arrow("M214 139C260 139 260 160 306 160", "its slots", 256, 132),
+        Arrow("M190 162C200 214 250 214 306 186", "then those of the other", 135, 224, "start"),
+        Arrow("M125 162V365H288", "send", 206, 358),
+        Arrow("M546 139C500 139 500 169 454 169", "held, until\nit was cut off", 478, 204, "start", is_dashed=True),
+        Arrow("M635 162V332", is_dashed=True),
     ),
 )
 DIAGRAMS: Final = (MESSAGE_STATES, RETRIES, CALLBACKS, LEDGER, MACHINES)
@@ -256,7 +260,8 @@ def _box(box: Box) -> Iterator[str]:
 
 def _arrow(arrow: Arrow, head: str) -> Iterator[str]:
     dashes = ' stroke-dasharray="5 5"' if arrow.is_dashed else ""
-    yield f'  <path class="line" d="{arrow.path}" fill="none" stroke-width="1.5" marker-end="url(#{head})"{dashes}/>'
+    end = f' marker-end="url(#{head})"' if arrow.has_head else ""
+    yield f'  <path class="line" d="{arrow.path}" fill="none" stroke-width="1.5"{end}{dashes}/>'
     for number, line in enumerate(filter(None, arrow.text.split("\n"))):
         place = f'x="{arrow.x}" y="{arrow.y + number * _LINE}" text-anchor="{arrow.anchor}"'
         yield f'  <text class="soft" font-size="13" {place}>{escape(line)}</text>'

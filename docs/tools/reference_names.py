@@ -6,7 +6,7 @@ import pydoc
 import re
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from sphinx.domains.python import PyObject
+from sphinx.domains.python import PyObject  # type: ignore[attr-defined]  # it is documented
 from sphinx.util.nodes import make_refnode
 
 from smspilot_async.models import Displayed

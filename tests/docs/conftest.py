@@ -39,9 +39,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> BuiltSite:
         if not said.exists():
             status, output = _build(root, folder / "site.work")
             said.write_text(f"{status}\n{output}", encoding="utf-8")
-    status, _, output = said.read_text(encoding="utf-8").partition("\n")
+    code, _, output = said.read_text(encoding="utf-8").partition("\n")
     (english,) = (index.parent for index in root.glob("*/index.html"))
-    return BuiltSite(root, english, int(status), output)
+    return BuiltSite(root, english, int(code), output)
 
 
 def _build(site: Path, work: Path) -> tuple[int, str]:
