@@ -41,6 +41,8 @@ _between_words = re.compile(r"(?<=\s)(?=\S)")
 _GAP: Final = "  "
 _NARROWEST: Final = 20  # cells beside a hanging indent; with less room there is no indent
 
+Show: TypeAlias = "Callable[[Iterable[tuple[str, Tone]]], None]"
+"""Shows lines in place of those before them."""
 Tone: TypeAlias = Literal["plain", "title", "good", "bad", "doubt", "quiet"]
 """What a line says, for its colour on a terminal."""
 _TONES: Final[Mapping[Tone, Mapping[str, Any]]] = {
@@ -216,11 +218,11 @@ def _stderr_console() -> Console:
 
 
 @contextlib.contextmanager
-def live_lines() -> Iterator[Callable[[Iterable[tuple[str, Tone]]], None]]:
+def live_lines() -> Iterator[Show]:
     """Show lines on stderr that may be replaced, and erase them in the end; without a terminal, show nothing.
 
     Yields:
-        What shows other lines.
+        What shows them.
     """
     console = _stderr_console()
     if not console.is_terminal:

@@ -78,6 +78,8 @@ class Afterwards:
     _tables: Tables
     _path: Path | None
     _row: Any
+    _noted_call: int = 0
+    """When it was last looked whether that callbacks come is written down; by the ledger's clock."""
 
     def _reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         raise NotImplementedError
@@ -125,6 +127,9 @@ class Afterwards:
 
     async def _note_call(self, now: int) -> None:
         """Write down that callbacks come, now and then: it is a row that everyone needs."""
+        if now < self._noted_call + _NOTE_CALLS_EVERY:
+            return
+        self._noted_call = now
         account = self._tables.account
         is_old = sa.func.coalesce(account.c.called_at, 0) < now - _NOTE_CALLS_EVERY
         async with self._reading() as connection:

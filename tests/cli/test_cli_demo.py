@@ -40,7 +40,7 @@ class Shown:
     Attributes:
         figures: What ``--json`` prints.
         screen: What a terminal gets.
-        frames: The rows of proofs, as they were shown one after the other.
+        frames: What a terminal shows meanwhile, one after the other.
         played: Scene two.
     """
 
@@ -175,11 +175,17 @@ def test_the_campaign_s_figures_add_up(played: Played) -> None:
 
 
 def test_each_proof_is_shown_as_it_arrives(shown: Shown) -> None:
-    proven = [sum(line.count("\N{CHECK MARK}") for line, _ in frame) for frame in shown.frames]
+    frames = [frame for frame in shown.frames if len(frame) == len(shown.played.doubts)]
+    proven = [sum(line.count("\N{CHECK MARK}") for line, _ in frame) for frame in frames]
     assert proven[0] == 0
     assert proven == sorted(proven)
     assert len(set(proven)) > 3, "all at once, or hardly any"
-    assert all(len(frame) == len(shown.played.doubts) for frame in shown.frames)
+
+
+def test_while_it_is_sent_a_line_shows_how_far_it_is(shown: Shown) -> None:
+    lines = [frame[0][0] for frame in shown.frames if len(frame) == 1]
+    assert re.fullmatch(r"   \d+ of 1,182 accepted, \d+ unknown", lines[0])
+    assert len(set(lines)) > 3
 
 
 def test_a_packet_s_row_counts_its_proofs_and_is_green_once_it_has_them_all() -> None:

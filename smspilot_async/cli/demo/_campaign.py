@@ -25,14 +25,14 @@ from smspilot_async import Client
 from smspilot_async.callbacks import CallbackInbox
 from smspilot_async.callbacks.asgi import callback_app
 from smspilot_async.cli._errors import Exit, Problem
-from smspilot_async.cli._output import live_lines
+from smspilot_async.cli._output import Show, live_lines
 from smspilot_async.cli.demo import _proofs
 from smspilot_async.cli.demo._ending import MOMENTS, Played, compare
 from smspilot_async.emulator import Account, Emulator, Fault
 from smspilot_async.outbox import Outbox, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from smspilot_async.cli.demo._proofs import Doubt
@@ -90,11 +90,12 @@ class _Scene:
             await Outbox.create(self._ledger, client)
             async with Outbox(self._ledger) as outbox, self._web_application(outbox):
                 campaign, estimate = await _started(outbox, client)
-                killed = await self._killed(campaign)
-                async with self._sender() as second:
-                    sent = await self._sent_to_its_end(campaign, second, killed["in_flight"])
-                    doubts = _proofs.in_doubt(await _rows(campaign), PACKET_SIZE)
-                    await self._proven(campaign, doubts)
+                with live_lines() as show:
+                    killed = await self._killed(campaign, show)
+                    async with self._sender() as second:
+                        sent = await self._sent_to_its_end(campaign, second, killed["in_flight"], show)
+                        doubts = _proofs.in_doubt(await _rows(campaign), PACKET_SIZE)
+                        await self._proven(campaign, doubts, show)
                 moments: dict[str, Mapping[str, int]] = dict(
                     zip(MOMENTS, (killed, sent, await _counts(campaign)), strict=True)
                 )
@@ -132,15 +133,11 @@ class _Scene:
             "SMSPILOT_CALLBACK_SECRET": self._secret,
         }
 
-    async def _killed(self, campaign: Campaign) -> Mapping[str, int]:
+    async def _killed(self, campaign: Campaign, show: Show) -> Mapping[str, int]:
         """Run a sender until half is sent, and kill it while the answer to a packet is on its way."""
         is_held = self._hold_an_answer()
-
-        async def is_time() -> bool:
-            return is_held.is_set()
-
         async with self._sender() as first:
-            await self._until(first, is_time)
+            await _until(lambda _: is_held.is_set(), campaign, first, show)
             first.kill()
             await asyncio.to_thread(first.wait)
         self._gateway.release()
@@ -166,24 +163,20 @@ class _Scene:
         self._gateway.subscribe(on_message)
         return is_held
 
-    async def _sent_to_its_end(self, campaign: Campaign, sender: Popen[str], held: int) -> Mapping[str, int]:
+    async def _sent_to_its_end(
+        self, campaign: Campaign, sender: Popen[str], held: int, show: Show
+    ) -> Mapping[str, int]:
         """Wait until nothing is left to send but what the killed sender holds."""
-
-        async def is_sent() -> bool:
-            counts = await _counts(campaign)
-            return not counts["pending"] and counts["in_flight"] <= held
-
-        await self._until(sender, is_sent)
+        await _until(lambda counts: not counts["pending"] and counts["in_flight"] <= held, campaign, sender, show)
         return await _counts(campaign)
 
-    async def _proven(self, campaign: Campaign, doubts: Sequence[Doubt]) -> None:
+    async def _proven(self, campaign: Campaign, doubts: Sequence[Doubt], show: Show) -> None:
         """Let the gateway call back, and show each proof as it arrives."""
         calling = asyncio.create_task(self._delivered())
-        with live_lines() as show:
-            while not calling.done():
-                left = _proofs.unproven(await _rows(campaign, "unknown,in_flight"))
-                show(_proofs.rows(doubts, left, is_over=False))
-                await asyncio.wait([calling], timeout=_LOOK)
+        while not calling.done():
+            left = _proofs.unproven(await _rows(campaign, "unknown,in_flight"))
+            show(_proofs.rows(doubts, left, is_over=False))
+            await asyncio.wait([calling], timeout=_LOOK)
         await calling
 
     async def _delivered(self) -> None:
@@ -191,18 +184,29 @@ class _Scene:
         self._gateway.clock.advance(seconds=_DELIVERY.total_seconds())
         await self._gateway.settled()
 
-    async def _until(self, sender: Popen[str], is_so: Callable[[], Awaitable[bool]]) -> None:
-        """Wait for something that a sender does.
 
-        Raises:
-            Problem: It ended before that, or takes too long.
-        """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _PATIENCE
-        while not await is_so():
-            if sender.poll() is not None or loop.time() > until:
-                raise Problem(f"the demo's sender got stuck. {await _last_words(sender)}", Exit.FAILED)
-            await asyncio.sleep(_LOOK)
+async def _until(
+    is_so: Callable[[Mapping[str, int]], bool], campaign: Campaign, sender: Popen[str], show: Show
+) -> None:
+    """Wait for something that a sender does, and show how far it is.
+
+    Raises:
+        Problem: It ended before that, or takes too long.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _PATIENCE
+    while not is_so(counts := await _counts(campaign)):
+        show(
+            [
+                (
+                    f"   {counts['accepted']:,} of {sum(counts.values()):,} accepted, {counts['unknown']:,} unknown",
+                    "quiet",
+                )
+            ]
+        )
+        if sender.poll() is not None or loop.time() > until:
+            raise Problem(f"the demo's sender got stuck. {await _last_words(sender)}", Exit.FAILED)
+        await asyncio.sleep(_LOOK)
 
 
 async def _last_words(sender: Popen[str]) -> str:
