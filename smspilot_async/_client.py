@@ -136,6 +136,7 @@ class Client:
         callbacks: The inbox that receives status callbacks: each message without a ``callback`` gets a signed URL of
             that inbox. The application closes it, after the client.
         allow_http: Allow an ``http:`` URL of another machine, which exposes the key on the network.
+            ``SMSPILOT_ALLOW_HTTP=1`` allows it too: for an emulator in another container.
 
     Raises:
         ValueError: An argument, or an environment variable, is invalid.

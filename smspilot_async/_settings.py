@@ -118,12 +118,13 @@ def url_from(given: Secret[str | None], *, allow_http: bool) -> str:
 
     Raises:
         ValueError: It is not an http(s) URL, has credentials, or is plain http to another machine without
-            ``allow_http``; the error does not contain the URL.
+            ``allow_http`` or ``SMSPILOT_ALLOW_HTTP``; the error does not contain the URL.
         TypeError: It is not a string.
     """
     of_type(str, url=given.reveal())
     endpoint = Secret(os.environ.get("SMSPILOT_URL") or DEFAULT_URL) if given.reveal() is None else given
-    if problem := _problem_with_url(endpoint.reveal() or "", allow_http=allow_http):
+    allowed = _is_on("SMSPILOT_ALLOW_HTTP") or allow_http
+    if problem := _problem_with_url(endpoint.reveal() or "", allow_http=allowed):
         raise ValueError(problem)
     return _with_path(endpoint.reveal() or "")
 
@@ -154,12 +155,16 @@ def test_from(*, test: bool) -> bool:
     Raises:
         ValueError: The variable is neither a yes nor a no.
     """
-    value = os.environ.get("SMSPILOT_TEST", "").strip().lower()
+    return _is_on("SMSPILOT_TEST") or test
+
+
+def _is_on(variable: str) -> bool:
+    value = os.environ.get(variable, "").strip().lower()
     if value in {"1", "true", "yes", "on"}:
         return True
     if value in {"", "0", "false", "no", "off"}:
-        return test
-    raise ValueError("SMSPILOT_TEST must be 1 or 0")
+        return False
+    raise ValueError(f"{variable} must be 1 or 0")
 
 
 def parameters_from(debug_email: Secret[str | None], referral: int | str | None) -> dict[str, str]:

@@ -36,7 +36,8 @@ _IN_TERMS_OF_THE_COMMAND: Final = {
     "no API key": f"no API key: put it {_KEY_PLACES}.",
     "url must not hold credentials": f"the url must not hold credentials: put the API key {_KEY_PLACES}.",
     "an http: url": "an http: url beyond this machine would show the key and every text to everyone on the way: use "
-    "https:, or a tunnel that starts on this machine, such as ssh -L, and its address http://127.0.0.1:PORT/.",
+    "https:, or a tunnel that starts on this machine, such as ssh -L, and its address http://127.0.0.1:PORT/. For an "
+    "emulator in another container set SMSPILOT_ALLOW_HTTP=1.",
 }
 
 
@@ -78,10 +79,6 @@ class ConnectionOptions:
         try:
             deadline = _DEADLINE if self.deadline is None else self.deadline
             return Client(self._key, url=self.url, wire=self.wire, deadline=deadline, **settings)
-        except OSError as wrong:
-            line = f"the file with the key cannot be read: {wrong.filename}: {wrong.strerror}."
-        except UnicodeDecodeError:
-            line = "the file with the key is not UTF-8 text."
         except ValueError as wrong:
             line = _setting_line(str(wrong))
         raise Problem(line)
@@ -92,7 +89,7 @@ class ConnectionOptions:
         from_environment = os.environ.get("SMSPILOT_API_KEY", "").strip()
         path = self.key_file or (not from_environment and os.environ.get("SMSPILOT_API_KEY_FILE"))
         if path:
-            return Path(path).read_text(encoding="utf-8-sig").strip()
+            return read_key(path)
         return from_environment or None
 
     @property
@@ -108,6 +105,21 @@ class ConnectionOptions:
             return Mode.TEST_KEY
         host = host_of(client)
         return Mode.LIVE if host == _VENDOR or host.endswith(f".{_VENDOR}") else Mode.OTHER
+
+
+def read_key(path: str) -> str:
+    """Read a key from a file.
+
+    Raises:
+        Problem: It cannot be read; a decoder's own error would contain its content.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").strip()
+    except OSError as wrong:
+        line = f"the file with the key cannot be read: {path}: {wrong.strerror}."
+    except UnicodeDecodeError:
+        line = "the file with the key is not UTF-8 text."
+    raise Problem(line)
 
 
 def host_of(client: Client) -> str:

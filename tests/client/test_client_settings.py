@@ -216,6 +216,20 @@ def test_others_may_be_asked_in_clear_where_that_is_said() -> None:
     Client(KEY, url="http://192.168.0.1/api2.php", allow_http=True)
 
 
+def test_a_variable_says_so_where_the_emulator_is_in_another_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSPILOT_URL", "http://emulator:8025/api2.php")
+    for value in (None, "", "0"):
+        if value is not None:
+            monkeypatch.setenv("SMSPILOT_ALLOW_HTTP", value)
+        with pytest.raises(ValueError, match="in clear"):
+            Client(KEY)
+    monkeypatch.setenv("SMSPILOT_ALLOW_HTTP", "1")
+    assert Client(KEY).url == "http://emulator:8025/api2.php"
+    monkeypatch.setenv("SMSPILOT_ALLOW_HTTP", "perhaps")
+    with pytest.raises(ValueError, match="SMSPILOT_ALLOW_HTTP must be 1 or 0"):
+        Client(KEY)
+
+
 def test_a_client_shows_its_endpoint_without_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Client(KEY).url == "https://smspilot.ru/api2.php"
     assert Client(KEY, url="https://x.example:8443/api2?token=T-55").url == "https://x.example:8443/api2"
