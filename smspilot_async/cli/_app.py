@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from smspilot_async import __version__
-from smspilot_async.cli import _options, _outbox, _page, _queries, _send, _status, _streaming
+from smspilot_async.cli import _check, _options, _outbox, _page, _queries, _send, _status, _streaming
 from smspilot_async.cli._books_app import books
 from smspilot_async.cli._commands import Commands
+from smspilot_async.cli._connection import read_key
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._extras import need_emulator
 from smspilot_async.cli._output import print_line
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 _as_json, _connected, _deadline, _test = _options.as_json, _options.connected, _options.deadline, _options.in_test
 _sender, _country, _zone = _options.sender_name, _options.phone_country, _options.time_zone
-_ledger, _actor = _options.ledger, _options.actor
+_ledger, _actor, _checking = _options.ledger, _options.actor, _options.check
 _roubles_type, _duration_type = _options.roubles_type, _options.duration_type
 _rate_type, _seconds = _options.rate_type, _options.seconds
 _time, _exit = _options.moment_of, _options.exit_with
@@ -375,6 +376,7 @@ def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Con
     "--port", type=click.IntRange(0, 65535), metavar="N", default=8025, show_default=True, help="0: any free one."
 )
 @click.option("--key", metavar="KEY", help="The account's key; a new one by default. It protects only play money.")
+@click.option("--key-file", metavar="FILE", help="Read the account's key from this file, and print it nowhere.")
 @click.option("--seed", type=int, metavar="N", help="Makes everything random repeatable, the key included.")
 @click.option(
     "--speed",
@@ -413,12 +415,14 @@ def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Con
 )
 @click.option("--profile", type=click.Choice(["2.6", "2.4.16"]), default="2.6", show_default=True, help="API version.")
 @click.option("--allow-remote", is_flag=True, help="Listen and call back beyond this machine.")
+@_checking
 @_as_json
 def emulator(
     *,
     host: str,
     port: int,
     key: str | None,
+    key_file: str | None,
     seed: int | None,
     speed: float,
     balance: Decimal | None,
@@ -428,9 +432,14 @@ def emulator(
     logins: tuple[str, ...],
     profile: Profile,
     allow_remote: bool,
+    check: bool,
     as_json: bool,
 ) -> None:
     """Serve an emulated gateway to develop and test against. Nothing leaves this machine."""
+    if check:
+        _exit(_check.emulator(host, port, as_json=as_json))
+    if key_file is not None:
+        key = read_key(key_file)
     if key is not None and key.split() != [key]:
         raise Problem("--key needs a key without white space; omit the option to get a new one.")
     need_emulator("emulator")
@@ -447,6 +456,7 @@ def emulator(
             host=host,
             port=port,
             key=key,
+            key_is_secret=key_file is not None,
             seed=seed,
             json=as_json,
             allow_remote=allow_remote,
@@ -571,18 +581,20 @@ def outbox_suppress(
     help="From where that header is believed.  [default: this machine]",
 )
 @click.option("--second-person", is_flag=True, help="The maker of a campaign cannot approve it.")
+@_checking
 @_ledger
 @_test
 @_as_json
 @_connected
 def outbox_page(
-    *, ledger: str | None, test: bool, as_json: bool, connection: ConnectionOptions, **options: Any
+    *, ledger: str | None, test: bool, check: bool, as_json: bool, connection: ConnectionOptions, **options: Any
 ) -> None:
     """Serve a page that shows and steers the ledger, until Ctrl-C or SIGTERM. It sends nothing; workers do.
 
     Roles are view, operate and approve. Beyond this machine it belongs behind a proxy that speaks HTTPS.
     """
-    del as_json  # only the error that ends it is printed as JSON
+    if check:
+        _exit(_check.page(options["host"], options["port"], as_json=as_json))
     _exit(_page.page(ledger, connection.client(test=test), _page.PageOptions(**options)))
 
 
@@ -622,6 +634,7 @@ app.add_command(campaign)
     help="Purge messages that were settled so long ago; by default, none.",
 )
 @click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve the ledger's metrics for Prometheus at /metrics.")
+@_checking
 @_ledger
 @_test
 @_as_json
@@ -636,6 +649,7 @@ def worker(
     opt_outs: bool,
     purge_after: int | None,
     metrics: str | None,
+    check: bool,
     ledger: str | None,
     test: bool,
     as_json: bool,
@@ -647,7 +661,8 @@ def worker(
     may send at a time: a second one names the first, and exits with 2. On PostgreSQL any number share the ledger, on
     any number of machines.
     """
-    del as_json  # only the error that ends it is printed as JSON
+    if check:
+        _exit(_check.worker(ledger, as_json=as_json))
     inbox = _outbox.inbox_of(callbacks)
     client = connection.client(test=test, callbacks=inbox, rate_limit=rate_limit)
     options = _outbox.WorkerOptions(

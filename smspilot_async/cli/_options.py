@@ -86,6 +86,9 @@ def connected(command: Callable[P, None]) -> Callable[..., None]:
 
 
 seconds = click.FloatRange(0, min_open=True)
+check = click.option(
+    "--check", is_flag=True, help="Start nothing, and say whether the one that runs here is well; if not, exit with 4."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
 deadline = click.option(
     "--deadline",

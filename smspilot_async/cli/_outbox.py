@@ -102,7 +102,12 @@ def _what(*, everything: bool) -> str:
 
 
 def actor_of(given: str | None) -> str:
-    return given or getpass.getuser()
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that no name belongs to
+        return f"user {os.getuid()}"
 
 
 @attrs.frozen(kw_only=True)

@@ -29,6 +29,7 @@ def run(
     port: int = 8025,
     *,
     key: str | None = None,
+    key_is_secret: bool = False,
     seed: int | None = None,
     json: bool = False,
     allow_remote: bool = False,
@@ -50,6 +51,7 @@ def run(
         host: The address to listen at.
         port: The port; 0 takes a free one.
         key: The account's key; a new one by default.
+        key_is_secret: Do not print the key.
         seed: Makes everything random repeatable, the key included.
         json: Print JSON lines.
         allow_remote: Listen at, and call back, other addresses than this machine's own.
@@ -87,7 +89,8 @@ def run(
     with _until_ended() as ended, served as emulator:
         for account in accounts:
             emulator.add_account(account)
-        _announce(emulator, _Printer(out if out is not None else sys.stdout), as_json=json)
+        shown = None if key_is_secret else emulator.api_key
+        _announce(emulator, shown, _Printer(out if out is not None else sys.stdout), as_json=json)
         ended.wait()
 
 
@@ -101,12 +104,12 @@ def _look_up(host: str) -> None:
     raise socket.gaierror(socket.EAI_NONAME, reason)
 
 
-def _announce(emulator: Emulator, printer: _Printer, *, as_json: bool) -> None:
+def _announce(emulator: Emulator, key: str | None, printer: _Printer, *, as_json: bool) -> None:
     if not as_json:
-        printer.line(f"SMSPILOT emulator listens at {emulator.url} with the key {emulator.api_key}")
+        printer.line(f"SMSPILOT emulator listens at {emulator.url} with {f'the key {key}' if key else 'its own key'}")
         printer.line(f"See it at work in a browser: {emulator.page_url}")
         return
-    printer.json({"event": "listening", "url": emulator.url, "page": emulator.page_url, "api_key": emulator.api_key})
+    printer.json({"event": "listening", "url": emulator.url, "page": emulator.page_url, "api_key": key})
     emulator.subscribe(printer.accepted)
 
 

@@ -581,6 +581,7 @@ def test_the_emulator_is_served_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) 
         "host": "127.0.0.1",
         "port": 0,
         "key": "K",
+        "key_is_secret": False,
         "seed": 7,
         "json": True,
         "allow_remote": False,

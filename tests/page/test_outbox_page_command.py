@@ -63,6 +63,8 @@ async def test_it_is_served_until_a_signal(environment: dict[str, str], tmp_path
     async with httpx.AsyncClient(base_url=found[0], trust_env=False, timeout=30) as http:
         assert (await http.post("/api/login", json={"secret": ANNA})).status_code == 200
         assert (await http.get("/api/me")).json()["name"] == "anna"
+        port = found[0].rpartition(":")[2].strip("/")
+        assert (await run(environment, "--port", port, "--check")).output == "the page is well.\n"
         process.send_signal(expected[0])
         _, rest = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, rest) == (expected[1], b"")
