@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo dev test lint mypy pyright docs docs-translations pictures format bench crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
+.PHONY: demo dev test lint mypy pyright docs docs-translations pictures format bench images crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,6 +61,15 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
+
+# The images of the emulator and of the worker, by the first builder there is; BUILDER=... names one.
+BUILDER ?= $(shell for b in podman docker buildah; do command -v $$b && break; done)
+images:
+	@test -n "$(BUILDER)" || { echo "No builder was found: install podman, docker or buildah (or name one: make BUILDER=...)"; exit 1; }
+	for name in emulator worker; do \
+		$(BUILDER) build $(if $(findstring docker,$(BUILDER)),,--format docker) --target $$name \
+			--tag smspilot-$$name --file examples/containers/Containerfile . || exit 1; \
+	done
 
 # A campaign of 10,000 messages on each database, and 205 kills of its senders: twenty minutes.
 crash-matrix: $(VENV)/.dev
