@@ -135,9 +135,9 @@ def begin_campaign(composition: Composition) -> None:
     with httpx.Client(base_url=composition.address("8026"), trust_env=False, timeout=30) as page:
         assert page.post("/api/login", json={"secret": read_secret(composition, "page_users")}).status_code == 200
         headers = {"x-csrf-token": page.get("/api/me").json()["token"]}
-        body = {"content": f"to,text\n{rows}".encode(), "params": {"file": "list.csv"}}
-        upload = page.post("/api/upload", headers=headers, **body).json()["upload"]
-        create = {"upload": upload, "to_column": "to", "text_column": "text"}
+        body = f"to,text\n{rows}".encode()
+        found = page.post("/api/upload", headers=headers, content=body, params={"file": "list.csv"}).json()
+        create = {"upload": found["upload"], "to_column": "to", "text_column": "text"}
         orders: dict[str, dict[str, str]] = {"create": create, "estimate": {}, "approve": {}, "start": {}}
         for order, fields in orders.items():
             answer = page.post(f"/api/{order}", headers=headers, json={"name": "spring", **fields})
