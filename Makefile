@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo dev test lint mypy pyright docs docs-translations pictures format bench images crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx dist clean
+.PHONY: demo dev test lint mypy pyright docs docs-translations pictures format bench images crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx tutorial dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -97,6 +97,10 @@ swapped-answers: $(VENV)/.dev
 # A million messages through nginx, each in a request of its own: some ten minutes.
 requests-through-nginx: $(VENV)/.dev
 	$(BIN)/python tests/client/requests_through_nginx.py
+
+# The tutorial, typed from its own text in a new environment with the wheel in it: two minutes.
+tutorial: $(VENV)/.dev
+	PYTHONPATH=tests/support $(BIN)/python tests/docs/type_tutorial.py
 
 # What a release publishes.
 dist: $(VENV)/.dev

@@ -41,7 +41,7 @@ ROOT: Final = Path(__file__).parent.parent.parent
 OWN_TERMINAL: Final = "a terminal of its own"
 _PORTS: Final = ("8025", "8000", "8080")  # as the pages write them; other tests may be using them
 _PATIENCE: Final = 30.0
-_INSTALL: Final = re.compile(r"pip install (?:'(?P<quoted>[^']+)'|(?P<bare>\S+))")
+INSTALL: Final = re.compile(r"pip install (?:--\S+ )*(?:'(?P<quoted>[^']+)'|(?P<bare>\S+))")
 
 
 class PageClock(ManualClock):
@@ -91,7 +91,7 @@ class Session:
             "wait_until_answered": self._wait_until_answered,
         }
         self._servers: list[subprocess.Popen[str]] = []
-        self._ports = {port: _free_port() for port in _PORTS}
+        self._ports = {port: free_port() for port in _PORTS}
         self._environment = _environment(folder, emulator)
 
     def run(self, block: Block) -> None:
@@ -107,13 +107,15 @@ class Session:
                 self._type_in(block)
             case "hidden":
                 self._evaluate(block)
+            case "dockerfile":
+                pass  # test_docker_page.py looks at it: there is no Docker here
             case "toml":
                 tomllib.loads(block.code)
             case "yaml":
                 yaml.safe_load(block.code)
             case "ini":
                 configparser.ConfigParser(interpolation=None, strict=False).read_string(block.code)
-            case "python" | "csv" if block.title:
+            case "python" | "csv" | "sql" if block.title:
                 self._save(block)
             case "python":
                 self._output = self._evaluate(block)
@@ -144,20 +146,22 @@ class Session:
     def _compare(self, block: Block) -> None:
         assert block.follows, f"{self._place(block)}: this output belongs to no block"
         assert self._output is not None, f"{self._place(block)}: nothing was printed before this"
-        _same(block.code, self._output, self._place(block))
+        same(block.code, self._output, self._place(block))
         self._output = None
 
     def _save(self, block: Block) -> None:
         self.files.add(block.title)
-        (self._folder / block.title).write_text(self._with_our_ports(block.code), encoding="utf-8")
+        file = self._folder / block.title
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(self._with_our_ports(block.code), encoding="utf-8")
 
     # --- the shell -------------------------------------------------------------------------------
 
     def _type_in(self, block: Block) -> None:
-        for command, expected in _commands(block.code):
+        for command, expected in commands_of(block.code):
             self.ran += command + "\n"
-            if _INSTALL.search(command):
-                _check_install(command)
+            if INSTALL.search(command):
+                check_install(command)
             elif block.title.lower() == OWN_TERMINAL:
                 self._start(command, expected, self._place(block))
             elif command.startswith("export "):
@@ -165,11 +169,11 @@ class Session:
                 self._environment[name] = value
                 self._setenv(name, value)
             else:
-                _same(expected, self._shell(command), f"{self._place(block)}: {command}")
+                same(expected, self._shell(command), f"{self._place(block)}: {command}")
 
     def _shell(self, command: str) -> str:
         done = subprocess.run(  # noqa: S603 - our own page
-            [_bash(), "-c", self._with_our_ports(command)],
+            [bash(), "-c", self._with_our_ports(command)],
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -183,7 +187,7 @@ class Session:
 
     def _start(self, command: str, expected: str, place: str) -> None:
         server = subprocess.Popen(  # noqa: S603 - our own page
-            [_bash(), "-c", "exec " + self._with_our_ports(command)],
+            [bash(), "-c", "exec " + self._with_our_ports(command)],
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -198,7 +202,7 @@ class Session:
         if expected:
             assert server.stdout is not None
             lines = "".join(server.stdout.readline() for _ in expected.splitlines())
-            _same(expected, self._with_shown_ports(lines), place)
+            same(expected, self._with_shown_ports(lines), place)
 
     def _wait_until_answered(self, url: str, text: str) -> None:
         """For hidden blocks: give a service a moment to do what it does after it has answered."""
@@ -224,7 +228,7 @@ class Session:
 # --- what a page says ----------------------------------------------------------------------------
 
 
-def _commands(code: str) -> list[tuple[str, str]]:
+def commands_of(code: str) -> list[tuple[str, str]]:
     """The commands of a console block, each with what it is said to print."""
     commands: list[tuple[str, str]] = []
     for line in code.splitlines():
@@ -239,7 +243,7 @@ def _commands(code: str) -> list[tuple[str, str]]:
     return commands
 
 
-def _same(expected: str, found: str, place: str) -> None:
+def same(expected: str, found: str, place: str) -> None:
     """Compare line by line; ``…`` stands for anything in its line, and alone in a line for any number of lines."""
     pattern = "".join(
         r"(?:.*\n)*?" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", ".*") + r"[ ]*\n"
@@ -249,10 +253,10 @@ def _same(expected: str, found: str, place: str) -> None:
     assert re.fullmatch(pattern, shown), f"{place}: the page says\n{expected}\nbut the output is:\n{found}"
 
 
-def _check_install(command: str) -> None:
+def check_install(command: str) -> None:
     """See that what is to be installed exists: nothing is fetched here."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = _INSTALL.search(command)
+    found = INSTALL.search(command)
     assert found is not None
     name, _, extras = (found["quoted"] or found["bare"]).rstrip("]").partition("[")
     assert name == project["name"], f"{command}: who is {name}?"
@@ -285,14 +289,14 @@ def _environment(folder: Path, emulator: Emulator) -> dict[str, str]:
     }
 
 
-def _bash() -> str:
+def bash() -> str:
     bash = shutil.which("bash")
     assert bash, "the pages' commands need bash"
     assert shutil.which("curl"), "the pages' commands need curl (Debian: apt install curl)"
     return bash
 
 
-def _free_port() -> str:
+def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
