@@ -59,6 +59,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The command's messages, as the source has them now, into its catalogue; it names those without a translation.
+.PHONY: translations
+translations: $(VENV)/.dev
+	$(BIN)/python tests/support/translations.py
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 

@@ -15,7 +15,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from smspilot_async.cli._output import lost_output, note, one_line
+from smspilot_async.cli._language import said
+from smspilot_async.cli._output import lost_output, note, note_verbatim, one_line
 from smspilot_async.errors import (
     ERROR_CODES,
     ConnectionFailed,
@@ -73,8 +74,8 @@ class Problem(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line on stderr."""
-        line = f"smspilot: {one_line(self.message)}"
-        note(line) if file is None else click.echo(line, file=file)
+        line = f"smspilot: {one_line(said(self.message))}"
+        note_verbatim(line) if file is None else click.echo(line, file=file)
 
 
 def final_code(code: int) -> int:
@@ -96,12 +97,14 @@ def show(problem: click.ClickException) -> None:
         return
     if isinstance(problem, _NO_ARGUMENTS):
         for line in problem.message.splitlines():
-            note(line)
+            note_verbatim(line)
         return
     if problem.ctx is not None:
-        for line in (*problem.ctx.get_usage().splitlines(), f"Try '{problem.ctx.command_path} --help' for help.", ""):
-            note(line)
-    note(f"Error: {problem.format_message()}")
+        for line in problem.ctx.get_usage().splitlines():
+            note_verbatim(line)
+        note(f"Try '{problem.ctx.command_path} --help' for help.")
+        note("")
+    note_verbatim(f"{said('Error:')} {said(problem.format_message())}")
 
 
 def as_json(problem: click.ClickException) -> Mapping[str, Any]:

@@ -25,6 +25,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.text import Text
 
+from smspilot_async.cli._language import below, is_english, label, said
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import IO
@@ -192,7 +194,7 @@ class _Bar(Progress):
         """Return the lines to draw."""
         for task in self.tasks:
             yield self.make_tasks_table([task])
-            yield Text(task.description)
+            yield Text(said(task.description))
 
     def stop(self) -> None:
         """End it; where it is silent, rich below 14.3 writes an empty line all the same."""
@@ -247,7 +249,12 @@ def toned(text: str, tone: Tone) -> str:
 
 
 def note(line: str) -> None:
-    """Print one line on stderr, broken between words on a terminal."""
+    """Print one line on stderr in the user's language, broken between words on a terminal."""
+    note_verbatim(said(line))
+
+
+def note_verbatim(line: str) -> None:
+    """Print one line on stderr as it is."""
     try:
         click.echo(for_reading(safe(line), sys.stderr), err=True)
     except OSError:  # the terminal was closed or the disk is full: that must not end the work
@@ -260,9 +267,34 @@ def print_json(value: Any) -> None:
 
 
 def print_line(line: str = "", *, indent: int = 0, tone: Tone = "plain") -> None:
-    """Print a line of a result for a person; on a terminal it is broken between words, with a hanging indent."""
+    """Print a line of a result in the user's language; on a terminal it is broken between words, and indented."""
+    print_verbatim(said(line), indent=indent, tone=tone)
+
+
+def print_verbatim(line: str, *, indent: int = 0, tone: Tone = "plain") -> None:
+    """Print a line as it is, for it holds texts of others, or is in the user's language already."""
     for piece in for_reading(safe(line), sys.stdout, indent=indent).split("\n"):
         _echo(toned(piece, tone))
+
+
+_YES: Final = frozenset({"y", "yes", "д", "да"})
+_NO: Final = frozenset({"", "n", "no", "н", "нет"})
+
+
+def is_confirmed(question: str) -> bool:
+    """Ask on stderr, in the user's language, until the answer is yes or no; no answer is a no.
+
+    Raises:
+        click.Abort: Ctrl-C, or the end of the input.
+    """
+    shown = for_reading(said(question), sys.stderr)
+    if is_english():
+        return click.confirm(shown, show_default=False, err=True)
+    while True:
+        answer = str(click.prompt(shown, default="", show_default=False, err=True)).strip().lower()
+        if answer in _YES | _NO:
+            return answer in _YES
+        note("Error: invalid input")
 
 
 def for_reading(line: str, stream: IO[str], *, indent: int = 0) -> str:
@@ -319,15 +351,16 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right:
         right: Titles of the columns that are aligned to the right.
     """
     width = stdout_width()
-    cells = [[safe(cell) for cell in row] for row in rows]
-    widths = _fitted([head, *cells], width)
+    cells = [[safe(below(title, cell)) for title, cell in zip(head, row, strict=True)] for row in rows]
+    titles = [label(title) for title in head]
+    widths = _fitted([titles, *cells], width)
     if widths is None:
         for row in cells:
-            print_facts(dict(zip(head, row, strict=True)))
+            _print_named(dict(zip(titles, row, strict=True)))
             _echo("")
         return
     to_right = [title in right for title in head]
-    _print_row(head, widths, to_right, is_head=True)
+    _print_row(titles, widths, to_right, is_head=True)
     for row in cells:
         _print_row(row, widths, to_right)
 
@@ -365,8 +398,13 @@ def _padded(text: str, width: int, to_right: bool) -> str:  # noqa: FBT001 - it 
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Print names and values, one per line; unknown values are omitted."""
-    known = {name: safe(value) for name, value in facts.items() if value is not None and value != ""}
+    """Print names and values in the user's language, one per line; unknown values are omitted."""
+    known = {name: value for name, value in facts.items() if value is not None and value != ""}
+    _print_named({label(name): safe(below(name, value)) for name, value in known.items()})
+
+
+def _print_named(facts: Mapping[str, str]) -> None:
+    known = {name: value for name, value in facts.items() if value}
     indent = max(map(cell_len, known), default=0) + len(_GAP)
     room = max(stdout_width() - indent, 1)
     for name, value in known.items():

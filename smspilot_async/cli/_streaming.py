@@ -10,7 +10,8 @@ import attrs
 from smspilot_async._statuses.not_final import NotFinal
 from smspilot_async.cli._errors import Exit, Problem, exit_code, explain_end
 from smspilot_async.cli._interrupts import Interrupts
-from smspilot_async.cli._output import count, is_output_taken, print_json, print_line
+from smspilot_async.cli._language import word
+from smspilot_async.cli._output import count, is_output_taken, print_json, print_verbatim
 from smspilot_async.cli._queries import error_word, status_as_json
 from smspilot_async.errors import SmsPilotError
 from smspilot_async.models import SentMessage, status_word
@@ -69,7 +70,7 @@ def _show_status(status: MessageStatus, *, as_json: bool) -> None:
         print_json(status_as_json(status))
         return
     words = (status_word(status.status), error_word(status.error), status.modified and f"({status.modified})")
-    print_line(f"{status.server_id}: {' '.join(str(word) for word in words if word)}")
+    print_verbatim(f"{status.server_id}: {' '.join(word(str(each)) for each in words if each)}")
 
 
 def listen(client: Client, *, poll_interval: float, cursor: str | None, as_json: bool) -> int:
@@ -91,7 +92,7 @@ def _show_message(message: InboundMessage, *, as_json: bool) -> None:
         print_json(attrs.asdict(message, recurse=False))
         return
     created = "" if message.created is None else f"{message.created:%Y-%m-%d %H:%M} "
-    print_line(f"{created}{message.phone} to {message.num}: {message.text}")
+    print_verbatim(f"{created}{message.phone} {word('to')} {message.num}: {message.text}")
 
 
 def _follow(client: Client, work: Callable[[], Coroutine[Any, Any, int]]) -> int:

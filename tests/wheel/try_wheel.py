@@ -24,6 +24,7 @@ SHIPPED: Final = (
     "smspilot_async/py.typed",
     "smspilot_async_command.py",
     "smspilot_async/cli/demo_data/recipients.csv",
+    "smspilot_async/cli/locale/ru/LC_MESSAGES/smspilot.mo",
     "smspilot_async/emulator/page.html",
     "smspilot_async/page/static/page.html",
     "smspilot_async/page/static/page.css",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -18,7 +17,7 @@ import click
 from smspilot_async.cli._errors import Exit, Problem, exit_code, explain_end
 from smspilot_async.cli._output import (
     count,
-    for_reading,
+    is_confirmed,
     money,
     note,
     on_terminal,
@@ -300,7 +299,7 @@ def _decide(plan: Plan, options: BulkOptions) -> None:
         raise Problem("stdin is not a terminal, so you cannot confirm; --yes sends without asking. Nothing was sent.")
     as_a_test = ", as a test" if plan.test else ""
     question = f"Send {count(plan.messages, 'message')} for {money(plan.price)}{as_a_test}? [y/N]"
-    if not click.confirm(for_reading(question, sys.stderr), show_default=False, err=True):
+    if not is_confirmed(question):
         raise Problem("nothing was sent.")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import attrs
 
 from smspilot_async.cli._errors import Exit, Problem
+from smspilot_async.cli._language import word
 from smspilot_async.cli._outbox import actor_of, with_outbox
 from smspilot_async.cli._output import note, print_facts, print_json, print_line, print_table
 from smspilot_async.cli.campaign._showing import info_as_json
@@ -71,7 +72,7 @@ def create(options: CreateOptions) -> int:
         return Exit.FINE
     print_facts(
         {
-            "campaign": f"{made.name}, {made.state}",
+            "campaign": f"{made.name}, {word(made.state)}",
             "rows": f"{made.rows:,}",
             "messages": f"{made.messages:,}",
             "bad rows": f"{made.bad:,}" if made.bad else "none",

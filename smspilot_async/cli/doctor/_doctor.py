@@ -16,7 +16,8 @@ import attrs
 from smspilot_async import Retry, __version__
 from smspilot_async._tools import clock as _clock
 from smspilot_async.cli._errors import Exit
-from smspilot_async.cli._output import print_json, print_line
+from smspilot_async.cli._language import said, word
+from smspilot_async.cli._output import print_json, print_line, print_verbatim
 from smspilot_async.cli.doctor import _account
 from smspilot_async.cli.doctor._findings import Finding, State, fine, not_checked
 from smspilot_async.cli.doctor._route import Route
@@ -128,9 +129,10 @@ def _versions() -> Finding:
 
 
 def _print(finding: Finding) -> None:
-    print_line(f"{finding.check:<{_WIDTH}} {finding.state:<11}  {finding.says}", indent=_INDENT)
+    check, state, to_do = map(word, (finding.check, finding.state, "to do"))
+    print_verbatim(f"{check:<{_WIDTH}} {state:<11}  {said(finding.says)}", indent=_INDENT)
     if finding.advice:
-        print_line(f"{'':<{_WIDTH}} {'to do':>11}  {finding.advice}", indent=_INDENT)
+        print_verbatim(f"{'':<{_WIDTH}} {to_do:>11}  {said(finding.advice)}", indent=_INDENT)
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:
