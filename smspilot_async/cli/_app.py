@@ -10,7 +10,7 @@ import logging
 import platform
 import sys
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import click
 
@@ -21,7 +21,7 @@ from smspilot_async.cli._commands import Commands
 from smspilot_async.cli._connection import read_key
 from smspilot_async.cli._errors import Problem
 from smspilot_async.cli._extras import need_emulator
-from smspilot_async.cli._output import print_line
+from smspilot_async.cli._output import SaidLines, print_line
 from smspilot_async.cli._times import parse_since
 from smspilot_async.cli.bulk import _bulk
 from smspilot_async.cli.bulk._list import BulkOptions
@@ -457,6 +457,7 @@ def emulator(
             port=port,
             key=key,
             key_is_secret=key_file is not None,
+            out=None if as_json else cast("TextIO", SaidLines()),
             seed=seed,
             json=as_json,
             allow_remote=allow_remote,

@@ -309,7 +309,12 @@ class Catalogue:
             for end in ends.finditer(text):
                 if self._known(text[end.end() :]) is not None or self._known(text[end.start() :].strip()) is not None:
                     return self.said(text[: end.start()]) + self._bound(end.group(), text[end.end() :])
-        return number(text) if _number.fullmatch(text) else self._filled(text, among=self._vague) or text
+        return number(text) if _number.fullmatch(text) else self._vaguely(text)
+
+    def _vaguely(self, text: str) -> str:
+        bare = text.removesuffix(".")
+        found = self._filled(bare, among=self._vague)
+        return text if found is None else found + text[len(bare) :]
 
     def _bound(self, binder: str, clause: str) -> str:
         """Return a clause that follows another one; some are messages together with what binds them."""

@@ -231,7 +231,11 @@ def live_lines() -> Iterator[Show]:
         yield lambda _lines: None
         return
     with Live(console=console, transient=True) as live:
-        yield lambda lines: live.update(Group(*(Text(safe(line), style=_rich_style(tone)) for line, tone in lines)))
+        yield lambda lines: live.update(Group(*(_live_line(line, tone) for line, tone in lines)))
+
+
+def _live_line(line: str, tone: Tone) -> Text:
+    return Text(safe(said(line)), style=_rich_style(tone))
 
 
 def _rich_style(tone: Tone) -> str:
@@ -295,6 +299,18 @@ def is_confirmed(question: str) -> bool:
         if answer in _YES | _NO:
             return answer in _YES
         note("Error: invalid input")
+
+
+class SaidLines:
+    """A stdout whose lines are put into the user's language; for one who prints lines and knows of no language."""
+
+    def write(self, text: str) -> int:
+        """Write a line."""
+        return sys.stdout.write(said(text))
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        sys.stdout.flush()
 
 
 def for_reading(line: str, stream: IO[str], *, indent: int = 0) -> str:

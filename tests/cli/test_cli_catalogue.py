@@ -108,7 +108,7 @@ def test_every_message_is_recognised_with_whatever_stands_in_its_places() -> Non
             continue
         forms = zip(english_of(message), (russian_of(message)[0], russian_of(message)[-1]), ("1", "5"), strict=False)
         for english, russian, number in forms:
-            assert _language.said(filled(english, number)) == filled(russian, number)
+            assert _language.said(filled(english, number)) == filled(russian, number), english
 
 
 def filled(text: str, number: str) -> str:

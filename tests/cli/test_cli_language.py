@@ -181,9 +181,11 @@ WRONG: Final = [
           "Ошибка: Неверное значение '--timeout': 0.0 вне пределов x>0."),
     Wrong(["send", PHONE, "Hi", "--url", "http://gateway.example/"],
           "smspilot: an http: url beyond this machine would show the key and every text to everyone on the way: use "
-          "https:, or a tunnel that starts on this machine, such as ssh -L, and its address http://127.0.0.1:PORT/.",
+          "https:, or a tunnel that starts on this machine, such as ssh -L, and its address http://127.0.0.1:PORT/. "
+          "For an emulator in another container set SMSPILOT_ALLOW_HTTP=1.",
           "smspilot: http: за пределами этой машины показал бы ключ и все тексты каждому на пути: используйте https: "
-          "или туннель, который начинается на этой машине, например ssh -L, и его адрес http://127.0.0.1:PORT/."),
+          "или туннель, который начинается на этой машине, например ssh -L, и его адрес http://127.0.0.1:PORT/. "
+          "Для эмулятора в другом контейнере задайте SMSPILOT_ALLOW_HTTP=1."),
     Wrong(["worker", "--unknown", "guess"],
           "smspilot: --unknown guess is not a policy: write hold, assume_sent, resend or probe:300, with the seconds "
           "of the account's loop-protection window.",

@@ -34,6 +34,10 @@ SENTENCES: Final = (
     "{value} is not one of {choices}.",
     "'{value}' is not '{choice}'.",
     "{rate} messages/s",
+    "the emulator is well.",
+    "the page is well.",
+    "the worker is well.",
+    "from line {line}",
     "first (the first wave is out)",
     "budget (it is used up)",
     "window (no message can arrive before it closes)",
@@ -97,7 +101,7 @@ LABELS: Final = (
     "why",
     "on the wire",
     "after kill -9",
-    "after going on",
+    "sent to the end",
     "after callbacks",
 )
 
@@ -169,6 +173,8 @@ PLACEHOLDERS: Final = ("OPTIONS", "COMMAND", "ARGS", "INTEGER", "FLOAT")
 NEVER_SHOWN: Final = frozenset(
     {
         "server id",
+        "{what} is well.",
+        "Callable[[Iterable[tuple[str, Tone]]], None]",
         "{name} is {progress}: {shown}{pace}",
         "(the gateway's code {code})",
         "country must be 'RU' or None, not {country}",
@@ -192,7 +198,7 @@ NEVER_SHOWN: Final = frozenset(
         "a text must be a str, not {name}",
         "a transport that is not asynchronous",
         "after callbacks",
-        "after going on",
+        "sent to the end",
         "after kill -9",
         "an http: url sends the key and every text in clear; use https (or, if that is acceptable, allow_http)",
         "an http: url",
