@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["_detector", "blocking_calls"]  # fixtures, by being here
 
+os.environ["LANGUAGE"] = "en"  # the command speaks the user's language, and the tests expect English
+
 # How long an example takes is this machine's affair, and what else it is doing.
 hypothesis.settings.register_profile("without a deadline", hypothesis.settings(deadline=None))
 hypothesis.settings.load_profile("without a deadline")
