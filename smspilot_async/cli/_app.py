@@ -415,6 +415,12 @@ def doctor(*, sender: str | None, timeout: float, as_json: bool, connection: Con
 )
 @click.option("--profile", type=click.Choice(["2.6", "2.4.16"]), default="2.6", show_default=True, help="API version.")
 @click.option("--allow-remote", is_flag=True, help="Listen and call back beyond this machine.")
+@click.option(
+    "--callbacks-to",
+    metavar="URL",
+    help="Send all callbacks to a local URL such as http://127.0.0.1:8000, wherever they lead; paths and queries stay.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print no line for each request.")
 @_checking
 @_as_json
 def emulator(
@@ -432,10 +438,15 @@ def emulator(
     logins: tuple[str, ...],
     profile: Profile,
     allow_remote: bool,
+    callbacks_to: str | None,
+    quiet: bool,
     check: bool,
     as_json: bool,
 ) -> None:
-    """Serve an emulated gateway to develop and test against. Nothing leaves this machine."""
+    """Serve an emulated gateway to develop and test against. Nothing leaves this machine.
+
+    Prints a line for each request: its time by the emulator's clock, command, count, outcome and duration.
+    """
     if check:
         _exit(_check.emulator(host, port, as_json=as_json))
     if key_file is not None:
@@ -443,7 +454,7 @@ def emulator(
     if key is not None and key.split() != [key]:
         raise Problem("--key needs a key without white space; omit the option to get a new one.")
     need_emulator("emulator")
-    from smspilot_async.emulator import TEST_KEY, Account, run  # noqa: PLC0415 - an extra
+    from smspilot_async.emulator import TEST_KEY, Account, Emulator, run  # noqa: PLC0415 - an extra
 
     if key == TEST_KEY:
         raise Problem("--key cannot be the vendor's test key, which every emulator accepts anyway: choose another.")
@@ -451,6 +462,10 @@ def emulator(
     if len(passwords) < len(logins):
         raise Problem("--login names the same account twice: give each a login of its own.")
     funds = Account().balance if balance is None else balance
+    try:
+        Emulator(callbacks_to=callbacks_to, allow_remote_callbacks=allow_remote)
+    except ValueError as wrong:
+        raise Problem(f"--callbacks-to: {wrong}.") from None
     try:
         run(
             host=host,
@@ -468,6 +483,8 @@ def emulator(
             undelivered=undelivered,
             loop_protection=loop_protection or None,
             accounts=[Account(login=login, password=password, balance=funds) for login, password in passwords.items()],
+            callbacks_to=callbacks_to,
+            quiet=quiet,
         )
     except ValueError as wrong:
         raise Problem(f"{wrong}: add --allow-remote, or use 127.0.0.1.") from None

@@ -17,6 +17,7 @@ from smspilot_async.emulator.gateway._accounts import TEST_KEY, Account
 from smspilot_async.emulator.gateway._faults import Fault
 from smspilot_async.emulator.gateway._messages import AcceptedMessage, InboundSms, StatusChange
 from smspilot_async.emulator.gateway._refusals import Refusal
+from smspilot_async.emulator.gateway._requests import RecordedRequest
 from smspilot_async.emulator.gateway._settings import Settings
 from smspilot_async.emulator.gateway._unknowns import Unknowns
 from smspilot_async.emulator.gateway._wire import Profile
@@ -31,6 +32,7 @@ __all__ = [
     "Fault",
     "InboundSms",
     "Profile",
+    "RecordedRequest",
     "Refusal",
     "Settings",
     "StatusChange",

@@ -22,6 +22,7 @@ import attrs
 import httpx
 
 from smspilot_async._tools.hosts import is_loopback
+from smspilot_async.emulator._local_url import local_base, moved
 from smspilot_async.emulator.server._asgi_client import ask
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class CallbackCall:
         answer: The beginning of its text. No more than 64 KiB of it are read.
         failure: What went wrong instead of an answer: an exception's name, or ``"not loopback"``. Of an application in
             the same process it may be that application's own.
+        called: The URL that was called instead of `url`, if all callbacks go to a local one.
     """
 
     server_id: str
@@ -59,6 +61,7 @@ class CallbackCall:
     answer_status: int | None = None
     answer: str = attrs.field(default="", repr=False)
     failure: str | None = None
+    called: str | None = attrs.field(default=None, repr=False)
 
     @property
     def acknowledged(self) -> bool:
@@ -97,13 +100,10 @@ class CallbackSender:
     Args:
         allow_remote: Whether other hosts than this one may be called.
         on_made: Called with each call that is over, in the thread that made it; it must be quick, and not ask here.
-
-    Attributes:
-        application: Takes the calls from now on, in the same process, wherever they go.
     """
 
     def __init__(self, *, allow_remote: bool, on_made: Callable[[CallbackCall], None]) -> None:
-        self.application: Application | None = None
+        self._destination: Application | str | None = None
         self._allow_remote = allow_remote
         self._on_made = on_made
         self._lock = threading.Lock()
@@ -118,10 +118,30 @@ class CallbackSender:
         self._made: list[CallbackCall] = []
 
     @property
+    def destination(self) -> Application | str | None:
+        """What takes the calls from now on, wherever their URLs lead: an application in the same process, or a URL.
+
+        Raises:
+            ValueError: On setting: it is a URL that cannot take them.
+        """
+        return self._destination
+
+    @destination.setter
+    def destination(self, destination: Application | str | None) -> None:
+        if isinstance(destination, str):
+            destination = local_base(destination, allow_remote=self._allow_remote)
+        self._destination = destination
+
+    @property
     def made(self) -> tuple[CallbackCall, ...]:
         """The calls that are over, in the order in which they ended."""
         with self._lock:
             return tuple(self._made)
+
+    @property
+    def count(self) -> int:
+        """How many calls are over."""
+        return len(self._made)
 
     def clear(self) -> None:
         """Forget all calls: those that are over, those that wait, and what becomes of those on the wire."""
@@ -136,11 +156,14 @@ class CallbackSender:
 
     def submit(self, call: CallbackCall) -> None:
         """Make a call soon."""
-        if self.application is not None:
+        destination = self._destination
+        if isinstance(destination, str):
+            call = attrs.evolve(call, called=moved(call.url, destination))
+        elif destination is not None:
             with self._lock:
-                self._in_process_calls.append((call, self.application))
+                self._in_process_calls.append((call, destination))
             return
-        if not self._allow_remote and not is_loopback(urlsplit(call.url).hostname or ""):
+        elif not self._allow_remote and not is_loopback(urlsplit(call.url).hostname or ""):
             self._remember(attrs.evolve(call, failure="not loopback"))
             return
         with self._lock:
@@ -316,7 +339,8 @@ async def _beginning(response: httpx.Response) -> bytes:
 def _request(call: CallbackCall) -> httpx.Request:
     fields = {"server_id": call.server_id, "status": str(call.status), "error": str(call.error)}
     posted = call.method == "post"
-    url = httpx.URL(call.url) if posted else httpx.URL(call.url).copy_merge_params(fields)
+    url = httpx.URL(call.called or call.url)
+    url = url if posted else url.copy_merge_params(fields)
     headers = {"accept": "*/*", "accept-encoding": "identity"}
     return httpx.Request(call.method.upper(), url, data=fields if posted else None, headers=headers)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 from datetime import timedelta
 from email.utils import format_datetime
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 import attrs
 
@@ -22,22 +23,28 @@ from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator.gateway import _test_key
 from smspilot_async.emulator.gateway._accounts import Account, AccountStore, new_key
 from smspilot_async.emulator.gateway._callback_faults import CallbackFaults
+from smspilot_async.emulator.gateway._conversation import said_with
 from smspilot_async.emulator.gateway._faults import Fault, FaultPlan
 from smspilot_async.emulator.gateway._gateway import Gateway, Rule, matcher
 from smspilot_async.emulator.gateway._messages import AcceptedMessage, InboundSms, StatusChange
 from smspilot_async.emulator.gateway._pipeline import Pipeline
+from smspilot_async.emulator.gateway._requests import RecordedRequest, RequestLog, record_of
 from smspilot_async.emulator.gateway._settings import Settings
 from smspilot_async.emulator.server._feed import Feed
-from smspilot_async.emulator.server._http import API_PATH, PAGE_PATH, HttpRequest, Reply
+from smspilot_async.emulator.server._http import API_PATH, PAGE_PATH, Ending, HttpRequest, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 
     from smspilot_async.emulator.gateway._refusals import Refusal
     from smspilot_async.emulator.gateway._unknowns import Unknowns
     from smspilot_async.emulator.gateway._wire import Profile
     from smspilot_async.emulator.server._asgi_client import Application
+    from smspilot_async.emulator.server._http import Hold
 
+Result = TypeVar("Result")
+
+_CHUNK: Final = 2000
 SERVICE_NUMBER: Final = "79021121075"
 
 
@@ -54,7 +61,7 @@ class Options(TypedDict, total=False):
     handover: timedelta
     delivery: timedelta
     allow_remote_callbacks: bool
-    callbacks_to: Application | None
+    callbacks_to: Application | str | None
 
 
 class EmulatorCore:
@@ -76,12 +83,13 @@ class EmulatorCore:
         handover: timedelta = timedelta(seconds=5),
         delivery: timedelta = timedelta(seconds=30),
         allow_remote_callbacks: bool = False,
-        callbacks_to: Application | None = None,
+        callbacks_to: Application | str | None = None,
     ) -> None:
         self.clock: Clock = clock if clock is not None else Clock()
         self._seed = seed
         self._lock = threading.RLock()
         self._pipeline = Pipeline()
+        self._requests = RequestLog()
         self._listeners: list[Callable[[AcceptedMessage], None]] = []
         self.feed: Feed = Feed()
         self._callback_sender = CallbackSender(
@@ -188,6 +196,15 @@ class EmulatorCore:
             inboxes = self._gateway.inboxes.values()
             return tuple(sorted((sms for inbox in inboxes for sms in inbox.messages), key=lambda sms: sms.id))
 
+    def conversation(self, phone: str) -> tuple[AcceptedMessage | InboundSms, ...]:
+        """Return what was said with one phone, both ways, in order: accepted messages, and those that came in.
+
+        Args:
+            phone: Digits, in the international form.
+        """
+        with self._lock:
+            return tuple(said_with(self._gateway, phone, 0, len(self.messages) + 1))
+
     @property
     def callbacks(self) -> tuple[CallbackCall, ...]:
         """The finished status callbacks, with the application's answers."""
@@ -198,6 +215,28 @@ class EmulatorCore:
         """What was refused, whole requests and single messages, in order: the newest 1000."""
         with self._lock:
             return self._pipeline.refusals.kept
+
+    @property
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """The requests to the gateway's address, in order, each with its text and its answer.
+
+        The newest 1000 are remembered, or fewer: 16 KiB of each text and 8 MiB of all together. Only those of programs:
+        what a foreign page in a browser asks for is turned away unread.
+        """
+        with self._lock:
+            return self._requests.kept
+
+    def on_request(self, listener: Callable[[RecordedRequest], None]) -> Callable[[], None]:
+        """Call `listener` with each request to the gateway's address once it is answered.
+
+        It is called in the thread that answers, with the state locked: it should be quick.
+
+        Returns:
+            What ends it.
+        """
+        with self._lock:
+            self._requests.listeners.append(listener)
+        return partial(self._requests.listeners.remove, listener)
 
     def subscribe(self, listener: Callable[[AcceptedMessage], None]) -> Callable[[], None]:
         """Call `listener` with each message when it is accepted and when its status changes.
@@ -228,16 +267,23 @@ class EmulatorCore:
         return message
 
     @property
-    def callbacks_to(self) -> Application | None:
-        """The ASGI application in this process that takes the callbacks, wherever they go; `None` calls over HTTP.
+    def callbacks_to(self) -> Application | str | None:
+        """What takes the callbacks, wherever their URLs lead; `None` calls those URLs.
 
-        It is called while `settled` is awaited, and in that loop, so that it may be the loop of the application.
+        An ASGI application in this process is called while `settled` is awaited, and in that loop, so that it may be
+        the loop of the application. A URL of a scheme, a host and a port, such as ``"http://127.0.0.1:8000"``, takes
+        their place in each callback's URL; path and query stay, so that a signed path can still be verified:
+        ``https://shop.example/sms/3f9a?x=1`` is called at ``http://127.0.0.1:8000/sms/3f9a?x=1``.
+
+        Raises:
+            ValueError: On setting: the URL has a path, a query or a password, or it leads beyond this machine and
+                callbacks may not.
         """
-        return self._callback_sender.application
+        return self._callback_sender.destination
 
     @callbacks_to.setter
-    def callbacks_to(self, application: Application | None) -> None:
-        self._callback_sender.application = application
+    def callbacks_to(self, destination: Application | str | None) -> None:
+        self._callback_sender.destination = destination
 
     async def settled(self) -> None:
         """Return when all status moves that are due are made, and their callbacks called and answered."""
@@ -372,13 +418,14 @@ class EmulatorCore:
             self._gateway.store.make_due(self.clock.now())
 
     def reset(self) -> None:
-        """Forget messages, refusals, faults, switches and rules, and restore opening balances and settings.
+        """Forget messages, requests, refusals, faults, switches and rules, and restore opening balances and settings.
 
         Accounts and time stay.
         """
         with self._lock:
             self._pipeline.faults.clear()
             self._pipeline.refusals.clear()
+            self._requests.clear()
             self._callback_sender.clear()
             for account in self._account_store.accounts:
                 account.balance = account.opening_balance
@@ -389,12 +436,38 @@ class EmulatorCore:
     # --- for the server and the transport ---------------------------------------------------------------------------
 
     def exchange(self, request: HttpRequest) -> Reply:
-        """Answer a request to the gateway's address."""
+        """Answer a request to the gateway's address, and record both."""
+        started = time.perf_counter()
         with self._lock:
             self.tick()
+            refusals, store = self._pipeline.refusals, self._gateway.store
+            refused, accepted = refusals.count, store.accepted
+            refusals.request = self._requests.count + 1
             reply = self._pipeline.answer(request, self._gateway)
-        self.feed.note()  # a balance, a fault or what was read may have changed
+            record = record_of(
+                request,
+                reply,
+                number=refusals.request,
+                at=self.clock.now(),
+                accepted=store.accepted - accepted,
+                refused=refusals.count - refused,
+                code=refusals.first_code_after(refused),
+            )
+            self._requests.add(record)
+        self._finish(record, reply.hold, started)
         return reply
+
+    def _finish(self, record: RecordedRequest, hold: Hold | None, started: float) -> None:
+        def finish() -> None:
+            with self._lock:
+                self._requests.finish(record, time.perf_counter() - started)
+            self.feed.note()  # a balance, a fault or what was read may have changed
+
+        if hold is None:
+            finish()
+        else:
+            self.feed.note()
+            hold.when_over(finish)
 
     async def first_message(self, meets: Callable[[AcceptedMessage], bool], timeout: float) -> AcceptedMessage | None:  # noqa: ASYNC109
         """Return the first matching message, already accepted or coming within so many seconds; else `None`."""
@@ -405,16 +478,27 @@ class EmulatorCore:
             if not found.done() and meets(message):
                 found.set_result(message)
 
-        with self._lock:
-            for message in filter(meets, self.messages):
-                return message
-            stop = self.subscribe(look)
+        stop = self.subscribe(look)  # before those that are there are looked through, so that none is missed
         try:
+            async for message in self._messages_in_turns():
+                if meets(message):
+                    return message
             return await asyncio.wait_for(asyncio.wrap_future(found), timeout)
         except TimeoutError:
             return None
         finally:
             stop()
+
+    async def _messages_in_turns(self) -> AsyncIterator[AcceptedMessage]:
+        """The accepted messages; the loop has its turn between any two chunks of them."""
+        position, chunk = 0, self.messages[:_CHUNK]
+        while chunk:
+            for message in chunk:
+                yield message
+            await asyncio.sleep(0)
+            position += len(chunk)
+            with self._lock:
+                chunk = tuple(self._gateway.store.messages[position : position + _CHUNK])
 
     async def called_back(self) -> None:
         """Wait until it is settled, but make no calls in this loop, which is not the application's."""
@@ -425,8 +509,13 @@ class EmulatorCore:
         """Whether the request that is just coming in is to be reset before it is read."""
         with self._lock:
             taken = self._pipeline.faults.take_unread()
+            if taken:
+                reset = Reply(ending=Ending.RESET, fault=str(Fault.RESET_BEFORE_READ))
+                unread = HttpRequest(method="")
+                record = record_of(unread, reset, number=self._requests.count + 1, at=self.clock.now())
+                self._requests.add(record)
         if taken:
-            self.feed.note()
+            self._finish(record, None, time.perf_counter())
         return taken
 
     def forget_connection(self, connection: Hashable) -> None:
@@ -457,8 +546,9 @@ class EmulatorCore:
                 "messages": len(self._gateway.store.messages),
                 "test_messages": self._gateway.store.tests_accepted,
                 "inbound": sum(len(inbox.messages) for inbox in self._gateway.inboxes.values()),
+                "requests": self._requests.count,
                 "refusals": self._pipeline.refusals.count,
-                "callbacks": len(self.callbacks),
+                "callbacks": self._callback_sender.count,
                 "pending_faults": self._pipeline.faults.pending,
                 "settled": self._callback_sender.idle().done(),
             }
@@ -470,10 +560,16 @@ class EmulatorCore:
                 **self.state(),
                 "speed": self.clock.speed,
                 "url": self._url,
-                "balances": [{"account": account.masked, "balance": str(account.balance)} for account in self.accounts],
+                "balances": [_balance(account) for account in self.accounts],
                 "unread": sum(inbox.unseen for inbox in self._gateway.inboxes.values()),
                 "faults": self._pipeline.faults.waiting(),
             }
+
+    def inspect(self, look: Callable[[Gateway], Result]) -> Result:
+        """What `look` finds in the gateway, while nothing in it changes."""
+        with self._lock:
+            self.tick()
+            return look(self._gateway)
 
     def look_up(self, server_ids: Iterable[str]) -> list[AcceptedMessage]:
         """The messages that have these numbers, test messages included, each in its present state."""
@@ -513,3 +609,7 @@ class EmulatorCore:
         with self._lock:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+
+
+def _balance(account: Account) -> dict[str, Any]:
+    return {"id": account.id, "account": account.masked, "balance": str(account.balance)}

@@ -29,7 +29,8 @@ class Emulator(EmulatorCore):
         delivery: The time from acceptance to status 2 or -1. A message that takes longer than its `ttl`, or than a day
             with the operator, expires then: -1 with error 600.
         allow_remote_callbacks: Whether callbacks may leave this machine.
-        callbacks_to: An ASGI application in this process that takes all callbacks, as the attribute says.
+        callbacks_to: An ASGI application in this process, or a local URL, that takes all callbacks, as the attribute
+            says.
     """
 
     @classmethod

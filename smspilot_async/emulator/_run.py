@@ -7,13 +7,14 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
 from smspilot_async._tools.hosts import is_loopback
 from smspilot_async.emulator._clock import Clock
 from smspilot_async.emulator._emulator import Emulator
+from smspilot_async.emulator._terminal import RequestLines
 from smspilot_async.emulator.gateway._accounts import Account
 from smspilot_async.emulator.gateway._messages import AcceptedMessage, as_json
 
@@ -40,12 +41,15 @@ def run(
     undelivered: float = 0.0,
     loop_protection: timedelta | None = timedelta(minutes=5),
     accounts: Iterable[Account] = (),
+    callbacks_to: str | None = None,
+    quiet: bool = False,
     out: TextIO | None = None,
 ) -> None:
     """Serve an emulator until Ctrl-C or SIGTERM.
 
-    Prints the address with the key, and where its page is, once it listens; with `json` that is one line, an object,
-    and so is one line for each message that is accepted.
+    Prints the address with the key, and where its page is, once it listens, and then a line for each request: its time
+    by the emulator's clock, command, count, outcome and duration, without keys and texts, phones masked. With `json` it
+    prints one object when it listens, and one for each message that is accepted.
 
     Args:
         host: The address to listen at.
@@ -62,11 +66,13 @@ def run(
         undelivered: The share of messages that end undelivered (-1).
         loop_protection: How long the same text to the same phone is refused (243); `None` for never.
         accounts: Other accounts.
+        callbacks_to: A local URL that takes all callbacks, as the attribute of `Emulator` says.
+        quiet: Print no line for each request.
         out: Where to print; the standard output by default.
 
     Raises:
-        ValueError: The host is not this machine's own, and that is not allowed; or two accounts have the same key or
-            login.
+        ValueError: The host, or that of `callbacks_to`, is not this machine's own, and that is not allowed; or that URL
+            cannot take callbacks; or two accounts have the same key or login.
         OSError: Nothing can listen there, or there is no such host.
         ImportError: The extra ``emulator`` is not installed.
     """
@@ -85,13 +91,26 @@ def run(
         delivery=delivery,
         undelivered=undelivered,
         allow_remote_callbacks=allow_remote,
+        callbacks_to=callbacks_to,
     )
+    out = out if out is not None else sys.stdout
     with _until_ended() as ended, served as emulator:
         for account in accounts:
             emulator.add_account(account)
-        shown = None if key_is_secret else emulator.api_key
-        _announce(emulator, shown, _Printer(out if out is not None else sys.stdout), as_json=json)
-        ended.wait()
+        _announce(emulator, None if key_is_secret else emulator.api_key, _Printer(out), as_json=json)
+        with nullcontext() if json or quiet else _request_lines(emulator, out):
+            ended.wait()
+
+
+@contextmanager
+def _request_lines(emulator: Emulator, out: TextIO) -> Iterator[None]:
+    lines = RequestLines(out)
+    stop = emulator.on_request(lines.add)
+    try:
+        yield
+    finally:
+        stop()
+        lines.close()
 
 
 def _look_up(host: str) -> None:

@@ -592,6 +592,8 @@ def test_the_emulator_is_served_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) 
         "undelivered": 0.0,
         "loop_protection": timedelta(minutes=5),
         "accounts": [],
+        "callbacks_to": None,
+        "quiet": False,
     }
 
 
@@ -599,8 +601,10 @@ def test_the_emulator_is_set_up_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) 
     asked: dict[str, Any] = {}
     monkeypatch.setattr("smspilot_async.emulator.run", lambda **options: asked.update(options))
     logins = ("--login", "a@example.com:secret", "--login", "b@example.com:with:colons")
-    ran = run("emulator", "--balance", "2.50", "--delivery", "0.5", "--loop-protection", "0", *logins)
+    callbacks = ("--callbacks-to", "http://127.0.0.1:8000", "-q")
+    ran = run("emulator", "--balance", "2.50", "--delivery", "0.5", "--loop-protection", "0", *logins, *callbacks)
     assert (ran.exit_code, ran.stderr) == (0, "")
+    assert (asked["callbacks_to"], asked["quiet"]) == ("http://127.0.0.1:8000", True)
     assert (asked["balance"], asked["delivery"]) == (Decimal("2.50"), timedelta(seconds=0.5))
     assert asked["loop_protection"] is None
     assert [(account.login, account.password, account.balance) for account in asked["accounts"]] == [
@@ -622,6 +626,11 @@ def test_the_emulator_is_set_up_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) 
         (("--delivery", "-1"), "'-1' is not a number of seconds"),
         (("--loop-protection", "nan"), "'nan' is not a number of seconds"),
         (("--loop-protection", "1e300"), "'1e300' is not a number of seconds"),
+        (
+            ("--callbacks-to", "http://127.0.0.1/sms"),
+            "--callbacks-to: callbacks keep their own path: give the URL without",
+        ),
+        (("--callbacks-to", "https://shop.example"), "--callbacks-to: shop.example is another machine"),
     ],
 )
 def test_an_emulator_that_cannot_be_set_up_so_says_why(options: tuple[str, ...], said: str) -> None:

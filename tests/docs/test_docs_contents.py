@@ -11,7 +11,7 @@ from page_blocks import DOCS, blocks, pages
 
 import smspilot_async
 from smspilot_async import ERROR_CODES, Client, Reason, audit, callbacks, emulator, notebook, otel, outbox
-from smspilot_async.emulator.server import _control
+from smspilot_async.emulator.server._operations import operations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,8 +69,12 @@ def test_the_codes_on_the_page_of_errors_are_those_of_the_catalogue() -> None:
 
 def test_the_page_of_testing_lists_the_whole_control_api() -> None:
     listed = re.findall(r"^\| `(GET|POST) ([^`]+)` \|", (DOCS / "testing.md").read_text(encoding="utf-8"), re.MULTILINE)
-    served = re.findall(r"^``(GET|POST) /_emulator/([\w/-]+)", _control.__doc__ or "", re.MULTILINE)
-    assert {(method, path.replace("ID", "100000001")) for method, path in listed} == set(served)
+    shown = {"server_id": "ID", "phone": "PHONE", "number": "1", "account": "1"}
+    served = {
+        (operation.method, re.sub(r"{(\w+)}", lambda name: shown[name[1]], operation.path).removeprefix("/"))
+        for operation in operations(emulator.Emulator())
+    }
+    assert set(listed) == served
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -277,6 +278,7 @@ class TestControl:
             "messages": 1,
             "test_messages": 0,
             "inbound": 2,
+            "requests": 2,
             "refusals": 0,
             "callbacks": 0,
             "pending_faults": 1,
@@ -438,9 +440,30 @@ class TestProgram:
             answer = httpx.post(url, json={"apikey": "K" * 64, "balance": "sms"}, trust_env=False)
             assert "<title>SMSPILOT emulator</title>" in httpx.get(page, trust_env=False).text
             process.send_signal(ending)
-            assert process.communicate(timeout=10) == ("", "")
+            lines, errors = process.communicate(timeout=10)
+        assert re.fullmatch(r"\d\d:\d\d:\d\d  balance +OK  [\d.]+ ms\n", lines)
+        assert errors == ""
         assert answer.json() == {"balance": 800000}
         assert process.returncode == 0
+
+    def test_a_quiet_one_says_no_more_than_where_it_listens(self) -> None:
+        with self.start("key='K' * 64", "quiet=True") as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[4]
+            httpx.post(url, json={"apikey": "K" * 64, "balance": "sms"}, trust_env=False)
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=10) == ("", "")
+
+    def test_an_output_that_is_not_read_holds_up_neither_the_gateway_nor_its_end(self) -> None:
+        with self.start("key='K' * 64") as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[4]
+            with httpx.Client(trust_env=False) as client:
+                for _ in range(1500):  # more lines than a pipe holds
+                    client.post(url, json={"apikey": "K" * 64, "balance": "sms"})
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=10) == 0
 
     def test_json_lines_report_messages(self) -> None:
         with self.start("json=True", "seed=1", "speed=1000") as process:

@@ -415,6 +415,7 @@ class TestLooks:
         visitor = await Visitor.opens(browser, emulator.page_url, color_scheme=scheme)
         pairs = [("ink", "paper"), ("ink", "ground"), ("ink", "bubble"), ("soft", "paper"), ("soft", "ground")]
         pairs += [("soft", "sunken"), ("accent", "accent-tint"), ("accent-ink", "accent")]
+        pairs += [("ink", "sunken"), ("soft", "bubble"), ("accent", "bubble"), ("accent", "paper"), ("failed", "paper")]
         pairs += [(name, f"{name}-tint") for name in ("delivered", "failed", "waiting", "scheduled")]
         background = luminance(await visitor.page.evaluate(COLOUR, "ground"))
         assert (background > 0.5) == (scheme == "light")

@@ -43,7 +43,7 @@ class TestStream:
             **emulator.state(),
             "speed": 0.0,
             "url": emulator.url,
-            "balances": [{"account": f"…{emulator.api_key[-4:]}", "balance": "999998.75"}],
+            "balances": [{"id": 1, "account": f"…{emulator.api_key[-4:]}", "balance": "999998.75"}],
             "unread": 0,
             "faults": [],
         }
@@ -57,10 +57,10 @@ class TestStream:
             received = await reader.until_quiet()
         assert received.state is not None
         assert received.state["balances"] == [
-            {"account": f"…{emulator.api_key[-4:]}", "balance": "1000000.00"},
-            {"account": "s…@example.com", "balance": "5"},
-            {"account": "…", "balance": "6"},
-            {"account": "…T", "balance": "7.50"},
+            {"id": 1, "account": f"…{emulator.api_key[-4:]}", "balance": "1000000.00"},
+            {"id": 2, "account": "s…@example.com", "balance": "5"},
+            {"id": 3, "account": "…", "balance": "6"},
+            {"id": 4, "account": "…T", "balance": "7.50"},
         ]
 
     async def test_it_goes_on_with_what_happens(self, emulator: Emulator, client: Client) -> None:

@@ -153,6 +153,7 @@ class TestControl:
                 "answer_status": None,
                 "answer": "",
                 "failure": "not loopback",
+                "called": None,
                 "acknowledged": False,
             }
         ]

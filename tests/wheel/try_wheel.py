@@ -25,7 +25,7 @@ SHIPPED: Final = (
     "smspilot_async_command.py",
     "smspilot_async/cli/demo_data/recipients.csv",
     "smspilot_async/cli/locale/ru/LC_MESSAGES/smspilot.mo",
-    "smspilot_async/emulator/page.html",
+    *(f"smspilot_async/emulator/static/{name}" for name in ("page.html", "page.css", "page.js", "rooms.js", "live.js")),
     "smspilot_async/page/static/page.html",
     "smspilot_async/page/static/page.css",
     "smspilot_async/page/static/page.js",

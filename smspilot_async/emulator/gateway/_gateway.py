@@ -100,6 +100,7 @@ class Gateway:
     Attributes:
         refusals: Messages that are refused.
         failures: Messages that are accepted and not delivered.
+        arrivals: Of each inbound message how many were accepted before it, its id and its account's.
     """
 
     clock: Clock
@@ -111,6 +112,7 @@ class Gateway:
     inboxes: defaultdict[int, Inbox] = attrs.field(factory=lambda: defaultdict(Inbox))
     refusals: list[Rule] = attrs.Factory(list)
     failures: list[Rule] = attrs.Factory(list)
+    arrivals: list[tuple[int, int, int]] = attrs.Factory(list)
     limits: Limits = attrs.field(init=False)
     _sent: dict[tuple[int, str, str], datetime] = attrs.field(factory=dict, repr=False)
     _next_inbound: int = 1
@@ -148,6 +150,7 @@ class Gateway:
         )
         self._next_inbound += 1
         self.inboxes[account.id].add(sms)
+        self.arrivals.append((len(self.store.messages), sms.id, account.id))
         return sms
 
     # --- send -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from smspilot_async.emulator.gateway import _wire
 from smspilot_async.emulator.gateway._errors import Refused, TooManyRequests
 from smspilot_async.emulator.gateway._faults import Fault, FaultPlan, Faults
 from smspilot_async.emulator.gateway._gateway import Gateway, RequestOrigin
-from smspilot_async.emulator.gateway._refusals import Refusals
+from smspilot_async.emulator.gateway._refusals import LONGEST_PHONE, Refusals
 from smspilot_async.emulator.server._http import Ending, Hold, HttpRequest, Reply, find_document
 
 MOST_ROWS: Final = 50_000
@@ -53,6 +53,16 @@ class _Parsed:
     def rows(self) -> int:
         return len(self.request.rows or ()) if self.request else 0
 
+    def named(self, reply: Reply) -> Reply:
+        """The reply, which says what it answers."""
+        return attrs.evolve(reply, command=self.fault_name, count=self.rows, to=self._single_phone())
+
+    def _single_phone(self) -> str | None:
+        if self.request is None or self.request.command != "send" or self.rows != 1:
+            return None
+        [row] = self.request.rows or [None]
+        return str(row.get("to"))[:LONGEST_PHONE] if isinstance(row, dict) else None
+
 
 @attrs.define
 class Pipeline:
@@ -69,6 +79,8 @@ class Pipeline:
 
     def answer(self, http: HttpRequest, gateway: Gateway) -> Reply:
         """The reply to a request to the gateway's address."""
+        if http.is_too_large:
+            return Reply.page(413, "Request Entity Too Large")
         if http.method == "HEAD":
             return Reply(content_type=_wire.Wire.JSON.content_type)  # whatever it carries is not carried out
         if http.method not in ("GET", "POST"):
@@ -78,8 +90,8 @@ class Pipeline:
             return Reply.page(413, "Request Entity Too Large")
         parsed = _parse(find_document(http))
         if parsed.rows > MOST_ROWS:
-            return Reply.page(413, "Request Entity Too Large")
-        return self._answer(http, parsed, gateway)
+            return parsed.named(Reply.page(413, "Request Entity Too Large"))
+        return parsed.named(self._answer(http, parsed, gateway))
 
     def release(self) -> None:
         """Send the answers that are held back."""
@@ -91,6 +103,9 @@ class Pipeline:
         plan = self.faults.take(parsed.fault_name)
         if plan is None:
             return self._execute(http, parsed, gateway)
+        return attrs.evolve(self._fail(http, parsed, gateway, plan), fault=str(plan.fault))
+
+    def _fail(self, http: HttpRequest, parsed: _Parsed, gateway: Gateway, plan: FaultPlan) -> Reply:
         if plan.fault in _NOT_EXECUTED:
             return self._reject(plan, parsed, gateway)
         busy_row = plan.row if plan.fault is Fault.BUSY_MESSAGE else None

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KEPT: Final = 1000
+LONGEST_PHONE: Final = 40
 _LONGEST_TEXT: Final = 1000  # a text may be refused because it is far too long
-_LONGEST_PHONE: Final = 40
 _TOO_MANY_REQUESTS: Final = 429
 
 
@@ -32,6 +32,7 @@ class Refusal:
         reason: What the protocol says of the code.
         to: The phone, where one message was refused; its first 40 characters.
         text: The beginning of that message's text.
+        request: The `number` of the `RecordedRequest` that it was part of.
     """
 
     number: int
@@ -41,13 +42,19 @@ class Refusal:
     reason: str
     to: str | None = attrs.field(default=None, repr=False)
     text: str | None = attrs.field(default=None, repr=False)
+    request: int = 0
 
 
 @attrs.define
 class Refusals:
-    """The newest refusals, and how many there were."""
+    """The newest refusals, and how many there were.
+
+    Attributes:
+        request: The number of the request that is being answered.
+    """
 
     count: int = 0
+    request: int = 0
     _kept: deque[Refusal] = attrs.field(factory=lambda: deque(maxlen=KEPT))
 
     @property
@@ -65,10 +72,16 @@ class Refusals:
                 command=command,
                 code=code,
                 reason="Too Many Requests" if code == _TOO_MANY_REQUESTS else texts(code)[0],
-                to=None if row is None else str(row["to"])[:_LONGEST_PHONE],
+                to=None if row is None else str(row["to"])[:LONGEST_PHONE],
                 text=None if row is None else str(row["text"])[:_LONGEST_TEXT],
+                request=self.request,
             )
         )
+
+    def first_code_after(self, count: int) -> int | None:
+        """The code of the first refusal after so many; `None` if there is none, or it is forgotten."""
+        newer = self.count - count
+        return self._kept[-newer].code if 0 < newer <= len(self._kept) else None
 
     def clear(self) -> None:
         """Forget them all, and count anew."""

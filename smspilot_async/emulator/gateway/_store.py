@@ -51,6 +51,11 @@ class MessageStore:
     _next_move: int = 0
 
     @property
+    def accepted(self) -> int:
+        """How many messages there were, test messages included."""
+        return len(self.messages) + self.tests_accepted
+
+    @property
     def test_messages(self) -> list[AcceptedMessage]:
         """The test messages, which are neither delivered nor charged: the newest `KEPT_TESTS` of them."""
         return list(self._tests_in_order)

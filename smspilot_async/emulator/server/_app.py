@@ -13,10 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
 from smspilot_async.emulator.server._asgi import disconnected
-from smspilot_async.emulator.server._control import control_routes, nothing_there, wrong_method
+from smspilot_async.emulator.server._endpoints import nothing_there, wrong_method
 from smspilot_async.emulator.server._http import API_PATH, LARGEST_BODY, PAGE_PATH, Ending, HttpRequest, Reply, path_of
+from smspilot_async.emulator.server._operations import control_routes
 from smspilot_async.emulator.server._origin_guard import is_allowed
-from smspilot_async.emulator.server._page import Events, page
+from smspilot_async.emulator.server._page import page
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def create_app(emulator: EmulatorCore) -> ASGIApp:
     """The application that serves an emulator. Its server has to put a `ClientConnection` into the scope's state."""
-    control = [*control_routes(emulator), Route("/events", Events(emulator), methods=["GET"])]
+    control = control_routes(emulator)
 
     async def not_found(request: Request, _error: Exception) -> Response:
         if request.url.path.startswith(f"{PAGE_PATH}/"):
@@ -78,13 +79,12 @@ class _Gateway:
             await disconnected(receive)  # or the server would complain about a missing answer
             return
         try:
-            body = await _read(receive)
+            request = _request(scope, await _read(receive))
         except _TooLarge:
-            await self._answer(Reply.page(413, "Request Entity Too Large"), send)
+            request = _request(scope, b"", is_too_large=True)
         except _Disconnected:
             return  # half a request is not answered
-        else:
-            await self._send_reply(self._emulator.exchange(_request(scope, body)), connection, receive, send)
+        await self._send_reply(self._emulator.exchange(request), connection, receive, send)
 
     async def _send_reply(self, reply: Reply, connection: ClientConnection, receive: Receive, send: Send) -> None:
         if reply.hold is not None:
@@ -108,7 +108,7 @@ class _Gateway:
         await send({"type": "http.response.body", "body": reply.body[:cut], "more_body": cut is not None})
 
 
-def _request(scope: Scope, body: bytes) -> HttpRequest:
+def _request(scope: Scope, body: bytes, *, is_too_large: bool = False) -> HttpRequest:
     client = scope.get("client")
     return HttpRequest(
         method=scope["method"],
@@ -117,6 +117,7 @@ def _request(scope: Scope, body: bytes) -> HttpRequest:
         body=body,
         client=client[0] if client else "",
         connection=scope["state"]["connection"],
+        is_too_large=is_too_large,
     )
 
 

@@ -51,15 +51,16 @@ def _offset(zone: tzinfo) -> str:
 
 
 def _read_field(name: str, kind: Any, value: Any) -> Any:
-    for one in _alternatives(kind):
+    for one in alternatives(kind):
         try:
             return _READERS[one][1](value) if one in _READERS else _read_literal(one, value)
         except (TypeError, ValueError, InvalidOperation):
             continue
-    raise ValueError(f"{name} must be {' or '.join(map(_described, _alternatives(kind)))}")
+    raise ValueError(f"{name} must be {' or '.join(map(_described, alternatives(kind)))}")
 
 
-def _alternatives(kind: Any) -> tuple[Any, ...]:
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one that it is."""
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 

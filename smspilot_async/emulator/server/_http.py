@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 API_PATH: Final = "/api2.php"
 PAGE_PATH: Final = "/_emulator"
@@ -33,6 +33,7 @@ class HttpRequest:
     Attributes:
         client: The address it came from.
         connection: What identifies the connection; `None` where there is none.
+        is_too_large: Its body was not read any further.
     """
 
     method: str
@@ -41,6 +42,7 @@ class HttpRequest:
     body: bytes = attrs.field(default=b"", repr=False)
     client: str = "127.0.0.1"
     connection: Hashable = None
+    is_too_large: bool = False
 
 
 class Ending(Enum):
@@ -69,6 +71,10 @@ class Hold:
         with suppress(InvalidStateError):  # its time was over
             self._released.set_result(None)
 
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Call this once the wait is over, in the thread that ends it."""
+        self._released.add_done_callback(lambda _released: call())
+
     @property
     def is_over(self) -> bool:
         """Whether the wait is over."""
@@ -77,7 +83,13 @@ class Hold:
 
 @attrs.frozen(kw_only=True)
 class Reply:
-    """What goes back, and how."""
+    """What goes back, and how.
+
+    Attributes:
+        command: What it answers, as far as that was understood; so are `count`, the rows of the request, and `to`, the
+            phone of a single one.
+        fault: The fault that it met.
+    """
 
     status: int = 200
     content_type: str = HTML
@@ -85,6 +97,10 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     ending: Ending = Ending.ANSWER
     hold: Hold | None = None
+    command: str = ""
+    count: int = 0
+    to: str | None = attrs.field(default=None, repr=False)
+    fault: str | None = None
 
     @classmethod
     def page(cls, status: int, title: str, **headers: str) -> Reply:

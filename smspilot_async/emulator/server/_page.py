@@ -1,6 +1,6 @@
 """The page that shows the emulator in a browser, and the stream of events that keeps it live.
 
-The page is one static file that loads nothing from anywhere. It runs under a policy that lets only its own script run,
+The page is sent as one file that loads nothing from anywhere. It runs under a policy that lets only its own script run,
 and asks of browsers that even that script writes no HTML (Trusted Types): whatever a message says, it is text.
 """
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _FRAME: Final = 0.02
 """Seconds between two events: changes that come faster travel together."""
+_SCRIPTS: Final = ("page.js", "rooms.js", "live.js")
 _HEARTBEAT: Final = 10.0
 """Seconds without a change after which an event goes out all the same, so that a page notices a dead connection."""
 
@@ -123,20 +124,21 @@ def _row(message: AcceptedMessage) -> dict[str, Any]:
 
 @cache
 def _content() -> tuple[bytes, str]:
-    """The page, and the policy that lets its own style and script run, by their hashes."""
-    text = resources.files("smspilot_async.emulator").joinpath("page.html").read_text("utf-8")
+    """The page in one piece, and the policy that lets its own style and script run, by their hashes."""
+    folder = resources.files("smspilot_async.emulator").joinpath("static")
+    page, style, *scripts = (folder.joinpath(name).read_text("utf-8") for name in ("page.html", "page.css", *_SCRIPTS))
+    script = "".join(scripts)
+    page = page.replace("<style>", f"<style>{style}").replace("<script>", f"<script>{script}")
     policy = (
-        f"default-src 'none'; script-src {_hash(text, 'script')}; style-src {_hash(text, 'style')}; "
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     )
-    return text.encode(), policy
+    return page.encode(), policy
 
 
-def _hash(text: str, element: str) -> str:
-    _, _, rest = text.partition(f"<{element}>")
-    inside, _, _ = rest.partition(f"</{element}>")
-    return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _forbidden() -> Response:

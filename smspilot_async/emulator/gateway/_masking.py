@@ -1,0 +1,56 @@
+"""Takes keys and passwords out of what is shown of a request, and phones out of what a terminal shows.
+
+A request is masked as the text that it is, in whichever form it came: JSON, XML, a form, or a document cut off in the
+middle. Nothing is parsed, because what is not understood is shown too, and may be a real key with a comma missing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_QUOTE: Final = r"(?:\\*[\"']|%22|%27|%5C%22)"
+_SPACE: Final = r"(?:\s|\+|%20|%09|%0A|%0D)*"
+_SIGN: Final = r"(?:[:=]|%3A|%3D)"
+_LONGEST_GAP: Final = 40
+
+_secret = re.compile(
+    rf"(?P<name>api_?key|password)(?:"
+    # "apikey": "…", apikey="…", the same in a URL; the value ends with the quote with which it began, or with the text
+    rf"(?P<before>{_QUOTE}?{_SPACE}{_SIGN}{_SPACE})(?P<quote>{_QUOTE})(?P<quoted>(?:(?!(?P=quote))(?:\\.|%5C%..|.))*)"
+    rf"|(?P<bare>{_QUOTE}?{_SPACE}{_SIGN}{_SPACE}|%3E|>)(?P<plain>(?:(?!%26|%3C|%2C|%7D)[^&<,}}\s\"'])+)"
+    rf"|(?P<part>{_QUOTE}?[^\w]{{0,{_LONGEST_GAP}}}\r?\n\r?\n)(?P<field>[^\r\n]+)"  # in multipart/form-data
+    rf")",
+    re.IGNORECASE | re.DOTALL,
+)
+_key = re.compile(r"(%[0-9A-F]{2})?([0-9A-Z]{40,})")
+"""A key of the gateway's form, wherever it is; in a URL, what is before it may look like a part of it."""
+
+_END: Final = 4
+_LONG_ENOUGH: Final = 16
+_PHONE_START, _PHONE_END = 4, 2
+
+
+def masked_secrets(text: str) -> str:
+    """A request or an answer, in which of a key only the end is shown, and nothing of a password."""
+    return _key.sub(lambda found: (found[1] or "") + _end_of(found[2]), _secret.sub(_mask, text))
+
+
+def masked_phone(phone: str) -> str:
+    """A phone of which only the beginning and the last two digits are shown."""
+    hidden = len(phone) - _PHONE_START - _PHONE_END
+    if hidden < 1:
+        return "•" * len(phone)
+    return phone[:_PHONE_START] + "•" * hidden + phone[-_PHONE_END:]
+
+
+def _mask(found: re.Match[str]) -> str:
+    between = found["before"] or found["bare"] or found["part"] or ""
+    value = found["quoted"] or found["plain"] or found["field"] or ""
+    shown = "…" if found["name"].lower() == "password" else _end_of(value)
+    return f"{found['name']}{between}{found['quote'] or ''}{shown if value else ''}"
+
+
+def _end_of(key: str) -> str:
+    """Enough to tell keys apart, useless to others."""
+    return "…" + (key[-_END:] if len(key) >= _LONG_ENOUGH else "")
