@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,7 +19,7 @@ from smspilot_async.emulator.gateway._accounts import Account
 from smspilot_async.emulator.gateway._messages import AcceptedMessage, as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from decimal import Decimal
 
     from smspilot_async.emulator.gateway._wire import Profile
@@ -97,17 +97,22 @@ def run(
     with _until_ended() as ended, served as emulator:
         for account in accounts:
             emulator.add_account(account)
-        _announce(emulator, None if key_is_secret else emulator.api_key, _Printer(out), as_json=json)
-        with nullcontext() if json or quiet else _request_lines(emulator, out):
+        with _request_lines(emulator, None if json or quiet else out) as begin:
+            _announce(emulator, None if key_is_secret else emulator.api_key, _Printer(out), as_json=json)
+            begin()
             ended.wait()
 
 
 @contextmanager
-def _request_lines(emulator: Emulator, out: TextIO) -> Iterator[None]:
+def _request_lines(emulator: Emulator, out: TextIO | None) -> Iterator[Callable[[], None]]:
+    """Lines of all requests, to be written from when what this yields is called."""
+    if out is None:
+        yield lambda: None
+        return
     lines = RequestLines(out)
     stop = emulator.on_request(lines.add)
     try:
-        yield
+        yield lines.begin
     finally:
         stop()
         lines.close()

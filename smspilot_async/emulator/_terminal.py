@@ -27,13 +27,16 @@ _OK: Final = 200
 
 
 class RequestLines:
-    """Writes requests to a stream, one a line, until it is closed."""
+    """Writes requests to a stream, one a line, from when it begins until it is closed."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._waiting: queue.Queue[RecordedRequest | None] = queue.Queue(WAITING)
         self._left_out = 0
         self._thread = threading.Thread(target=self._write_all, name="smspilot-terminal", daemon=True)
+
+    def begin(self) -> None:
+        """Write what has come so far, and what comes."""
         self._thread.start()
 
     def add(self, record: RecordedRequest) -> None:
@@ -45,7 +48,7 @@ class RequestLines:
 
     def close(self) -> None:
         """Write what waits, for a second at most."""
-        with suppress(queue.Full):
+        with suppress(queue.Full, RuntimeError):  # it may never have begun
             self._waiting.put(None, timeout=_PATIENCE)
             self._thread.join(_PATIENCE)
 

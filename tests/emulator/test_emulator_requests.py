@@ -328,6 +328,8 @@ class TestTerminal:
         emulator.on_request(lines.add)
         for number in range(100):
             desk.send(*[{"to": PHONE, "text": "x"}] * (number + 1), test=1)
+        assert out.getvalue() == ""
+        lines.begin()
         lines.close()
         assert [int(line.split()[2]) for line in out.getvalue().splitlines()] == list(range(1, 101))
 
@@ -345,6 +347,7 @@ class TestTerminal:
         monkeypatch.setattr(terminal, "WAITING", 5)
         out = Stopped()
         lines = terminal.RequestLines(out)
+        lines.begin()
         emulator.on_request(lines.add)
         desk.json(balance="rur")
         is_writing.wait(10)
@@ -362,6 +365,7 @@ class TestTerminal:
                 raise BrokenPipeError
 
         lines = terminal.RequestLines(Closed())
+        lines.begin()
         emulator.on_request(lines.add)
         desk.json(balance="rur")
         lines.close()
