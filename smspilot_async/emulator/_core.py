@@ -508,15 +508,14 @@ class EmulatorCore:
     def resets_unread(self) -> bool:
         """Whether the request that is just coming in is to be reset before it is read."""
         with self._lock:
-            taken = self._pipeline.faults.take_unread()
-            if taken:
-                reset = Reply(ending=Ending.RESET, fault=str(Fault.RESET_BEFORE_READ))
-                unread = HttpRequest(method="")
-                record = record_of(unread, reset, number=self._requests.count + 1, at=self.clock.now())
-                self._requests.add(record)
-        if taken:
-            self._finish(record, None, time.perf_counter())
-        return taken
+            if not self._pipeline.faults.take_unread():
+                return False
+            reset = Reply(ending=Ending.RESET, fault=str(Fault.RESET_BEFORE_READ))
+            unread = HttpRequest(method="")
+            record = record_of(unread, reset, number=self._requests.count + 1, at=self.clock.now())
+            self._requests.add(record)
+        self._finish(record, None, time.perf_counter())
+        return True
 
     def forget_connection(self, connection: Hashable) -> None:
         """Stop counting a connection that was closed."""

@@ -6,7 +6,7 @@ percent signs and all.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from smspilot_async._tools.hosts import is_loopback
 
@@ -17,12 +17,8 @@ def local_base(url: str, *, allow_remote: bool) -> str:
     Raises:
         ValueError: It has more than a scheme, a host and a port, or leads beyond this machine and may not.
     """
-    try:
-        parts = urlsplit(url)
-        has_port = parts.port is None or parts.port > 0
-    except ValueError:  # brackets around what is not an address, a port out of range
-        has_port = False
-    if not has_port or parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise ValueError("callbacks go to a URL such as http://127.0.0.1:8000: a scheme, a host and a port")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("callbacks keep their own path: give the URL without one, such as http://127.0.0.1:8000")
@@ -31,6 +27,15 @@ def local_base(url: str, *, allow_remote: bool) -> str:
             f"{parts.hostname} is another machine, which callbacks may reach only if that is allowed (allow_remote)"
         )
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:  # brackets around what is not an address, a port out of range
+        return None
+    return parts if has_port else None
 
 
 def moved(url: str, base: str) -> str:

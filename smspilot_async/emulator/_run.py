@@ -93,12 +93,12 @@ def run(
         allow_remote_callbacks=allow_remote,
         callbacks_to=callbacks_to,
     )
-    out = out if out is not None else sys.stdout
+    stream = out if out is not None else sys.stdout
     with _until_ended() as ended, served as emulator:
         for account in accounts:
             emulator.add_account(account)
-        with _request_lines(emulator, None if json or quiet else out) as begin:
-            _announce(emulator, None if key_is_secret else emulator.api_key, _Printer(out), as_json=json)
+        with _request_lines(emulator, None if json or quiet else stream) as begin:
+            _announce(emulator, None if key_is_secret else emulator.api_key, _Printer(stream), as_json=json)
             begin()
             ended.wait()
 

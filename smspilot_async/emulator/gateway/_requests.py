@@ -71,9 +71,9 @@ class RecordedRequest:
     to: str | None = attrs.field(default=None, repr=False)
     request_bytes: int
     answer_bytes: int
-    _head: str = attrs.field(repr=False)
-    _body: bytes = attrs.field(repr=False)
-    _answer: bytes = attrs.field(repr=False)
+    _head: str = attrs.field(alias="head", repr=False)
+    _body: bytes = attrs.field(alias="body", repr=False)
+    _answer: bytes = attrs.field(alias="answer", repr=False)
 
     @property
     def was_refused(self) -> bool:
