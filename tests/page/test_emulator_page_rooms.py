@@ -173,7 +173,7 @@ class TestControl:
         await expect(visitor.page.get_by_role("status").filter(has_text="The balance is set")).to_be_visible()
         assert [account.balance for account in emulator.accounts] == [Decimal(1000000), Decimal("1234.50")]
 
-    async def test_an_amount_that_is_none_is_explained(self, visitor: Visitor) -> None:
+    async def test_what_is_no_amount_is_explained(self, visitor: Visitor) -> None:
         await visitor.goes_to("Control")
         await visitor.page.get_by_label("Account 1 ").fill("much")
         await visitor.presses("Set the balance")
