@@ -21,6 +21,9 @@ from smspilot_async._tools import clock as _clock
 from smspilot_async.errors import InvalidMessage, Outcome, OutcomeUnknown, SmsPilotError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from smspilot_async._tools.history import History
     from smspilot_async.text import TextSize
 
 __all__ = [
@@ -261,9 +264,24 @@ def status_word(status: int | None) -> str:
 _display: dict[str, Callable[[Any], Any]] = {}
 
 
-def display_with(*, page: Callable[[Any], str], rows: Callable[[Any], list[dict[str, Any]]]) -> None:
+def display_with(
+    *,
+    page: Callable[[Any], str],
+    rows: Callable[[Any], list[dict[str, Any]]],
+    figure: Callable[[History], Figure],
+) -> None:
     """Register the display of answers, which imports the models; so the models need not import it."""
-    _display.update(page=page, rows=rows)
+    _display.update(page=page, rows=rows, figure=figure)
+
+
+def figure_of(history: History) -> Figure:
+    """Return the figure of what was counted over time.
+
+    Raises:
+        ImportError: The extra ``notebook`` is not installed.
+    """
+    figure: Figure = _display["figure"](history)
+    return figure
 
 
 class Displayed:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from smspilot_async._display.colours import COLOURS
 from smspilot_async._display.rows import to_dicts
 from smspilot_async._sending.bulk import BulkRun, BulkStats
 from smspilot_async.models import AccountInfo, Packet
@@ -28,15 +29,17 @@ _PHONES: Final = frozenset({"to", "phone"})
 _MASK: Final = "•••"
 _MOST_ROWS: Final = 20
 _SHORTEST_PHONE: Final = 7
-_FINE, _BAD, _UNCERTAIN = "#2a9d55", "#d64545", "#b87a00"
-_DOTS: Final = {
-    "accepted": _FINE,
-    "delivered": _FINE,
-    "refused": _BAD,
-    "not delivered": _BAD,
-    "unknown": _UNCERTAIN,
-    "not_sent": _UNCERTAIN,
+_UNITS: Final = {
+    "price": "price, RUB",
+    "balance": "balance, RUB",
+    "parts": "parts, SMS",
+    "created": "created, UTC",
+    "send_at": "send at, UTC",
+    "modified": "modified, zone not known",
+    "date": "registered, zone not known",
+    "error": "error code",
 }
+"""Headings that say in what a column is given."""
 # MathJax, which notebooks run over every output, ignores these classes; an SMS may contain two dollar signs.
 _PAGE: Final = '<div class="smspilot tex2jax_ignore mathjax_ignore">{}</div>'
 
@@ -60,16 +63,42 @@ def page(shown: Any, *, private: bool = False) -> str:
             body = _account(shown, private=private)
         case _:
             rows = to_dicts(shown)
-            body = _line(*_summary(shown, rows)) + _rows(rows, private=private)
+            packet = _only_packet(rows)
+            body = _line(*_summary(shown, rows, packet)) + _rows(rows, private=private, hidden=_repeated(rows, packet))
     return _PAGE.format(body)
 
 
 # --- the kinds -----------------------------------------------------------------------------------
 
 
-def _summary(shown: Any, rows: Sequence[Row]) -> Iterable[str]:
-    if isinstance(shown, Packet) and shown.server_packet_id is not None:
-        yield f"packet {shown.server_packet_id}"
+def _only_packet(rows: Sequence[Row]) -> str | None:
+    """Return the packet that all rows are of, if it is one."""
+    packets = {row.get("server_packet_id") for row in rows}
+    return packets.pop() if len(packets) == 1 else None
+
+
+def _repeated(rows: Sequence[Row], packet: str | None) -> frozenset[str]:
+    """Return columns that say in every row what another one, or the line above, says already."""
+    hidden = {"status"}  # the column "state" has it in words
+    if packet is not None:
+        hidden.add("server_packet_id")
+    if all("outcome" in row and not _has_moved_on(row) for row in rows):
+        hidden.add("state")
+    if all(str(row["error"]) in (row.get("failure") or "") for row in rows if row.get("error")):
+        hidden.add("error")
+    return frozenset(hidden)
+
+
+def _has_moved_on(row: Row) -> bool:
+    """Return whether a state says more than the outcome: of what was not accepted it never does."""
+    return row["outcome"] == "accepted" and row["state"] not in {None, "accepted"}
+
+
+def _summary(shown: Any, rows: Sequence[Row], packet: str | None) -> Iterable[str]:
+    if packet is None and isinstance(shown, Packet):
+        packet = shown.server_packet_id
+    if packet is not None:
+        yield f"packet {packet}"
     words = Counter(map(_word, rows))
     yield from (f"{count:,} {word}" for word, count in words.most_common()) if rows else ("nothing",)
     if isinstance(shown, Packet):
@@ -100,9 +129,10 @@ def _stats(stats: BulkStats) -> str:
         "waiting": stats.waiting,
         "parts": stats.parts,
         "cost, RUB": stats.cost,
+        "balance": stats.balance,
         "messages/s": round(stats.rate),
-        "time": _duration(stats.seconds),
-        "left": None if stats.eta is None else _duration(stats.eta),
+        "time, h:mm:ss": _duration(stats.seconds),
+        "left, h:mm:ss": None if stats.eta is None else _duration(stats.eta),
     }
     return _progress(stats) + _rows([figures], private=False)
 
@@ -117,16 +147,17 @@ def _progress(stats: BulkStats) -> str:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _rows(rows: Sequence[Row], *, private: bool) -> str:
+def _rows(rows: Sequence[Row], *, private: bool, hidden: frozenset[str] = frozenset()) -> str:
     if len(rows) <= _MOST_ROWS:
-        return _grid(rows, private=private)
+        return _grid(rows, hidden, private=private)
     # Among many rows, those that were not accepted are of interest.
     first = sorted(rows, key=lambda row: row.get("outcome", "accepted") == "accepted")[:_MOST_ROWS]
-    return _grid(first, private=private) + _line(f"… and {len(rows) - _MOST_ROWS:,} more")
+    return _grid(first, hidden, private=private) + _line(f"… and {len(rows) - _MOST_ROWS:,} more")
 
 
-def _grid(rows: Sequence[Row], *, private: bool) -> str:
-    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+def _grid(rows: Sequence[Row], hidden: frozenset[str], *, private: bool) -> str:
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in hidden]
+    columns = {name: [row.get(name) for row in rows] for name in names}
     columns = {name: values for name, values in columns.items() if _has_content(name, values)}
     if not columns:
         return ""
@@ -136,8 +167,6 @@ def _grid(rows: Sequence[Row], *, private: bool) -> str:
 
 
 def _has_content(name: str, values: Sequence[Any]) -> bool:
-    if name == "status":  # the column "state" has it in words
-        return False
     return any(values) if name == "error" else any(value not in {None, ""} for value in values)
 
 
@@ -147,7 +176,7 @@ def _table(rows: Iterable[str]) -> str:
 
 
 def _head(name: str, align: str) -> str:
-    return f'<th style="text-align: {align}">{name.replace("_", " ")}</th>'
+    return f'<th style="text-align: {align}">{_UNITS.get(name) or name.replace("_", " ")}</th>'
 
 
 def _cell(name: str, value: Any, *, private: bool) -> str:
@@ -155,7 +184,7 @@ def _cell(name: str, value: Any, *, private: bool) -> str:
     dot = ""
     if name in {"outcome", "state"}:
         text = text.replace("_", " ")
-        dot = f'<span style="color: {_DOTS[value]}">●</span> ' if value in _DOTS else ""
+        dot = f'<span style="color: {COLOURS[value]}">●</span> ' if value in COLOURS else ""
     return f'<td style="text-align: {_align(value)}; white-space: pre-wrap">{dot}{_escape(text)}</td>'
 
 
@@ -179,7 +208,7 @@ def _plain(value: Any) -> str:
         case Decimal():
             return f"{value:f}"
         case datetime():
-            return value.isoformat(" ", "seconds")
+            return value.replace(tzinfo=None).isoformat(" ", "seconds")  # the heading says which zone it is
     return str(value)
 
 

@@ -28,6 +28,8 @@ from smspilot_async.outbox._import import Counts, import_rows
 from smspilot_async.outbox._ledger import SECOND
 from smspilot_async.outbox._orders import write_order
 from smspilot_async.outbox._report import write_report
+from smspilot_async.outbox._report_data import gather
+from smspilot_async.outbox._report_plots import plot_of
 from smspilot_async.outbox._selection import Selection, selection_of
 from smspilot_async.outbox._states import CampaignEvent, CampaignState, State
 from smspilot_async.outbox._unknown import setting_of
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
     from datetime import datetime
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from smspilot_async import Client
     from smspilot_async.models import SentMessage
@@ -519,6 +523,21 @@ class Campaign:
             OSError: The file cannot be written.
         """
         await write_report(self._access, self.name, path, phones=phones)
+
+    async def plot(self) -> Figure:
+        """Draw what was sent and what was delivered over time, the hours of its window shaded.
+
+        The database counts; what is drawn are at most 150 intervals, however many messages there are.
+
+        Returns:
+            A ``matplotlib.figure.Figure``, which a notebook shows at the end of a cell; ``savefig`` writes it to a
+            file.
+
+        Raises:
+            ImportError: The extra ``notebook`` is not installed.
+        """
+        data = await gather(self._access, self.name)
+        return await asyncio.to_thread(plot_of, data)  # its first use reads fonts
 
     def running(self, client: Client, *, packet_size: int = 100, in_flight: int = 4) -> Run:
         """Send what is due in the ledger in the background of an ``async with`` block, and watch this campaign.

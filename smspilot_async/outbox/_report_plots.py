@@ -12,14 +12,17 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from smspilot_async._display import require_plots
 from smspilot_async._tools.zones import zone_of
+from smspilot_async.outbox._report_data import Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from smspilot_async.outbox._report_data import ReportData, Series
+    from smspilot_async._display.plots import Plot
+    from smspilot_async.outbox._report_data import ReportData
 
-__all__ = ["COLOURS", "bars", "over_time"]
+__all__ = ["COLOURS", "bars", "over_time", "plot_of"]
 
 COLOURS: Final = {
     "sent": "#8ea9f0",
@@ -60,6 +63,33 @@ _MOST_WINDOWS: Final = 400
 def over_time(data: ReportData, series: Series) -> str:
     """Return what was sent and what was delivered over time, the windows shaded."""
     return _drawn((9.2, 3.1), lambda axes: _over_time(axes, data, series))
+
+
+def plot_of(data: ReportData) -> Plot:
+    """Return what was sent and what was delivered over time as a figure for a notebook; empty if nothing was sent."""
+    require_plots()
+    from smspilot_async._display.plots import Flow, sent_and_delivered  # noqa: PLC0415 - an extra
+
+    series, zone = data.series or _nothing(data), zone_of(data.zone)
+    bins = range(series.bins)
+
+    def at(us: int) -> datetime:
+        return _moment(us).astimezone(zone)
+
+    flow = Flow(
+        edges=[at(series.start + series.width * number) for number in range(series.bins + 1)],
+        zone=data.zone,
+        span=_span(series.width),
+        sent=[series.sent.get(number, 0) for number in bins],
+        delivered=[series.delivered.get(number, 0) for number in bins],
+        windows=[(at(begin), at(end)) for begin, end in data.windows(series)[:_MOST_WINDOWS]],
+    )
+    return sent_and_delivered(flow)
+
+
+def _nothing(data: ReportData) -> Series:
+    start = int(data.made_at.timestamp()) // 60 * 60 * 1_000_000
+    return Series(start=start, width=60_000_000, bins=1, sent={}, delivered={})
 
 
 def bars(rows: Sequence[tuple[str, int, str, str]], *, width: float = 9.2) -> str:

@@ -16,6 +16,7 @@ from smspilot_async import (
     BulkStats,
     Client,
     InboundMessage,
+    Message,
     MessageRefused,
     MessageStatus,
     NotFound,
@@ -143,7 +144,7 @@ def test_a_packet_shows_its_counts_and_its_money_before_its_messages() -> None:
     page = Page(Packet(messages=messages, server_packet_id="77", cost=Decimal("3.360"), balance=Decimal("1E+2")))
     assert page.lines == ["packet 77, 2 accepted, 1 refused, 1 unknown, cost 3.360 RUB, balance 100 RUB"]
     assert [row["outcome"] for row in page.table] == ["● accepted", "● accepted", "● refused", "● unknown"]
-    assert [row["price"] for row in page.table] == ["1.680", "", "", ""]
+    assert [row["price, RUB"] for row in page.table] == ["1.680", "", "", ""]
     assert "country" not in page.table[0]
 
 
@@ -175,14 +176,14 @@ def test_a_list_of_statuses_is_shown_with_their_words() -> None:
     page = Page(show(statuses))
     assert page.lines == ["1 delivered, 1 not delivered, 1 status 77, 1 not known"]
     assert [row["state"] for row in page.table] == ["● delivered", "● not delivered", "status 77", ""]
-    assert page.table[0]["modified"] == "2030-01-15 12:00:05"
+    assert page.table[0]["modified, zone not known"] == "2030-01-15 12:00:05"
 
 
 def test_a_failed_check_of_a_packet_says_why() -> None:
     error = NotFound("no such packet", code=304, description="SERVER_PACKET_ID is invalid")
     page = Page(PacketCheck("77", error=error))
-    assert page.table == [{"server packet id": "77", "failure": str(error)}]
-    assert page.lines == ["1 not known"]
+    assert page.table == [{"failure": str(error)}]
+    assert page.lines == ["packet 77, 1 not known"]
 
 
 def test_inbound_messages_show_when_they_came() -> None:
@@ -190,7 +191,7 @@ def test_inbound_messages_show_when_they_came() -> None:
         id=1, phone=PHONE, text="STOP", created=datetime(2030, 1, 15, 15, 0, tzinfo=MOSCOW), seen=False
     )
     page = Page(show([sms], private=True))
-    expected = {"id": "1", "phone": PHONE, "text": "STOP", "created": "2030-01-15 12:00:00+00:00", "seen": "no"}
+    expected = {"id": "1", "phone": PHONE, "text": "STOP", "created, UTC": "2030-01-15 12:00:00", "seen": "no"}
     assert page.table == [expected]
     assert page.lines == ["1 received"]
 
@@ -199,22 +200,24 @@ def test_an_account_shows_its_balance_and_hides_its_owner() -> None:
     info = AccountInfo(
         id=5, name="Anna", balance=Decimal("20006.970"), senders=("A", "B"), any_sender=True, extra={"k": "v"}
     )
-    facts = [["id", "5"], ["name", "•••"], ["balance", "20006.970"], ["senders", "•••"], ["any sender", "yes"]]
+    facts = [["id", "5"], ["name", "•••"], ["balance, RUB", "20006.970"], ["senders", "•••"], ["any sender", "yes"]]
     assert Page(info).rows == facts
     assert ["senders", "A, B"] in Page(show(info, private=True)).rows
 
 
 def test_the_figures_of_a_bulk_run_say_all_that_is_known() -> None:
     stats = BulkStats(
-        read=60, accepted=40, refused=5, unknown=3, not_sent=2, parts=41, cost=Decimal("68.88"), total=100, seconds=5.0
-    )
+        read=60, accepted=40, refused=5, unknown=3, not_sent=2, parts=41, cost=Decimal("68.88"), total=100, seconds=5.0,
+        balance=Decimal("5.30"),
+    )  # fmt: skip
     page = Page(stats)
     assert page.lines == ["50 of 100"]
     assert '<progress max="100" value="50"' in page.source
     [figures] = page.table
     assert figures == {
         "read": "60", "accepted": "40", "refused": "5", "unknown": "3", "not sent": "2", "waiting": "10",
-        "parts": "41", "cost, RUB": "68.88", "messages/s": "10", "time": "0:00:05", "left": "0:00:05",
+        "parts, SMS": "41", "cost, RUB": "68.88", "balance, RUB": "5.30", "messages/s": "10",
+        "time, h:mm:ss": "0:00:05", "left, h:mm:ss": "0:00:05",
     }  # fmt: skip
 
 
@@ -222,7 +225,7 @@ def test_a_source_of_unknown_length_has_no_bar_and_no_time_left() -> None:
     page = Page(BulkStats(read=10, accepted=10, seconds=2.0))
     assert page.lines == ["10 done"]
     assert "progress" not in page.tags
-    assert "left" not in page.table[0]
+    assert not [heading for heading in page.table[0] if heading.startswith("left")]
 
 
 async def test_a_bulk_run_shows_its_figures(client: Client, emulator: Emulator) -> None:
@@ -235,7 +238,7 @@ def test_no_colour_but_that_of_a_dot_is_set_so_that_it_reads_on_dark_and_light_p
     statuses = [MessageStatus(status=number) for number in (2, -1)]
     source = "".join(Page(one).source for one in (*everything(), show(statuses)))
     colours = set(re.findall(r"#[0-9a-f]{6}", source))
-    assert len(colours) == 3
+    assert len(colours) == 4
     assert "background" not in source
     for colour in colours:
         assert source.count(colour) == source.count(f'<span style="color: {colour}">●</span>')
@@ -282,4 +285,22 @@ def test_no_answer_at_all_is_said_to_be_nothing() -> None:
 
 def test_created_is_shown_in_utc() -> None:
     sms = InboundMessage(created=datetime(2030, 1, 1, 1, 0, tzinfo=UTC))
-    assert Page(sms).table[0]["created"] == "2030-01-01 01:00:00+00:00"
+    assert Page(sms).table[0]["created, UTC"] == "2030-01-01 01:00:00"
+
+
+async def test_no_column_repeats_what_another_or_the_line_above_says(client: Client, emulator: Emulator) -> None:
+    emulator.refuse(code=212, to="79087964785")
+    packet = await client.send_packet([Message(f"7908796478{number}", "Hello") for number in range(4, 6)])
+    page = Page(packet)
+    assert packet.server_packet_id is not None
+    assert packet.server_packet_id in page.lines[0]
+    assert "212" in page.table[1]["failure"]
+    assert not page.table[0].keys() & {"status", "state", "error code", "server packet id"}
+
+
+def test_a_column_that_says_more_than_its_neighbour_is_shown() -> None:
+    messages = (sent(1, status=0, server_packet_id="7"), sent(2, status=2, server_packet_id="8"))
+    page = Page(show(messages))
+    assert [row["state"] for row in page.table] == ["● accepted", "● delivered"]
+    assert [row["server packet id"] for row in page.table] == ["7", "8"]
+    assert [row["error code"] for row in Page(show([MessageStatus(error=601), MessageStatus()])).table] == ["601", ""]
