@@ -1,7 +1,9 @@
-"""For notebooks: answers as tables, and the live progress of a bulk run.
+"""For notebooks: answers as tables, the live progress of a bulk run, and plots.
 
 Answers at the end of a cell are shown as tables, with phones, texts and names masked; :func:`show` does the same for
-lists, and can unmask. Jupyter is not imported here: if it is not running, there is no display.
+lists, and can unmask. Jupyter is not imported here: if it is not running, there is no display. Plots are drawn by
+:meth:`~smspilot_async.BulkRun.plot`, :meth:`~smspilot_async.Tracking.plot` and
+:meth:`~smspilot_async.outbox.Campaign.plot`.
 """
 
 from __future__ import annotations

@@ -47,13 +47,7 @@ _metadata: Final = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 
 
 class Plot(Figure):
-    """A figure of matplotlib with an alternative text, which a notebook shows in its own text colour.
-
-    Attributes:
-        alt: What it shows, in words.
-    """
-
-    alt: str = ""
+    """A figure of matplotlib that a notebook shows in its own text colour; its label is its alternative text."""
 
     def _repr_html_(self) -> str:
         """Return it as inline SVG: its texts have the colour of the page's, dark or light."""
@@ -62,7 +56,7 @@ class Plot(Figure):
             self.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         svg = _metadata.sub("", _prolog.sub("", written.getvalue(), count=1), count=1).replace(_INK, "currentColor")
         head, _, rest = svg.partition(">")
-        label = escape(self.alt)
+        label = escape(str(self.get_label()))
         head = head.replace("<svg", f'<svg role="img" aria-label="{label}" style="max-width: 100%; height: auto"', 1)
         return f'<div class="smspilot tex2jax_ignore mathjax_ignore">{head}><title>{label}</title>{rest}</div>'
 
@@ -145,7 +139,7 @@ def sent_and_delivered(flow: Flow) -> Plot:
     axes.set_ylabel(f"messages in {flow.span}")
     _dress(axes)
     counts = f"{sum(flow.sent):,} sent, {sum(flow.delivered):,} delivered"
-    plot.alt = f"Messages of a campaign that were sent, and those that were delivered, in {flow.span}: {counts}."
+    plot.set_label(f"Messages of a campaign that were sent, and those that were delivered, in {flow.span}: {counts}.")
     sent = Patch(color=OPEN, label=f"sent {sum(flow.sent):,}")
     _explain(plot, [sent, Patch(color=FINE, label=f"delivered {sum(flow.delivered):,}")])
     return plot
@@ -165,7 +159,7 @@ def _new_plot(history: History, names: Sequence[str], what: str, size: tuple[flo
     totals = history.totals()
     words = ", ".join(f"{totals[name]:,} {_word(name)}" for name in names) or "nothing yet"
     seconds, unit = _unit(history.end)
-    plot.alt = f"{what}, over {history.end / seconds:.3g} {unit}: {words}."
+    plot.set_label(f"{what}, over {history.end / seconds:.3g} {unit}: {words}.")
     handles = [Patch(color=COLOURS[name], label=f"{_word(name)} {totals[name]:,}") for name in names]
     _explain(plot, handles)
     return plot

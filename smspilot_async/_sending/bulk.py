@@ -225,7 +225,7 @@ class BulkRun(Displayed, Generic[Item]):
 
         Returns:
             A ``matplotlib.figure.Figure``, which a notebook shows at the end of a cell; ``savefig`` writes it to a
-            file.
+            file. Its label (``get_label()``) says in words what it shows.
 
         Raises:
             ImportError: The extra ``notebook`` is not installed.

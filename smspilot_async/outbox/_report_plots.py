@@ -167,4 +167,6 @@ def _span(width: int) -> str:
     if span >= timedelta(days=1):
         return f"{span.days} d" if span.days > 1 else "a day"
     minutes = int(span.total_seconds() // 60)
+    if minutes == 1:
+        return "a minute"
     return f"{minutes // 60} h" if minutes >= 60 else f"{minutes} min"  # noqa: PLR2004 - minutes of an hour

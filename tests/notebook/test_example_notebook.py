@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import matplotlib.font_manager  # it makes its list of fonts, which the kernel would complain of
 import nbformat
 import pytest
 from jupyter_client.manager import AsyncKernelManager
@@ -16,6 +17,7 @@ from nbclient import NotebookClient
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+FONTS: Final = matplotlib.font_manager.fontManager
 ROOT: Final = Path(__file__).parents[2]
 NOTEBOOK: Final = ROOT / "examples" / "notebook.ipynb"
 FORMAT: Final[Any] = nbformat  # its functions have no types
@@ -112,6 +114,9 @@ def test_the_notebook_runs_with_one_client_in_all_cells_also_after_interrupted_o
     what_is_sent_is_shown_masked(reader)
     the_progress_of_a_bulk_run_is_drawn_as_it_goes(reader)
     an_interrupted_send_is_neither_lost_nor_repeated(reader)
+    assert 'aria-label="Results of a bulk run by outcome' in reader.below("plot")
+    assert "2,000 accepted." in reader.below("plot")
+    assert "9 delivered, 0 on the way." in reader.below("track")
     assert "9 delivered" in reader.below("statuses")
     assert "1 received" in reader.below("inbound")
     assert "STOP" in reader.below("inbound")

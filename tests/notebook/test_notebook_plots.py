@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from manual_clock import ManualClock
+    from matplotlib.figure import Figure
 
     from smspilot_async import BulkRun, Tracking
-    from matplotlib.figure import Figure
 
 PEOPLE = [(f"790879647{number:02}", "Hello") for number in range(80, 90)]
 MOST = 240
@@ -37,8 +37,9 @@ def shown(figure: Figure) -> tuple[str, list[str]]:
     assert svg.get("role") == "img"
     title = svg.find("{*}title")
     assert title is not None
-    assert title.text == svg.get("aria-label") == figure.alt
-    return figure.alt, [text.text or "" for text in svg.iter() if text.tag.endswith("}text")]
+    assert title.text is not None
+    assert title.text == svg.get("aria-label") == figure.get_label()
+    return title.text, [text.text or "" for text in svg.iter() if text.tag.endswith("}text")]
 
 
 async def drawn(run: BulkRun[Any] | Tracking) -> tuple[str, list[str]]:

@@ -86,6 +86,20 @@ async def test_the_page_counts_what_the_ledger_has(outbox: Outbox, campaign: Cam
     assert data.count(where=lambda group: group.is_delivered) == 5
 
 
+async def test_a_plot_for_a_notebook_counts_what_was_sent_and_delivered(
+    outbox: Outbox, campaign: Campaign, tmp_path: Path
+) -> None:
+    plot = await campaign.plot()
+    said = "Messages of a campaign that were sent, and those that were delivered, in a minute: 5 sent, 0 delivered."
+    assert plot.get_label() == said
+    assert [text.get_text() for text in plot.legends[0].get_texts()] == ["sent 5", "delivered 0"]
+    (axes,) = plot.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time, Europe/Moscow", "messages in a minute")
+    await asyncio.to_thread(plot.savefig, tmp_path / "campaign.png")
+    draft = await outbox.campaigns.create("promo-12", [{"to": phone(1)}], template=TEMPLATE)
+    assert str((await draft.plot()).get_label()).endswith("in a minute: 0 sent, 0 delivered.")
+
+
 async def test_no_report_shows_a_phone_or_a_text_unless_asked(campaign: Campaign, tmp_path: Path) -> None:
     for suffix in ("html", "csv", "parquet"):
         await campaign.report(tmp_path / f"report.{suffix}")

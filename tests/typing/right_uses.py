@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, assert_nev
 
 import attrs
 from aiohttp import web
+from matplotlib.figure import Figure
 
 from smspilot_async import (
     ERROR_CODES,
@@ -173,6 +174,7 @@ async def keeps_the_type_of_items(client: Client, rows: list[dict[str, str]], pa
     assert_type(client.bulk(pairs, country="RU"), BulkRun[tuple[str, str]])
     async with client.bulk(orders()) as run:
         assert_type(run, BulkRun[Order])
+        assert_type(run.plot(), Figure)
         async for result in run:
             assert_type(result, Accepted[Order] | Refused[Order] | Unknown[Order] | NotSent[Order])
             assert_type(result.item, Order)
@@ -235,6 +237,7 @@ def passes_for_a_wider_one(result: Accepted[Order]) -> SendResult[Message]:
 
 async def follows_results(client: Client, packet: Packet, results: list[SendResult[Order]]) -> None:
     assert_type(client.track(results), Tracking)
+    assert_type(client.track(results).plot(), Figure)
     assert_type(client.track([*results, packet, "10005"]), Tracking)
     assert_type(await client.check(results), list[MessageStatus])
     assert_type(await client.check(results[0]), list[MessageStatus])
