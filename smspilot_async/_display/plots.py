@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import matplotlib as mpl
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
@@ -124,11 +124,13 @@ def _states(history: History) -> Plot:
 
 def sent_and_delivered(flow: Flow) -> Plot:
     """Return the plot of a campaign."""
-    zone, places = flow.edges[0].tzinfo, [date2num(edge) for edge in flow.edges]
+    zone = flow.edges[0].tzinfo
+    places: Any = flow.edges  # its types know nothing of moments
+    windows: Any = flow.windows
     plot = Plot(figsize=_SIZE, layout="constrained")
     axes = plot.subplots()
-    for begin, end in flow.windows:
-        axes.axvspan(date2num(begin), date2num(end), color=_INK, alpha=_SHADE, linewidth=0)
+    for begin, end in windows:
+        axes.axvspan(begin, end, color=_INK, alpha=_SHADE, linewidth=0)
     axes.stairs(flow.sent, places, fill=True, color=OPEN, linewidth=0)
     axes.stairs(flow.delivered, places, color=FINE, linewidth=2)
     axes.set_xlim(places[0], places[-1])
@@ -165,9 +167,11 @@ def _new_plot(history: History, names: Sequence[str], what: str, size: tuple[flo
     return plot
 
 
-def _explain(plot: Plot, handles: list[Artist]) -> None:
+def _explain(plot: Plot, handles: Sequence[Artist]) -> None:
     if handles:
-        plot.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, labelcolor=_INK, handlelength=1)
+        plot.legend(
+            handles=list(handles), loc="outside upper left", ncols=4, frameon=False, labelcolor=_INK, handlelength=1
+        )
 
 
 def _stack(axes: Axes, values: Mapping[str, Sequence[float]], edges: Sequence[float]) -> None:
