@@ -62,7 +62,7 @@ async def timed(manual_clock: ManualClock, emulator: Emulator) -> AsyncIterator[
 async def test_a_run_shows_its_outcomes_and_apart_what_was_not_accepted(client: Client, emulator: Emulator) -> None:
     emulator.refuse(code=212, to=PEOPLE[3][0])
     emulator.fail_next("send", Fault.ACCEPT_THEN_RESET)
-    async with client.bulk(PEOPLE, packet_size=2, max_unknown=5) as run:
+    async with client.bulk(PEOPLE, packet_size=2, in_flight=1, max_unknown=5) as run:
         assert len([result async for result in run]) == 10
     alt, texts = await drawn(run)
     assert re.search(r"by outcome, in messages per second, over \S+ s: 7 accepted, 1 refused, 2 unknown\.$", alt)
