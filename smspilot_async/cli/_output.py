@@ -312,6 +312,15 @@ class SaidLines:
         """Write what is held back."""
         sys.stdout.flush()
 
+    @property
+    def encoding(self) -> str:
+        """Stdout's."""
+        return sys.stdout.encoding
+
+    def fileno(self) -> int:
+        """Return stdout's descriptor, for lines of a log, which stay as they are."""
+        return sys.stdout.fileno()
+
 
 def for_reading(line: str, stream: IO[str], *, indent: int = 0) -> str:
     """Return a line broken between words to the width of the terminal; for a pipe or a file, unchanged."""

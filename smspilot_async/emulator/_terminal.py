@@ -61,13 +61,21 @@ class RequestLines:
                 self._write(line_of(record) + "\n")
 
     def _write(self, text: str) -> None:
-        try:
-            number = self._out.fileno()
-        except (OSError, AttributeError):
+        number = _descriptor(self._out)
+        if number is None:
             self._out.write(text)
             self._out.flush()
         else:  # not through the stream: a thread that waits in there would keep the program from ending
             os.write(number, text.encode(self._out.encoding or "utf-8", "replace"))
+
+
+def _descriptor(out: TextIO) -> int | None:
+    if os.name != "posix":  # a console of Windows takes characters, not bytes
+        return None
+    try:
+        return out.fileno()
+    except OSError:  # it is in memory
+        return None
 
 
 def line_of(record: RecordedRequest) -> str:
