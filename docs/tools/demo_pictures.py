@@ -41,10 +41,8 @@ def run() -> tuple[Mapping[str, Any], str]:
     Returns:
         Its figures, as ``--json`` prints them, and its output, as a terminal of 80 columns gets it.
     """
-    screen, terminal = (
-        io.TextIOWrapper(io.BytesIO(), encoding="utf-8"),
-        {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": ""},
-    )
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    terminal = {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": ""}
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.dict(os.environ, terminal),

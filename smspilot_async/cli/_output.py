@@ -230,12 +230,14 @@ def live_lines() -> Iterator[Show]:
     if not console.is_terminal:
         yield lambda _lines: None
         return
-    with Live(console=console, transient=True) as live:
-        yield lambda lines: live.update(Group(*(_live_line(line, tone) for line, tone in lines)))
+    # Nothing else is printed meanwhile, and stdout keeps its encoding.
+    own: dict[str, Any] = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
+    with Live(console=console, transient=True, **own) as live:
 
+        def show(lines: Iterable[tuple[str, Tone]]) -> None:
+            live.update(Group(*(Text(safe(said(line)), _rich_style(tone)) for line, tone in lines)), refresh=True)
 
-def _live_line(line: str, tone: Tone) -> Text:
-    return Text(safe(said(line)), style=_rich_style(tone))
+        yield show
 
 
 def _rich_style(tone: Tone) -> str:

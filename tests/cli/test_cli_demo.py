@@ -207,6 +207,10 @@ def test_a_terminal_gets_colours_that_say_what_is_good_bad_and_in_doubt(shown: S
     assert re.search(r"\x1b\[32m   from line 166 +\N{CHECK MARK}{20}", shown.screen)
 
 
+def test_what_is_shown_by_default_fits_a_terminal_of_80_columns(shown: Shown) -> None:
+    assert max(len(re.sub(r"\x1b\[\d+m", "", line)) for line in shown.screen.splitlines()) <= 80
+
+
 @pytest.mark.parametrize("forbids", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_a_terminal_that_wants_none_gets_no_colours(forbids: Mapping[str, str], played: Played) -> None:
     with pytest.MonkeyPatch.context() as patch:

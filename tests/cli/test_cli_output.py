@@ -23,6 +23,7 @@ from smspilot_async import MessageStatus
 from smspilot_async.cli._output import (
     count,
     lines_as_ranges,
+    live_lines,
     money,
     note,
     one_line,
@@ -192,6 +193,30 @@ def test_the_progress_bar_keeps_ten_cells_and_breaks_no_word(columns: int) -> No
     [bar, *_] = [line for line in shown if "131346/1000000" in line]
     assert len(re.findall("[━╸╺]", bar)) >= 10
     assert Counter(STANDING.split()) <= Counter(" ".join(shown).split())
+
+
+def test_lines_that_replace_others_are_erased_in_the_end_and_leave_stdout_as_it_is() -> None:
+    ours, theirs = pty.openpty()
+    with pytest.MonkeyPatch.context() as patch, open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123
+        for name, value in {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": ""}.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "stderr", terminal)
+        stdout = sys.stdout
+        with live_lines() as show:
+            show([("one", "good")])
+            show([("two\x1b[2J", "doubt"), ("three", "plain")])
+            assert sys.stdout is stdout
+    shown = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert "\x1b[32mone" in shown
+    assert re.search(r"\x1b\[33mtwo\\x1b\[2J\x1b\[0m\r\nthree", shown)
+    assert shown.rpartition("three")[2].count("\x1b[1A\x1b[2K") == 2
+
+
+def test_without_a_terminal_such_lines_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with live_lines() as show:
+        show([("one", "good")])
+    assert capsys.readouterr() == ("", "")
 
 
 def test_in_a_pipe_a_line_stays_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ def play(seed: int, people: int, folder: Path, *, as_json: bool) -> Mapping[str,
 async def _play(seed: int, people: int, folder: Path, *, as_json: bool) -> Mapping[str, Any]:
     if not as_json:
         _announce_race(seed, people)
-    with progress_bar() as progress:
+    with progress_bar(transient=True) as progress:
         plain, ours = await _race.race(_race.crowd(people), seed, progress)
     if not as_json:
         _race.show(plain, ours)

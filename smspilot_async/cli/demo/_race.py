@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FAULT_RATE: Final = 0.03
 _FAULT: Final = Fault.ACCEPT_THEN_RESET
 _RETRIES: Final = 3
-_SHOWN: Final = 3
+_SHOWN: Final = 2
 _FIRST_PHONE: Final = 79_087_960_000
 
 
