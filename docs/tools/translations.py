@@ -29,7 +29,7 @@ def main() -> None:
     """Update every catalogue, or begin it, and print how much of each is left to translate."""
     CATALOGUES.mkdir(parents=True, exist_ok=True)
     for page, template in extract(DOCS).items():
-        catalogue = translation(page) if (CATALOGUES / f"{page}.po").exists() else begun(page)
+        catalogue = translation(page)
         update(catalogue, template)
         written = io.BytesIO()
         write_po(written, catalogue, width=0, include_previous=True, no_location=True)
@@ -40,9 +40,10 @@ def main() -> None:
 def extract(docs: Path) -> dict[str, Catalog]:
     """Return the texts of the pages that are to be translated, page by page, as they are now."""
     pages = [page for page in PAGES if (docs / f"{page}.md").exists()]
-    only = "include_patterns=" + ",".join(f"{page}.md" for page in pages)
+    # The titles of the other pages are in the start's navigation. Without the reference this is quick.
+    left_out = "exclude_patterns=locales,theme,tools,reference/[!i]*"
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "sphinx", "-b", "gettext", "-Q", "-D", only, str(docs), folder]
+        command = [sys.executable, "-m", "sphinx", "-b", "gettext", "-Q", "-D", left_out, str(docs), folder]
         subprocess.run(command, check=True)  # noqa: S603 - Sphinx
         return {page: _read((Path(folder) / f"{page}.pot").read_bytes()) for page in pages}
 
@@ -64,8 +65,9 @@ def behind(template: Catalog, catalogue: Catalog) -> Iterator[str]:
 
 
 def translation(page: str) -> Catalog:
-    """Return the catalogue of a page."""
-    return _read((CATALOGUES / f"{page}.po").read_bytes())
+    """Return the catalogue of a page: a new one, without an entry, if it has none."""
+    path = CATALOGUES / f"{page}.po"
+    return _read(path.read_bytes()) if path.exists() else begun(page)
 
 
 def begun(page: str) -> Catalog:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from babel.messages.catalog import Catalog
 
-TRANSLATED: Final = sorted(path.stem for path in translations.CATALOGUES.glob("*.po"))
+TRANSLATED: Final = [page for page in translations.PAGES if (DOCS / f"{page}.md").exists()]
 
 
 @pytest.fixture(scope="module")
