@@ -78,7 +78,8 @@ def _neighbours(app: Sphinx, page: str, context: dict[str, Any]) -> dict[str, An
     """Return the pages before and after, named as in the sidebar: one that is not translated has an English title."""
     sidebar = app.env.get_doctree(app.config.root_doc).findall(addnodes.toctree)
     titles = {target: title for toctree in sidebar for title, target in toctree["entries"] if title}
-    _, before, after = app.builder.relations.get(page, (None, None, None))
+    relations: dict[str, tuple[str | None, str | None, str | None]] = getattr(app.builder, "relations", {})
+    _, before, after = relations.get(page, (None, None, None))
     return {
         which: context[which] | {"title": titles[neighbour]}
         for which, neighbour in (("prev", before), ("next", after))
