@@ -53,7 +53,7 @@ pictures: $(VENV)/.dev
 
 # After a change of a page that is also there in Russian: its catalogue gets what is new, to be translated.
 docs-translations: $(VENV)/.dev
-	$(BIN)/python docs/tools/translations.py
+	$(BIN)/python docs/tools/page_translations.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -6,14 +6,14 @@ import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Final
 
+import page_translations
 import pytest
-import translations
 from page_blocks import DOCS
 
 if TYPE_CHECKING:
     from conftest import BuiltSite
 
-PAGES: Final = [page for page in translations.PAGES if (DOCS / f"{page}.md").exists()]
+PAGES: Final = [page for page in page_translations.PAGES if (DOCS / f"{page}.md").exists()]
 # Code, and what is quoted from the command and the worker's log.
 NOT_READ: Final = {"script", "style", "pre", "code", "em"}
 WORDS_FOR_THE_EYE_OR_EAR: Final = {"alt", "aria-label", "placeholder", "title"}
