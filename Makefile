@@ -62,7 +62,7 @@ format: $(VENV)/.dev
 # The command's messages, as the source has them now, into its catalogue; it names those without a translation.
 .PHONY: translations
 translations: $(VENV)/.dev
-	$(BIN)/python tests/support/translations.py
+	$(BIN)/python tests/support/command_messages.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks

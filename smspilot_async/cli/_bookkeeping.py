@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from smspilot_async.cli._errors import Exit, Problem
+from smspilot_async.cli._language import label, said, word
 from smspilot_async.cli._outbox import actor_of, with_outbox
-from smspilot_async.cli._output import count, lines_as_ranges, note, print_facts, print_json, print_line
+from smspilot_async.cli._output import count, lines_as_ranges, note, print_facts, print_json, print_line, print_verbatim
 from smspilot_async.errors import Outcome
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def evidence(ledger: str | None, phone: str, *, as_json: bool) -> int:
     if as_json:
         print_json(found.to_json())
     else:
-        print_line(str(found))
+        print_verbatim(str(found))
     return Exit.FINE
 
 
@@ -153,14 +154,14 @@ def statement(ledger: str | None, month: str, *, as_json: bool) -> int:
 
 def _show_statement(found: Statement) -> None:
     header = ("kind", "campaign", "sender", *(Outcome.ACCEPTED, "parts", "roubles", Outcome.REFUSED, Outcome.UNKNOWN))
-    table = [header, *(_cells(row) for row in found.rows), ("total", *_cells(found.total)[1:])]
+    table = [tuple(map(label, header)), *map(_cells, found.rows), (label("total"), *_cells(found.total)[1:])]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     for row in table:
         cells = [
             cell.ljust(width) if column < 3 else cell.rjust(width)  # noqa: PLR2004 - words left, numbers right
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        print_line("  ".join(cells).rstrip())
+        print_verbatim("  ".join(cells).rstrip())
     total = found.total
     if total.unknown:
         note(f"{count(total.unknown, 'message')} unknown: they may have been sent, and may have cost something.")
@@ -172,7 +173,7 @@ def _show_statement(found: Statement) -> None:
 
 def _cells(row: StatementRow) -> tuple[str, ...]:
     numbers = (row.accepted, row.parts, row.cost, row.refused, row.unknown)
-    return (row.kind, row.campaign, row.sender, *map(str, numbers))
+    return (word(row.kind), row.campaign, row.sender, *(said(str(number)) for number in numbers))
 
 
 def log(ledger: str | None, limit: int, since: datetime | None, *, as_json: bool) -> int:
@@ -192,5 +193,5 @@ def log(ledger: str | None, limit: int, since: datetime | None, *, as_json: bool
         counted = "phone" if order.action == "opt_out" else "message"
         number = "" if order.count is None else f", {count(order.count, counted)}"
         why = "" if order.why is None else f": {order.why}"
-        print_line(f"{order.at:%Y-%m-%d %H:%M:%S} UTC  {order.actor}  {what}{number}{why}")
+        print_verbatim(f"{order.at:%Y-%m-%d %H:%M:%S} UTC  {order.actor}  {what}{said(number)}{why}")
     return Exit.FINE

@@ -139,9 +139,9 @@ def explain(error: SmsPilotError, *, about: str = "") -> str:
         error: The library's error; its own text says most of it.
         about: How to name the message it is about; by default, as the library names it.
     """
-    text = f"{about}: {bare(error)}" if about else str(error)
-    text = text if text.endswith((".", "!", "?")) else f"{text}."
-    return f"{text} Nothing was sent." if isinstance(error, InvalidMessage) else text
+    words = f"{about}: {bare(error)}" if about else str(error)
+    words = words if words.endswith((".", "!", "?")) else f"{words}."
+    return f"{words} Nothing was sent." if isinstance(error, InvalidMessage) else words
 
 
 def explain_end(error: SmsPilotError, *, about: str = "") -> str:

@@ -40,7 +40,7 @@ _CONTEXT: Final = "\x04"  # as gettext writes it: context, this, message
 # Places that hold one of our words, such as `accepted`; elsewhere a single word is a name, and never translated.
 _PLACES_OF_WORDS: Final = frozenset(
     {"outcome", "status", "state", "mode", "kind", "check", "progress", "stands", "row", "as", "failed", "replace"}
-    | {"called_at", "seen_at", "halted", "what"}
+    | {"country", "past", "needed", "doing", "called_at", "seen_at", "halted", "what"}
 )
 # Places of what is typed again: it keeps its form.
 _PLACES_TO_COPY: Final = frozenset(
@@ -193,7 +193,7 @@ _ANYTHING: Final = "(.*?)"
 _OF_ONE_SENTENCE: Final = r"((?:(?!\. [A-Z]).)*?)"
 _OF_ONE_CLAUSE: Final = "((?:(?![:;.] ).)*?)"
 _A_NUMBER_OF: Final = r"(-?\d\S*(?: \S+){0,2}?)"
-_MAYBE_A_CLAUSE: Final = r"((?:, |; |: | \(| and | (?=[A-Z][a-z])).*?)?"
+_MAYBE_A_CLAUSE: Final = r"((?:, |; |: | and | (?=[A-Z][a-z])).*?)?"
 _OF_SOME_PLACES: Final = {"n": r"(-?\d[\d,]*)", "default": r"([^\[\]]*)"}
 
 
@@ -244,7 +244,10 @@ class Catalogue:
 
     def word(self, text: str) -> str:
         """Return one of our words, or any other text of ours."""
-        return self._whole.get(f"word{_CONTEXT}{text}") or self.said(text)
+        body = text.strip()
+        words = [self._whole.get(f"word{_CONTEXT}{one}", "") for one in body.split(" or ")]
+        between = self._whole.get(f"word{_CONTEXT}or", "or")
+        return text.replace(body, f" {between} ".join(words)) if all(words) else self.said(text)
 
     def usage(self, text: str) -> str:
         """Return placeholders, which are written in capitals."""
@@ -296,6 +299,8 @@ class Catalogue:
             return number(value)
         if re.fullmatch(r"'[A-Z_\[\].]+'", value):
             return self.usage(value)
+        if name == "text":  # of a code of the gateway, or of an SMS
+            return self._known(value) or value
         return self.word(value) if name.rstrip("0123456789") in _PLACES_OF_WORDS else self.said(value)
 
     def _taken_apart(self, text: str) -> str:

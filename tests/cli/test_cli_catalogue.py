@@ -6,8 +6,8 @@ import gettext
 import re
 from typing import TYPE_CHECKING, Final
 
+import command_messages
 import pytest
-import translations
 from babel.messages.mofile import read_mo
 
 from smspilot_async.cli import _language
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MEND: Final = (
     "run make translations, then translate what it names in smspilot_async/cli/locale/ru/LC_MESSAGES/smspilot.po"
 )
-KEPT: Final = [message for message in translations.catalogue() if message.id]
+KEPT: Final = [message for message in command_messages.catalogue() if message.id]
 place = re.compile(r"(?<!\{)\{(\w+)\}")
 
 
@@ -37,7 +37,7 @@ def key(message: Message) -> tuple[str | None, tuple[str, ...]]:
 
 
 NOW: Final = [
-    (one.context or None, (one.text, one.plural) if one.plural else (one.text,)) for one in translations.extract()
+    (one.context or None, (one.text, one.plural) if one.plural else (one.text,)) for one in command_messages.extract()
 ]
 
 
@@ -50,7 +50,7 @@ def test_no_message_is_in_the_catalogue_that_the_command_no_longer_has() -> None
 
 
 def test_every_message_is_translated() -> None:
-    assert [message.id for message in translations.untranslated(translations.catalogue())] == [], MEND
+    assert [message.id for message in command_messages.untranslated(command_messages.catalogue())] == [], MEND
 
 
 def test_no_translation_waits_for_a_review() -> None:
@@ -79,7 +79,7 @@ def test_no_word_is_a_calque_where_the_glossary_has_one(term: str) -> None:
 
 
 def test_what_is_compiled_is_what_is_written() -> None:
-    with translations.CATALOGUE.with_suffix(".mo").open("rb") as file:
+    with command_messages.CATALOGUE.with_suffix(".mo").open("rb") as file:
         compiled = {(one.context, english_of(one)[0]): russian_of(one) for one in read_mo(file) if one.id}
     written = {(message.context, english_of(message)[0]): russian_of(message) for message in KEPT}
     assert compiled == written, MEND

@@ -19,6 +19,7 @@ from smspilot_async._requests.rate_limit import RateLimit
 from smspilot_async._tools import clock as clocks
 from smspilot_async._tools.template import column_list
 from smspilot_async.cli._connection import Mode
+from smspilot_async.cli._language import word
 from smspilot_async.cli._output import (
     count,
     lines_as_ranges,
@@ -298,7 +299,7 @@ class Plan:
     def _abroad_line(self) -> str:
         countries = self._by_country()
         shown = ", ".join(
-            f"{kind.name} {len(lines):,} (lines {lines_as_ranges(lines)})"
+            f"{word(kind.name)} {len(lines):,} (lines {lines_as_ranges(lines)})"
             for kind, lines in countries[:_SHOWN_COUNTRIES]
         )
         more = len(countries) - _SHOWN_COUNTRIES

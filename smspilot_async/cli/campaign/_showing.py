@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from smspilot_async.cli._errors import Exit, Problem
+from smspilot_async.cli._language import label, said, word
 from smspilot_async.cli._outbox import actor_of, with_outbox
-from smspilot_async.cli._output import count, money, print_facts, print_json, print_line, print_table
+from smspilot_async.cli._output import count, money, print_facts, print_json, print_line, print_table, print_verbatim
 from smspilot_async.errors import ERROR_CODES, Outcome
 from smspilot_async.models import status_word
 
@@ -194,9 +195,11 @@ def messages(ledger: str | None, name: str, *, outcome: str | None, as_json: boo
     async def listed(outbox: Outbox) -> None:
         campaign = await outbox.campaigns.get(name)
         if not as_json:
-            print_line(_columns("line", "to", "state", "why", "server id", "parts", "price", "status"))
+            print_verbatim(
+                _columns(*map(label, ("line", "to", "state", "why", "server id", "parts", "price", "status")))
+            )
         async for row in campaign.messages(outcome=outcome):
-            print_json(_row_as_json(row)) if as_json else print_line(_line(row))
+            print_json(_row_as_json(row)) if as_json else print_verbatim(_line(row))
 
     with_outbox(ledger, listed)
     return Exit.FINE
@@ -204,8 +207,8 @@ def messages(ledger: str | None, name: str, *, outcome: str | None, as_json: boo
 
 def _line(row: CampaignMessage) -> str:
     why = row.why or row.reason or ("" if row.code is None else f"code {row.code}")
-    state = row.state.replace("_", " ")
-    return _columns(row.line, row.to, state, why, row.server_id, row.parts, row.price, status_word(row.status))
+    state, status = word(row.state.replace("_", " ")), word(status_word(row.status))
+    return _columns(row.line, row.to, state, said(why), row.server_id, row.parts, said(str(row.price or "")), status)
 
 
 def _columns(*cells: object) -> str:

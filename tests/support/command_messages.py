@@ -23,6 +23,8 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from shown_elsewhere import LABELS, NEVER_SHOWN, PLACEHOLDERS, SENTENCES, WORDS
 
+from smspilot_async._numbering import countries_by_prefix, kind_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -30,6 +32,12 @@ ROOT: Final = Path(__file__).parent.parent.parent
 PACKAGE: Final = ROOT / "smspilot_async"
 CATALOGUE: Final = PACKAGE / "cli" / "locale" / "ru" / "LC_MESSAGES" / "smspilot.po"
 
+# What they say is read by a programmer, in a browser or by a database.
+WITHOUT_WORDS_FOR_A_TERMINAL: Final = frozenset(
+    {"cli/_language.py", "outbox/_enqueue.py", "outbox/_grants.py", "outbox/_ledger.py", "outbox/_metrics.py"}
+    | {"outbox/_report_html.py", "outbox/_report_plots.py", "outbox/_schema.py", "outbox/_sqlite.py"}
+    | {"outbox/_sqlite_claim.py", "outbox/_steps.py", "outbox/_fleet_slots.py"}
+)
 FILES: Final = (
     "cli/**/*.py",
     "errors.py",
@@ -49,7 +57,13 @@ FILES: Final = (
     "_tools/template.py",
     "_tools/validate.py",
     "_tools/zones.py",
+    "callbacks/_inbox.py",
+    "callbacks/_signing.py",
+    "outbox/*.py",
     "emulator/_run.py",
+    "emulator/_extras.py",
+    "page/_people.py",
+    "page/_serve.py",
 )
 
 _MOST_VARIANTS: Final = 16
@@ -60,6 +74,7 @@ _not_prose = re.compile(
     r"\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|PRAGMA|WITH|AND|WHERE|FROM)\b|.*(?:\]\(|<.*>)", re.DOTALL
 )
 _capitals = re.compile(r"[A-Z][A-Z_]*")
+_LOGGED_FOR_A_PERSON: Final = frozenset({"warning", "error"})
 _LOGGED: Final = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log"})
 _CALLS_WITHOUT_PROSE: Final = frozenset({"compile", "cast", "getLogger", "warn", "TypeVar", "execute", "text"})
 _METHODS_ON_A_VALUE: Final = frozenset({"join", "strip", "rstrip", "isoformat", "removesuffix", "format"})
@@ -132,6 +147,8 @@ def _joined(pieces: Pieces) -> Pieces:
 def name_of(node: ast.expr) -> str:  # noqa: PLR0911 - a case for each kind of node
     """Name a place by the expression that fills it."""
     match node:
+        case ast.Attribute(value=ast.Name(id="kind"), attr="name"):  # of a phone
+            return "country"
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name.strip("_").lower() or "value"
         case ast.Call(args=[first, *_], func=ast.Name()):
@@ -167,7 +184,7 @@ def template(pieces: Pieces) -> str:
 def is_prose(pieces: Pieces) -> bool:
     """Return whether it is something that a person may read: words, and not a name, a pattern or a statement."""
     text = "".join(piece if isinstance(piece, str) else "\0" for piece in pieces)
-    if _not_prose.match(text):
+    if _not_prose.match(text) or text.startswith("-c "):  # a statement, a markup, an option of PostgreSQL
         return False
     return bool(_two_words.search(text) if "\0" not in text else " " in text and _word_among_places.search(text))
 
@@ -196,7 +213,11 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name, owner = _called(node.func)
-        if name in _CALLS_WITHOUT_PROSE or (name in _LOGGED and "log" in owner.lower()):
+        if name in _CALLS_WITHOUT_PROSE:
+            return
+        if name in _LOGGED and "log" in owner.lower():
+            if name in _LOGGED_FOR_A_PERSON and self._file.startswith("smspilot_async/outbox/"):
+                self._logged(node.args)
             return
         match name, node.args:
             case (("count" | "_and_more"), [number, ast.Constant(value=str() as one), *more]) if not owner:
@@ -223,6 +244,15 @@ class _Reader(ast.NodeVisitor):
     def _visit_all(self, nodes: Iterable[ast.AST]) -> None:
         for node in nodes:
             self.visit(node)
+
+    def _logged(self, arguments: Sequence[ast.expr]) -> None:
+        """Add what a worker prints of its log: a format of logging, with its values."""
+        match arguments:
+            case [ast.Constant(value=str() as text), *values]:
+                places = [f"{{{name_of(value)}}}" for value in values]
+                found = re.sub(r"%[sd]", lambda _: places.pop(0), text)
+                if is_prose([re.sub(r"{\w+}", "\0", found)]):
+                    self._add(found)
 
     def _titles(self, titles: Sequence[ast.expr | None]) -> None:
         for title in titles:
@@ -296,7 +326,7 @@ def extract() -> Iterator[Found]:
 def _in_the_source() -> Iterator[Found]:
     for pattern in FILES:
         for path in sorted(PACKAGE.glob(pattern)):
-            if path.name == "_language.py":  # its words are those of others
+            if path.relative_to(PACKAGE).as_posix() in WITHOUT_WORDS_FOR_A_TERMINAL:
                 continue
             reader = _Reader(path.relative_to(ROOT).as_posix())
             reader.visit(ast.parse(path.read_text(encoding="utf-8")))
@@ -308,6 +338,7 @@ def _elsewhere() -> Iterator[Found]:
         ("", SENTENCES),
         ("label", LABELS),
         ("word", WORDS),
+        ("word", sorted({kind_of(prefix).name for prefix in countries_by_prefix()})),
         ("metavar", PLACEHOLDERS),
     )
     for context, texts in listed:
