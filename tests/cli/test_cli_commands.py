@@ -582,6 +582,7 @@ def test_the_emulator_is_served_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) 
         "port": 0,
         "key": "K",
         "key_is_secret": False,
+        "out": None,
         "seed": 7,
         "json": True,
         "allow_remote": False,
