@@ -47,10 +47,11 @@ def test_the_image_and_the_worker_run_what_the_page_has_typed() -> None:
 
 
 def test_the_workers_options_exist() -> None:
-    program, *arguments = shlex.split(service("worker")["command"])
-    assert program == "smspilot"
-    done = CliRunner().invoke(app, [*arguments, "--help"])
-    assert done.exit_code == 0, done.output
+    in_a_shell, program, *check = service("worker")["healthcheck"]["test"]
+    assert (in_a_shell, program) == ("CMD", "smspilot")
+    for arguments in (shlex.split(service("worker")["command"])[1:], check):
+        done = CliRunner().invoke(app, [*arguments, "--help"])
+        assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("name", OURS)
