@@ -34,9 +34,19 @@ def ready(count: int) -> Iterator[Message]:
     return itertools.islice(itertools.cycle(_made()), count)
 
 
+def ready_pairs(count: int) -> Iterator[tuple[str, str]]:
+    """Phones and texts that were made before anything is measured: they are the source's, not the client's."""
+    return itertools.islice(itertools.cycle(_made_pairs()), count)
+
+
 @functools.cache
 def _made() -> list[Message]:
-    return [Message(*pair(number)) for number in range(_DISTINCT)]
+    return list(itertools.starmap(Message, _made_pairs()))
+
+
+@functools.cache
+def _made_pairs() -> list[tuple[str, str]]:
+    return [pair(number) for number in range(_DISTINCT)]
 
 
 def packets(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

@@ -19,6 +19,8 @@ _length = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE).search
 _latency = re.compile(rb"[A-Z]+ /(\d+)-?(\d*)/").match
 _ids = re.compile(rb'"id": ?"?(\d+)').findall
 _phones = re.compile(rb'"to": ?"?(\d+)').findall
+_ids_in_xml = re.compile(rb' id="(\d+)').findall
+_phones_in_xml = re.compile(rb' to="(\d+)').findall
 _packet_id = re.compile(rb'"server_packet_id": ?"?(\d+)').search
 
 # The types of gateway 2.6, and a text of the usual length: it is not compared with the one that was sent.
@@ -28,6 +30,13 @@ _ROW: Final = (
     b'"error":0,"send_datetime":"","country":"RU","operator":"MTS"}'
 )
 _PACKET: Final = b'{"send":[%b],"server_packet_id":"%d","balance":20006.97,"cost":%d.69}'
+_ROW_IN_XML: Final = (
+    b'<sms id="%b" server_id="%d" from="INFORM" to="%b" parts="1" price="1.69" status="0" error="0" send_datetime=""'
+    b' country="RU" operator="MTS">' + _TEXT + b"</sms>"
+)
+_PACKET_IN_XML: Final = (
+    b'<?xml version="1.0" encoding="utf-8"?><send server_packet_id="%d" balance="20006.97" cost="%d.69">%b</send>'
+)
 _STATUS: Final = b'{"id":%d,"server_id":"%d","status":2,"modified":"2024-08-13 12:00:00"}'
 _HEAD: Final = (
     b"HTTP/1.1 %b\r\nDate: Tue, 13 Aug 2024 12:00:00 GMT\r\nContent-Type: application/json; charset=utf-8\r\n"
@@ -100,9 +109,16 @@ def respond(head: bytes, body: bytes) -> tuple[bytes, bytes]:
         return b"200 OK", b'{"check":[%b]}' % statuses
     if b'"info"' in body:
         return b"200 OK", _INFO
+    if body.startswith(b"<"):
+        return b"200 OK", _sent_in_xml(_ids_in_xml(body), _phones_in_xml(body))
     ids, phones = _ids(body), _phones(body)
     rows = b",".join(_ROW % (id_, next(_numbers), phone) for id_, phone in zip(ids, phones, strict=True))
     return b"200 OK", _PACKET % (rows, next(_numbers), len(ids))
+
+
+def _sent_in_xml(ids: list[bytes], phones: list[bytes]) -> bytes:
+    rows = b"".join(_ROW_IN_XML % (id_, next(_numbers), phone) for id_, phone in zip(ids, phones, strict=True))
+    return _PACKET_IN_XML % (next(_numbers), len(ids), rows)
 
 
 TWILIO: Final = json.dumps(
