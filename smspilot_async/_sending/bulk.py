@@ -7,9 +7,12 @@ caller, so it never cancels what the caller awaits. Requests on the wire belong 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import AsyncIterable, Generator, Iterable, Sized
 from decimal import Decimal
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import attrs
@@ -47,7 +50,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 _UNANSWERED: Final = (OutcomeUnknown, ConnectionFailed, GatewayBusy, VetoFailed)
-_OUTCOMES: Final = ("accepted", "refused", "unknown", "not_sent")
 _LONGEST_IDLE: Final = 1.0  # seconds for which a source may leave a packet incomplete
 
 
@@ -150,9 +152,11 @@ class BulkRun(Displayed, Generic[Item]):
         self._is_reading = True
         self._reader: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
+        self._started: float | None = None
         self._handed_out = 0
         self._history = History("outcomes")
         self._room_until = 0  # the number of items to read before checking for room again
+        self._room_from = math.inf  # the number of results to hand out before there can be room for the waiting reader
         self._idle_timer: Timer | None = None
         self._is_due = False  # send what was read as soon as there is room for one more packet
 
@@ -205,6 +209,14 @@ class BulkRun(Displayed, Generic[Item]):
         return self
 
     async def __anext__(self) -> SendResult[Item]:
+        if not self._results:
+            await self._wait_for_results()
+        self._handed_out += 1
+        if self._handed_out >= self._room_from:
+            self._read_if_there_is_room()
+        return self._results.popleft()
+
+    async def _wait_for_results(self) -> None:
         if self._reader is None:
             raise RuntimeError("enter the run first: async with client.bulk(...) as run:")
         while not self._results:
@@ -212,11 +224,6 @@ class BulkRun(Displayed, Generic[Item]):
                 error, self._error = self._error, None
                 raise error if error is not None else StopAsyncIteration
             await self._results.wait()
-        result = self._results.popleft()
-        self._handed_out += 1
-        if self._room is not None and self._may_read():
-            _wake(self._room)
-        return result
 
     def plot(self) -> Figure:
         """Draw its results over time: messages per second by outcome, and apart from them what was not accepted.
@@ -263,7 +270,7 @@ class BulkRun(Displayed, Generic[Item]):
             iterator: Any = aiter(self._source)
             try:
                 async for item in iterator:
-                    self._add_item(item)
+                    self._add(iter((item,)))
                     if self.stats.read >= self._room_until and not await self._is_wanted_further():
                         break
             finally:
@@ -274,12 +281,11 @@ class BulkRun(Displayed, Generic[Item]):
         else:
             iterator = iter(self._source)
             try:
-                for item in iterator:
-                    self._add_item(item)
-                    if self.stats.read >= self._room_until and not await self._is_wanted_further():
-                        break
+                while await self._is_wanted_further():
+                    self._add(islice(iterator, self._room_until - self.stats.read))
+                    if self.stats.read < self._room_until:
+                        break  # it is over
             finally:
-                item = None  # the same
                 self._is_reading = False
                 if isinstance(iterator, Generator):  # a file is its own iterator, too, but its owner closes it
                     iterator.close()
@@ -305,30 +311,42 @@ class BulkRun(Displayed, Generic[Item]):
         await self._context.fairness.take()
         while not self._is_stopping and not self._may_read():
             self._room = asyncio.get_running_loop().create_future()
+            self._room_from = self.stats.read + self._step() - self._packet_size * self._in_flight
             await self._room
-            self._room = None
-        self._room_until = self.stats.read + (1 if self._entries else self._packet_size)
+            self._room, self._room_from = None, math.inf
+        self._room_until = self.stats.read + self._step()
         return not self._is_stopping
 
-    def _add_item(self, item: Item) -> None:
-        if not self.stats.read:
-            self._started = self._clock.monotonic()
+    def _step(self) -> int:
+        """Return how many items to read before checking for room again."""
+        return 1 if self._entries else self._packet_size
+
+    def _read_if_there_is_room(self) -> None:
+        if self._room is not None and self._may_read():
+            _wake(self._room)
+
+    def _add(self, items: Iterator[Any]) -> None:
+        """Add the next items, at most as many as a packet lacks."""
+        stats, entries, as_message, ids, sender = self.stats, self._entries, self._as_message, self._ids, self._sender
         try:
-            message = self._as_message(item)
-        except InvalidMessage as error:
-            self.stats.read += 1
-            self._report(Refused(item, error.with_traceback(None)))
-            self._results.wake()
-            return
-        except BaseException:
-            del item  # the traceback of the application's error shows this frame
-            raise
-        self.stats.read += 1
-        self._items.append(item)
-        self._entries.append(PendingMessage(message, message.id or next(self._ids), sender=self._sender))
+            for item in items:
+                if self._started is None:
+                    self._started = self._clock.monotonic()
+                try:
+                    message = as_message(item)
+                except InvalidMessage as error:
+                    stats.read += 1
+                    self._report([Refused(item, error.with_traceback(None))])
+                    self._results.wake()
+                    continue
+                stats.read += 1
+                self._items.append(item)
+                entries.append(PendingMessage(message, message.id or next(ids), sender))
+        finally:
+            item = None  # the traceback of an error in the source, or of the application, shows this frame
         if len(self._entries) >= self._packet_size:
             self._dispatch()
-        elif self._idle_timer is None:
+        elif self._entries and self._idle_timer is None:
             self._idle_timer = self._clock.call_at(self._clock.monotonic() + _LONGEST_IDLE, self._dispatch)
 
     def _dispatch(self) -> None:
@@ -372,35 +390,27 @@ class BulkRun(Displayed, Generic[Item]):
     def _account_for(self, submission: Submission) -> None:
         items = self._under_way.pop(submission)
         outcomes = [entry.outcome for entry in submission.entries]
-        self._report(*map(result_of, items, outcomes))
+        self._report(list(map(result_of, items, outcomes)))
         if submission.packet is not None and submission.packet.balance is not None:
             self.stats.balance = submission.packet.balance
         if self._is_due:
             self._dispatch()
-        if self._room is not None and self._may_read():
-            _wake(self._room)
+        self._read_if_there_is_room()
         self._results.wake()
 
-    def _report(self, *results: SendResult[Item]) -> None:
+    def _report(self, results: Sequence[SendResult[Item]]) -> None:
         stats = self.stats
-        stats.seconds = self._clock.monotonic() - self._started
-        before = (stats.accepted, stats.refused, stats.unknown, stats.not_sent)
-        for result in results:
-            if isinstance(result, Accepted):
-                sent = result.sent
-                stats.accepted += 1
-                stats.parts += sent.parts or 0
-                stats.cost += sent.price or 0
-            elif isinstance(result, Refused):
-                stats.refused += 1
-            elif isinstance(result, Unknown):
-                stats.unknown += 1
-            else:
-                stats.not_sent += 1
-        after = (stats.accepted, stats.refused, stats.unknown, stats.not_sent)
-        for name, then, now in zip(_OUTCOMES, before, after, strict=True):
-            if now > then:
-                self._history.add(stats.seconds, name, now - then)
+        stats.seconds = self._clock.monotonic() - (self._started or 0.0)
+        kinds = Counter(map(type, results))
+        stats.accepted += kinds[Accepted]
+        stats.refused += kinds[Refused]
+        stats.unknown += kinds[Unknown]
+        stats.not_sent += kinds[NotSent]
+        sent = [result.sent for result in results if isinstance(result, Accepted)]
+        stats.parts += sum([message.parts or 0 for message in sent])
+        stats.cost += sum([message.price or 0 for message in sent])
+        for kind, count in kinds.items():
+            self._history.add(stats.seconds, kind.outcome, count)
         self._results.extend(results)
 
     def _check_circuit(self, submission: Submission) -> None:
@@ -457,8 +467,8 @@ class BulkRun(Displayed, Generic[Item]):
             self._idle_timer = None
         items, self._items, self._entries = self._items, [], []
         error = self._error if isinstance(self._error, SmsPilotError) else None
-        for item in items:
-            self._report(NotSent(item, error))
+        if items:
+            self._report([NotSent(item, error) for item in items])
 
 
 def _message_maker(message: Callable[[Item], Sendable] | None, country: Country | None) -> Callable[[Item], Message]:

@@ -37,8 +37,8 @@ class PendingMessage:
     Args:
         message: The message.
         id: The id it is sent with.
-        until: No attempt starts after this moment, in the clock's monotonic seconds.
         sender: For a message without one, instead of the client's.
+        until: No attempt starts after this moment, in the clock's monotonic seconds.
         waiter: The caller's future, if the caller waits for this message alone. Cancelling it withdraws the message,
             unless it was already sent.
 
@@ -54,46 +54,31 @@ class PendingMessage:
         context: The caller's context variables, if the packet has its own task and a hook observes requests.
     """
 
-    __slots__ = (
-        "attempts",
-        "context",
-        "error",
-        "id",
-        "is_reported",
-        "is_withdrawn",
-        "lingers_until",
-        "message",
-        "nonce",
-        "outcome",
-        "row",
-        "sender",
-        "until",
-        "waiter",
-    )
+    # Of most messages these stay as they are, and only what is set costs time.
+    attempts: int = 0
+    context: Context | None = None
+    error: SmsPilotError | None = None
+    is_reported: bool = False
+    lingers_until: float = math.inf
+    nonce: bytes | None = None
 
     def __init__(
         self,
         message: Message,
         id: int,  # noqa: A002 - the gateway's own word for it
+        sender: str | None = None,
         *,
         until: float = math.inf,
-        sender: str | None = None,
         waiter: asyncio.Future[SentMessage | SmsPilotError] | None = None,
     ) -> None:
         self.message = message
         self.id = id
-        self.until = until
         self.sender = sender
+        self.until = until
         self.waiter = waiter
-        self.attempts = 0
-        self.context: Context | None = None
         self.is_withdrawn = False
-        self.is_reported = False
-        self.lingers_until = math.inf
-        self.nonce: bytes | None = None
         self.outcome: SentMessage | SmsPilotError | None = None
         self.row: SentMessage | None = None
-        self.error: SmsPilotError | None = None
 
     @property
     def is_taken_back(self) -> bool:

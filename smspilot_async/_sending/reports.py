@@ -63,6 +63,8 @@ class Report:
 
     async def send(self) -> None:
         """Report settled messages to the inbox and the hooks; hooks are called with the inbox's findings afterwards."""
+        if not self.callbacks and not self._context.hooks.observes_results:
+            return
         hooks_done = asyncio.Event()
         try:
             self._to_inbox(hooks_done)

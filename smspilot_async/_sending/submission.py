@@ -127,6 +127,7 @@ class Submission:
         self.busy: GatewayBusy | None = None
         self._groups = deque([_Group(entries)])
         self._progress: Progress | None = None
+        self._failures: list[SmsPilotError] | None = None
         self._on_the_wire: Sequence[PendingMessage] = ()
         self._report = Report(context, entries)
         self._deadlines = Deadlines(entries, context.clock)
@@ -222,9 +223,11 @@ class Submission:
 
     def failures(self) -> list[SmsPilotError]:
         """Return the errors of messages that were not accepted, once they are settled."""
-        # Almost all are accepted, which their rows show quickly.
-        rest = [entry.outcome for entry in self.entries if entry.row is None or entry.row.failure is not None]
-        return [failure for failure in map(failure_of, rest) if failure is not None]
+        if self._failures is None:
+            # Almost all are accepted, which their rows show quickly.
+            rest = [entry.outcome for entry in self.entries if entry.row is None or entry.row.failure is not None]
+            self._failures = [failure for failure in map(failure_of, rest) if failure is not None]
+        return self._failures
 
     # --- vetoes ----------------------------------------------------------------------------------
 
