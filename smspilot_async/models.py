@@ -85,28 +85,14 @@ _STATUS_WORDS: Final[Mapping[int, str]] = {
     DeliveryStatus.DELIVERED: "delivered",
     DeliveryStatus.SCHEDULED: "scheduled",
 }
-_KNOWN_STATUSES: Final[Mapping[int | None, DeliveryStatus]] = {status.value: status for status in DeliveryStatus}
+KNOWN_STATUSES: Final[Mapping[int | None, DeliveryStatus]] = {status.value: status for status in DeliveryStatus}
 
 
-class _StatusNumber:
-    """Keeps the number of a status, and reads it as a :class:`DeliveryStatus`.
-
-    The status of most messages of a bulk run is never read, so a converter would be a call for nothing.
-    """
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        number = instance.__dict__["status"]
-        return _KNOWN_STATUSES.get(number, number)
-
-    def __set__(self, instance: Any, number: int | None) -> None:
-        instance.__dict__["status"] = number
+def _as_status(number: int | None) -> DeliveryStatus | int | None:
+    return KNOWN_STATUSES.get(number, number)
 
 
-def _id(value: Any) -> int | None:
-    if value is None:
-        return None
+def _id(value: Any) -> int:
     number = int(value) if isinstance(value, str) and len(value) < 20 and _digits(value) else value  # noqa: PLR2004
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _LARGEST_ID:
         raise InvalidMessage("an id must be a whole number from 0 to 2^63-1", field="id", code=230)
@@ -209,33 +195,30 @@ class Message:
         put = _attribute_setter(self)
         try:
             put("to", _text.normalize_phone(to))
+            put("id", None if id is None else _id(id))
+            _text.check_text(text)
             put("text", text)
+            if sender is not None:
+                _check_sender(sender)
             put("sender", sender)
-            put("id", _id(id))
+            if send_at is not None:
+                _check_send_at(send_at)
             put("send_at", send_at)
+            if callback is not None:
+                _check_callback(callback)
             put("callback", callback)
+            if callback_method is not None:
+                _check_callback_method(callback_method)
             put("callback_method", callback_method)
+            if ttl is not None:
+                _check_ttl(ttl)
             put("ttl", ttl)
-            self._check()
         except InvalidMessage as error:
             problem = error.with_traceback(None)
         else:
             return
         del to, text, sender, callback
         raise problem
-
-    def _check(self) -> None:
-        _text.check_text(self.text)
-        if self.sender is not None:
-            _check_sender(self.sender)
-        if self.send_at is not None:
-            _check_send_at(self.send_at)
-        if self.callback is not None:
-            _check_callback(self.callback)
-        if self.callback_method is not None:
-            _check_callback_method(self.callback_method)
-        if self.ttl is not None:
-            _check_ttl(self.ttl)
 
     @property
     def size(self) -> TextSize:
@@ -332,7 +315,7 @@ class SentMessage(Displayed):
     text: str | None = _private()
     parts: int | None = None
     price: Decimal | None = None
-    status: DeliveryStatus | int | None = None
+    status: DeliveryStatus | int | None = attrs.field(default=None, converter=_as_status)
     error: int | None = None
     send_at: datetime | None = None
     country: str | None = None
@@ -364,9 +347,6 @@ class SentMessage(Displayed):
     def unknown(self) -> bool:
         """It may have been sent."""
         return self.outcome is Outcome.UNKNOWN
-
-
-SentMessage.status = _StatusNumber()  # type: ignore[assignment]
 
 
 @attrs.frozen(kw_only=True)
@@ -429,7 +409,7 @@ class MessageStatus(Displayed):
 
     id: int | None = None
     server_id: str | None = None
-    status: DeliveryStatus | int | None = None
+    status: DeliveryStatus | int | None = attrs.field(default=None, converter=_as_status)
     error: int | None = None
     modified: datetime | None = None
     extra: Mapping[str, Any] = _extra()
@@ -443,9 +423,6 @@ class MessageStatus(Displayed):
     def delivered(self) -> bool:
         """It reached the phone."""
         return self.status == DeliveryStatus.DELIVERED
-
-
-MessageStatus.status = _StatusNumber()  # type: ignore[assignment]
 
 
 @attrs.frozen(kw_only=True)

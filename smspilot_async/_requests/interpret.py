@@ -322,9 +322,9 @@ def match(command: Send, rows: Sequence[SentMessage]) -> Sequence[SentMessage] |
         return None
     given, answered = list(command.ids), [row.id for row in rows]
     told_apart = set(answered) - {None, 0}
+    if len(told_apart) == command.size and answered == given:
+        return rows
     if len(told_apart) == command.size and told_apart == set(given):
-        if answered == given:
-            return rows
         by_id = dict(zip(answered, rows, strict=True))
         return [by_id[id_] for id_ in given]
     fits = all(

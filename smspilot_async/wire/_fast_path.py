@@ -15,7 +15,7 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 from xml.parsers import expat
 
-from smspilot_async.models import MessageStatus, Packet, SentMessage
+from smspilot_async.models import KNOWN_STATUSES, MessageStatus, Packet, SentMessage
 from smspilot_async.wire import _values
 from smspilot_async.wire._json import JSON_LIBRARY
 from smspilot_async.wire._read import UnreadableAnswer
@@ -43,6 +43,7 @@ _SENT: Final = (
     "country",
     "operator",
 )
+_ID, _PARTS, _STATUS_CODE, _ERROR_CODE = map(_SENT.index, ("id", "parts", "status", "error"))
 _CONTENT: Final = "#text"  # of an XML element; no attribute can have this name
 _SENT_IN_XML: Final = tuple(_CONTENT if name == "text" else name for name in _SENT)
 
@@ -52,6 +53,7 @@ _STATUS_TYPES: Final[Types] = [(int, str, int, str)]
 _LONGEST_AMOUNT: Final = 32
 _LARGEST: Final = 2**63 - 1
 _new = object.__new__
+_known_status = KNOWN_STATUSES.get
 
 # Of most messages these are the same.
 _number: Final = lru_cache(maxsize=1024)(_values.integer)
@@ -71,7 +73,7 @@ def read_fast(command: Command[Any], body: bytes) -> Packet | list[MessageStatus
             return _packet_from_xml(body) if is_xml else _packet_from_json(body)
         if isinstance(command, (Check, CheckPacket)):
             return _statuses_from_xml(body) if is_xml else _statuses_from_json(body)
-    except (ValueError, ArithmeticError, RecursionError, UnreadableAnswer, expat.ExpatError):
+    except (KeyError, ValueError, ArithmeticError, RecursionError, UnreadableAnswer, expat.ExpatError):
         pass  # the lenient reader says what is wrong, if anything is
     return None
 
@@ -89,7 +91,7 @@ def _packet_with_json(body: bytes) -> Packet:
     packet, balance, cost = (document.get(name) for name in _PACKET)
     if type(packet) is not str or not _MONEY.issuperset((type(balance), type(cost))):
         raise _UnusualAnswer
-    rows = map(_with_numbers, _typed(document.get("send"), _SENT, _SENT_TYPES))
+    rows = map(_in_range, _typed(document.get("send"), _SENT, _SENT_TYPES))
     return _packet(_values.identifier(packet), balance, cost, rows)
 
 
@@ -128,17 +130,22 @@ def _typed(rows: Any, names: tuple[str, ...], types: Types) -> Iterator[tuple[An
     for row in rows:
         if type(row) is not dict or len(row) != length:
             raise _UnusualAnswer
-        values = _values_of(values_of, row)
+        values = values_of(row)
         if tuple(map(type, values)) not in types:
             raise _UnusualAnswer
         yield values
 
 
-def _values_of(values_of: itemgetter[Any], row: Row) -> tuple[Any, ...]:
-    try:
-        return values_of(row)  # type: ignore[no-any-return]
-    except KeyError:
-        raise _UnusualAnswer from None
+def _in_range(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse numbers that the lenient reader has to look at."""
+    if (
+        -_LARGEST <= values[_ID] <= _LARGEST
+        and -_LARGEST <= values[_PARTS] <= _LARGEST
+        and -_values.LARGEST_CODE <= values[_STATUS_CODE] <= _values.LARGEST_CODE
+        and -_values.LARGEST_CODE <= values[_ERROR_CODE] <= _values.LARGEST_CODE
+    ):
+        return values
+    raise _UnusualAnswer
 
 
 def _packet_with_msgspec() -> Callable[[bytes], Packet]:
@@ -184,7 +191,7 @@ def _packet_from_xml(body: bytes) -> Packet:
     document, rows = _read_xml(body, "send", _SENT_IN_XML)
     if len(document) != len(_PACKET):
         raise _UnusualAnswer
-    packet, balance, cost = _values_of(itemgetter(*_PACKET), document)
+    packet, balance, cost = itemgetter(*_PACKET)(document)
     values = map(_with_numbers, rows)
     return _packet(_values.identifier(packet), _price(balance), _price(cost), values)
 
@@ -225,7 +232,7 @@ def _read_xml(body: bytes, root: str, names: tuple[str, ...]) -> tuple[Row, list
         if depth == 2:  # noqa: PLR2004
             if len(row) != length:
                 raise _UnusualAnswer
-            rows.append(_values_of(values_of, row))
+            rows.append(values_of(row))
         depth -= 1
 
     parser = expat.ParserCreate("utf-8")
@@ -251,7 +258,7 @@ def _packet(number: str | None, balance: Any, cost: Any, rows: Iterable[tuple[An
 
 
 def _with_numbers(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Read what is text in XML, and refuse what is out of range."""
+    """Read the numbers of XML, and refuse what is out of range."""
     id_, server_id, sender, to, text, parts, price, status, error, *rest = values
     return _values.integer(id_), server_id, sender, to, text, _number(parts), price, _code(status), _code(error), *rest
 
@@ -268,7 +275,7 @@ def _sent_message(packet: str | None, values: tuple[Any, ...]) -> SentMessage:
     fields["text"] = text
     fields["parts"] = parts
     fields["price"] = price if type(price) is Decimal else _price(price)
-    fields["status"] = status
+    fields["status"] = _known_status(status, status)
     fields["error"] = error
     fields["send_at"] = _values.gmt(send_at) if send_at else None
     fields["country"] = country
@@ -284,7 +291,8 @@ def _status(values: tuple[Any, ...]) -> MessageStatus:
     fields = made.__dict__
     fields["id"] = _values.integer(id_)
     fields["server_id"] = server_id.strip() or None
-    fields["status"] = _number(status)
+    number = _number(status)
+    fields["status"] = _known_status(number, number)
     fields["error"] = None
     fields["modified"] = _values.zoneless(modified)
     fields["extra"] = {}
