@@ -231,7 +231,7 @@ def test_the_pictures_show_what_a_run_counts_and_prints(name: str, shown: Shown)
 SAID = {
     "README.md": "Of {people:,} people, a plain loop with retries reaches {twice} twice, and reports {believed:,} "
     "sent. This library reaches 0 twice, and reports {sent} sent and {unknown} unknown, by name.",
-    "README.ru.md": "Из {people} человек от обычного цикла с повторами СМС дважды получают {twice}, а в его отчёте "
+    "README.ru.md": "Из {people} человек от обычного цикла с повторами SMS дважды получают {twice}, а в его отчёте "
     "{believed} отправленных. От этой библиотеки дважды не получает никто, а в её отчёте {sent} отправленных и "
     "{unknown} неизвестных, поимённо.",
 }
