@@ -25,7 +25,7 @@ _PITCH: Final = 7.2
 _SQUARE: Final = 5.6
 _PEOPLE_Y: Final = 178
 _BARS_Y: Final = 452
-_BAR_X: Final = 178
+_BAR_X: Final = 192
 _BAR_PITCH: Final = 34
 _BAR: Final = 24
 _LABELLED: Final = 26
@@ -98,8 +98,8 @@ RUSSIAN: Final = Words(
     knows="Отчёт: отправлено {believed}, неизвестно {unknown}, поимённо.",
     campaign="Рассылка на {messages} SMS. На полпути отправителя убили, продолжает другой.",
     ending="Дважды: {twice}, потеряно: {lost}. Из {doubtful} сомнительных {proven} подтверждены, {left} перечислены.",
-    moments=("после kill -9", "всё отправлено", "уведомления"),
-    states=("принято", "отказ", "неизвестно", "в пути", "ждут"),
+    moments=("после kill -9", "всё отправлено", "после уведомлений"),
+    states=("принято", "отказ", "неизвестно", "отправляется", "ждёт"),
     title="Обычный цикл с повторами в сравнении со smspilot_async",
     description="Из {people} человек обычный цикл с повторами пишет дважды {plain_twice} и сообщает: отправлено "
     "{believed}. smspilot_async пишет дважды {ours_twice} и сообщает: отправлено {ours_believed}, "
@@ -223,7 +223,7 @@ def _bars(campaign: Figures, words: Words) -> list[str]:
     drawn = []
     for number, moment in enumerate(_MOMENTS):
         y = _BARS_Y + number * _BAR_PITCH - 14
-        drawn.append(_text(_LEFT, y + 17, words.moments[number], "soft"))
+        drawn.append(_text(_LEFT, y + 17, words.moments[number], "soft", size=14))
         drawn += _bar(campaign["moments"][moment], campaign["messages"], y, words)
     return drawn
 

@@ -39,13 +39,16 @@ class Shown:
 
     Attributes:
         figures: What ``--json`` prints.
-        screen: What a terminal gets.
+        screen, russian: What a terminal gets, in either language.
+        drawn: The pictures of it.
         frames: What a terminal shows meanwhile, one after the other.
         played: Scene two.
     """
 
     figures: Mapping[str, Any]
     screen: str
+    russian: str
+    drawn: Mapping[str, str]
     frames: Sequence[Sequence[tuple[str, Tone]]]
     played: Played
 
@@ -68,8 +71,8 @@ def shown() -> Shown:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_campaign, "play", play)
         patch.setattr(_campaign, "live_lines", live_lines)
-        figures, screen = demo_pictures.run()
-    return Shown(figures, screen, frames, played[0])
+        ran = demo_pictures.run()
+    return Shown(ran.figures, ran.screen, ran.russian, demo_pictures.pictures(ran), frames, played[0])
 
 
 @pytest.fixture
@@ -208,7 +211,17 @@ def test_a_terminal_gets_colours_that_say_what_is_good_bad_and_in_doubt(shown: S
 
 
 def test_what_is_shown_by_default_fits_a_terminal_of_80_columns(shown: Shown) -> None:
-    assert max(len(re.sub(r"\x1b\[\d+m", "", line)) for line in shown.screen.splitlines()) <= 80
+    for screen in (shown.screen, shown.russian):
+        lines = [re.sub(r"\x1b\[\d+m", "", line) for line in screen.splitlines()]
+        assert [line for line in lines if len(line) > 80] == []
+
+
+def test_in_russian_it_says_the_same(shown: Shown) -> None:
+    lines = [re.sub(r"\x1b\[\d+m", "", line) for line in shown.russian.splitlines()]
+    assert len(lines) == len(shown.screen.splitlines())
+    assert "   smspilot_async             дважды получили 0 из 1\N{NO-BREAK SPACE}000, ни разу 0" in lines
+    words = re.findall(r"[A-Za-z]{3,}", " ".join(lines))
+    assert set(words) <= {"SMS", "seed", "smspilot", "async", "kill", "sender", "ttl", "row", "text", "GSM", "UCS"}
 
 
 @pytest.mark.parametrize("forbids", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
@@ -221,11 +234,10 @@ def test_a_terminal_that_wants_none_gets_no_colours(forbids: Mapping[str, str], 
     assert "\x1b" not in result.stdout
 
 
-@pytest.mark.parametrize("name", ["comparison.svg", "comparison.ru.svg", "demo.svg"])
+@pytest.mark.parametrize("name", ["comparison.svg", "comparison.ru.svg", "demo.svg", "demo.ru.svg"])
 def test_the_pictures_show_what_a_run_counts_and_prints(name: str, shown: Shown) -> None:
-    drawn = demo_pictures.pictures(shown.figures, shown.screen)
-    assert len(drawn) == 3
-    assert (demo_pictures.IMAGES / name).read_text(encoding="utf-8") == drawn[name], "make pictures"
+    assert len(shown.drawn) == 4
+    assert (demo_pictures.IMAGES / name).read_text(encoding="utf-8") == shown.drawn[name], "make pictures"
 
 
 SAID = {

@@ -11,44 +11,81 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from smspilot_async.cli._errors import Exit
 from smspilot_async.cli._output import print_json, print_line, progress_bar
 from smspilot_async.cli.demo import _campaign, _ending, _race
+from smspilot_async.cli.demo._ending import Played
+from smspilot_async.cli.demo._race import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smspilot_async.cli.demo._race import Tally
+
+@attrs.frozen(kw_only=True)
+class Ran:
+    """A run of both scenes.
+
+    Attributes:
+        seed: Of the faults.
+        plain, ours: What the two senders of scene one came to.
+        played: Scene two.
+    """
+
+    seed: int
+    plain: Tally
+    ours: Tally
+    played: Played
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return its figures as JSON data."""
+        return {
+            "seed": self.seed,
+            "fault_rate": _race.FAULT_RATE,
+            "people": self.plain.people,
+            "plain_loop": self.plain.as_json(),
+            "smspilot_async": self.ours.as_json(),
+            "campaign": self.played.as_json(),
+        }
 
 
 def demo(*, seed: int, people: int, as_json: bool) -> int:
     """Run both scenes, and return the exit code."""
     with tempfile.TemporaryDirectory(prefix="smspilot-demo-") as folder:
-        figures = play(seed, people, Path(folder), as_json=as_json)
+        ran = play(seed, people, Path(folder), is_shown=not as_json)
     if as_json:
-        print_json(figures)
+        print_json(ran.as_json())
     return Exit.FINE
 
 
-def play(seed: int, people: int, folder: Path, *, as_json: bool) -> Mapping[str, Any]:
-    """Run both scenes and show them, unless the figures that are returned will be."""
+def play(seed: int, people: int, folder: Path, *, is_shown: bool) -> Ran:
+    """Run both scenes, and show each when it is over."""
     # An emulator sends nothing anyway, and does not count test messages as accepted.
     os.environ.pop("SMSPILOT_TEST", None)
-    return asyncio.run(_play(seed, people, folder, as_json=as_json))
+    return asyncio.run(_play(seed, people, folder, is_shown=is_shown))
 
 
-async def _play(seed: int, people: int, folder: Path, *, as_json: bool) -> Mapping[str, Any]:
-    if not as_json:
+async def _play(seed: int, people: int, folder: Path, *, is_shown: bool) -> Ran:
+    if is_shown:
         _announce_race(seed, people)
     with progress_bar(transient=True) as progress:
         plain, ours = await _race.race(_race.crowd(people), seed, progress)
-    if not as_json:
+    if is_shown:
         _race.show(plain, ours)
         _announce_campaign()
     played = await _campaign.play(seed, folder)
-    if not as_json:
+    if is_shown:
         _ending.show(played)
-    return _figures(seed, people, plain, ours) | {"campaign": played.as_json()}
+    return Ran(seed=seed, plain=plain, ours=ours, played=played)
+
+
+def show(ran: Ran) -> None:
+    """Print a run as a whole, as it was printed while it ran."""
+    _announce_race(ran.seed, ran.plain.people)
+    _race.show(ran.plain, ran.ours)
+    _announce_campaign()
+    _ending.show(ran.played)
 
 
 def _announce_race(seed: int, people: int) -> None:
@@ -64,13 +101,3 @@ def _announce_campaign() -> None:
     print_line(f"   {lost:.0%} of its packets, accepted or not. Half-way, its sender is ended by kill -9;", indent=3)
     print_line("   another takes over. Then the gateway calls back.", indent=3)
     print_line()
-
-
-def _figures(seed: int, people: int, plain: Tally, ours: Tally) -> dict[str, Any]:
-    return {
-        "seed": seed,
-        "fault_rate": _race.FAULT_RATE,
-        "people": people,
-        "plain_loop": plain.as_json(),
-        "smspilot_async": ours.as_json(),
-    }

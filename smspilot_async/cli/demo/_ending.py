@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from smspilot_async.cli._language import word
 from smspilot_async.cli._output import Tone, count, lines_as_ranges, print_line, print_table
 from smspilot_async.cli.demo import _proofs
 from smspilot_async.cli.demo._proofs import Doubt
@@ -113,7 +114,7 @@ def show(played: Played) -> None:
     """Print it for a person."""
     info, ending = played.info, played.ending
     moments = [played.moments[name] for name in MOMENTS]
-    rows = [(f"   {state.replace('_', ' ')}", *(f"{one[state]:,}" for one in moments)) for state in _STATES]
+    rows = [(f"   {word(state.replace('_', ' '))}", *(f"{one[state]:,}" for one in moments)) for state in _STATES]
     print_table(_TITLES, rows, right=_TITLES[1:])
     print_line()
     _show_doubts(played)

@@ -14,7 +14,8 @@ import attrs
 import httpx
 
 from smspilot_async import Client
-from smspilot_async.cli._output import Tone, print_line
+from smspilot_async.cli._language import said
+from smspilot_async.cli._output import Tone, print_line, print_verbatim
 from smspilot_async.emulator import Emulator, Fault
 from smspilot_async.errors import Outcome, OutcomeUnknown, SmsPilotError
 
@@ -160,8 +161,8 @@ async def _this_library(emulator: Emulator, people: Sequence[Person], step: Call
 
 def show(plain: Tally, ours: Tally) -> None:
     """Print the results."""
-    print_line(f"   a plain loop with retries  {_in_words(plain)}", indent=3, tone=_tone_of(plain))
-    print_line(f"   smspilot_async             {_in_words(ours)}", indent=3, tone=_tone_of(ours))
+    for name, tally in (("a plain loop with retries", plain), ("smspilot_async", ours)):
+        print_verbatim(f"   {said(name):<25}  {said(_in_words(tally))}", indent=3, tone=_tone_of(tally))
     print_line()
     print_line(
         f"   The loop reports {plain.believed:,} messages sent, and does not know about the duplicates.", indent=3
@@ -183,6 +184,6 @@ def _in_words(tally: Tally) -> str:
 
 
 def _first_of(unknown: Sequence[Person]) -> str:
-    shown = [f"no. {person.number} ({person.masked})" for person in unknown[:_SHOWN]]
+    shown = [said(f"no. {person.number} ({person.masked})") for person in unknown[:_SHOWN]]
     more = len(unknown) - _SHOWN
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
