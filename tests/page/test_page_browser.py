@@ -187,7 +187,8 @@ class TestTheRest:
         await expect(refused).to_have_text(["Nothing yet."])
         emulator.refuse(code=248, text="смeсь")
         await client.send_packet([Message(PHONE, "good"), Message(OTHER, "смeсь")])
-        await expect(refused).to_contain_text([f"248Cyrillic and Latin in one wordsend{shown(emulator)}{OTHER}смeсь"])
+        what = f"sendrequest 1{shown(emulator)}{OTHER}смeсь"
+        await expect(refused).to_contain_text([f"248Cyrillic and Latin in one word{what}"])
         async with Client("WRONG", url=emulator.url) as stranger:
             with pytest.raises(GatewayError):
                 await stranger.balance()

@@ -60,6 +60,7 @@ FILES: Final = (
     "callbacks/_inbox.py",
     "callbacks/_signing.py",
     "outbox/*.py",
+    "emulator/_local_url.py",
     "emulator/_run.py",
     "emulator/_extras.py",
     "page/_people.py",
