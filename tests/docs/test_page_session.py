@@ -85,3 +85,12 @@ def test_hidden_blocks_prepare_what_follows(read: Callable[[str], None]) -> None
 
 def test_a_block_in_a_list_loses_its_indentation(read: Callable[[str], None]) -> None:
     read("* so:\n\n    ```python\n    if True:\n        print(1)\n    ```\n\n    ```text\n    1\n    ```\n")
+
+
+def test_a_file_may_stand_in_a_folder(read: Callable[[str], None]) -> None:
+    read('```python title="shop/tea.py"\nKIND = "green"\n```\n\n```console\n$ cat shop/tea.py\nKIND = "green"\n```\n')
+
+
+def test_options_of_an_installation_hide_nothing_of_it(read: Callable[[str], None]) -> None:
+    with pytest.raises(AssertionError, match="no extra"):
+        read("```console\n$ pip install --no-cache-dir 'smspilot-async[telepathy]'\n```\n")

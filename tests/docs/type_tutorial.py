@@ -33,7 +33,7 @@ def main() -> None:
 
 def _built(folder: Path) -> Path:
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(DOCS.parent)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own wheel
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own wheel
     (wheel,) = folder.glob("*.whl")
     return wheel
 
