@@ -31,6 +31,7 @@ show_warning_types = True
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 4
 highlight_language = "text"
+smartquotes_action = "q"  # quotes, and not the dashes of options
 
 # --- the reference -------------------------------------------------------------------------------
 add_module_names = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pydoc
 import re
 from typing import TYPE_CHECKING, Any, Final, Generic
@@ -86,14 +87,18 @@ def _find(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: TextEle
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"].lstrip(".")
-    if pydoc.locate(target) is None or target.startswith("smspilot_async"):
-        objects = env.domains.python_domain.objects
-        for path, entry in sorted(objects.items()):
+    if not _is_importable(target) or target.startswith("smspilot_async"):
+        for path, entry in env.domains.python_domain.objects.items():
             if _is_meant(path, entry, target, node["reftype"]):
                 return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, shown, path)
         if node["reftype"] == "exc" or "refwarn" in node:
             return None
     return shown
+
+
+@functools.cache
+def _is_importable(name: str) -> bool:
+    return pydoc.locate(name) is not None
 
 
 def _is_meant(path: str, entry: ObjectEntry, target: str, kind: str) -> bool:

@@ -52,7 +52,7 @@ def _build(site: Path, work: Path) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=140,
+        timeout=280,
         check=False,
     )
     return done.returncode, done.stdout
