@@ -44,7 +44,7 @@ pyright: $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --ignoreexternal --verifytypes smspilot_async
 
 docs: $(VENV)/.dev
-	$(BIN)/python docs/tools/build.py
+	$(BIN)/python docs/tools/build_site.py
 	@echo "The documentation is in site/index.html"
 
 # Of the comparison and of the demo's output, from a run of it; tests compare them with another run.

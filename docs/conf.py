@@ -1,4 +1,4 @@
-"""How Sphinx builds this site; `make docs` runs it, by `docs/tools/build.py`, once for each language."""
+"""How Sphinx builds this site; `make docs` runs it, by `docs/tools/build_site.py`, once for each language."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ extensions = [
     "page_syntax",
     "reference_names",
     "page_languages",
+    "accessible_html",
 ]
 exclude_patterns = ["locales", "theme", "tools"]
 nitpicky = True
@@ -31,7 +32,6 @@ show_warning_types = True
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 4
 highlight_language = "text"
-smartquotes_action = "q"  # quotes, and not the dashes of options
 
 # --- the reference -------------------------------------------------------------------------------
 add_module_names = False

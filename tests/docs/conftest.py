@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> BuiltSite:
 
 def _build(site: Path, work: Path) -> tuple[int, str]:
     done = subprocess.run(  # noqa: S603 - our own site
-        [sys.executable, "docs/tools/build.py", "--site", str(site), "--work", str(work)],
+        [sys.executable, "docs/tools/build_site.py", "--site", str(site), "--work", str(work)],
         cwd=DOCS.parent,
         env={name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"},
         stdout=subprocess.PIPE,

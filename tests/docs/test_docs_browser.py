@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 import diagrams
 import pytest
 import pytest_asyncio
+from build_site import join
 from chromium import chromium
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from conftest import BuiltSite
     from playwright.async_api import Browser, Page
@@ -28,7 +30,7 @@ LOOKS: Final = {
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
     "narrow": {"color_scheme": "light", "viewport": {"width": 390, "height": 800}},
 }
-READ: Final = ("index.html", "outbox.html", "reference/errors.html", "ru/index.html", "search.html?q=unknown")
+READ: Final = ("index.html", "outbox.html", "reference/callbacks.html", "ru/campaigns.html", "search.html?q=unknown")
 # What people type who do not know our words, and the page that answers.
 WORDS: Final = {
     "unsubscribe": "outbox.html",
@@ -53,7 +55,7 @@ def http_address(site: BuiltSite) -> Iterator[str]:
     """Where the site is served, as on a web server."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
     handler = functools.partial(Quiet, directory=str(site.root))
@@ -134,9 +136,14 @@ async def test_the_texts_of_diagrams_are_inside_their_boxes(browser: Browser) ->
                 assert text not in box.text.split("\n") or width < box.width - 8, text
 
 
-async def test_another_version_beside_this_one_is_named_in_the_sidebar(browser: Browser, site: BuiltSite) -> None:
+async def test_another_version_beside_this_one_is_named_in_the_sidebar(
+    browser: Browser, site: BuiltSite, tmp_path: Path
+) -> None:
+    (tmp_path / "0.6.0").mkdir()
+    (tmp_path / "0.6.0" / "index.html").write_text("<title>0.6.0</title>", encoding="utf-8")
+    (tmp_path / site.english.name).symlink_to(site.english)
+    join(tmp_path)
     page, _ = await opened(browser, "light")
-    await page.add_init_script("window.siteVersions = ['0.6.0']")
-    await page.route("**/versions.js", lambda route: route.continue_())
-    await page.goto(f"{site.english.as_uri()}/index.html")
-    assert await page.locator(".sidebar-site .version").inner_text() == f"Version {site.english.name}"
+    await page.goto(f"{(tmp_path / 'index.html').as_uri()}")
+    await page.click(".sidebar-site .versions a")
+    assert await page.title() == "0.6.0"

@@ -15,4 +15,9 @@ for (const block of document.querySelectorAll("div.highlight")) {
 }
 
 // From a folder a page may not read others, so that a result of the search has no excerpt of them.
-if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+// What is wider than the screen is scrolled with the keyboard, too.
+for (const part of document.querySelectorAll("pre, .table-wrapper, article p")) {
+  if (part.scrollWidth > part.clientWidth && getComputedStyle(part).overflowX !== "visible") part.tabIndex = 0;
+}
