@@ -198,8 +198,9 @@ def test_the_progress_bar_keeps_ten_cells_and_breaks_no_word(columns: int) -> No
 def test_lines_that_replace_others_are_erased_in_the_end_and_leave_stdout_as_it_is() -> None:
     ours, theirs = pty.openpty()
     with pytest.MonkeyPatch.context() as patch, open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123
-        for name, value in {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": ""}.items():
+        for name, value in {"TERM": "xterm", "COLUMNS": "80"}.items():
             patch.setenv(name, value)
+        patch.delenv("NO_COLOR", raising=False)  # an empty one forbids colours to older versions of rich
         patch.setattr(sys, "stderr", terminal)
         stdout = sys.stdout
         with live_lines() as show:
