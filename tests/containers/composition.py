@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from postgres import Postgres
 
 DATABASE: Final = "database"
-_PATIENCE: Final = 60.0
+_PATIENCE: Final = 120.0
 _PORTS: Final = ("8025", "8026")
 _GRACE: Final = re.compile(r"(\d+)s")
 
