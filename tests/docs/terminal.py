@@ -62,6 +62,7 @@ class Terminal:
         self._shell.stdin.write(f"{{ {command}\n}} < /dev/null\nprintf '\\n%s%s\\n' '{_END}' $?\n")
         self._shell.stdin.flush()
         lines: list[str] = []
+        line = ""
         watchdog = threading.Timer(self._patience, self._shell.kill)
         watchdog.start()
         for line in self._shell.stdout:
