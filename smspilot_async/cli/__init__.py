@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
+from smspilot_async.cli import _language
 from smspilot_async.errors import Outcome
 
 __all__ = ["main"]
@@ -32,4 +33,5 @@ def _say_what_is_missing(arguments: list[str]) -> None:
     if "--json" in arguments:
         error = {"type": None, "outcome": Outcome.NOT_SENT.value, "code": None, "reason": None, "message": line}
         sys.stdout.write(json.dumps({"error": error}) + "\n")
-    sys.stderr.write(f"{line}\n")
+    _language.begin()
+    sys.stderr.write(f"{_language.said(line)}\n")

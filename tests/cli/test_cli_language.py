@@ -15,6 +15,7 @@ import attrs
 import pytest
 from cli_running import KEY, command, environment, numbered, run, write_list
 
+from smspilot_async import cli
 from smspilot_async.cli import _language
 from smspilot_async.emulator import Fault
 
@@ -235,6 +236,31 @@ def test_an_unknown_outcome(gateway: Emulator) -> None:
         "SMSPILOT.\n" in ended.stderr
     )
     assert len(gateway.messages) == 1
+
+
+@pytest.mark.usefixtures("russian")
+def test_an_install_without_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._say_what_is_missing(["emulator"])
+    said = "для командной строки smspilot нужно: pip install 'smspilot-async[cli,emulator]'\n"
+    assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.usefixtures("gateway", "russian")
+def test_a_ledger_and_a_campaign_answer_in_russian() -> None:
+    write_list([*numbered(22), ("123", "Hi")])
+    ledger = ("--ledger", "sqlite:///осень")
+    assert run("campaign", "list", *ledger).stderr == (
+        "smspilot: реестра осень нет. Ничего не отправлено. Создать его намеренно: smspilot outbox init.\n"
+    )
+    assert run("outbox", "init", *ledger).stdout.startswith("Реестр создан для этого аккаунта, http://127.0.0.1:")
+    assert "сообщений        22\n" in run("campaign", "create", "осень", "list.csv", *ledger).stdout
+    assert run("campaign", "start", "осень", *ledger).stderr == (
+        "smspilot: рассылка 'осень' – черновик; запущена она может быть, только пока она утверждена. Ничего не "
+        "сделано. Сначала оцените и утвердите её.\n"
+    )
+    assert run("outbox", "suppress", PHONE, *ledger).stdout == (
+        "В список тех, кому не отправляется реклама, добавлено: 1 номер.\n"
+    )
 
 
 # --- results -------------------------------------------------------------------------------------
