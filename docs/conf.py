@@ -51,6 +51,7 @@ locale_dirs = ["locales"]
 gettext_compact = False
 gettext_location = False  # a page's line numbers would change its catalogue with every edit
 gettext_uuid = False
+figure_language_filename = "{root}.{language}{ext}"  # where there is such a picture
 
 # --- how it looks --------------------------------------------------------------------------------
 html_theme = "furo"
