@@ -50,6 +50,7 @@ docs: $(VENV)/.dev
 # Of the comparison and of the demo's output, from a run of it; tests compare them with another run.
 pictures: $(VENV)/.dev
 	$(BIN)/python docs/tools/demo_pictures.py
+	$(BIN)/python docs/tools/plot_picture.py
 
 # After a change of a page that is also there in Russian: its catalogue gets what is new, to be translated.
 docs-translations: $(VENV)/.dev
