@@ -29,6 +29,7 @@ from smspilot_async.cli._output import Show, live_lines
 from smspilot_async.cli.demo import _proofs
 from smspilot_async.cli.demo._ending import MOMENTS, Played, compare
 from smspilot_async.emulator import Account, Emulator, Fault
+from smspilot_async.errors import Outcome
 from smspilot_async.outbox import Outbox, read_rows
 
 if TYPE_CHECKING:
@@ -196,14 +197,8 @@ async def _until(
     loop = asyncio.get_running_loop()
     until = loop.time() + _PATIENCE
     while not is_so(counts := await _counts(campaign)):
-        show(
-            [
-                (
-                    f"   {counts['accepted']:,} of {sum(counts.values()):,} accepted, {counts['unknown']:,} unknown",
-                    "quiet",
-                )
-            ]
-        )
+        accepted, unknown = counts[Outcome.ACCEPTED], counts[Outcome.UNKNOWN]
+        show([(f"   {accepted:,} of {sum(counts.values()):,} accepted, {unknown:,} unknown", "quiet")])
         if sender.poll() is not None or loop.time() > until:
             raise Problem(f"the demo's sender got stuck. {await _last_words(sender)}", Exit.FAILED)
         await asyncio.sleep(_LOOK)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from smspilot_async.outbox import CampaignMessage
 
-_IN_DOUBT = ("unknown", "in_flight")
+_IN_DOUBT = (Outcome.UNKNOWN.value, "in_flight")
 
 
 @attrs.frozen(kw_only=True)
