@@ -197,6 +197,15 @@ class TestMasking:
             json.dumps({"quoted": json.dumps({"apikey": "SECRET", "x": 1})}),
             '--b\r\nContent-Disposition: form-data; name="apikey"\r\n\r\nSECRET\r\n--b--',
             '{"APIKEY": "SECRET"}',
+            "password=with%2CSECRET%26SECRET&x=1",
+            "x=1&password=with,SECRET",
+            "password=%22quoted%22SECRET",
+            "GET /api2.php?password=with%7DSECRET\n\n",
+            "<password>with a SECRET</password>",
+            "<password>with&lt;SECRET</password>",
+            "<password>\n  SECRET\n</password>",
+            "<password><![CDATA[with <SECRET>]]></password>",
+            "xml=" + quote("<password>with a SECRET</password><apikey><![CDATA[SECRET]]></apikey>"),
         ],
     )
     def test_keys_and_passwords_are_masked_in_whatever_form_they_come(self, text: str) -> None:
@@ -217,6 +226,10 @@ class TestMasking:
     )
     def test_the_rest_is_left_as_it_is(self, text: str) -> None:
         assert masked_secrets(text) == text
+
+    def test_so_is_what_follows_a_masked_field_or_element(self) -> None:
+        assert masked_secrets("password=a%2Cb&to=79087964781") == "password=…&to=79087964781"
+        assert masked_secrets("<password>a b</password> <to>1</to>") == "<password>…</password> <to>1</to>"
 
     def test_what_is_around_a_key_is_left_as_it_is(self) -> None:
         text = '{"apikey": "K", "send": [{"to": "79087964781", "text": "a, \\"b\\""}], "password":"P"}'
@@ -239,6 +252,10 @@ class TestMasking:
     @pytest.mark.parametrize(("phone", "masked"), [(PHONE, "7908•••••81"), ("5", "•"), ("123456", "••••••"), ("", "")])
     def test_a_phone_is(self, phone: str, masked: str) -> None:
         assert masked_phone(phone) == masked
+
+    @pytest.mark.parametrize("phone", ["\x1b[2J7908", "79087\r\n", "\u202e7908796\u202e"])
+    def test_what_was_sent_as_a_phone_controls_no_terminal(self, phone: str) -> None:
+        assert masked_phone(phone).isprintable()
 
 
 class TestOverHttp:

@@ -12,14 +12,21 @@ from typing import Final
 _QUOTE: Final = r"(?:\\*[\"']|%22|%27|%5C%22)"
 _SPACE: Final = r"(?:\s|\+|%20|%09|%0A|%0D)*"
 _SIGN: Final = r"(?:[:=]|%3A|%3D)"
+_CDATA: Final = r"(?:<|%3C)(?:!|%21)(?:(?!(?:\]|%5D){2}(?:>|%3E)).)+"
 _LONGEST_GAP: Final = 40
 
+_NAME: Final = "(?:api_?key|password)"
+
 _secret = re.compile(
-    rf"(?P<name>api_?key|password)(?:"
+    # apikey=… in a query or a form, up to the next field: what is percent-encoded in it is its own
+    rf"(?P<field>(?<![^?&\s]){_NAME}=(?![\"']))(?P<given>[^&\s\"<]+)"
+    # <apikey>…</apikey>, the same in a URL; the next tag ends it
+    rf"|(?P<element>(?:<|%3C){_NAME}\s*(?:>|%3E))(?P<content>{_CDATA}|(?:(?!<|%3C).)+)"
+    rf"|(?P<name>{_NAME})(?:"
     # "apikey": "…", apikey="…", the same in a URL; the value ends with the quote with which it began, or with the text
     rf"(?P<before>{_QUOTE}?{_SPACE}{_SIGN}{_SPACE})(?P<quote>{_QUOTE})(?P<quoted>(?:(?!(?P=quote))(?:\\.|%5C%..|.))*)"
-    rf"|(?P<bare>{_QUOTE}?{_SPACE}{_SIGN}{_SPACE}|%3E|>)(?P<plain>(?:(?!%26|%3C|%2C|%7D)[^&<,}}\s\"'])+)"
-    rf"|(?P<part>{_QUOTE}?[^\w]{{0,{_LONGEST_GAP}}}\r?\n\r?\n)(?P<field>[^\r\n]+)"  # in multipart/form-data
+    rf"|(?P<bare>{_QUOTE}?{_SPACE}{_SIGN}{_SPACE})(?P<plain>(?:(?!%26|%3C|%2C|%7D)[^&<,}}\s\"'])+)"
+    rf"|(?P<part>{_QUOTE}?[^\w]{{0,{_LONGEST_GAP}}}\r?\n\r?\n)(?P<line>[^\r\n]+)"  # in multipart/form-data
     rf")",
     re.IGNORECASE | re.DOTALL,
 )
@@ -37,7 +44,8 @@ def masked_secrets(text: str) -> str:
 
 
 def masked_phone(phone: str) -> str:
-    """A phone of which only the beginning and the last two digits are shown."""
+    """A phone of which only the beginning and the last two digits are shown, and nothing that controls a terminal."""
+    phone = "".join(char if char.isprintable() else "•" for char in phone)  # it is whatever was sent as one
     hidden = len(phone) - _PHONE_START - _PHONE_END
     if hidden < 1:
         return "•" * len(phone)
@@ -45,10 +53,12 @@ def masked_phone(phone: str) -> str:
 
 
 def _mask(found: re.Match[str]) -> str:
+    name = found["field"] or found["element"] or found["name"]
     between = found["before"] or found["bare"] or found["part"] or ""
-    value = found["quoted"] or found["plain"] or found["field"] or ""
-    shown = "…" if found["name"].lower() == "password" else _end_of(value)
-    return f"{found['name']}{between}{found['quote'] or ''}{shown if value else ''}"
+    values = (found[group] for group in ("given", "content", "quoted", "plain", "line"))
+    value = next(filter(None, values), "").strip()
+    shown = "…" if "password" in name.lower() else _end_of(value)
+    return f"{name}{between}{found['quote'] or ''}{shown if value else ''}"
 
 
 def _end_of(key: str) -> str:
