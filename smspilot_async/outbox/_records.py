@@ -9,6 +9,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from smspilot_async.outbox._import import FIRST_CLAIM
 from smspilot_async.outbox._ledger import SECOND, Why, key_hash
 from smspilot_async.outbox._orders import write_order
 from smspilot_async.outbox._proof import attempts_of
@@ -104,10 +105,12 @@ async def evidence(connection: AsyncConnection, tables: Tables, phone: str) -> E
 
 
 def _message(row: Any, attempts: list[dict[str, Any]]) -> dict[str, Any]:
-    known = {name: value for name, value in _known(row, _TIMES).items() if name not in _HIDDEN}
+    not_times = {"wanted_at"} if row.wanted_at == FIRST_CLAIM else set()
+    known = _known(row, _TIMES - not_times)
     known["kind"] = _KINDS[known.pop("lane")]
     known.pop("phone")
-    return {**known, "attempts": attempts}
+    shown = {name: value for name, value in known.items() if name not in _HIDDEN | not_times}
+    return {**shown, "attempts": attempts}
 
 
 def _attempt(row: Any) -> dict[str, Any]:

@@ -120,6 +120,13 @@ async def test_the_evidence_of_a_phone_is_its_messages_with_every_request_and_wh
     assert PHONE not in repr(found)
 
 
+async def test_the_evidence_of_a_phone_in_a_campaign_has_no_time_before_it_is_known(outbox: Outbox) -> None:
+    await outbox.campaigns.create("promo", [(PHONE, "Да")])
+    message = (await outbox.evidence(PHONE)).messages[0]
+    assert (message["campaign"], message["state"]) == ("promo", "pending")
+    assert "wanted_at" not in message
+
+
 async def test_a_phone_that_is_not_known_has_none(outbox: Outbox) -> None:
     found = await outbox.evidence(PHONE)
     assert (found.messages, found.suppressions, found.orders) == ((), (), ())
