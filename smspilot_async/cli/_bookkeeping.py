@@ -128,7 +128,8 @@ def evidence(ledger: str | None, phone: str, *, as_json: bool) -> int:
     if as_json:
         print_json(found.to_json())
     else:
-        print_verbatim(str(found))
+        for line in str(found).split("\n"):
+            print_verbatim(line)
     return Exit.FINE
 
 

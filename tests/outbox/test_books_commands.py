@@ -83,7 +83,7 @@ async def test_the_vendors_list_is_looked_at_and_then_believed(
 async def test_a_phone_is_looked_up_and_forgotten(outbox: Outbox, client: Client, emulator: Emulator, run: Run) -> None:
     await unknown(outbox, client, emulator)
     shown = await run("evidence", PHONE)
-    assert all(word in shown.output for word in ("order-1", "Ready", "unknown"))
+    assert {f"Phone {PHONE}", "  key: order-1", "  text: Ready", "  state: unknown"} <= set(shown.output.splitlines())
     assert (await printed(run, "evidence", PHONE))["messages"][0]["key"] == "order-1"
     assert (await printed(run, "forget", PHONE)) == {"messages": 1, "cancelled": 0, "in_flight": 0}
     assert (await printed(run, "evidence", PHONE))["messages"] == []
