@@ -60,6 +60,11 @@ def test_it_is_built_without_a_warning_and_has_every_page_in_both_languages(site
         assert f"lang={'ru'!r}".replace("'", '"') in read(site.english / "ru" / name).text
 
 
+def test_a_picture_that_there_is_in_russian_is_shown_to_readers_of_russian(site: BuiltSite) -> None:
+    for page, picture in (("index.html", "comparison.svg"), ("ru/index.html", "comparison.ru.svg")):
+        assert any(source.endswith(f"/{picture}") for source in read(site.english / page).loaded)
+
+
 def test_no_link_and_nothing_that_a_page_loads_leads_nowhere(site: BuiltSite) -> None:
     dead = []
     for path, page in built(site):
