@@ -16,7 +16,7 @@ import attrs
 from benchmarks.bench import Bench, Line, server
 from smspilot_async import __version__
 
-_NAMES = ("small", "bulk", "peers", "concurrent", "latency", "memory", "checks", "callbacks", "ledger")
+_NAMES = ("small", "bulk", "peers", "concurrent", "latency", "start", "memory", "checks", "callbacks", "ledger")
 _PACKAGES = ("httptools", "httpx", "aiohttp", "attrs", "cattrs", "msgspec", "twilio", "sms-pilot-py")
 
 

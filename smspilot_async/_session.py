@@ -391,14 +391,15 @@ class Sessions:
         dead = [self._of_loop.pop(loop) for loop in list(self._of_loop) if loop.is_closed()]
         if not dead:
             return []
+        if sys.is_finalizing():  # the modules that the rest needs may be gone
+            return [remains for session in dead for remains in session.take_unreported()]
         with warnings.catch_warnings():
             # A closed loop's sockets are in cycles. Python may collect them as soon as they are let go of, and would
             # warn of each; so it does not warn here, and this collects what is left.
             warnings.simplefilter("ignore", ResourceWarning)
             left = [remains for session in dead for remains in session.take_unreported()]
             dead.clear()
-            if not sys.is_finalizing():  # the modules that this needs may be gone
-                gc.collect()
+            gc.collect()
         return left
 
     def __del__(self) -> None:

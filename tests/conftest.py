@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["_detector", "blocking_calls"]  # fixtures, by being here
 
 os.environ["LANGUAGE"] = "en"  # the command speaks the user's language, and the tests expect English
+# Hundreds of tests start processes, each of which would compile the library anew where this is set.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes is this machine's affair, and what else it is doing.
 hypothesis.settings.register_profile("without a deadline", hypothesis.settings(deadline=None))

@@ -100,3 +100,26 @@ def test_a_campaign_is_imported_sent_and_reported_within_its_memory() -> None:
         )
     assert done.returncode == 0, done.stderr
     assert 0 < json.loads(done.stdout)["peak"] <= 200
+
+
+@pytest.mark.parametrize(
+    ("side", "options"),
+    [
+        ("bulk:smspilot", {"wire": "xml"}),
+        ("bulk:smspilot", {"pairs": True}),
+        ("start:start", {"arguments": ["-c", "pass"], "starts": 1}),
+    ],
+)
+def test_the_sides_of_bulk_and_of_the_start_do_their_work(side: str, options: dict[str, object]) -> None:
+    with server() as url:
+        given = {"url": f"{url}/0/api2.php", "messages": 600, "size": 100, **options}
+        done = subprocess.run(  # noqa: S603 - our own module
+            [sys.executable, "-m", "benchmarks.side", f"benchmarks.{side}", json.dumps(given)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cpu"] > 0
