@@ -210,7 +210,7 @@ class TestControl:
         assert len(emulator.messages) == 1
         await visitor.presses("Press again to clear everything")
         await expect(visitor.page.get_by_role("status").filter(has_text="Everything is cleared")).to_be_visible()
-        assert (emulator.messages, emulator.requests) == ((), ())
+        assert emulator.state()["messages"] == emulator.state()["requests"] == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
