@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import pydoc
 import re
@@ -41,9 +42,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def _without_what_is_not_called(
-    _: Sphinx, kind: str, name: str, __: object, ___: object, signature: str | None, ____: str | None
+    _: Sphinx, kind: str, name: str, documented: object, __: object, signature: str | None, ___: str | None
 ) -> tuple[str, None] | None:
-    is_hidden = kind == "exception" or name.rpartition(".")[2] in _NOT_CALLED
+    is_enum = isinstance(documented, type) and issubclass(documented, enum.Enum)
+    is_hidden = is_enum or kind == "exception" or name.rpartition(".")[2] in _NOT_CALLED
     return ("", None) if is_hidden and signature is not None else None
 
 
