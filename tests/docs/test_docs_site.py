@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 from page_blocks import DOCS, pages
 
 import smspilot_async
+from smspilot_async import DeliveryStatus, Outcome, Reason
+from smspilot_async.emulator import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,3 +109,17 @@ def test_the_folder_of_all_versions_leads_to_the_newest(site: BuiltSite) -> None
 def test_a_page_that_is_not_translated_says_so_in_russian(site: BuiltSite) -> None:
     assert "ещё не переведена" in read(site.english / "ru" / "sending.html").text
     assert "ещё не переведена" not in read(site.english / "sending.html").text
+
+
+def test_the_reference_names_every_outcome_status_reason_and_fault(site: BuiltSite) -> None:
+    anchors = {anchor for name in ("data", "emulator", "errors") for anchor in read_reference(site, name).anchors}
+    members = [
+        f"{kind.__module__}.{kind.__name__}.{member.name}"
+        for kind in (DeliveryStatus, Outcome, Reason, Fault)
+        for member in kind
+    ]
+    assert set(members) <= anchors
+
+
+def read_reference(site: BuiltSite, name: str) -> Built:
+    return read(site.english / "reference" / f"{name}.html")
