@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib
+import inspect
 import pydoc
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from sphinx.domains.python import PyObject  # type: ignore[attr-defined]  # it is documented
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.nodes import make_refnode
 
 from smspilot_async.models import Displayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     from docutils.nodes import Element, TextElement
     from sphinx.addnodes import pending_xref
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from sphinx.domains.python import ObjectEntry
     from sphinx.environment import BuildEnvironment
 
+# Their classes say that they are defined there, and are not.
+_ROOMS: Final = ("smspilot_async", "smspilot_async.callbacks", "smspilot_async.emulator")
 # The library makes these and hands them out.
 _NOT_CALLED: Final = frozenset({"BulkRun", "InboundListener", "PacketChecks", "Tracking"})
 _UNINTERESTING: Final = frozenset({object, Generic, Displayed})
@@ -34,11 +41,45 @@ def setup(app: Sphinx) -> dict[str, Any]:
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"
+    app.connect("builder-inited", _find_comments_of_members)
     app.connect("autodoc-process-signature", _without_what_is_not_called)
     app.connect("autodoc-process-bases", _without_private_bases)
     app.connect("autodoc-process-docstring", _one_name_each, priority=400)  # before napoleon reads it
     app.connect("missing-reference", _find)
     return {"parallel_read_safe": True}
+
+
+def _find_comments_of_members(_: Sphinx) -> None:
+    """Have autodoc find what stands below members of a class that says that its module is the public one."""
+    for room in _ROOMS:
+        package = importlib.import_module(room)
+        shown = ModuleAnalyzer.for_module(room)
+        shown.analyze()
+        for module in _modules_of(package):
+            written = ModuleAnalyzer.for_module(module)
+            written.analyze()
+            shown.attr_docs = {**written.attr_docs, **shown.attr_docs}
+            shown.tagorder = {**written.tagorder, **shown.tagorder}
+
+
+def _modules_of(package: ModuleType) -> list[str]:
+    kinds = {name: value for name, value in vars(package).items() if isinstance(value, type)}
+    moved = {name: kind for name, kind in kinds.items() if kind.__module__ == package.__name__}
+    return sorted(
+        name
+        for name, module in list(sys.modules.items())
+        if name.startswith("smspilot_async.")
+        and any(vars(module).get(kind) is value and _defines(module, kind) for kind, value in moved.items())
+    )
+
+
+def _defines(module: ModuleType, kind: str) -> bool:
+    return re.search(rf"^class {kind}\b", _source(module), re.MULTILINE) is not None
+
+
+@functools.cache
+def _source(module: ModuleType) -> str:
+    return inspect.getsource(module)
 
 
 def _without_what_is_not_called(

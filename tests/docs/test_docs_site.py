@@ -119,6 +119,8 @@ def test_the_reference_names_every_outcome_status_reason_and_fault(site: BuiltSi
         for member in kind
     ]
     assert set(members) <= anchors
+    assert "The gateway did not answer within the request" in read_reference(site, "errors").text
+    assert "Accepted, then the connection is reset without an answer." in read_reference(site, "emulator").text
 
 
 def read_reference(site: BuiltSite, name: str) -> Built:
