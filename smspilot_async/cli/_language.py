@@ -42,9 +42,10 @@ _PLACES_OF_WORDS: Final = frozenset(
     {"outcome", "status", "state", "mode", "kind", "check", "progress", "stands", "row", "as", "failed", "replace"}
     | {"country", "past", "needed", "doing", "called_at", "seen_at", "halted", "what"}
 )
-# Places of what is typed again: it keeps its form.
+# Places of what is typed again, or was written by others: it keeps its form.
 _PLACES_TO_COPY: Final = frozenset(
     {"default", "range", "choices", "option", "possibility", "possibilities", "value", "version", "python_version"}
+    | {"sms"}
 )
 # Titles of tables and facts below which others' words stand: they are shown as they are.
 _OF_OTHERS: Final = frozenset(

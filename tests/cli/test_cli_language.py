@@ -283,6 +283,17 @@ def test_what_others_have_written_is_never_translated(gateway: Emulator) -> None
 
 
 @pytest.mark.usefixtures("gateway", "russian")
+def test_neither_is_the_text_of_a_test_message() -> None:
+    Path("list.csv").write_text(f"to,text\n{PHONE},Nothing was sent\n", encoding="utf-8")
+    ledger = ("--ledger", "sqlite:///shop.db")
+    run("outbox", "init", *ledger)
+    run("campaign", "create", "tea", "list.csv", *ledger)
+    shown = run("campaign", "test", "tea", "--to", PHONE, *ledger).stdout
+    assert shown.startswith("Строка 2 отправлена на ваш номер, server id ")
+    assert shown.endswith(": Nothing was sent\n")
+
+
+@pytest.mark.usefixtures("gateway", "russian")
 def test_a_list_is_planned_and_counted_in_russian() -> None:
     write_list([*numbered(21), ("123", "Hi")])
     ended = run("bulk", "list.csv", "--yes")

@@ -43,7 +43,8 @@ def test(
     if as_json:
         print_json({"line": row.line, "text": row.text, "server_id": sent.server_id, "parts": sent.parts})
     else:
-        print_line(f"Line {row.line} was sent to your phone, as server id {sent.server_id}: {row.text}")
+        sms = row.text
+        print_line(f"Line {row.line} was sent to your phone, as server id {sent.server_id}: {sms}")
     return Exit.FINE
 
 
