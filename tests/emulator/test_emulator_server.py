@@ -245,8 +245,8 @@ class TestServing:
         self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
     ) -> None:
         caplog.set_level(logging.DEBUG)
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # this test's own client is not the point
-        logging.getLogger("httpcore").setLevel(logging.WARNING)
+        caplog.set_level(logging.WARNING, "httpx")  # this test's own client is not the point
+        caplog.set_level(logging.WARNING, "httpcore")
         with Emulator.serve() as emulator:
             document = json.dumps({"apikey": emulator.api_key, "send": [{"to": PHONE, "text": "geheim"}]})
             await asyncio.to_thread(httpx.get, emulator.url, params={"json": document}, trust_env=False)
