@@ -40,7 +40,7 @@ _CONTEXT: Final = "\x04"  # as gettext writes it: context, this, message
 # Places that hold one of our words, such as `accepted`; elsewhere a single word is a name, and never translated.
 _PLACES_OF_WORDS: Final = frozenset(
     {"outcome", "status", "state", "mode", "kind", "check", "progress", "stands", "row", "as", "failed", "replace"}
-    | {"country", "past", "needed", "doing", "called_at", "seen_at", "halted", "what"}
+    | {"country", "modes", "past", "needed", "doing", "called_at", "seen_at", "halted", "what"}
 )
 # Places of what is typed again, or was written by others: it keeps its form.
 _PLACES_TO_COPY: Final = frozenset(
@@ -259,13 +259,18 @@ class Catalogue:
         if not body:
             return text
         start = text.index(body)
-        translation = self._known(body) or self._filled(body, among=self._heavy) or self._taken_apart(body)
+        translation = self._known(body) or self._taken_apart(body)
         return text[:start] + translation + text[start + len(body) :]
 
     def _known(self, text: str) -> str | None:
         """Return a text that is one message, with or without a full stop; ``None`` for any other."""
         bare = text.removesuffix(".")
-        found = self._whole.get(bare) or self._filled(bare, among=self._templates) or self._counted(bare)
+        found = (
+            self._whole.get(bare)
+            or self._filled(bare, among=self._templates)
+            or self._filled(bare, among=self._heavy)
+            or self._counted(bare)
+        )
         return found and found + text[len(bare) :]
 
     def _counted(self, text: str) -> str | None:

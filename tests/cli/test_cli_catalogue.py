@@ -138,3 +138,14 @@ def filled(text: str, number: str) -> str:
 )  # fmt: skip
 def test_what_is_put_together_is_taken_apart(english: str, russian: str) -> None:
     assert _language.said(english) == russian
+
+
+@pytest.mark.usefixtures("in_russian")
+def test_sentences_of_several_messages_are_all_found() -> None:
+    assert _language.said(
+        "the ledger cannot be used: lock. Another program keeps it locked. Nothing leaves meanwhile; what is on the "
+        "wire is recorded once it is back. It is tried again in 5 s."
+    ) == (
+        "реестр использовать нельзя: lock. Его блокирует другая программа. Пока он недоступен, ничего не уходит; что "
+        "уже отправляется, будет записано, когда он вернётся. Новая попытка через 5 с."
+    )

@@ -34,6 +34,7 @@ SENTENCES: Final = (
     "{value} is not one of {choices}.",
     "'{value}' is not '{choice}'.",
     "{rate} messages/s",
+    "It is tried again in {seconds} s.",
     "Nothing leaves any more; {messages} left after the order.",
     "No marketing leaves any more; {messages} left after the order.",
     "paused: {reason}",
