@@ -313,7 +313,7 @@ class TestTerminal:
         at = emulator.clock.now().astimezone().strftime("%H:%M:%S")
         words = " ".join(written.split())
         assert words.startswith(f"{at} {line} ")
-        assert words.endswith(" ms")
+        assert words.endswith((" ms", " s"))  # by a clock that runs, on a machine that may be busy
 
     @pytest.mark.parametrize(
         ("fault", "line"),
@@ -339,7 +339,10 @@ class TestTerminal:
             line = terminal.line_of(record)
             assert not any(private in line for private in (PHONE, "geheim", "wrong-key", emulator.api_key[-4:]))
 
-    def test_they_are_written_in_order_and_all_before_it_closes(self, emulator: Emulator, desk: Any) -> None:
+    def test_they_are_written_in_order_and_all_before_it_closes(
+        self, emulator: Emulator, desk: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(terminal, "_PATIENCE", 60.0)
         out = io.StringIO()
         lines = terminal.RequestLines(out)
         emulator.on_request(lines.add)
@@ -362,6 +365,7 @@ class TestTerminal:
                 return super().write(text)
 
         monkeypatch.setattr(terminal, "WAITING", 5)
+        monkeypatch.setattr(terminal, "_PATIENCE", 60.0)
         out = Stopped()
         lines = terminal.RequestLines(out)
         lines.begin()
