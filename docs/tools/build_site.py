@@ -50,9 +50,12 @@ def main() -> int:
 
 
 def command(language: str, folder: Path, work: Path) -> list[str]:
-    """Return the command that builds one language; it fails with the first warning."""
+    """Return the command that builds one language; it fails with a warning.
+
+    It writes every page (``-a``): of those that it does not write, the search would forget the words of the index.
+    """
     target = folder if language == "en" else folder / language
-    options = ["-b", "html", "-q", "-W", "--keep-going", "-D", f"language={language}", "-d", str(work / language)]
+    options = ["-a", "-b", "html", "-q", "-W", "--keep-going", "-D", f"language={language}", "-d", str(work / language)]
     return [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(target)]
 
 
