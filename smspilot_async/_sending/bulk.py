@@ -401,7 +401,7 @@ class BulkRun(Displayed, Generic[Item]):
     def _report(self, results: Sequence[SendResult[Item]]) -> None:
         stats = self.stats
         stats.seconds = self._clock.monotonic() - (self._started or 0.0)
-        kinds = Counter(map(type, results))
+        kinds: Counter[type[SendResult[Item]]] = Counter(map(type, results))
         stats.accepted += kinds[Accepted]
         stats.refused += kinds[Refused]
         stats.unknown += kinds[Unknown]

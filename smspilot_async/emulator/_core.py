@@ -236,7 +236,7 @@ class EmulatorCore:
         """
         with self._lock:
             self._requests.listeners.append(listener)
-        return partial(self._requests.listeners.remove, listener)
+        return partial(self._unsubscribe, listener, self._requests.listeners)
 
     def subscribe(self, listener: Callable[[AcceptedMessage], None]) -> Callable[[], None]:
         """Call `listener` with each message when it is accepted and when its status changes.
@@ -248,7 +248,7 @@ class EmulatorCore:
         """
         with self._lock:
             self._listeners.append(listener)
-        return partial(self._unsubscribe, listener)
+        return partial(self._unsubscribe, listener, self._listeners)
 
     async def wait_for(self, *, timeout: float = 5.0, **fields: Any) -> AcceptedMessage:  # noqa: ASYNC109
         """Return the first message that has these values, already accepted or yet to come.
@@ -604,10 +604,10 @@ class EmulatorCore:
         self.tick()
         self.feed.note()
 
-    def _unsubscribe(self, listener: Callable[[AcceptedMessage], None]) -> None:
+    def _unsubscribe(self, listener: Callable[[Any], None], listeners: list[Callable[[Any], None]]) -> None:
         with self._lock:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
+            if listener in listeners:
+                listeners.remove(listener)
 
 
 def _balance(account: Account) -> dict[str, Any]:

@@ -40,7 +40,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> BuiltSite:
             status, output = _build(root, folder / "site.work")
             said.write_text(f"{status}\n{output}", encoding="utf-8")
     code, _, output = said.read_text(encoding="utf-8").partition("\n")
-    (english,) = (index.parent for index in root.glob("*/index.html"))
+    built = [index.parent for index in root.glob("*/index.html")]
+    assert built, output
+    (english,) = built
     return BuiltSite(root, english, int(code), output)
 
 
@@ -52,7 +54,7 @@ def _build(site: Path, work: Path) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=280,
+        timeout=900,
         check=False,
     )
     return done.returncode, done.stdout

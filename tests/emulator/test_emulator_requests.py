@@ -137,6 +137,7 @@ class TestRecord:
         stop = emulator.on_request(heard.append)
         desk.json(balance="rur")
         stop()
+        stop()  # the second time does nothing
         desk.json(balance="rur")
         assert len(heard) == 1
 

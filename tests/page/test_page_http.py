@@ -125,10 +125,25 @@ class TestVisitors:
         assert answer.status_code == 200
         assert len(emulator.inbound_messages) == 1
 
-    @pytest.mark.parametrize(("client", "answer"), [("127.0.0.1", False), ("::1", False), ("172.17.0.1", True)])
-    def test_whom_it_was_opened_to_may_use_any_name(self, client: str, *, answer: bool) -> None:
+    @pytest.mark.parametrize("client", ["127.0.0.1", "::1", "172.17.0.1"])
+    @pytest.mark.parametrize(
+        ("name", "from_here", "from_elsewhere"),
+        [
+            ("localhost", True, True),
+            ("127.0.0.1", True, True),
+            ("192.168.1.7", False, True),
+            ("[fd00::7]", False, True),
+            ("emulator", False, True),
+            ("emulator.internal", False, False),  # for all that is known, a page from elsewhere has this name
+            ("", False, False),
+        ],
+    )
+    def test_by_what_name_it_may_be_called(
+        self, client: str, name: str, *, from_here: bool, from_elsewhere: bool
+    ) -> None:
         scope = {"type": "http", "client": (client, 1), "path": "/", "query_string": b"", "scheme": "http"}
-        assert has_local_name(Request({**scope, "headers": [(b"host", b"emulator.internal:8025")]})) is answer
+        request = Request({**scope, "headers": [(b"host", name.encode() + b":8025")]})
+        assert has_local_name(request) is (from_elsewhere if client == "172.17.0.1" else from_here)
 
 
 class TestControl:

@@ -130,5 +130,5 @@ def emulator_of_the_wrong_kind(emulator: Emulator) -> None:
     Emulator(profile="3.0")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     emulator.fail_next(Fault.BUSY)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     emulator.settings.delivery = 30  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
-    emulator.callbacks_to = "http://127.0.0.1/"  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
+    emulator.callbacks_to = 8000  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
     emulator.messages.append(None)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from smspilot_async._tools.hosts import is_loopback
+from smspilot_async._tools.hosts import is_address, is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -42,7 +42,12 @@ def is_allowed(scope: Scope) -> bool:
 
 
 def has_local_name(request: Request) -> bool:
-    """Whether a request from this machine calls it by its own name or address."""
+    """Whether a request calls this machine by its own name or address, and by no name that may be anyone's.
+
+    From other machines, which reach it only where that was allowed, an address or a name without a dot will do, such as
+    that of a container: a page from elsewhere has neither, even where its name was made to point here.
+    """
+    name = request.url.hostname or ""
     if request.client is None or not is_loopback(request.client.host):
-        return True  # others reach it only where that was allowed, and by names that are not known here
-    return is_loopback(request.url.hostname or "")
+        return bool(name) and (is_address(name) or "." not in name)
+    return is_loopback(name)
