@@ -380,16 +380,11 @@ class Sender:
         await self._upkeep.do()
         account = await self._hot.account()
         if account.next_due is not None and account.next_due <= account.now and account.paused is None:
-            if account.is_braked:
-                await self._try_brake()
-            else:
+            if not account.is_braked:
                 self.wake()
-
-    async def _try_brake(self) -> None:
-        """Let one message through the circuit breaker, if it is time."""
-        with contextlib.suppress(LedgerUnavailable):
-            if await self._hot.release_brake():
-                await self._take_one(MARKETING, size=1, is_probe=True)
+            elif account.brake_until <= account.now:
+                with contextlib.suppress(LedgerUnavailable):
+                    await self._take_one(MARKETING, size=1, is_probe=True)
 
     # --- one packet ------------------------------------------------------------------------------
 
@@ -412,6 +407,10 @@ class Sender:
             self._rate.give_back(size)
             await self._rest(_RECORD_AGAIN)
             return True
+        # Last before the claim: a grant that is not used makes all senders wait twice as long for the next one.
+        if is_probe and not await self._hot.release_brake():
+            self._rate.give_back(size)
+            return False
         asked_at = boot_time()
         request = ClaimRequest(
             token=secrets.token_hex(16),

@@ -215,10 +215,6 @@ class FleetSender(Sender):
                 await asyncio.sleep(1.0)
             await asyncio.sleep(POLL)
 
-    async def _try_brake(self) -> None:
-        if self._slots.has_common():  # else the one message would have no slot
-            await super()._try_brake()
-
     async def look(self) -> None:
         """Look after the ledger: leases that are over, windows, texts of codes, and what is due without a slot.
 

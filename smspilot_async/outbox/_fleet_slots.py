@@ -123,10 +123,6 @@ class FleetSlots(Slots):
         """Return whether a slot may be used: it is held, and no one else is to have it."""
         return n in self._held and self._held[n] is None and time.monotonic() < self._until
 
-    def has_common(self) -> bool:
-        """Return whether one is held that campaigns may use."""
-        return any(n >= 0 for n in self._held)
-
     async def make(self) -> None:
         """Make the rows, if they are not there.
 

@@ -11,6 +11,9 @@ from ledgers import PHONE
 
 from smspilot_async import Message
 from smspilot_async.outbox import Outbox, _deliver, _slots
+from smspilot_async.outbox._deliver import SendOptions
+from smspilot_async.outbox._ledger import MAX_UNKNOWNS
+from smspilot_async.outbox._schema import MARKETING
 from smspilot_async.outbox._slots import LEASE, Share, Slot, Slots, leave_slots, share, share_slots
 
 if TYPE_CHECKING:
@@ -97,6 +100,24 @@ async def test_all_senders_together_have_no_more_on_the_wire_than_the_account_ma
     assert sum(counts) == len(emulator.messages) == 300
     assert most == 2
     assert sorted(counts)[-2] > 0, "one sender sent everything"
+
+
+async def test_the_brake_is_released_only_to_a_sender_that_has_a_slot_for_the_message(
+    desk: Desk, outbox: Outbox, client: Client, emulator: Emulator
+) -> None:
+    await outbox.enqueue(Message(PHONE, "Ready"), key="1")
+    async with outbox._sender(client, SendOptions(in_flight=1)) as sender:
+        for _ in range(MAX_UNKNOWNS):
+            await desk.hot.count_unknown()
+        await desk.turn(31)
+        await sender._slots.renew()
+        assert sender._slots.begin(MARKETING)  # as a place does that asks, in vain, for a packet
+        await sender._look()
+        assert not emulator.messages
+        sender._slots.end(MARKETING)
+        await sender._look()
+    assert len(emulator.messages) == 1
+    assert not (await desk.hot.account()).is_braked
 
 
 @ON_POSTGRESQL
