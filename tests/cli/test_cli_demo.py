@@ -242,10 +242,10 @@ def test_the_pictures_show_what_a_run_counts_and_prints(name: str, shown: Shown)
 
 SAID = {
     "README.md": "Of {people:,} people, a plain loop with retries reaches {twice} twice, and reports {believed:,} "
-    "sent. This library reaches 0 twice, and reports {sent} sent and {unknown} unknown, by name.",
+    "sent. This library reaches 0 twice, reports {sent} sent, and names the {unknown} whose outcome is unknown.",
     "README.ru.md": "Из {people} человек от обычного цикла с повторами SMS дважды получают {twice}, а в его отчёте "
     "{believed} отправленных. От этой библиотеки дважды не получает никто, а в её отчёте {sent} отправленных и "
-    "{unknown} неизвестных, поимённо.",
+    "{unknown} с неизвестным исходом, поимённо.",
 }
 
 

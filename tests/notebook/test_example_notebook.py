@@ -91,7 +91,9 @@ def run(folder: Path) -> Reader:
         reader = Reader(notebook, km=kernel, timeout=120, resources={"metadata": {"path": str(folder)}})
         asyncio.run(reader.async_execute(env=environment(folder), stderr=stderr, cleanup_kc=True))
         stderr.seek(0)
-        assert stderr.read() == ""
+        # Told to shut down, ipykernel may close its sockets before it has answered, and says so in the end.
+        said, _, _ = stderr.read().partition("ERROR:tornado.general:Uncaught exception in ZMQStream callback")
+        assert said == ""
     return reader
 
 

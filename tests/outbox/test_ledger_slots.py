@@ -111,7 +111,7 @@ async def test_the_brake_is_released_only_to_a_sender_that_has_a_slot_for_the_me
             await desk.hot.count_unknown()
         await desk.turn(31)
         await sender._slots.renew()
-        assert sender._slots.begin(MARKETING)  # as a place does that asks, in vain, for a packet
+        assert sender._slots.begin(MARKETING)  # as a place does that asks for a packet
         await sender._look()
         assert not emulator.messages
         sender._slots.end(MARKETING)
