@@ -50,7 +50,7 @@ def worker(ledger: str | None, *, as_json: bool) -> int:
     host = socket.gethostname()
 
     async def workers(outbox: Outbox) -> list[WorkerInfo]:
-        return [info for info in await outbox.workers() if info.name.rpartition(":")[0].rpartition(":")[0] == host]
+        return [info for info in await outbox.workers() if info.host == host]
 
     here = with_outbox(ledger, workers)
     if not any(info.is_running for info in here):

@@ -12,7 +12,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from smspilot_async.emulator.gateway._masking import masked_phone
+from smspilot_async._tools.masks import masked_phone
 
 if TYPE_CHECKING:
     from typing import TextIO

@@ -93,14 +93,13 @@ def judge(messages: Sequence[Message], tries: Sequence[int], result: Packet | Sm
 
 def _accepted(id_: int, row: SentMessage | None) -> MessageAnswer:
     assert row is not None  # noqa: S101 - an error has a failure
-    status = vars(row)["status"]  # as a number: to make a word of it takes longer than all else here
     return MessageAnswer(
         id=id_,
         event=Event.ACCEPTED,
         server_id=row.server_id,
         parts=row.parts,
         price=row.price,
-        status=None if status is None else int(status),
+        status=None if row.status is None else int(row.status),
     )
 
 

@@ -60,6 +60,11 @@ class WorkerInfo:
     rate_limit: float | None
     slots: int
 
+    @property
+    def host(self) -> str:
+        """The name of the machine that it runs on."""
+        return self.name.rsplit(":", 2)[0]
+
 
 async def read_workers(connection: AsyncConnection, tables: Tables, now: int) -> list[WorkerInfo]:
     """Return the workers of a ledger by their names, those that were lost within the last day included.

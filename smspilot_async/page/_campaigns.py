@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from starlette.responses import Response
 
+from smspilot_async._tools.masks import masked_phone
 from smspilot_async.errors import Outcome
 from smspilot_async.outbox import Selection
-from smspilot_async.page._shown import as_estimate, as_info, as_order, as_preview, as_progress, as_row, masked
+from smspilot_async.page._shown import as_estimate, as_info, as_order, as_preview, as_progress, as_row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -81,7 +82,7 @@ async def test(call: Call) -> Any:
     )
     return {
         "line": row.line,
-        "text": row.text.replace(row.to, masked(row.to)),
+        "text": row.text.replace(row.to, masked_phone(row.to)),
         "server_id": sent.server_id,
         "parts": sent.parts,
     }

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from smspilot_async._tools.masks import masked_phone
+
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
@@ -21,20 +23,10 @@ if TYPE_CHECKING:
         Progress,
     )
 
-__all__ = ["as_info", "as_order", "as_overview", "as_preview", "as_progress", "as_row", "masked", "masked_runs"]
+__all__ = ["as_info", "as_order", "as_overview", "as_preview", "as_progress", "as_row", "masked_runs"]
 
-_DOTS: Final = "•"
-_KEPT_AT_START, _KEPT_AT_END = 4, 2
 _phone_like = re.compile(r"\+?\d[\d\s().\u2010-\u2015-]{5,}\d")
 _SHORTEST_PHONE: Final = 7
-
-
-def masked(phone: str) -> str:
-    """Return a phone of which only the beginning and the last two digits are shown."""
-    middle = len(phone) - _KEPT_AT_START - _KEPT_AT_END
-    if middle < 1:
-        return _DOTS * len(phone)
-    return f"{phone[:_KEPT_AT_START]}{_DOTS * middle}{phone[-_KEPT_AT_END:]}"
 
 
 def masked_runs(text: str) -> str:
@@ -42,7 +34,7 @@ def masked_runs(text: str) -> str:
 
     def mask(found: re.Match[str]) -> str:
         digits = re.sub(r"\D", "", found[0])
-        return masked(digits) if len(digits) >= _SHORTEST_PHONE else found[0]
+        return masked_phone(digits) if len(digits) >= _SHORTEST_PHONE else found[0]
 
     return _phone_like.sub(mask, text)
 
@@ -179,15 +171,15 @@ def as_preview(found: Preview) -> dict[str, Any]:
 
 
 def _preview_row(row: PreviewRow) -> dict[str, Any]:
-    text = row.text.replace(row.to, masked(row.to))
-    return {"line": row.line, "to": masked(row.to), "text": text, "sender": row.sender, "parts": row.parts}
+    text = row.text.replace(row.to, masked_phone(row.to))
+    return {"line": row.line, "to": masked_phone(row.to), "text": text, "sender": row.sender, "parts": row.parts}
 
 
 def as_row(row: CampaignMessage) -> dict[str, Any]:
     """Return a row of a campaign's list, and what became of it; without its text and columns."""
     return {
         "line": row.line,
-        "to": None if row.to is None else masked(row.to),
+        "to": None if row.to is None else masked_phone(row.to),
         "state": row.state,
         "reason": row.reason,
         "why": None if row.why is None else masked_runs(row.why),

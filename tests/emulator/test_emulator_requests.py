@@ -12,10 +12,11 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 
+from smspilot_async._tools.masks import masked_phone
 from smspilot_async.emulator import Clock, Emulator, Fault, RecordedRequest
 from smspilot_async.emulator import _terminal as terminal
 from smspilot_async.emulator.gateway import _requests
-from smspilot_async.emulator.gateway._masking import masked_phone, masked_secrets
+from smspilot_async.emulator.gateway._masking import masked_secrets
 from smspilot_async.emulator.server._http import HttpRequest
 
 PHONE, OTHER = "79087964781", "79087964782"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
-import ipaddress
 import os
 import socket
 import ssl
@@ -23,6 +22,7 @@ from smspilot_async._network.base import NotWritten, Progress
 from smspilot_async._network.proxies import check_proxy, default_context, proxy_from_environment
 from smspilot_async._network.socks import ADVICE, LoginRefused, Socks
 from smspilot_async._tools import clock as _clock
+from smspilot_async._tools.hosts import is_address
 from smspilot_async.cli._output import count
 from smspilot_async.cli.doctor._findings import Finding, failed, fine, warning
 
@@ -114,7 +114,7 @@ class Route:
             says = f"the proxy that {variable} names cannot be used: {self._wrong_proxy}"
             return failed("dns", says, f"Correct {variable}, or unset it.")
         host, port = _address(self._first)
-        if _is_address(host):
+        if is_address(host):
             return fine("dns", f"{self._name} is an address; there is no name to look up", addresses=[host])
         try:
             found = await self._in_time(asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
@@ -130,7 +130,7 @@ class Route:
         host, port = _address(self._first)
         start = _clock.current().monotonic()
         connecting = asyncio.open_connection(
-            host, port, happy_eyeballs_delay=None if _is_address(host) else _DELAY, limit=_LARGEST_HEAD
+            host, port, happy_eyeballs_delay=None if is_address(host) else _DELAY, limit=_LARGEST_HEAD
         )
         try:
             self._reader, self._writer = await self._in_time(connecting)
@@ -288,14 +288,6 @@ _NO_TLS: Final = (
 
 def _address(parts: SplitResult) -> tuple[str, int]:
     return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 80)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _connect_request(host: str, port: int, proxy: SplitResult) -> bytes:

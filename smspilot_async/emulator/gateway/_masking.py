@@ -1,4 +1,4 @@
-"""Takes keys and passwords out of what is shown of a request, and phones out of what a terminal shows.
+"""Takes keys and passwords out of what is shown of a request.
 
 A request is masked as the text that it is, in whichever form it came: JSON, XML, a form, or a document cut off in the
 middle. Nothing is parsed, because what is not understood is shown too, and may be a real key with a comma missing.
@@ -35,21 +35,11 @@ _key = re.compile(r"(%[0-9A-F]{2})?([0-9A-Z]{40,})")
 
 _END: Final = 4
 _LONG_ENOUGH: Final = 16
-_PHONE_START, _PHONE_END = 4, 2
 
 
 def masked_secrets(text: str) -> str:
     """A request or an answer, in which of a key only the end is shown, and nothing of a password."""
     return _key.sub(lambda found: (found[1] or "") + _end_of(found[2]), _secret.sub(_mask, text))
-
-
-def masked_phone(phone: str) -> str:
-    """A phone of which only the beginning and the last two digits are shown, and nothing that controls a terminal."""
-    phone = "".join(char if char.isprintable() else "•" for char in phone)  # it is whatever was sent as one
-    hidden = len(phone) - _PHONE_START - _PHONE_END
-    if hidden < 1:
-        return "•" * len(phone)
-    return phone[:_PHONE_START] + "•" * hidden + phone[-_PHONE_END:]
 
 
 def _mask(found: re.Match[str]) -> str:
