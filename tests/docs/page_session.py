@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from manual_clock import ManualClock
+from page_ports import Ports
 
 from smspilot_async import Client
 
@@ -91,7 +92,7 @@ class Session:
             "wait_until_answered": self._wait_until_answered,
         }
         self._servers: list[subprocess.Popen[str]] = []
-        self._ports = {port: free_port() for port in _PORTS}
+        self._ports = Ports(_PORTS)
         self._environment = _environment(folder, emulator)
 
     def run(self, block: Block) -> None:
@@ -135,7 +136,7 @@ class Session:
     # --- Python ----------------------------------------------------------------------------------
 
     def _evaluate(self, block: Block) -> str:
-        code = "\n" * (block.line - 1) + self._with_our_ports(block.code)  # a traceback names the page's line
+        code = "\n" * (block.line - 1) + self._ports.ours(block.code)  # a traceback names the page's line
         compiled = compile(code, str(self.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         with contextlib.redirect_stdout(io.StringIO()) as output:
             work = eval(compiled, self._namespace)  # noqa: S307 - our own page
@@ -153,7 +154,7 @@ class Session:
         self.files.add(block.title)
         file = self._folder / block.title
         file.parent.mkdir(exist_ok=True)
-        file.write_text(self._with_our_ports(block.code), encoding="utf-8")
+        file.write_text(self._ports.ours(block.code), encoding="utf-8")
 
     # --- the shell -------------------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ class Session:
             elif block.title.lower() == OWN_TERMINAL:
                 self._start(command, expected, self._place(block))
             elif command.startswith("export "):
-                name, _, value = shlex.split(self._with_our_ports(command))[1].partition("=")
+                name, _, value = shlex.split(self._ports.ours(command))[1].partition("=")
                 self._environment[name] = value
                 self._setenv(name, value)
             else:
@@ -173,7 +174,7 @@ class Session:
 
     def _shell(self, command: str) -> str:
         done = subprocess.run(  # noqa: S603 - our own page
-            [bash(), "-c", self._with_our_ports(command)],
+            [bash(), "-c", self._ports.ours(command)],
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -183,11 +184,11 @@ class Session:
             timeout=120,
             check=False,
         )
-        return self._with_shown_ports(done.stdout)
+        return self._ports.shown(done.stdout)
 
     def _start(self, command: str, expected: str, place: str) -> None:
         server = subprocess.Popen(  # noqa: S603 - our own page
-            [bash(), "-c", "exec " + self._with_our_ports(command)],
+            [bash(), "-c", "exec " + self._ports.ours(command)],
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -196,30 +197,20 @@ class Session:
             encoding="utf-8",
         )
         self._servers.append(server)
-        port = next((ours for shown, ours in self._ports.items() if shown in command + expected), None)
+        port = self._ports.named_in(command + expected)
         assert port, f"{place}: say at which port {command!r} listens"
         _wait_until_it_listens(port, server)
         if expected:
             assert server.stdout is not None
             lines = "".join(server.stdout.readline() for _ in expected.splitlines())
-            same(expected, self._with_shown_ports(lines), place)
+            same(expected, self._ports.shown(lines), place)
 
     def _wait_until_answered(self, url: str, text: str) -> None:
         """For hidden blocks: give a service a moment to do what it does after it has answered."""
         until = time.monotonic() + _PATIENCE
-        while text not in (found := self._shell(f"curl -s {shlex.quote(self._with_our_ports(url))}")):
+        while text not in (found := self._shell(f"curl -s {shlex.quote(self._ports.ours(url))}")):
             assert time.monotonic() < until, f"{url} still answers {found}"
             time.sleep(0.05)
-
-    def _with_our_ports(self, text: str) -> str:
-        for shown, ours in self._ports.items():
-            text = re.sub(rf"\b{shown}\b", ours, text)
-        return text
-
-    def _with_shown_ports(self, text: str) -> str:
-        for shown, ours in self._ports.items():
-            text = re.sub(rf"\b{ours}\b", shown, text)
-        return text
 
     def _place(self, block: Block) -> str:
         return f"{self.page.name}:{block.line}"
@@ -294,12 +285,6 @@ def bash() -> str:
     assert bash, "the pages' commands need bash"
     assert shutil.which("curl"), "the pages' commands need curl (Debian: apt install curl)"
     return bash
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def _wait_until_it_listens(port: str, server: subprocess.Popen[str]) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from page_blocks import blocks
-from page_session import INSTALL, check_install, commands_of, free_port, same
+from page_ports import Ports
+from page_session import INSTALL, check_install, commands_of, same
 from terminal import PATIENCE, Terminal, environment_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Typist:
         self._environment = environment_of(home) | dict(variables or {})
         self._patience = patience
         self._terminals: dict[str, Terminal] = {}
-        self._ports = {port: free_port() for port in set(_PORT.findall(page.read_text(encoding="utf-8")))}
+        self._ports = Ports(set(_PORT.findall(page.read_text(encoding="utf-8"))))
         self.typed: list[str] = []
         self.files: set[str] = set()
 
@@ -92,7 +93,7 @@ class Typist:
         else:
             assert block.title, f"{self._page.name}:{block.line}: which file is this?"
             self.files.add(block.title)
-            (self._terminal(FIRST).folder / block.title).write_text(self._ours(block.code), encoding="utf-8")
+            (self._terminal(FIRST).folder / block.title).write_text(self._ports.ours(block.code), encoding="utf-8")
 
     def _type(self, block: Block) -> None:
         name = block.title or FIRST
@@ -102,29 +103,19 @@ class Typist:
             place = f"{self._page.name}:{block.line}: {command}"
             self.typed.append(command)
             if name != FIRST and number == len(commands):
-                terminal.leave_running(self._ours(command))
+                terminal.leave_running(self._ports.ours(command))
                 self._look_at(terminal, command, expected, place)
             elif not (self._installed and self._installed.instead_of(command, terminal.folder)):
-                same(expected, self._shown(terminal.type(self._ours(command))), place)
+                same(expected, self._ports.shown(terminal.type(self._ports.ours(command))), place)
 
     def _look_at(self, terminal: Terminal, command: str, expected: str, place: str) -> None:
-        port = _PORT.search(self._ours(command))
+        port = _PORT.search(self._ports.ours(command))
         if port:
             terminal.wait_for_port(int(port[1]))
         if expected.strip() != "…":
-            same(expected, self._shown(terminal.printed(expected.count("\n"))), place)
+            same(expected, self._ports.shown(terminal.printed(expected.count("\n"))), place)
 
     def _terminal(self, name: str) -> Terminal:
         if name not in self._terminals:
             self._terminals[name] = Terminal(self._home, self._environment, patience=self._patience)
         return self._terminals[name]
-
-    def _ours(self, text: str) -> str:
-        for shown, ours in self._ports.items():
-            text = re.sub(rf"\b{shown}\b", ours, text)
-        return text
-
-    def _shown(self, text: str) -> str:
-        for shown, ours in self._ports.items():
-            text = re.sub(rf"\b{ours}\b", shown, text)
-        return text

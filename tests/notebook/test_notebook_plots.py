@@ -12,19 +12,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from smspilot_async import Client
 from smspilot_async._display.colours import BAD, FINE, OPEN, UNKNOWN
 from smspilot_async._display.plots import Plot, draw
 from smspilot_async._tools.history import History
 from smspilot_async.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from manual_clock import ManualClock
     from matplotlib.figure import Figure
 
-    from smspilot_async import BulkRun, Tracking
+    from smspilot_async import BulkRun, Client, Tracking
 
 PEOPLE = [(f"790879647{number:02}", "Hello") for number in range(80, 90)]
 MOST = 240
@@ -50,13 +49,6 @@ async def drawn(run: BulkRun[Any] | Tracking) -> tuple[str, list[str]]:
 def heights(figure: Figure, axes: int = 0) -> list[list[float]]:
     """Return how high each layer of some axes reaches, from the bottom layer on."""
     return [[float(value) for value in layer.get_data().values] for layer in figure.axes[axes].patches]  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-async def timed(manual_clock: ManualClock, emulator: Emulator) -> AsyncIterator[Client]:
-    del manual_clock
-    async with Client(emulator.api_key, url=emulator.url) as client:
-        yield client
 
 
 async def test_a_run_shows_its_outcomes_and_apart_what_was_not_accepted(client: Client, emulator: Emulator) -> None:

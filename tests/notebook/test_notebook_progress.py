@@ -14,8 +14,6 @@ from smspilot_async.emulator import Fault
 from smspilot_async.notebook import progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from manual_clock import ManualClock
 
     from smspilot_async.emulator import Emulator
@@ -49,15 +47,8 @@ def output(monkeypatch: pytest.MonkeyPatch) -> Output:
     return output
 
 
-@pytest.fixture
-async def client(manual_clock: ManualClock, emulator: Emulator) -> AsyncIterator[Client]:
-    del manual_clock
-    async with Client(emulator.api_key, url=emulator.url) as client:
-        yield client
-
-
-async def test_a_run_is_drawn_when_it_begins_and_when_it_is_over(output: Output, client: Client) -> None:
-    async with progress(client.bulk(PEOPLE, packet_size=2)) as run:
+async def test_a_run_is_drawn_when_it_begins_and_when_it_is_over(output: Output, timed: Client) -> None:
+    async with progress(timed.bulk(PEOPLE, packet_size=2)) as run:
         assert output.drawn == [0]
         async for _ in run:
             pass
@@ -66,10 +57,10 @@ async def test_a_run_is_drawn_when_it_begins_and_when_it_is_over(output: Output,
 
 
 async def test_it_is_drawn_four_times_a_second_while_the_gateway_keeps_silent(
-    output: Output, client: Client, emulator: Emulator, manual_clock: ManualClock
+    output: Output, timed: Client, emulator: Emulator, manual_clock: ManualClock
 ) -> None:
     emulator.fail_next("send", Fault.SLOW)
-    async with progress(client.bulk(PEOPLE)) as run:
+    async with progress(timed.bulk(PEOPLE)) as run:
         await emulator.wait_for(to=PEOPLE[0][0])
         await manual_clock.advance(1.0)
         assert output.drawn == [0] * 5
@@ -82,9 +73,9 @@ async def test_it_is_drawn_four_times_a_second_while_the_gateway_keeps_silent(
 
 
 async def test_once_it_is_over_nothing_is_drawn_any_more(
-    output: Output, client: Client, manual_clock: ManualClock
+    output: Output, timed: Client, manual_clock: ManualClock
 ) -> None:
-    async with progress(client.bulk(PEOPLE)) as run:
+    async with progress(timed.bulk(PEOPLE)) as run:
         await anext(run)
     drawn = list(output.drawn)
     await manual_clock.advance(10.0)
@@ -92,14 +83,14 @@ async def test_once_it_is_over_nothing_is_drawn_any_more(
 
 
 async def test_after_an_error_in_the_block_the_last_figures_are_the_true_ones(
-    output: Output, client: Client, emulator: Emulator
+    output: Output, timed: Client, emulator: Emulator
 ) -> None:
     async def fail_at_once() -> None:
         async with progress(run):
             async for _ in run:
                 raise ZeroDivisionError
 
-    run = client.bulk(PEOPLE, packet_size=2)
+    run = timed.bulk(PEOPLE, packet_size=2)
     with pytest.raises(ZeroDivisionError):
         await fail_at_once()
     assert output.drawn[-1] == run.stats.done == run.stats.read
@@ -107,23 +98,23 @@ async def test_after_an_error_in_the_block_the_last_figures_are_the_true_ones(
 
 
 async def test_a_display_that_fails_does_not_end_the_run(
-    output: Output, client: Client, monkeypatch: pytest.MonkeyPatch
+    output: Output, timed: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> None:
         raise OSError("the page is gone")
 
     monkeypatch.setattr(output, "display", fail)
     monkeypatch.setattr(output, "update", fail)
-    async with progress(client.bulk(PEOPLE)) as run:
+    async with progress(timed.bulk(PEOPLE)) as run:
         assert len([result async for result in run]) == 10
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["no shell", "a terminal"])
 async def test_outside_of_notebooks_it_is_the_run_alone(
-    shell: object, output: Output, client: Client, monkeypatch: pytest.MonkeyPatch
+    shell: object, output: Output, timed: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: shell)
-    async with progress(client.bulk(PEOPLE)) as run:
+    async with progress(timed.bulk(PEOPLE)) as run:
         assert len([result async for result in run]) == 10
     assert output.drawn == []
 
