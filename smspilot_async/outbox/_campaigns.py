@@ -257,7 +257,7 @@ class Campaign:
         """Return some messages as their recipients would get them.
 
         Args:
-            rows: How many at random, at most.
+            rows: How many, at random, if there are so many.
             seed: Makes the choice repeatable.
         """
         return await _preview.preview(self._access, await self._row(), rows, seed)

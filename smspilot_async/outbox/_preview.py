@@ -106,6 +106,9 @@ async def _at_random(access: Access, row: Any, number: int, seed: int | None) ->
         at = choose.randint(row["first_id"], max(row["first_id"], row["last_id"]))
         for one in await _select(access, row, message.c.id >= at, 1):
             found[one.line] = one
+    if missing := number - len(found):  # the same was drawn again: of a short list that would hide much
+        others = message.c.line.not_in(list(found))
+        found |= {one.line: one for one in await _select(access, row, others, missing)}
     return tuple(found[line] for line in sorted(found))
 
 

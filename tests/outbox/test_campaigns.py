@@ -104,6 +104,14 @@ async def test_a_row_is_a_message_a_bad_row_with_its_line_or_a_repeat(outbox: Ou
     assert (texts[1], texts[2], texts[10]) == ("Привет, Анна!", "Привет, друг!", "Уже готово")
 
 
+async def test_a_preview_has_as_many_rows_as_were_asked_for_if_there_are_so_many(outbox: Outbox) -> None:
+    campaign = await made(outbox, people(3))
+    for seed in range(10):
+        for asked, lines in ((2, 2), (3, 3), (5, 3)):
+            shown = [row.line for row in (await campaign.preview(rows=asked, seed=seed)).rows]
+            assert (len(shown), shown) == (lines, sorted(set(shown)))
+
+
 async def test_a_field_without_a_fallback_and_a_text_too_long_are_bad_rows(outbox: Outbox) -> None:
     rows = [{"to": phone(1), "name": ""}, {"to": phone(2), "name": "Анна" * 30}, {"to": phone(3), "name": "Анна"}]
     campaign = await made(outbox, rows, template="Привет, {name}!", max_parts=1)
