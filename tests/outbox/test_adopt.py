@@ -115,6 +115,7 @@ class DataFolder(Restorable):
         subprocess.run(["cp", "-a", self._backup, self._cluster.data], check=True)
         self._before_start()
         self._cluster.start()
+        self._cluster.wait_until_recovered()
         return self.url
 
     def _before_start(self) -> None:

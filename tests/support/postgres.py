@@ -96,6 +96,10 @@ class Postgres:
             file.write(settings)
         (self.data / "recovery.signal").touch()
         self.start()
+        self.wait_until_recovered()
+
+    def wait_until_recovered(self) -> None:
+        """Wait until it takes what is written: while it recovers, it can only be read."""
         while self.execute("SELECT pg_is_in_recovery()") != [(False,)]:
             time.sleep(0.05)
 
