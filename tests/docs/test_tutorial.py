@@ -70,3 +70,11 @@ def test_a_page_prepares_nothing_behind_its_reader(type_text: Callable[[str], No
 def test_a_command_that_fails_fails_the_page_whatever_it_prints(type_text: Callable[[str], None]) -> None:
     with pytest.raises(AssertionError, match="failed"):
         type_text("```console\n$ ls no-such-file\n…\n```\n")
+
+
+def test_a_column_may_be_wider_or_narrower_than_on_the_page_where_a_cell_stands_for_anything(
+    type_text: Callable[[str], None],
+) -> None:
+    type_text("```console\n$ printf 'id     state\\n12345  sent\\n'\nid       state\n…  sent\n```\n")
+    with pytest.raises(AssertionError, match="the page says"):
+        type_text("```console\n$ printf 'id    state\\n'\nid  state\n```\n")
