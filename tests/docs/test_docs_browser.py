@@ -127,6 +127,16 @@ async def test_everyone_can_read_it(browser: Browser, site: BuiltSite, look: str
     assert wrong == []
 
 
+async def test_no_page_is_wider_than_a_telephone(browser: Browser, site: BuiltSite) -> None:
+    page, _ = await opened(browser, "narrow")
+    wider = []
+    for file in sorted(site.english.rglob("*.html")):
+        await page.goto(file.as_uri(), wait_until="domcontentloaded")
+        if await page.evaluate("document.documentElement.scrollWidth") > LOOKS["narrow"]["viewport"]["width"]:  # type: ignore[index]
+            wider.append(file.relative_to(site.english).as_posix())
+    assert wider == []
+
+
 async def test_pictures_follow_the_colours_that_the_reader_chose(browser: Browser, site: BuiltSite) -> None:
     page, _ = await opened(browser, "light")
     await page.goto(f"{site.english.as_uri()}/index.html")
