@@ -450,6 +450,8 @@ def emulator(
     if check:
         _exit(_check.emulator(host, port, as_json=as_json))
     if key_file is not None:
+        if key is not None:
+            raise Problem("--key and --key-file both name the account's key: give one of them.")
         key = read_key(key_file)
     if key is not None and key.split() != [key]:
         raise Problem("--key needs a key without white space; omit the option to get a new one.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _HANGUP: Final = getattr(signal, "SIGHUP", None)  # Windows has none
-_WAITING: Final = "stopping: waiting for the answer to what was sent (Ctrl-C again: do not wait)"
+WAITING: Final = "stopping: waiting for the answer to what was sent (Ctrl-C again: do not wait)"
 _SHELL_BASE: Final = 128  # a shell shows a death by signal n as 128 + n
 
 
@@ -37,7 +37,7 @@ class Interrupts:
         stop: Callable[[], object],
         quit: Callable[[], object],  # noqa: A002 - the word for it
         *,
-        announcement: str | None = _WAITING,
+        announcement: str | None = WAITING,
     ) -> None:
         self._announcement = announcement
         self._stop = stop

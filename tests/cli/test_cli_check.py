@@ -68,6 +68,11 @@ def test_an_emulators_key_from_a_file_is_printed_nowhere(tmp_path: Path) -> None
         assert served.returncode == 0
 
 
+def test_an_emulator_takes_one_key(tmp_path: Path) -> None:
+    ran = run("emulator", "--key", "A-KEY", "--key-file", str(tmp_path / "key"))
+    assert (ran.exit_code, "give one of them" in ran.stderr) == (2, True)
+
+
 def test_an_emulators_key_file_that_is_missing_is_exit_2() -> None:
     ran = run("emulator", "--key-file", "none.txt")
     assert (ran.exit_code, "cannot be read: none.txt: No such file" in ran.stderr) == (2, True)

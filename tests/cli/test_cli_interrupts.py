@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from cli_running import PHONES, run
+from cli_running import PHONES, numbered, run, write_list
 
 from smspilot_async import Client
 from smspilot_async.cli._interrupts import Interrupts
+from smspilot_async.cli.bulk import _ledger, _run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
+
+    from smspilot_async.emulator import Emulator
 
 
 async def test_the_first_asks_and_the_second_insists(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,3 +71,19 @@ def test_a_send_that_is_cancelled_may_have_been_sent(monkeypatch: pytest.MonkeyP
     ran = run("send", PHONES[0], "x")
     assert ran.exit_code == 3
     assert "it may have been sent" in ran.stderr
+
+
+def test_an_interruption_while_the_list_is_read_waits_for_no_answer(
+    gateway: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> Iterator[Any]:
+        [row] = _ledger.without(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield from itertools.repeat(row, 100_000)  # a long list: the loop looks for signals now and then
+
+    monkeypatch.setattr(_run, "without", interrupted)
+    write_list(numbered(1))
+    ran = run("bulk", "list.csv", "--yes")
+    assert "stopping: nothing is on the wire" in ran.stderr
+    assert "waiting for the answer" not in ran.stderr
+    assert (ran.exit_code, gateway.messages) == (130, ())

@@ -12,7 +12,7 @@ import attrs
 
 from smspilot_async.cli._collector import loaded_is_spared
 from smspilot_async.cli._errors import Exit, error_as_json, exit_code, explain_end, reason
-from smspilot_async.cli._interrupts import Interrupts
+from smspilot_async.cli._interrupts import WAITING, Interrupts
 from smspilot_async.cli._output import count, money, note, outcome_words, print_json, progress_bar, to_json
 from smspilot_async.cli.bulk._ledger import without
 from smspilot_async.cli.bulk._progress import noting
@@ -64,7 +64,7 @@ class Run:
         self._results: Results | None = None
         self._sending: Sending | None = None
         self._is_left_to_follow = False
-        self._interrupts = Interrupts(self._stop, self._quit)
+        self._interrupts = Interrupts(self._stop, self._quit, announcement=None)
         self._is_stopped = False
 
     # --- sending ---------------------------------------------------------------------------------
@@ -123,6 +123,7 @@ class Run:
             yield row
 
     def _stop(self) -> None:
+        note("stopping: nothing is on the wire" if self._sending is None else WAITING)
         self._is_stopped = True
         if self._sending is not None:
             self._sending.stop()

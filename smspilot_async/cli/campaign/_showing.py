@@ -117,7 +117,7 @@ def estimate(
     print_facts(
         {
             "rows": f"{found.rows:,}",
-            "messages": f"{found.messages:,}; {found.bad:,} bad rows, {found.duplicates:,} repeated",
+            "messages": f"{found.messages:,}; {count(found.bad, 'bad row')}, {found.duplicates:,} repeated",
             "bad rows": "; ".join(f"line {line}: {why}" for line, why in found.bad_rows) or None,
             "reached lately": f"{found.overlap:,} by campaigns of the last 14 days" if found.overlap else "none",
             "suppressed": f"{found.suppressed:,}, not sent" if found.suppressed else "none",
