@@ -1,5 +1,5 @@
 # Everything a person runs, from a clean checkout with only Python >= 3.11 and make.
-.PHONY: demo dev test lint mypy pyright docs docs-translations pictures format bench images crash-matrix bulk-kills fleet-matrix fleet-soak mutated-answers swapped-answers requests-through-nginx tutorial dist clean
+.PHONY: demo dev test lint mypy pyright docs docs-translations pictures format bench images crash-matrix bulk-kills fleet-matrix fleet-soak fleet-rate fleet-throughput mutated-answers swapped-answers requests-through-nginx tutorial dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -92,6 +92,12 @@ fleet-matrix: $(VENV)/.dev
 # As root: ten minutes of random faults; memory, connections and open files of each worker at the beginning and the end.
 fleet-soak: $(VENV)/.dev
 	$(BIN)/python tests/workers/fleet_soak.py
+
+# Two minutes each: what three workers send in any ten seconds at a limited rate; what 1, 2 and 4 workers send at most.
+fleet-rate: $(VENV)/.dev
+	$(BIN)/python tests/workers/fleet_rate.py
+fleet-throughput: $(VENV)/.dev
+	$(BIN)/python tests/workers/fleet_throughput.py
 
 # A million answers with mistakes at random, and a hundred thousand requests at once that are cancelled and reset: a
 # minute or two each.

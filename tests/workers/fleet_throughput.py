@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from typing import Final
 
 sys.path.append(str(Path(__file__).parent.parent / "support"))
 
-from fleets import Fleet, fill
+from fleets import Fleet, fill, gateway_beside
 from postgres import Postgres
 
 from smspilot_async import Client
@@ -101,20 +100,12 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "accepted"
         store.touch()
-        program = [sys.executable, str(Path(__file__).with_name("gateway_process.py"))]
-        arguments = ["127.0.0.1", "8099", "KEY", str(store), str(options.delay)]
-        with subprocess.Popen(  # noqa: ASYNC220, S603 - ours
-            [*program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as gateway:
-            assert gateway.stdout is not None
-            gateway.stdout.readline()
-            options.gateway = gateway.pid
+        with gateway_beside(store, delay=options.delay) as (url, options.gateway):
             one = 0.0
             for workers in (1, 2, 4):
-                rate = await measure(cluster, "http://127.0.0.1:8099/api2.php", store, options, workers)
+                rate = await measure(cluster, url, store, options, workers)
                 one = one or rate
                 sys.stdout.write(f"    {rate / one / workers:.2f} of {workers} times one worker\n")
-            gateway.communicate()
     cluster.stop()
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,12 +17,32 @@ import attrs
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from smspilot_async.emulator import Emulator
     from smspilot_async.outbox import Outbox
 
 _PROGRAM: Final = Path(__file__).with_name("fleet_process.py")
+_GATEWAY: Final = Path(__file__).with_name("gateway_process.py")
+_PORT: Final = 8099
+
+
+@contextlib.contextmanager
+def gateway_beside(store: Path, *, delay: float) -> Iterator[tuple[str, int]]:
+    """Run a gateway in a process of its own, for the key ``KEY``; give its URL, and the number of its process.
+
+    Args:
+        store: Gets a line for each message that it accepts: its number and when.
+        delay: Seconds until it answers.
+    """
+    arguments = ["127.0.0.1", str(_PORT), "KEY", str(store), str(delay)]
+    with subprocess.Popen(
+        [sys.executable, str(_GATEWAY), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as gateway:
+        assert gateway.stdout is not None
+        gateway.stdout.readline()
+        yield f"http://127.0.0.1:{_PORT}/api2.php", gateway.pid
+        gateway.communicate()
 
 
 class Member:
