@@ -165,13 +165,17 @@ def test_a_terminal_gets_lines_that_are_broken_between_words(columns: int) -> No
     assert shown[-1].startswith(" " * 25 + "n")
 
 
-def _lines_at(terminal: int) -> list[str]:
+def _all_at(terminal: int) -> str:
     read = b""
     with contextlib.suppress(OSError):  # Linux' word for the end of a terminal
         while piece := os.read(terminal, 4096):
             read += piece
     os.close(terminal)
-    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", read.decode())
+    return read.decode()
+
+
+def _lines_at(terminal: int) -> list[str]:
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", _all_at(terminal))
     return list(filter(None, re.split("[\r\n]+", shown)))
 
 
@@ -207,8 +211,7 @@ def test_lines_that_replace_others_are_erased_in_the_end_and_leave_stdout_as_it_
             show([("one", "good")])
             show([("two\x1b[2J", "doubt"), ("three", "plain")])
             assert sys.stdout is stdout
-    shown = os.read(ours, 4096).decode()
-    os.close(ours)
+    shown = _all_at(ours)
     assert "\x1b[32mone" in shown
     assert re.search(r"\x1b\[33mtwo\\x1b\[2J\x1b\[0m\r\nthree", shown)
     assert shown.rpartition("three")[2].count("\x1b[1A\x1b[2K") == 2

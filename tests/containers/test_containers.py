@@ -142,6 +142,8 @@ def begin_campaign(composition: Composition) -> None:
         orders: dict[str, dict[str, str]] = {"create": create, "estimate": {}, "approve": {}, "start": {}}
         for order, fields in orders.items():
             answer = page.post(f"/api/{order}", headers=headers, json={"name": "spring", **fields})
+            while "is importing" in answer.text:  # in the background, as the page shows
+                answer = page.post(f"/api/{order}", headers=headers, json={"name": "spring", **fields})
             assert answer.status_code == 200, answer.text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -24,7 +25,7 @@ ON_POSTGRESQL = pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=T
 
 
 async def pages_of_a_claim(url: str) -> int:
-    """How many pages a claim looks at, whatever it costs on this machine now."""
+    """Return how many pages a claim looks at, whatever it costs on this machine now; print how it is planned."""
     values = {
         "token": "token",
         "sender": "desk",
@@ -41,6 +42,7 @@ async def pages_of_a_claim(url: str) -> int:
         found: Any = await (await connection.execute(explained, values)).fetchone()
         await connection.rollback()
     plan = found[0] if isinstance(found[0], list) else json.loads(found[0])
+    sys.stdout.write(json.dumps(plan))  # shown where a test fails
     used = ("Shared Hit Blocks", "Shared Read Blocks", "Temp Read Blocks", "Temp Written Blocks")
     return sum(int(plan[0]["Plan"][name]) for name in used)
 
