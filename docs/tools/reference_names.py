@@ -34,6 +34,8 @@ _NOT_CALLED: Final = frozenset({"BulkRun", "InboundListener", "PacketChecks", "T
 _UNINTERESTING: Final = frozenset({object, Generic, Displayed})
 _SEVERAL: Final = re.compile(r"^( {4})(\w+(?:, \w+)+): ")
 _TYPES: Final = frozenset({"class", "exception", "data", "type"})
+_WITH_A_TYPE_BEFORE_A_COLON: Final = frozenset({"attribute", "data", "property"})
+"""What comes before a colon in the first line of their docstrings is a type to napoleon; ours are sentences."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -101,8 +103,10 @@ def is_worth_showing(base: type) -> bool:
     return kind not in _UNINTERESTING and pydoc.locate(f"{room}.{kind.__qualname__}") is kind
 
 
-def _one_name_each(_: Sphinx, __: str, ___: str, ____: object, _____: object, lines: list[str]) -> None:
+def _one_name_each(_: Sphinx, what: str, ___: str, ____: object, _____: object, lines: list[str]) -> None:
     lines[:] = list(one_name_each(lines))
+    if what in _WITH_A_TYPE_BEFORE_A_COLON:
+        lines.insert(0, "\\")  # shows nothing, and has no colon
 
 
 def one_name_each(lines: list[str]) -> Iterator[str]:

@@ -111,6 +111,11 @@ def test_a_page_that_is_not_translated_says_so_in_russian(site: BuiltSite) -> No
     assert "ещё не переведена" not in read(site.english / "sending.html").text
 
 
+def test_a_sentence_before_a_colon_is_not_taken_for_a_type(site: BuiltSite) -> None:
+    taken = 'Type<span class="colon">:'
+    assert [page.name for page in site.english.rglob("*.html") if taken in page.read_text(encoding="utf-8")] == []
+
+
 def test_the_reference_names_every_outcome_status_reason_and_fault(site: BuiltSite) -> None:
     anchors = {anchor for name in ("data", "emulator", "errors") for anchor in read_reference(site, name).anchors}
     members = [
