@@ -137,6 +137,17 @@ async def test_no_page_is_wider_than_a_telephone(browser: Browser, site: BuiltSi
     assert wider == []
 
 
+async def test_no_table_is_wider_than_its_page(browser: Browser, site: BuiltSite) -> None:
+    page, _ = await opened(browser, "light")
+    wide = "() => [...document.querySelectorAll('.table-wrapper')].some(one => one.scrollWidth > one.clientWidth + 1)"
+    wider = []
+    for file in sorted(site.english.glob("*.html")) + sorted((site.english / "reference").glob("*.html")):
+        await page.goto(file.as_uri(), wait_until="domcontentloaded")
+        if await page.evaluate(wide):
+            wider.append(file.name)
+    assert wider == []
+
+
 async def test_pictures_follow_the_colours_that_the_reader_chose(browser: Browser, site: BuiltSite) -> None:
     page, _ = await opened(browser, "light")
     await page.goto(f"{site.english.as_uri()}/index.html")
