@@ -47,6 +47,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-signature", _without_what_is_not_called)
     app.connect("autodoc-process-bases", _without_private_bases)
     app.connect("autodoc-process-docstring", _one_name_each, priority=400)  # before napoleon reads it
+    app.connect("autodoc-process-docstring", _whole_sentence, priority=400)
     app.connect("missing-reference", _find)
     return {"parallel_read_safe": True}
 
@@ -103,8 +104,11 @@ def is_worth_showing(base: type) -> bool:
     return kind not in _UNINTERESTING and pydoc.locate(f"{room}.{kind.__qualname__}") is kind
 
 
-def _one_name_each(_: Sphinx, what: str, ___: str, ____: object, _____: object, lines: list[str]) -> None:
+def _one_name_each(_: Sphinx, __: str, ___: str, ____: object, _____: object, lines: list[str]) -> None:
     lines[:] = list(one_name_each(lines))
+
+
+def _whole_sentence(_: Sphinx, what: str, __: str, ___: object, ____: object, lines: list[str]) -> None:
     if what in _WITH_A_TYPE_BEFORE_A_COLON:
         lines.insert(0, "\\")  # shows nothing, and has no colon
 

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from click.testing import CliRunner, Result
+from waiting import until
 
 from smspilot_async.cli._app import app
 from smspilot_async.outbox import _deliver
@@ -24,17 +25,10 @@ async def check(ledger: str, *options: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, ["worker", "--check", "--ledger", ledger, *options])
 
 
-async def signed(outbox: Outbox) -> None:
-    """Wait for the worker's first sign: it begins at once, and writes its row a little later."""
-    async with asyncio.timeout(10):
-        while not await outbox.workers():  # noqa: ASYNC110 - of the database
-            await asyncio.sleep(0.01)
-
-
 async def test_one_that_works_is_well_until_it_ends(outbox: Outbox, client: Client, ledger_url: str) -> None:
     assert ((before := await check(ledger_url)).exit_code, "none began" in before.output) == (4, True)
     async with outbox.worker(client):
-        await signed(outbox)
+        await until(outbox.workers)  # it has begun, and writes its row a little later
         working = await check(ledger_url)
         assert (working.exit_code, working.output) == (0, "the worker is well.\n")
         assert (await check(ledger_url, "--json")).output == '{"well": true}\n'
@@ -55,7 +49,7 @@ async def test_that_of_another_machine_does_not_count(
 ) -> None:
     monkeypatch.setattr(_deliver, "host_name", lambda: "another")
     async with outbox.worker(client):
-        await signed(outbox)
+        await until(outbox.workers)
         assert (await check(ledger_url)).exit_code == 4
 
 

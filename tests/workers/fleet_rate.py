@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.append(str(Path(__file__).parent.parent / "support"))
 
-from fleets import Fleet, fill, gateway_beside
+from fleets import Fleet, fill, gateway_beside, new_ledger
 from postgres import Postgres
 
-from smspilot_async import Client
 from smspilot_async.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -46,11 +45,8 @@ async def main() -> int:
     cluster = Postgres(fsync=True)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "accepted"
-        store.touch()
         with gateway_beside(store, delay=0.1) as (url, _):
-            ledger = cluster.database()
-            async with Client("KEY", url=url) as client:
-                await Outbox.create(ledger, client)
+            ledger = await new_ledger(cluster, url)
             async with Outbox(ledger) as outbox:
                 await fill(outbox, int(options.rate * options.seconds * 2))
             fleet = Fleet(ledger, url, "KEY", Path(folder))

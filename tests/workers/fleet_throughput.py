@@ -19,10 +19,9 @@ from typing import Final
 
 sys.path.append(str(Path(__file__).parent.parent / "support"))
 
-from fleets import Fleet, fill, gateway_beside
+from fleets import Fleet, fill, gateway_beside, new_ledger
 from postgres import Postgres
 
-from smspilot_async import Client
 from smspilot_async.outbox import Outbox
 
 EACH: Final = 4
@@ -50,9 +49,7 @@ def busy() -> tuple[float, float]:
 
 
 async def measure(cluster: Postgres, url: str, store: Path, options: argparse.Namespace, workers: int) -> float:
-    ledger = cluster.database()
-    async with Client("KEY", url=url) as client:
-        await Outbox.create(ledger, client)
+    ledger = await new_ledger(cluster, url)
     postmaster = int((cluster.data / "postmaster.pid").read_text(encoding="ascii").split()[0])
     async with Outbox(ledger) as outbox:
         await fill(outbox, options.rows, state="paused")
@@ -99,7 +96,6 @@ async def main() -> None:
     cluster = Postgres(fsync=True)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "accepted"
-        store.touch()
         with gateway_beside(store, delay=options.delay) as (url, options.gateway):
             one = 0.0
             for workers in (1, 2, 4):

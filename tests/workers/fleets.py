@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import sqlalchemy as sa
 
+from smspilot_async import Client
+from smspilot_async.outbox import Outbox
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from postgres import Postgres
+
     from smspilot_async.emulator import Emulator
-    from smspilot_async.outbox import Outbox
 
 _PROGRAM: Final = Path(__file__).with_name("fleet_process.py")
 _GATEWAY: Final = Path(__file__).with_name("gateway_process.py")
@@ -43,6 +47,14 @@ def gateway_beside(store: Path, *, delay: float) -> Iterator[tuple[str, int]]:
         gateway.stdout.readline()
         yield f"http://127.0.0.1:{_PORT}/api2.php", gateway.pid
         gateway.communicate()
+
+
+async def new_ledger(cluster: Postgres, url: str) -> str:
+    """Make a ledger in a database of its own for :func:`gateway_beside`, and return its URL."""
+    ledger = cluster.database()
+    async with Client("KEY", url=url) as client:
+        await Outbox.create(ledger, client)
+    return ledger
 
 
 class Member:

@@ -123,9 +123,11 @@ class Run:
             yield row
 
     def _stop(self) -> None:
-        note("stopping: nothing is on the wire" if self._sending is None else WAITING)
         self._is_stopped = True
-        if self._sending is not None:
+        if self._sending is None:
+            note("stopping: nothing is on the wire")
+        else:
+            note(WAITING)
             self._sending.stop()
 
     def _quit(self) -> None:
