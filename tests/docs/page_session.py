@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import iscoroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -46,16 +47,58 @@ INSTALL: Final = re.compile(r"pip install (?:--\S+ )*(?:'(?P<quoted>[^']+)'|(?P<
 
 
 class PageClock(ManualClock):
-    """The page's time, which the emulated gateway follows."""
+    """The page's time, which the emulated gateway follows, and which stands still while a thread works."""
 
     def __init__(self, emulator: Emulator) -> None:
         super().__init__()
+        self.threads = Threads()
         self._emulator = emulator
 
     async def _advance_to(self, when: float) -> None:
         self._emulator.clock.advance(seconds=max(0.0, when - self._monotonic))
         await self._emulator.settled()  # the gateway first, so that what it calls is there when a client asks
         await super()._advance_to(when)
+
+    async def _idle(self) -> None:
+        await super()._idle()
+        while self.threads.are_busy:  # else a busy machine's thread would miss a deadline of the page's time
+            await self.threads.done()
+            await super()._idle()
+
+
+class Threads(ThreadPoolExecutor):
+    """The threads of ``asyncio.to_thread``, which say when all that they were given is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._at_work = 0
+        self._all_done = asyncio.Event()
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether something that they were given is not done."""
+        return self._at_work > 0
+
+    async def done(self) -> None:
+        """Wait until all is done, and the loop knows."""
+        await self._all_done.wait()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        loop = asyncio.get_running_loop()
+        self._at_work += 1
+        self._all_done.clear()
+        future = super().submit(fn, *args, **kwargs)
+
+        def count(_: Future[Any]) -> None:
+            loop.call_soon_threadsafe(self._one_done)
+
+        loop.call_soon(future.add_done_callback, count)  # after the loop's own, so that it hears of the result first
+        return future
+
+    def _one_done(self) -> None:
+        self._at_work -= 1
+        if not self._at_work:
+            self._all_done.set()
 
 
 class Session:
@@ -85,6 +128,7 @@ class Session:
         self._clock = clock
         self._setenv = setenv
         self._prompt = asyncio.Runner()
+        self._prompt.get_loop().set_default_executor(clock.threads)
         self._output: str | None = None
         self._namespace: dict[str, Any] = {
             "__name__": "__main__",

@@ -94,3 +94,21 @@ def test_a_file_may_stand_in_a_folder(read: Callable[[str], None]) -> None:
 def test_options_of_an_installation_hide_nothing_of_it(read: Callable[[str], None]) -> None:
     with pytest.raises(AssertionError, match="no extra"):
         read("```console\n$ pip install --no-cache-dir 'smspilot-async[telepathy]'\n```\n")
+
+
+def test_time_stands_still_while_a_thread_works(read: Callable[[str], None]) -> None:
+    read(
+        "```python\n"
+        "import asyncio\n"
+        "import subprocess\n"
+        "from smspilot_async._tools.clock import current\n\n"
+        "async def poll():\n"
+        "    while True:\n"
+        "        await current().sleep(60)\n\n"
+        "polling = asyncio.create_task(poll())\n"
+        "before = current().monotonic()\n"
+        "await asyncio.to_thread(subprocess.run, ['true'])\n"
+        "print(current().monotonic() - before)\n"
+        "polling.cancel()\n"
+        "```\n\n```text\n0.0\n```\n"
+    )

@@ -118,7 +118,7 @@ class ManualClock(Clock):
             sleeper = asyncio.ensure_future(self.sleeper())
             await asyncio.wait({task, sleeper}, return_when=asyncio.FIRST_COMPLETED)
             sleeper.cancel()
-            await idle()
+            await self._idle()
             if not task.done() and (alarm := self._next_sleep()):
                 await self._advance_to(alarm.when)
         return task.result()
@@ -132,14 +132,17 @@ class ManualClock(Clock):
         return alarm
 
     async def _advance_to(self, when: float) -> None:
-        await idle()
+        await self._idle()
         while self._alarms and self._alarms[0].when <= when:
             alarm = heapq.heappop(self._alarms)
             if not alarm.is_off:
                 self._monotonic = max(self._monotonic, alarm.when)
                 self._ring(alarm)
-                await idle()
+                await self._idle()
         self._monotonic = max(self._monotonic, when)
+        await self._idle()
+
+    async def _idle(self) -> None:
         await idle()
 
     def _ring(self, alarm: _Alarm) -> None:
