@@ -7,7 +7,7 @@ cannot be known stays ``unknown``. Where to start reading:
 - :mod:`._schema`: the tables, for both databases.
 - :mod:`._ledger`: what a sender asks of a ledger, as a protocol with two implementations.
 - :mod:`._deliver`: claim, send, record.
-- :mod:`._grants`, :mod:`._slots`, :mod:`._upkeep`: how fast, on how many connections, in which hours.
+- :mod:`._account_rate`, :mod:`._grants`: how fast; :mod:`._slots`: on how many connections; :mod:`._upkeep`: when.
 - :mod:`._fleet`: workers on many machines, woken by an engine (:mod:`._engine`).
 - :mod:`._outbox`: what an application holds in its hand.
 

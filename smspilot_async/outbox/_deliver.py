@@ -39,9 +39,10 @@ from smspilot_async.errors import (
     SmsPilotError,
 )
 from smspilot_async.models import Message, Packet
+from smspilot_async.outbox._account_rate import RateShare
 from smspilot_async.outbox._errors import LedgerDamaged, LedgerUnavailable
 from smspilot_async.outbox._faults import Faults, fault_of_all, has_fault
-from smspilot_async.outbox._grants import RateShare, country_of, did_not_leave, learn_prices, price_of_part
+from smspilot_async.outbox._grants import country_of, did_not_leave, learn_prices, price_of_part
 from smspilot_async.outbox._home import host_name
 from smspilot_async.outbox._judge import Judgement, judge, probed
 from smspilot_async.outbox._ledger import (
@@ -400,29 +401,29 @@ class Sender:
 
     async def _take_in_slot(self, last_lane: int, *, size: int | None, is_probe: bool) -> bool:
         await self._upkeep.do()
-        size = await self._rate.take(size or self._options.packet_size, is_urgent=last_lane < MARKETING)
-        if not size:
+        turn = await self._rate.take(size or self._options.packet_size, is_urgent=last_lane < MARKETING)
+        if turn is None:
             return False
         if self._unrecorded:
-            self._rate.give_back(size)
+            self._rate.used(turn, 0)
             await self._rest(_RECORD_AGAIN)
             return True
         # Last before the claim: a grant that is not used makes all senders wait twice as long for the next one.
         if is_probe and not await self._hot.release_brake():
-            self._rate.give_back(size)
+            self._rate.used(turn, 0)
             return False
         asked_at = boot_time()
         request = ClaimRequest(
             token=secrets.token_hex(16),
             sender=self._name,
-            size=size,
+            size=turn.messages,
             lease=self._lease,
             last_lane=last_lane,
             is_probe=is_probe,
         )
         claim = await self._claim(request)
         self.trouble = None
-        self._rate.give_back(size - len(claim.messages))
+        self._rate.used(turn, len(claim.messages))
         self.sent.settled += claim.settled
         if claim.attempt_id is None:
             self._upkeep.hurry()
@@ -442,20 +443,20 @@ class Sender:
         """
         if self._unrecorded or self._stopping.is_set():
             return False
-        size = await self._rate.take(self._options.packet_size, is_urgent=False)
-        if not size:
+        turn = await self._rate.take(self._options.packet_size, is_urgent=False)
+        if turn is None:
             return False
         asked_at = boot_time()
         request = ProbeRequest(
             token=secrets.token_hex(16),
             sender=self._name,
-            size=size,
+            size=turn.messages,
             lease=self._lease,
             longest=int(longest_on_the_wire(self._client) * SECOND),
             window=window,
         )
         claim = await take(request)
-        self._rate.give_back(size - len(claim.messages if claim is not None else ()))
+        self._rate.used(turn, len(claim.messages) if claim is not None else 0)
         if claim is None or claim.attempt_id is None:
             return False
         delivery = self._deliver(claim, claim.attempt_id, request.token, asked_at, window=window)

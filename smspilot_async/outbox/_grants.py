@@ -1,8 +1,4 @@
-"""How fast, and for how much, a sender may send: grants for about a second, each taken in a short transaction.
-
-The rate of the account is one row's theoretical arrival time (GCRA). A sender moves it on by what it wants to send in
-the next second, and spends that at an even pace (:class:`RateShare`). What does not wait, codes and services, may draw
-it forward; campaigns pay for it afterwards.
+"""How much of a campaign a sender may send: grants for about a second, each taken in a short transaction.
 
 A campaign's own rate, its first wave and its budget are granted as one row for each sender, which the claim uses up in
 the transaction that writes the intent. The rest of the budget is counted under the campaign's lock, which waits for
@@ -15,51 +11,41 @@ What runs out pauses the campaign, and refuses no message.
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from smspilot_async._numbering import countries_by_prefix, kind_of
+from smspilot_async.outbox._account_rate import QUARTER
 from smspilot_async.outbox._ledger import SECOND
 from smspilot_async.outbox._steps import money
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from smspilot_async.outbox._ledger import HotPath
     from smspilot_async.outbox._steps import Steps
 
 __all__ = [
     "PARTS",
     "PRICE",
     "Decision",
-    "RateShare",
     "Standing",
     "country_of",
     "decide",
     "did_not_leave",
     "grant_campaign",
-    "grant_rate",
     "learn_prices",
     "limited_campaigns",
     "price_of_part",
 ]
 
-QUARTER: Final = SECOND // 4
-"""A campaign's packet, and a grant of its own rate, hold at most as much of the rate."""
-CATCH_UP: Final = SECOND // 20
-"""How much of the account's rate that was not used in time may be caught up with: half a percent of ten seconds."""
 AGAIN: Final = 0.25
 """Seconds until a sender asks again."""
 IDLE: Final = 1.0
 """Seconds until it does where no campaign has limits."""
 _UNTIL: Final = SECOND + SECOND // 2
-_URGENT_AHEAD: Final = 3 * SECOND
-"""How far codes and services may draw the rate forward: beyond the grants that others hold."""
 _MOST_GRANTED: Final = 5_000
 _SMALLEST: Final = Decimal("0.000001")
 
@@ -73,93 +59,6 @@ PARTS: Final = """
 coalesce(m.parts, CASE WHEN {units} <= 70 THEN 1 ELSE ({units} + 65) / 66 END)
 """
 """The parts of `m`: as counted at its import, or at most so many. `{units}` is an upper bound of UTF-16 units."""
-
-
-# --- the rate of the account ---------------------------------------------------------------------
-
-
-def grant_rate(per_second: float, messages: int, *, is_urgent: bool) -> Steps[tuple[int, int]]:
-    """Take messages of the account's rate.
-
-    Returns:
-        How many, and after how many microseconds the first of them may leave; where it is none, when to ask again.
-    """
-    interval = SECOND / per_second
-    ((tat, now),) = yield "SELECT tat, {now} FROM {t}account WHERE id = 1 {lock}", {}
-    if tat > now + (_URGENT_AHEAD if is_urgent else QUARTER):
-        return 0, tat - now - QUARTER
-    begins = max(tat, now - CATCH_UP)
-    yield "UPDATE {t}account SET tat = :tat WHERE id = 1", {"tat": begins + math.ceil(messages * interval)}
-    return messages, begins - now
-
-
-class RateShare:
-    """A sender's share of the account's rate, spent at an even pace.
-
-    Args:
-        hot: The ledger.
-        per_second: The rate in messages; ``None`` for no limit.
-        rest: Waits so many seconds, or less once the sender is to stop; returns whether it goes on.
-    """
-
-    def __init__(self, hot: HotPath, per_second: float | None, rest: Callable[[float], Awaitable[bool]]) -> None:
-        self._hot = hot
-        self.per_second: Final = per_second
-        self._rest = rest
-        self._left = 0
-        self._next = 0.0  # when the next message of the share may leave
-        self._until = 0.0  # what is left then is not worth keeping: others may have had its time
-        self._turn = asyncio.Lock()
-
-    async def take(self, most: int, *, is_urgent: bool) -> int:
-        """Wait for a packet's turn, and return how many messages it may hold; 0 where the sender is to stop.
-
-        Args:
-            most: As many at most.
-            is_urgent: It does not wait for what campaigns have taken.
-        """
-        if self.per_second is None:
-            return most
-        size = max(1, min(most, int(self.per_second * QUARTER / SECOND)))
-        if is_urgent:
-            return await self._take(size, self.per_second, is_urgent=True)
-        async with self._turn:  # one packet after the other
-            return await self._take(size, self.per_second, is_urgent=False)
-
-    async def _take(self, size: int, per_second: float, *, is_urgent: bool) -> int:
-        while True:
-            now = time.monotonic()
-            if now > self._until:
-                self._left = 0
-            wait = 0.0 if is_urgent else self._next - now
-            if self._left and wait <= 0:
-                break
-            if wait <= 0:
-                wait = await self._ask(size, per_second, is_urgent=is_urgent)
-            if wait > 0 and not await self._rest(wait):
-                return 0
-        taken = min(size, self._left)
-        self._left -= taken
-        self._next = max(self._next, now - CATCH_UP / SECOND) + taken / per_second
-        return taken
-
-    async def _ask(self, size: int, per_second: float, *, is_urgent: bool) -> float:
-        """Ask for a grant, and return the seconds to wait before the next look."""
-        wanted = size if is_urgent else max(size, int(per_second))
-        granted, wait = await self._hot.transact(lambda: grant_rate(per_second, wanted, is_urgent=is_urgent))
-        seconds = wait / SECOND
-        if granted:
-            now = time.monotonic()
-            self._left += granted
-            self._next = max(self._next, now + seconds)
-            self._until = now + seconds + granted / per_second + AGAIN
-        return 0.0 if is_urgent and granted else seconds
-
-    def give_back(self, messages: int) -> None:
-        """Take back what a claim had no messages for."""
-        if self.per_second is not None and messages:
-            self._left += messages
-            self._next -= messages / self.per_second
 
 
 # --- what a campaign may use ---------------------------------------------------------------------

@@ -16,7 +16,7 @@ from waiting import until
 from smspilot_async import Client
 from smspilot_async.emulator import Emulator, Fault
 from smspilot_async.outbox import Outbox
-from smspilot_async.outbox._grants import CATCH_UP
+from smspilot_async.outbox._account_rate import CATCH_UP
 from smspilot_async.outbox._ledger import SECOND
 
 if TYPE_CHECKING:

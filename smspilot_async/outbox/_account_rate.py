@@ -1,0 +1,219 @@
+"""How fast a sender may send: grants of an account's rate for about a second, each taken in a short transaction.
+
+The rate is one row's theoretical arrival time (GCRA). A sender moves it on by what it wants to send in the next second,
+and spends that at an even pace (:class:`RateShare`). What does not wait, codes and services, may draw it forward;
+campaigns pay for it afterwards.
+
+A grant ends with its second. What a sender has not used by then is lost, because the time after it belongs to others;
+and what leaves late, because the database or the machine stood still, is paid for with what it may send next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from smspilot_async.outbox._ledger import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from smspilot_async.outbox._ledger import HotPath
+    from smspilot_async.outbox._steps import Steps
+
+__all__ = ["CATCH_UP", "QUARTER", "RateShare", "Turn", "grant_rate"]
+
+QUARTER: Final = SECOND // 4
+"""A packet holds at most as much of the rate, and a sender waits for its grant so long at most."""
+CATCH_UP: Final = SECOND // 20
+"""How much of the rate that was not used in time may be caught up with: half a percent of ten seconds."""
+_URGENT_AHEAD: Final = 3 * SECOND
+"""How far codes and services may draw the rate forward: beyond the grants that others hold."""
+_WINDOW: Final = 10.0
+"""Seconds in which the rate is kept to a percent."""
+
+
+def grant_rate(per_second: float, messages: int, *, is_urgent: bool) -> Steps[tuple[int, int]]:
+    """Take messages of the account's rate.
+
+    Returns:
+        How many, and after how many microseconds the first of them may leave; where it is none, when to ask again.
+    """
+    interval = SECOND / per_second
+    ((tat,),) = yield "SELECT tat FROM {t}account WHERE id = 1 {lock}", {}
+    ((now,),) = yield "SELECT {now}", {}  # once it is locked, which may take long
+    if tat > now + (_URGENT_AHEAD if is_urgent else QUARTER):
+        return 0, tat - now - QUARTER
+    begins = max(tat, now - CATCH_UP)
+    yield "UPDATE {t}account SET tat = :tat WHERE id = 1", {"tat": begins + math.ceil(messages * interval)}
+    return messages, begins - now
+
+
+@attrs.define(eq=False)
+class Grant:
+    """Messages of the account's rate that a sender may send, each at its moment.
+
+    Attributes:
+        next: The first one's moment, in the clock's seconds.
+        left: How many there are.
+    """
+
+    next: float
+    left: int
+
+    def take(self, messages: int, per_second: float) -> int:
+        """Take the first of its messages, and return how many there were."""
+        taken = min(self.left, messages)
+        self.left -= taken
+        self.next += taken / per_second
+        return taken
+
+    def put_back(self, messages: int, per_second: float) -> None:
+        """Put messages back that were taken, and did not leave."""
+        self.left += messages
+        self.next -= messages / per_second
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """A packet's turn.
+
+    Attributes:
+        messages: So many at most.
+        at: Its moment, in the clock's seconds; ``None`` where it does not wait for one.
+        grant: Where it comes from; ``None`` without a rate.
+    """
+
+    messages: int
+    at: float | None = None
+    grant: Grant | None = None
+
+
+@attrs.frozen
+class _Departure:
+    """A packet that left.
+
+    Attributes:
+        at: When.
+        late: How many seconds after its turn.
+        paid: How many messages of later turns it cost.
+    """
+
+    at: float
+    late: float
+    paid: int
+
+
+class RateShare:
+    """A sender's share of the account's rate, spent at an even pace.
+
+    Args:
+        hot: The ledger.
+        per_second: The rate in messages; ``None`` for no limit.
+        rest: Waits so many seconds, or less once the sender is to stop; returns whether it goes on.
+        clock: Returns seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        hot: HotPath,
+        per_second: float | None,
+        rest: Callable[[float], Awaitable[bool]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._hot = hot
+        self.per_second: Final = per_second
+        self._rest = rest
+        self._clock = clock
+        self._grants: deque[Grant] = deque()
+        self._departures: deque[_Departure] = deque()
+        self._debt = 0
+        self._in_turn = asyncio.Lock()
+
+    async def take(self, most: int, *, is_urgent: bool) -> Turn | None:
+        """Wait for a packet's turn; ``None`` where the sender is to stop.
+
+        Args:
+            most: Its messages at most.
+            is_urgent: It does not wait for what campaigns have taken.
+        """
+        if self.per_second is None:
+            return Turn(messages=most)
+        size = max(1, min(most, int(self.per_second * QUARTER / SECOND)))
+        if is_urgent:
+            return await self._take(size, self.per_second, is_urgent=True)
+        async with self._in_turn:  # one packet after the other
+            return await self._take(size, self.per_second, is_urgent=False)
+
+    async def _take(self, size: int, per_second: float, *, is_urgent: bool) -> Turn | None:
+        while True:
+            if (grant := self._held(per_second)) is None:
+                wait = await self._ask(size, per_second, is_urgent=is_urgent)
+            else:
+                wait = 0.0 if is_urgent else grant.next - self._clock()
+                if wait <= 0:
+                    at = None if is_urgent else grant.next
+                    return Turn(messages=grant.take(size, per_second), at=at, grant=grant)
+            if wait > 0 and not await self._rest(wait):
+                return None
+
+    def _held(self, per_second: float) -> Grant | None:
+        """Return the first grant that has something left, without what was not used in time or is owed."""
+        oldest = self._clock() - max(CATCH_UP / SECOND, 1 / per_second)
+        while self._grants:
+            grant = self._grants[0]
+            grant.take(max(0, math.ceil((oldest - grant.next) * per_second)), per_second)
+            self._debt -= grant.take(self._debt, per_second)
+            if grant.left:
+                return grant
+            self._grants.popleft()
+        return None
+
+    async def _ask(self, size: int, per_second: float, *, is_urgent: bool) -> float:
+        """Ask for a grant, and return how many seconds to wait if there was none."""
+        wanted = size if is_urgent else max(size, int(per_second))
+        asked_at = self._clock()
+        granted, wait = await self._hot.transact(lambda: grant_rate(per_second, wanted, is_urgent=is_urgent))
+        seconds = wait / SECOND
+        if not granted:
+            return seconds
+        now = self._clock()
+        unsure = max(0.0, now - asked_at - CATCH_UP / SECOND)  # at which moment of this time it was granted
+        self._grants.append(Grant(now + seconds, max(1, granted - int(unsure * per_second))))
+        return 0.0
+
+    def used(self, turn: Turn, messages: int) -> None:
+        """Give back what a turn has no messages for; what leaves late is paid for.
+
+        Args:
+            turn: Of a packet.
+            messages: How many leave now.
+        """
+        if turn.grant is None or self.per_second is None:
+            return
+        if messages < turn.messages:
+            turn.grant.put_back(turn.messages - messages, self.per_second)
+            if turn.grant not in self._grants:
+                self._grants.appendleft(turn.grant)
+        if messages and turn.at is not None:
+            self._pay(self._clock() - turn.at, messages, self.per_second)
+
+    def _pay(self, late: float, messages: int, per_second: float) -> None:
+        """Owe what leaves later than others do, but no more than all that is late can make too many."""
+        now = self._clock()
+        while self._departures and self._departures[0].at < now - _WINDOW:
+            self._departures.popleft()
+        all_late = [late, *(departure.late for departure in self._departures)]
+        least, most = min(all_late), max(all_late)
+        paid = 0
+        if late > least + CATCH_UP / SECOND:
+            too_many = math.ceil((most - least) * per_second)
+            paid = max(0, min(messages, too_many - sum(departure.paid for departure in self._departures)))
+        self._departures.append(_Departure(now, late, paid))
+        self._debt += paid
