@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 from decimal import Decimal
@@ -18,7 +19,7 @@ from smspilot_async.emulator import Emulator, Fault
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from playwright.async_api import Browser, Locator
+    from playwright.async_api import Browser, Locator, Route
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # the loop of the browser, which takes a second to start
 
@@ -179,6 +180,28 @@ class TestControl:
         await visitor.presses("Set the balance")
         await expect(visitor.page.get_by_role("status").filter(has_text="balance must be an amount")).to_be_visible()
         visitor.complaints.clear()  # the browser notes the 400
+
+    async def test_an_answer_that_comes_late_does_not_overwrite_what_is_typed(
+        self, visitor: Visitor, emulator: Emulator
+    ) -> None:
+        async def application(*_: object) -> None: ...
+
+        emulator.callbacks_to = application
+        is_typed, was_asked = asyncio.Event(), asyncio.Event()
+
+        async def answer_late(route: Route) -> None:
+            was_asked.set()
+            await is_typed.wait()
+            await route.continue_()
+
+        await visitor.page.route("**/callbacks-to", answer_late)
+        await visitor.goes_to("Control")
+        await was_asked.wait()
+        field = visitor.page.get_by_label("Send all to a local URL")
+        await field.fill("http://127.0.0.1:8000")
+        is_typed.set()
+        await expect(field).to_have_attribute("placeholder", "an application in the test's process")
+        await expect(field).to_have_value("http://127.0.0.1:8000")
 
     async def test_callbacks_are_sent_to_a_local_url(self, visitor: Visitor, emulator: Emulator) -> None:
         await visitor.goes_to("Control")

@@ -13,7 +13,7 @@ from outbox_page import ANNA, BORIS, PEOPLE, VERA, Browser, open_page
 from smspilot_async import Client, Message
 from smspilot_async.emulator import Emulator, Fault
 from smspilot_async.outbox import LedgerUnavailable, Outbox
-from smspilot_async.page import PageSettings, People, Role
+from smspilot_async.page import PageSettings, People, Role, _drafts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,7 +39,8 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-async def base(outbox: Outbox, client: Client) -> AsyncIterator[str]:
+async def base(outbox: Outbox, client: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    monkeypatch.setattr(_drafts, "_PATIENCE", 60.0)  # an import ends before its answer, on a busy machine, too
     async with open_page(outbox, client, PageSettings(second_person=True)) as base:
         yield base
 

@@ -21,7 +21,7 @@ MORTAL: Final = "die"
 """A message with this word in its text is accepted, and then no one answers."""
 SLOW: Final = "hold"
 """One with this word is accepted, and answered when it is too late."""
-TOO_LATE: Final = 0.6  # seconds; the proxy waits for a little less
+TOO_LATE: Final = 1.5  # seconds; the proxy waits for much less
 
 
 def live(port: int, store: int) -> None:

@@ -208,7 +208,7 @@ async function showDestination() {
   if (form.contains(document.activeElement)) return;
   try {
     const { url, in_process: isHere } = await ask("callbacks-to");
-    form.url.value = url ?? "";
+    if (!form.contains(document.activeElement)) form.url.value = url ?? "";   // by now someone may be typing
     form.url.placeholder = isHere ? "an application in the test's process" : "http://127.0.0.1:8000";
   } catch { return; }
 }
