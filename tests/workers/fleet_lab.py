@@ -82,15 +82,15 @@ class Outcome:
         verdict: The gateway's.
         bound: How many messages may be unknown: what was in flight on workers that were killed or cut.
         seconds: From the start of the campaign to its end.
-        codes: How many were enqueued while nothing was broken, and the 99th percentile of their way from the commit to
-            the gateway, in seconds.
+        codes: How long each one that was enqueued while nothing was broken took from its commit to the gateway, in
+            seconds.
         ended: Workers that ended, and were not killed.
     """
 
     verdict: Verdict
     bound: int
     seconds: float
-    codes: tuple[int, float]
+    codes: list[float]
     ended: int
 
     @property
@@ -221,7 +221,7 @@ class Lab:
             verdict=verdict,
             bound=packets * self._packet_size,
             seconds=seconds,
-            codes=quiet.percentile(codes, dict(reversed(accepted))),
+            codes=quiet.ways(codes, dict(reversed(accepted))),
             ended=ended,
         )
 
@@ -261,14 +261,13 @@ class Quiet:
     def __exit__(self, *_: object) -> None:
         self._broken[-1] = (self._broken[-1][0], time.time() + 6.0)  # slots of the lost are free, connections are back
 
-    def percentile(self, enqueued: dict[int, float], arrived: dict[int, float]) -> tuple[int, float]:
-        """Return how many messages were enqueued in quiet times, and the 99th percentile of their way."""
-        ways = sorted(
+    def ways(self, enqueued: dict[int, float], arrived: dict[int, float]) -> list[float]:
+        """Return how long messages took that were enqueued in quiet times."""
+        return [
             arrived[number] - at
             for number, at in enqueued.items()
             if number in arrived and not any(begin < at < end for begin, end in self._broken)
-        )
-        return len(ways), ways[int(len(ways) * 0.99)] if ways else float("nan")
+        ]
 
 
 async def _codes(outbox: Outbox, written: dict[int, float]) -> None:

@@ -3,8 +3,8 @@
     python tests/workers/fleet_matrix.py [--schedules N] [--rows N] [--faults N] [--seed N]
 
 A worker is killed, cut off from the database, the gateway or both, PostgreSQL crashes; codes are enqueued beside the
-campaign. It prints a line for each schedule, and ends with 1 where a message was sent twice or lost, where more is
-unknown than was in flight on the broken, or where anything waits for a person.
+campaign. It prints a line for each schedule and one for all, and ends with 1 where a message was sent twice or lost,
+where more is unknown than was in flight on the broken, or where anything waits for a person.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ sys.path.append(str(Path(__file__).parent.parent / "support"))
 from fleet_lab import Lab, Outcome, draw
 
 
+def in_quiet(codes: list[float]) -> str:
+    """Say how long codes took outside the faults."""
+    if not codes:
+        return "no codes in quiet"
+    ways = [1000 * way for way in sorted(codes)]
+    return f"{len(ways)} codes in quiet, median {ways[len(ways) // 2]:.0f} ms, p99 {ways[int(len(ways) * 0.99)]:.0f} ms"
+
+
 def line(seed: int, kinds: list[str], outcome: Outcome) -> str:
     verdict, states = outcome.verdict, outcome.verdict.states
-    count, way = outcome.codes
     cells = [
         f"{seed:>4}",
         "good" if outcome.is_good else f"BAD {states}, workers that ended: {outcome.ended}",
@@ -31,7 +38,7 @@ def line(seed: int, kinds: list[str], outcome: Outcome) -> str:
         f"unknown {states.get('unknown', 0)} of {outcome.bound} allowed",
         f"twice {verdict.twice}",
         f"lost {verdict.lost}",
-        f"{count} codes in quiet, p99 {1000 * way:.0f} ms",
+        in_quiet(outcome.codes),
         ", ".join(kinds),
     ]
     return " | ".join(cells)
@@ -48,7 +55,7 @@ async def main() -> int:
     parser.add_argument("--packet-size", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    bad = 0
+    bad, codes = 0, list[float]()
     with tempfile.TemporaryDirectory(prefix="smspilot-fleet-") as folder:
         lab = Lab(Path(folder), timeout=3.0, delay=options.delay, packet_size=options.packet_size)
         try:
@@ -56,10 +63,12 @@ async def main() -> int:
                 schedule = draw(seed, options.faults, options.longest)
                 outcome = await lab.run(schedule, options.rows, quiet=options.quiet)
                 bad += not outcome.is_good
+                codes += outcome.codes
                 sys.stdout.write(line(seed, [fault.kind for fault in schedule], outcome) + "\n")
                 sys.stdout.flush()
         finally:
             lab.close()
+    sys.stdout.write(f"{options.schedules - bad} of {options.schedules} schedules are good; {in_quiet(codes)}\n")
     return 1 if bad else 0
 
 
