@@ -391,7 +391,8 @@ class Sender:
 
     async def _take_one(self, last_lane: int, *, size: int | None = None, is_probe: bool = False) -> bool:
         """Claim a packet, send it and record it, in a slot of the account; return whether more may be due."""
-        await self._slots.renew()
+        if last_lane == MARKETING or self._slots.are_ending:  # a code does not wait for what the watch does anyway
+            await self._slots.renew()
         if not self._slots.begin(last_lane):
             return await self._rest(POLL) and not self._slots.is_hopeless
         try:
@@ -400,7 +401,8 @@ class Sender:
             self._slots.end(last_lane)
 
     async def _take_in_slot(self, last_lane: int, *, size: int | None, is_probe: bool) -> bool:
-        await self._upkeep.do()
+        if last_lane == MARKETING:  # a code does not wait for what campaigns need
+            await self._upkeep.do()
         turn = await self._rate.take(size or self._options.packet_size, is_urgent=last_lane < MARKETING)
         if turn is None:
             return False

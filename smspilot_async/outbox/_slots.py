@@ -160,6 +160,11 @@ class Slots:
         """Others have held all slots for longer than a lease: they send what is due."""
         return not any(self._limits.values()) and time.monotonic() > self._without_since + LEASE + RENEW
 
+    @property
+    def are_ending(self) -> bool:
+        """More than half of the lease is over."""
+        return time.monotonic() > self._until - LEASE / 2
+
     async def renew(self) -> None:
         """Ask for its share, if it is time.
 

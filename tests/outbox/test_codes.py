@@ -14,6 +14,7 @@ from smspilot_async import Message, Outcome
 from smspilot_async.emulator import Fault
 from smspilot_async.outbox import Outbox, _deliver
 from smspilot_async.outbox._ledger import SECOND
+from smspilot_async.outbox._upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,26 @@ async def test_a_code_is_on_the_wire_at_once_beside_a_campaign(
     ahead = [place_of(text, handed_over) - count for text, count in begun.items()]
     assert sum(not texts & begun.keys() for texts in handed_over) > AHEAD, "the campaign was not under way"
     assert max(ahead) <= AHEAD
+
+
+async def test_a_code_does_not_wait_for_what_campaigns_need(
+    desk: Desk, outbox: Outbox, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def take_long(_: object) -> None:
+        has_begun.set()
+        await may_end.wait()
+
+    monkeypatch.setattr(Upkeep, "do", take_long)
+    await desk.campaign(rows=1)
+    async with outbox.worker(client):
+        await has_begun.wait()
+        await outbox.enqueue(Message(PHONE, SECRET), key="code", kind="code", valid_for=60)
+        try:
+            assert (await outbox.wait("code", timeout=30)).outcome is Outcome.ACCEPTED
+        finally:
+            may_end.set()
 
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
