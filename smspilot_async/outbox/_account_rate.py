@@ -14,6 +14,7 @@ import asyncio
 import math
 import time
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["CATCH_UP", "QUARTER", "RateShare", "Turn", "grant_rate"]
 
 QUARTER: Final = SECOND // 4
-"""A packet holds at most as much of the rate, and a sender waits for its grant so long at most."""
+"""The most of the rate that one packet may hold, and the longest that a sender waits for the first of a grant."""
 CATCH_UP: Final = SECOND // 20
 """How much of the rate that was not used in time may be caught up with: half a percent of ten seconds."""
 _URGENT_AHEAD: Final = 3 * SECOND
 """How far codes and services may draw the rate forward: beyond the grants that others hold."""
 _WINDOW: Final = 10.0
-"""Seconds in which the rate is kept to a percent."""
+"""Seconds in which the rate is kept to within one percent."""
+_MOST_UNSURE: Final = 2.0
+"""Seconds by which a grant is larger at most, where the database is slow."""
 
 
 def grant_rate(per_second: float, messages: int, *, is_urgent: bool) -> Steps[tuple[int, int]]:
@@ -45,10 +48,11 @@ def grant_rate(per_second: float, messages: int, *, is_urgent: bool) -> Steps[tu
         How many, and after how many microseconds the first of them may leave; where it is none, when to ask again.
     """
     interval = SECOND / per_second
+    ahead = _URGENT_AHEAD if is_urgent else QUARTER
     ((tat,),) = yield "SELECT tat FROM {t}account WHERE id = 1 {lock}", {}
     ((now,),) = yield "SELECT {now}", {}  # once it is locked, which may take long
-    if tat > now + (_URGENT_AHEAD if is_urgent else QUARTER):
-        return 0, tat - now - QUARTER
+    if tat > now + ahead:
+        return 0, tat - now - ahead
     begins = max(tat, now - CATCH_UP)
     yield "UPDATE {t}account SET tat = :tat WHERE id = 1", {"tat": begins + math.ceil(messages * interval)}
     return messages, begins - now
@@ -67,16 +71,26 @@ class Grant:
     left: int
 
     def take(self, messages: int, per_second: float) -> int:
-        """Take the first of its messages, and return how many there were."""
+        """Take away the first of its messages, and return how many there were."""
         taken = min(self.left, messages)
         self.left -= taken
         self.next += taken / per_second
         return taken
 
+    def take_last(self, messages: int) -> int:
+        """Take away the last of its messages, and return how many there were: the first keep their moments."""
+        taken = min(self.left, messages)
+        self.left -= taken
+        return taken
+
     def put_back(self, messages: int, per_second: float) -> None:
-        """Put messages back that were taken, and did not leave."""
+        """Put messages back that were taken as the first ones, and did not leave."""
         self.left += messages
         self.next -= messages / per_second
+
+    def put_back_last(self, messages: int) -> None:
+        """Put messages back that were taken as the last ones, and did not leave."""
+        self.left += messages
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +98,7 @@ class Turn:
     """A packet's turn.
 
     Attributes:
-        messages: So many at most.
+        messages: The most that the packet may hold.
         at: Its moment, in the clock's seconds; ``None`` where it does not wait for one.
         grant: Where it comes from; ``None`` without a rate.
     """
@@ -101,12 +115,12 @@ class _Departure:
     Attributes:
         at: When.
         late: How many seconds after its turn.
-        paid: How many messages of later turns it cost.
+        owed: How many messages of later turns it cost.
     """
 
     at: float
     late: float
-    paid: int
+    owed: int
 
 
 class RateShare:
@@ -131,9 +145,10 @@ class RateShare:
         self.per_second: Final = per_second
         self._rest = rest
         self._clock = clock
-        self._grants: deque[Grant] = deque()
+        self._grants: list[Grant] = []
         self._departures: deque[_Departure] = deque()
-        self._debt = 0
+        self._owed = 0
+        self._unsure = 0.0
         self._in_turn = asyncio.Lock()
 
     async def take(self, most: int, *, is_urgent: bool) -> Turn | None:
@@ -153,39 +168,47 @@ class RateShare:
 
     async def _take(self, size: int, per_second: float, *, is_urgent: bool) -> Turn | None:
         while True:
-            if (grant := self._held(per_second)) is None:
+            if (grant := self._held(per_second, is_urgent=is_urgent)) is None:
                 wait = await self._ask(size, per_second, is_urgent=is_urgent)
             else:
-                wait = 0.0 if is_urgent else grant.next - self._clock()
+                if is_urgent:
+                    return Turn(messages=grant.take_last(size), grant=grant)
+                # Looked at again soon: what is put back may be due earlier.
+                wait = min(grant.next - self._clock(), CATCH_UP / SECOND)
                 if wait <= 0:
-                    at = None if is_urgent else grant.next
+                    at = grant.next
                     return Turn(messages=grant.take(size, per_second), at=at, grant=grant)
             if wait > 0 and not await self._rest(wait):
                 return None
 
-    def _held(self, per_second: float) -> Grant | None:
-        """Return the first grant that has something left, without what was not used in time or is owed."""
-        oldest = self._clock() - max(CATCH_UP / SECOND, 1 / per_second)
-        while self._grants:
-            grant = self._grants[0]
+    def _held(self, per_second: float, *, is_urgent: bool) -> Grant | None:
+        """Return the earliest grant that has something left, without what was not used in time or is owed."""
+        now = self._clock()
+        oldest = now - max(CATCH_UP / SECOND, 1 / per_second)
+        self._grants.sort(key=attrgetter("next"))
+        for grant in self._grants:
             grant.take(max(0, math.ceil((oldest - grant.next) * per_second)), per_second)
-            self._debt -= grant.take(self._debt, per_second)
-            if grant.left:
-                return grant
-            self._grants.popleft()
-        return None
+        if not is_urgent:  # campaigns owe it
+            self._forget_departures(now)
+            for grant in self._grants:
+                self._owed -= grant.take(self._owed, per_second)
+        self._grants = [grant for grant in self._grants if grant.left]
+        return self._grants[0] if self._grants else None
 
     async def _ask(self, size: int, per_second: float, *, is_urgent: bool) -> float:
         """Ask for a grant, and return how many seconds to wait if there was none."""
-        wanted = size if is_urgent else max(size, int(per_second))
+        unsure = min(self._unsure, _MOST_UNSURE)
+        wanted = size if is_urgent else max(size, int(per_second)) + int(unsure * per_second)
         asked_at = self._clock()
         granted, wait = await self._hot.transact(lambda: grant_rate(per_second, wanted, is_urgent=is_urgent))
         seconds = wait / SECOND
         if not granted:
             return seconds
         now = self._clock()
-        unsure = max(0.0, now - asked_at - CATCH_UP / SECOND)  # at which moment of this time it was granted
-        self._grants.append(Grant(now + seconds, max(1, granted - int(unsure * per_second))))
+        if not is_urgent:  # at which moment of this time it was granted is not known: none of it is used twice
+            self._unsure = max(0.0, now - asked_at - CATCH_UP / SECOND)
+            granted = max(1, granted - int(self._unsure * per_second))
+        self._grants.append(Grant(now + seconds, granted))
         return 0.0
 
     def used(self, turn: Turn, messages: int) -> None:
@@ -197,23 +220,32 @@ class RateShare:
         """
         if turn.grant is None or self.per_second is None:
             return
-        if messages < turn.messages:
-            turn.grant.put_back(turn.messages - messages, self.per_second)
+        if (unused := turn.messages - messages) > 0:
+            if turn.at is None:
+                turn.grant.put_back_last(unused)
+            else:
+                turn.grant.put_back(unused, self.per_second)
             if turn.grant not in self._grants:
-                self._grants.appendleft(turn.grant)
+                self._grants.append(turn.grant)
         if messages and turn.at is not None:
-            self._pay(self._clock() - turn.at, messages, self.per_second)
+            self._owe(self._clock() - turn.at, messages, self.per_second)
 
-    def _pay(self, late: float, messages: int, per_second: float) -> None:
-        """Owe what leaves later than others do, but no more than all that is late can make too many."""
+    def _owe(self, late: float, messages: int, per_second: float) -> None:
+        """Owe what leaves later than the promptest packets, but no more than all that is late can make too many."""
         now = self._clock()
-        while self._departures and self._departures[0].at < now - _WINDOW:
-            self._departures.popleft()
+        self._forget_departures(now)
         all_late = [late, *(departure.late for departure in self._departures)]
         least, most = min(all_late), max(all_late)
-        paid = 0
+        owed = 0
         if late > least + CATCH_UP / SECOND:
-            too_many = math.ceil((most - least) * per_second)
-            paid = max(0, min(messages, too_many - sum(departure.paid for departure in self._departures)))
-        self._departures.append(_Departure(now, late, paid))
-        self._debt += paid
+            too_many = int((most - least) * per_second)
+            owed = max(0, min(messages, too_many - sum(departure.owed for departure in self._departures)))
+        self._departures.append(_Departure(now, late, owed))
+        self._owed += owed
+
+    def _forget_departures(self, now: float) -> None:
+        """Forget what no window of these ten seconds has in it, and what was owed for it."""
+        while self._departures and self._departures[0].at < now - _WINDOW:
+            self._departures.popleft()
+        if not self._departures:
+            self._owed = 0

@@ -391,7 +391,7 @@ class Sender:
 
     async def _take_one(self, last_lane: int, *, size: int | None = None, is_probe: bool = False) -> bool:
         """Claim a packet, send it and record it, in a slot of the account; return whether more may be due."""
-        if last_lane == MARKETING or self._slots.are_ending:  # a code does not wait for what the watch does anyway
+        if last_lane == MARKETING or self._slots.are_short:  # a code does not wait for what the watch does anyway
             await self._slots.renew()
         if not self._slots.begin(last_lane):
             return await self._rest(POLL) and not self._slots.is_hopeless

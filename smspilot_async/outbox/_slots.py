@@ -161,9 +161,9 @@ class Slots:
         return not any(self._limits.values()) and time.monotonic() > self._without_since + LEASE + RENEW
 
     @property
-    def are_ending(self) -> bool:
-        """More than half of the lease is over."""
-        return time.monotonic() > self._until - LEASE / 2
+    def are_short(self) -> bool:
+        """There is none for a code, or more than half of the lease is over."""
+        return not self._limit(urgent=True) or time.monotonic() > self._until - LEASE / 2
 
     async def renew(self) -> None:
         """Ask for its share, if it is time.

@@ -62,7 +62,8 @@ class PageClock(ManualClock):
     async def _idle(self) -> None:
         await super()._idle()
         while self.threads.are_busy:  # else a busy machine's thread would miss a deadline of the page's time
-            await self.threads.done()
+            async with asyncio.timeout(_PATIENCE):
+                await self.threads.done()
             await super()._idle()
 
 

@@ -68,7 +68,9 @@ class Fleet:
     stall: Callable[[], float]
     left: list[float] = attrs.field(factory=list)
 
-    async def send(self, seconds: float, *, senders: int = 3, in_flight: int = 4, rate: float = RATE) -> None:
+    async def send(
+        self, seconds: float, *, senders: int = 3, in_flight: int = 4, rate: float = RATE, looks_for_codes: int = 0
+    ) -> None:
         account = Account(self.clock, self.commit)
         until = self.clock.monotonic() + seconds
 
@@ -83,8 +85,16 @@ class Fleet:
                 self.left.extend([self.clock.monotonic()] * turn.messages)
                 await self.clock.sleep(0.1)
 
+        async def look(share: RateShare) -> None:
+            while self.clock.monotonic() < until and (turn := await share.take(75, is_urgent=True)):
+                await self.clock.sleep(self.stall())
+                share.used(turn, 0)
+                await self.clock.sleep(0.1)
+
         shares = [RateShare(cast("HotPath", account), rate, rest, clock=self.clock.monotonic) for _ in range(senders)]
-        await self.clock.drive(_all([packets(share) for share in shares for _ in range(in_flight)]))
+        work = [packets(share) for share in shares for _ in range(in_flight)]
+        looks = [look(share) for share in shares for _ in range(looks_for_codes)]
+        await self.clock.drive(_all([*work, *looks]))
         self.left.sort()
 
     def most_in(self, window: float) -> int:
@@ -114,6 +124,46 @@ async def test_a_slow_database_does_not_stop_a_slow_sender() -> None:
     fleet = Fleet(ManualClock(), commit=lambda: 1.5, stall=lambda: 1.5)
     await fleet.send(60.0, senders=1, rate=0.5)
     assert len(fleet.left) >= 15
+
+
+async def test_a_slow_database_leaves_a_fast_sender_most_of_what_it_can_get() -> None:
+    fleet = Fleet(ManualClock(), commit=lambda: 1.1, stall=lambda: 0.01)
+    await fleet.send(30.0, senders=1)
+    assert len(fleet.left) >= 30 * RATE / 3  # it asks for 1.1 s, and has a second of it then
+
+
+async def test_places_that_look_for_codes_cost_a_campaign_nothing() -> None:
+    fleet = Fleet(ManualClock(), commit=lambda: 0.005, stall=lambda: 0.05)
+    await fleet.send(20.0, senders=1, in_flight=8, looks_for_codes=2)
+    assert len(fleet.left) >= 0.85 * RATE * 20
+    assert fleet.most_in(WINDOW) <= RATE * WINDOW * 1.01
+
+
+async def test_a_code_does_not_pay_for_what_campaigns_sent_late() -> None:
+    clock = ManualClock()
+    account = Account(clock, lambda: 0.0)
+    share = RateShare(cast("HotPath", account), RATE, _sleep_by(clock), clock=clock.monotonic)
+    turns = []
+    for _ in range(30):
+        turn = await clock.drive(share.take(PACKET, is_urgent=False))
+        assert turn is not None
+        turns.append(turn)
+    share.used(turns.pop(), PACKET)
+    await clock.advance(2.0)
+    for turn in turns:
+        share.used(turn, PACKET)  # all of them late
+    before = clock.monotonic()
+    code = await clock.drive(share.take(1, is_urgent=True))
+    assert code is not None
+    assert clock.monotonic() == before
+
+
+def _sleep_by(clock: ManualClock) -> Callable[[float], Any]:
+    async def rest(seconds: float) -> bool:
+        await clock.sleep(seconds)
+        return True
+
+    return rest
 
 
 @settings(max_examples=10, deadline=None)
