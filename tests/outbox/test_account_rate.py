@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import bisect
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from manual_clock import ManualClock
+from rates import most_in
 
 from smspilot_async.outbox._account_rate import RateShare
 from smspilot_async.outbox._ledger import SECOND
@@ -97,9 +97,6 @@ class Fleet:
         await self.clock.drive(_all([*work, *looks]))
         self.left.sort()
 
-    def most_in(self, window: float) -> int:
-        return max(bisect.bisect_left(self.left, at + window) - number for number, at in enumerate(self.left))
-
 
 async def _all(work: list[Any]) -> None:
     await asyncio.gather(*work)
@@ -109,7 +106,7 @@ async def test_the_whole_rate_is_used() -> None:
     fleet = Fleet(ManualClock(), commit=lambda: 0.005, stall=lambda: 0.01)
     await fleet.send(30.0)
     assert len(fleet.left) >= 0.98 * RATE * 30
-    assert fleet.most_in(WINDOW) <= RATE * WINDOW * 1.01
+    assert most_in(fleet.left, WINDOW) <= RATE * WINDOW * 1.01
 
 
 async def test_claims_of_any_length_cost_little_of_the_rate() -> None:
@@ -117,7 +114,7 @@ async def test_claims_of_any_length_cost_little_of_the_rate() -> None:
     fleet = Fleet(ManualClock(), commit=lambda: 0.005, stall=lambda: chance.uniform(0.0, 0.1))
     await fleet.send(30.0, in_flight=12)
     assert len(fleet.left) >= 0.95 * RATE * 30
-    assert fleet.most_in(WINDOW) <= RATE * WINDOW * 1.01
+    assert most_in(fleet.left, WINDOW) <= RATE * WINDOW * 1.01
 
 
 async def test_a_slow_database_does_not_stop_a_slow_sender() -> None:
@@ -136,7 +133,7 @@ async def test_places_that_look_for_codes_cost_a_campaign_nothing() -> None:
     fleet = Fleet(ManualClock(), commit=lambda: 0.005, stall=lambda: 0.05)
     await fleet.send(20.0, senders=1, in_flight=8, looks_for_codes=2)
     assert len(fleet.left) >= 0.85 * RATE * 20
-    assert fleet.most_in(WINDOW) <= RATE * WINDOW * 1.01
+    assert most_in(fleet.left, WINDOW) <= RATE * WINDOW * 1.01
 
 
 async def test_a_code_does_not_pay_for_what_campaigns_sent_late() -> None:
@@ -189,7 +186,7 @@ async def test_what_stood_still_is_not_caught_up_with(
 
     fleet = Fleet(clock, commit=lambda: 0.005 + (rest_of_a_stall() if holds_commits else 0.0), stall=claim)
     await fleet.send(20.0, in_flight=12)
-    assert fleet.most_in(WINDOW) <= RATE * WINDOW * 1.01
+    assert most_in(fleet.left, WINDOW) <= RATE * WINDOW * 1.01
 
 
 @pytest.mark.parametrize("messages", [0, 3])

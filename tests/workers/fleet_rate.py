@@ -9,31 +9,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import bisect
 import sys
 import tempfile
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 sys.path.append(str(Path(__file__).parent.parent / "support"))
 
 from fleets import Fleet, fill, gateway_beside, new_ledger
 from postgres import Postgres
+from rates import most_in
 
 from smspilot_async.outbox import Outbox
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WINDOW: Final = 10.0
 WORKERS: Final = 3
 TOO_MANY: Final = 1.01
-
-
-def most_in(times: Sequence[float], window: float) -> int:
-    """Return how many of these moments, in their order, lie in any window of so many seconds at most."""
-    return max(bisect.bisect_left(times, time + window) - number for number, time in enumerate(times))
 
 
 async def main() -> int:

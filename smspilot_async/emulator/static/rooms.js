@@ -205,10 +205,9 @@ function showBalanceForms() {
 
 async function showDestination() {
   const form = $("callbacks-form");
-  if (form.contains(document.activeElement)) return;
   try {
     const { url, in_process: isHere } = await ask("callbacks-to");
-    if (!form.contains(document.activeElement)) form.url.value = url ?? "";   // by now someone may be typing
+    if (!form.contains(document.activeElement)) form.url.value = url ?? "";   // else someone is typing
     form.url.placeholder = isHere ? "an application in the test's process" : "http://127.0.0.1:8000";
   } catch { return; }
 }
