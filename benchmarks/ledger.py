@@ -295,10 +295,10 @@ async def without(options: Options) -> Figures:
 async def codes(options: Options) -> Figures:
     """Enqueue codes beside a campaign, as another process would, and see when their requests begin."""
     from smspilot_async.outbox import Outbox, _deliver  # noqa: PLC0415
+    from smspilot_async.outbox._request import send_once  # noqa: PLC0415
 
     began: dict[str, float] = {}
     committed: dict[str, float] = {}
-    send_once = _deliver.send_once
 
     async def noting(client: Client, messages: Any, **more: Any) -> Any:
         now = time.monotonic()

@@ -122,7 +122,7 @@ async def _doubt(connection: AsyncConnection, tables: Tables, restored_to: int, 
     may_have_left = sa.or_(
         message.c.state == State.IN_FLIGHT.value,
         sa.and_(
-            message.c.state == State.PENDING.value,
+            tables.is_pending,
             message.c.due <= now,
             sa.or_(message.c.valid_until.is_(None), message.c.valid_until > restored_to),
         ),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from smspilot_async.outbox import _adopt, _follow, _orders, _reconcile, _records, _settle, _statement, _unknown
-from smspilot_async.outbox._deliver import may_probe
 from smspilot_async.outbox._duties import Duty
 from smspilot_async.outbox._errors import LedgerMoved, LedgerUnavailable, OutboxError, UnexpectedCount
 from smspilot_async.outbox._ledger import SECOND
@@ -22,6 +21,7 @@ from smspilot_async.outbox._overview import balance_of, overview
 from smspilot_async.outbox._proof import LedgerSink, record_event
 from smspilot_async.outbox._reconcile import read_cabinet
 from smspilot_async.outbox._records import Purged
+from smspilot_async.outbox._request import may_probe
 from smspilot_async.outbox._tokens import SentTokens, state_folder
 from smspilot_async.outbox._unknown import AssumeSent, Hold, Probe, Resend, UnknownPolicy, policy_of
 from smspilot_async.text import normalize_phone

@@ -306,7 +306,7 @@ def _open_campaigns(tables: Tables) -> Any:
 
 def _pending(tables: Tables, campaign_id: Any) -> Any:
     message, stream = tables.message, tables.stream
-    pending = sa.exists().where(message.c.stream_id == stream.c.id, message.c.state == State.PENDING.value)
+    pending = sa.exists().where(message.c.stream_id == stream.c.id, tables.is_pending)
     return sa.exists().where(stream.c.campaign_id == campaign_id, pending)
 
 
@@ -351,7 +351,7 @@ async def _settle_some(access: Access, campaign_id: int, state: State, why: Why)
         streams = sa.select(stream.c.id).where(stream.c.campaign_id == campaign_id)
         some = (
             sa.select(message.c.id)
-            .where(message.c.stream_id.in_(streams), message.c.state == State.PENDING.value)
+            .where(message.c.stream_id.in_(streams), tables.is_pending)
             .order_by(message.c.id)
             .limit(_AT_ONCE)
             .with_for_update(skip_locked=True)

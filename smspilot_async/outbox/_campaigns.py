@@ -31,7 +31,7 @@ from smspilot_async.outbox._report import write_report
 from smspilot_async.outbox._report_data import gather
 from smspilot_async.outbox._report_plots import plot_of
 from smspilot_async.outbox._selection import Selection, selection_of
-from smspilot_async.outbox._states import CampaignEvent, CampaignState, State
+from smspilot_async.outbox._states import CampaignEvent, CampaignState
 from smspilot_async.outbox._unknown import setting_of
 from smspilot_async.outbox._windows import SendingWindow
 from smspilot_async.text import dialled
@@ -428,11 +428,12 @@ class Campaign:
         _check_first(first)
         values = {"reason": None} if first is None else {"reason": None, "first": first}
         await self._order(CampaignEvent.RESUME, actor, values=values, count=first)
-        message, row = self._access.tables.message, await self._row()
+        tables, row = self._access.tables, await self._row()
+        message = tables.message
         async with self._access.writing() as connection:
             now = await self._access.now(connection)
-            put_back = (message.c.state == State.PENDING.value) & (message.c.tries > 0) & (message.c.due > now)
-            some = sa.select(message.c.id).where(messages_of(self._access.tables, row), put_back)
+            put_back = tables.is_pending & (message.c.tries > 0) & (message.c.due > now)
+            some = sa.select(message.c.id).where(messages_of(tables, row), put_back)
             locked = some.order_by(message.c.id).with_for_update()
             await connection.execute(sa.update(message).where(message.c.id.in_(locked)).values(due=now))
 

@@ -6,8 +6,8 @@ leaving twice is not here but in the ledger's claim; what is here keeps the orde
 
 1. The intent is durable before the first byte: :meth:`HotPath.claim` has returned. A claim of unknown fate is voided
    before its place goes on.
-2. :func:`send_once` packs, splits and repeats nothing, and lets nothing leave once ``not_after`` has passed. What it
-   wrote arrives within the lease, or never: :func:`may_probe` says where that cannot be promised.
+2. :func:`~._request.send_once` packs, splits and repeats nothing, and lets nothing leave once ``not_after`` has passed.
+   What it wrote arrives within the lease, or never: :func:`~._request.may_probe` says where that cannot be promised.
 3. What came of it is recorded until the ledger has it; while an answer waits for that, nothing more is claimed.
 
 What an answer means for each message is :mod:`._judge`'s.
@@ -18,27 +18,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import secrets
 from collections import deque
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from smspilot_async._network.base import longest_unacknowledged
 from smspilot_async._tools.clock import boot_time
 from smspilot_async._tools.tasks import outlast
-from smspilot_async.errors import (
-    GatewayBusy,
-    InvalidMessage,
-    Outcome,
-    SmsPilotError,
-)
-from smspilot_async.models import Message, Packet
+from smspilot_async.errors import GatewayBusy, Outcome, SmsPilotError
 from smspilot_async.outbox._account_rate import RateShare
 from smspilot_async.outbox._errors import LedgerDamaged, LedgerUnavailable
 from smspilot_async.outbox._faults import Faults, fault_of_all, has_fault
@@ -54,10 +45,8 @@ from smspilot_async.outbox._ledger import (
     ClaimRequest,
     MessageAnswer,
     Why,
-    content_hash,
-    nonce_mark,
-    send_nonce,
 )
+from smspilot_async.outbox._request import lasting, longest_on_the_wire, messages_of_claim, send_once, start_within
 from smspilot_async.outbox._schema import MARKETING, SERVICE
 from smspilot_async.outbox._slots import URGENT as URGENT_PLACES
 from smspilot_async.outbox._slots import Slots
@@ -71,15 +60,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from smspilot_async import Client
+    from smspilot_async.models import Packet
     from smspilot_async.outbox._held import HeldAnswers
-    from smspilot_async.outbox._ledger import ClaimedMessage, HotPath
+    from smspilot_async.outbox._ledger import HotPath
     from smspilot_async.outbox._tokens import SentTokens
 
-__all__ = ["URGENT_PLACES", "SendOptions", "Sender", "Sent", "may_probe", "send_once"]
+__all__ = ["URGENT_PLACES", "SendOptions", "Sender", "Sent"]
 
 logger: Final = logging.getLogger("smspilot_async.outbox")
 
-LONGEST_START: Final = 10.0
 LEASE_MARGIN: Final = 10.0
 """Seconds that a lease lasts beyond everything that its request may take."""
 KEEP_AFTER: Final = 5.0
@@ -123,57 +112,6 @@ class Sent:
     unknown: int = 0
     put_back: int = 0
     settled: int = 0
-
-
-# --- one request ---------------------------------------------------------------------------------
-
-
-async def send_once(
-    client: Client, messages: Sequence[Message], *, token: str, salt: bytes, not_after: float
-) -> Packet | SmsPilotError:
-    """Send one packet, once: nothing is packed, split or repeated.
-
-    Args:
-        client: What sends.
-        messages: With the ledger's numbers as their ids.
-        token: Of the attempt: by it a callback shows which attempt it is about.
-        salt: The ledger's: by it a callback shows which message it is about.
-        not_after: If no byte has left by then, none does, in :func:`boot_time`; compared in the step that writes it.
-    """
-    try:
-        return await client._send_once(  # noqa: SLF001 - made for this call
-            messages, not_after=not_after, nonce_of=partial(_nonce, token, salt)
-        )
-    except SmsPilotError as error:
-        return error
-
-
-def _nonce(token: str, salt: bytes, message: Message) -> bytes:
-    id_ = message.id or 0
-    return send_nonce(token, id_, nonce_mark(salt, id_, content_hash(salt, message.to, message.text)))
-
-
-def may_probe(client: Client) -> str | None:
-    """Return why an unanswered packet of a client may arrive even after its lease; ``None`` if it cannot."""
-    return client._late_bytes  # noqa: SLF001 - made for this call
-
-
-def start_within(client: Client) -> float:
-    """Return the seconds, from before a claim is asked for, by which its request has begun or does not begin."""
-    return min(LONGEST_START, _timeout(client))
-
-
-def longest_on_the_wire(client: Client) -> float:
-    """Return the seconds, from before a claim is asked for, after which nothing of its request can arrive any more."""
-    timeout = _timeout(client)
-    return start_within(client) + timeout + longest_unacknowledged(timeout)
-
-
-def _timeout(client: Client) -> float:
-    return client._settings.timeout  # noqa: SLF001 - it has no public word for it
-
-
-# --- sending -------------------------------------------------------------------------------------
 
 
 class Sender:
@@ -486,11 +424,11 @@ class Sender:
             asked_at: When its claim was asked for, in :func:`boot_time`.
             window: For how long the gateway refuses what it has, in microseconds, where this asks whether it has it.
         """
-        messages, tries, invalid = _messages(claim, self._lease)
+        messages, tries, invalid = messages_of_claim(claim, self._lease)
         result: Packet | SmsPilotError | None = None
         if messages:
             self._tokens.add(SentToken(attempt_id, claim.intent_at, token))
-            not_after = asked_at + min(self._start_within, _lasting(claim))
+            not_after = asked_at + min(self._start_within, lasting(claim))
             result = await send_once(self._client, messages, token=token, salt=self._salt, not_after=not_after)
         judgement = (
             Judgement(rows=[], outcome=Outcome.REFUSED.value, evidence=Why.INVALID, is_answered=False)
@@ -649,49 +587,3 @@ async def _all_of(work: Iterable[Coroutine[Any, Any, None]]) -> None:
 def _release(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
-
-
-def _lasting(claim: Claim) -> float:
-    """Return the seconds for which everything in a packet may still leave."""
-    ends = [one.valid_until for one in claim.messages if one.valid_until is not None]
-    if claim.expires_at is not None:
-        ends.append(claim.expires_at)
-    return (min(ends) - claim.intent_at) / SECOND if ends else math.inf
-
-
-def _messages(claim: Claim, lease: int) -> tuple[list[Message], list[int], list[MessageAnswer]]:
-    """Make the messages of a claim, with how often each was claimed; rows of others that make none are refused."""
-    closes_at = None if claim.closes_at is None else claim.closes_at - lease  # the ttl begins later than the intent
-    messages: list[Message] = []
-    tries: list[int] = []
-    invalid: list[MessageAnswer] = []
-    for one in claim.messages:
-        try:
-            messages.append(_message(one, claim.intent_at, closes_at))
-        except InvalidMessage as error:
-            invalid.append(
-                MessageAnswer(id=one.id, event=Event.REFUSED, reason=Why.INVALID, code=error.code, on_wire=False)
-            )
-        else:
-            tries.append(one.tries)
-    return messages, tries, invalid
-
-
-def _message(one: ClaimedMessage, intent_at: int, closes_at: int | None) -> Message:
-    ttl = one.ttl
-    if closes_at is not None:
-        ttl = max(1, min((closes_at - intent_at) // (60 * SECOND), ttl or 1440, 1440))
-    if one.valid_until is not None:
-        minutes = -(-(one.valid_until - intent_at) // (60 * SECOND))
-        ttl = max(1, min(minutes, ttl or 1440, 1440))
-    method: Any = one.callback_method
-    return Message(
-        one.phone,
-        one.text,
-        sender=one.sender,
-        id=one.id,
-        callback=one.callback,
-        callback_method=method,
-        send_at=None if one.send_at is None else datetime.fromtimestamp(one.send_at / SECOND, UTC),
-        ttl=ttl,
-    )

@@ -52,7 +52,7 @@ WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < 3 OR a.brake_until <= {now
     AND (NOT c.is_windowed OR s.closes_at IS NOT NULL)
   ))
   AND EXISTS (
-    SELECT 1 FROM {t}message m WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= {now}
+    SELECT 1 FROM {t}message m WHERE m.stream_id = s.id AND m.{pending} AND m.due <= {now}
       AND (m.due, m.id) >= (s.floor_due, s.floor_id)
   )
 LIMIT 1

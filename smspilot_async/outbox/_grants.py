@@ -137,7 +137,7 @@ WHERE c.state = 'running' AND (c.budget IS NOT NULL OR c.first IS NOT NULL OR c.
   AND EXISTS (
     SELECT 1 FROM {t}stream s WHERE s.campaign_id = c.id AND s.open_from <= {now} AND {now} < s.open_until
       AND EXISTS (
-        SELECT 1 FROM {t}message m WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= {now}
+        SELECT 1 FROM {t}message m WHERE m.stream_id = s.id AND m.{pending} AND m.due <= {now}
           AND (m.due, m.id) >= (s.floor_due, s.floor_id)
       )
   )
@@ -167,7 +167,7 @@ _OTHERS: Final = "SELECT amount FROM {t}grants WHERE campaign_id = :campaign AND
 _NEXT: Final = f"""
 SELECT {PRICE}, {PARTS} FROM {{t}}message m JOIN {{t}}stream s ON s.id = m.stream_id
 WHERE s.campaign_id = :campaign AND s.open_from <= {{now}} AND {{now}} < s.open_until
-  AND m.state = 'pending' AND m.due <= {{now}} AND (m.due, m.id) >= (s.floor_due, s.floor_id)
+  AND m.{{pending}} AND m.due <= {{now}} AND (m.due, m.id) >= (s.floor_due, s.floor_id)
 ORDER BY s.open_until, s.id, m.due, m.id LIMIT 1
 """
 _SPEND: Final = "UPDATE {t}campaign SET tat = :tat, first = :first, spent = :spent WHERE id = :campaign"

@@ -24,7 +24,7 @@ from smspilot_async.outbox._afterwards import Afterwards
 from smspilot_async.outbox._campaign_rows import Access, tending
 from smspilot_async.outbox._campaigns import Campaigns
 from smspilot_async.outbox._database import DRIVERS, conninfo, ledger_url, noticing, one_error, prepare_sqlite
-from smspilot_async.outbox._deliver import Sender, SendOptions, Sent, may_probe
+from smspilot_async.outbox._deliver import Sender, SendOptions, Sent
 from smspilot_async.outbox._enqueue import Entry, OutboxMessage, enqueue_in, executor_of, record_of
 from smspilot_async.outbox._errors import (
     LedgerExists,
@@ -46,6 +46,7 @@ from smspilot_async.outbox._home import (
 from smspilot_async.outbox._ledger import AccountState, Why
 from smspilot_async.outbox._migrations import check_version, engine_tables, has_ledger, upgrade, upgrade_ledger
 from smspilot_async.outbox._orders import Halted
+from smspilot_async.outbox._request import may_probe
 from smspilot_async.outbox._schema import KINDS, OLDEST_COMPATIBLE, VERSION, tables_of
 from smspilot_async.outbox._sender_lock import SenderLock
 from smspilot_async.outbox._sqlite import SqliteHotPath

@@ -203,7 +203,7 @@ async def _waiting(connection: AsyncConnection, tables: Tables, now: int) -> tup
         & (now < campaign.c.expires_at)
     )
     may_leave = (stream.c.open_from <= now) & (now < stream.c.open_until) & (stream.c.campaign_id.is_(None) | runs)
-    due = (message.c.state == sa.literal_column("'pending'")) & (message.c.due <= now)  # as the partial index says it
+    due = tables.is_pending & (message.c.due <= now)
     query = (
         sa.select(stream.c.lane, sa.func.count(), sa.func.min(message.c.due))
         .join(message, message.c.stream_id == stream.c.id)
@@ -239,9 +239,7 @@ async def _under_way(connection: AsyncConnection, tables: Tables, now: int) -> t
 async def _unknown(connection: AsyncConnection, tables: Tables) -> tuple[int, int]:
     message = tables.message
     is_open = sa.func.coalesce(message.c.reason, "").not_in(_SETTLED)
-    query = sa.select(sa.func.count(), sa.func.sum(sa.case((is_open, 1), else_=0))).where(
-        message.c.state == sa.literal_column("'unknown'")
-    )
+    query = sa.select(sa.func.count(), sa.func.sum(sa.case((is_open, 1), else_=0))).where(tables.is_unknown)
     unknown, unsettled = (await connection.execute(query)).one()
     return unknown, int(unsettled or 0)
 

@@ -80,7 +80,7 @@ open_stream AS MATERIALIZED (
     ))
     AND EXISTS (
       SELECT 1 FROM smspilot.message m
-      WHERE m.stream_id = s.id AND m.state = 'pending' AND m.due <= clock.now
+      WHERE m.stream_id = s.id AND m.is_pending AND m.due <= clock.now
         AND (m.due, m.id) >= (s.floor_due, s.floor_id)
     )
   ORDER BY s.lane, s.open_until, s.id LIMIT 1
@@ -100,7 +100,7 @@ due AS MATERIALIZED (  -- by values, not by a join: so the index gives the order
     (SELECT now FROM open_stream) AS now,
     CASE WHEN (SELECT amount FROM granted) IS NOT NULL THEN {PRICE} * {PARTS} END AS cost
   FROM smspilot.message m
-  WHERE m.stream_id = (SELECT id FROM open_stream) AND m.state = 'pending'
+  WHERE m.stream_id = (SELECT id FROM open_stream) AND m.is_pending
     AND m.due <= (SELECT now FROM open_stream)
     AND (m.due, m.id) >= ((SELECT floor_due FROM open_stream), (SELECT floor_id FROM open_stream))
     AND ((SELECT campaign_id FROM open_stream) IS NULL OR EXISTS (SELECT 1 FROM running))
@@ -119,7 +119,7 @@ refused AS (
   UPDATE smspilot.message m
   SET state = CASE WHEN m.resends > 0 THEN 'unknown' ELSE 'refused' END, reason = j.against, settled_at = j.now,
     text = CASE WHEN m.stream_id = %(code)s THEN NULL ELSE m.text END
-  FROM judged j WHERE m.id = j.id AND j.against IS NOT NULL AND m.state = 'pending' RETURNING m.id
+  FROM judged j WHERE m.id = j.id AND j.against IS NOT NULL AND m.is_pending RETURNING m.id
 ),
 leaving AS MATERIALIZED (
   SELECT id, due, hash, now, cost FROM (
@@ -146,7 +146,7 @@ intent AS (
 ),
 taken AS (
   UPDATE smspilot.message m SET state = 'in_flight', attempt_id = intent.id, tries = m.tries + 1
-  FROM leaving l, intent WHERE m.id = l.id AND m.state = 'pending'
+  FROM leaving l, intent WHERE m.id = l.id AND m.is_pending
   RETURNING m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries,
     m.send_at, m.due
 )
@@ -267,7 +267,7 @@ SELECT m.id FROM smspilot.message m WHERE m.id = ANY (%s) AND EXISTS (
 _ACCOUNT: Final = """
 SELECT a.paused, a.halted, a.halted_why, a.unknowns, a.brake_until, smspilot.now_us(), (
   SELECT min(d.due) FROM smspilot.stream s CROSS JOIN LATERAL (
-    SELECT m.due FROM smspilot.message m WHERE m.stream_id = s.id AND m.state = 'pending' ORDER BY m.due LIMIT 1
+    SELECT m.due FROM smspilot.message m WHERE m.stream_id = s.id AND m.is_pending ORDER BY m.due LIMIT 1
   ) d
 ) FROM smspilot.account a
 """

@@ -277,7 +277,7 @@ async def reconcile(
         What was found, and what makes it accepted, in the connection's transaction, at a moment.
     """
     message, attempt = tables.message, tables.attempt
-    unknown_phones = sa.select(message.c.phone).where(message.c.state == State.UNKNOWN.value)
+    unknown_phones = sa.select(message.c.phone).where(tables.is_unknown)
     query = (
         sa.select(message, attempt.c.intent_at, attempt.c.lease)
         .join(attempt, attempt.c.id == message.c.attempt_id)

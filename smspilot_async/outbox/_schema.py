@@ -39,9 +39,9 @@ __all__ = [
     "tables_of",
 ]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of the tables that this code writes."""
-OLDEST_COMPATIBLE: Final = 1
+OLDEST_COMPATIBLE: Final = 2
 """The oldest version of the library's tables whose code can still work with them."""
 
 SCHEMA: Final = "smspilot"
@@ -221,23 +221,25 @@ class Tables:
             sa.Column("status_at", _TIME),
             sqlite_autoincrement=True,
         )
-        # Room in each page for the new versions of its rows. A table's `postgresql_with` came with SQLAlchemy 2.1 only.
-        with_room = sa.DDL("ALTER TABLE %(fullname)s SET (fillfactor = 70)")  # type: ignore[no-untyped-call]
+        self.is_pending: Final = self._is_in(State.PENDING)
+        self.is_unknown: Final = self._is_in(State.UNKNOWN)
+        # Half of a page is room for new versions of rows. A table's `postgresql_with` came with SQLAlchemy 2.1 only.
+        with_room = sa.DDL("ALTER TABLE %(fullname)s SET (fillfactor = 50)")  # type: ignore[no-untyped-call]
         event.listen(self.message, "after_create", with_room.execute_if(dialect="postgresql"))
         sa.Index(
             "ix_smspilot_message_pending",
             self.message.c.stream_id,
             self.message.c.due,
             self.message.c.id,
-            postgresql_where=self.message.c.state == State.PENDING.value,
-            sqlite_where=self.message.c.state == sa.literal_column(f"'{State.PENDING.value}'"),
+            postgresql_where=self.is_pending,
+            sqlite_where=self.is_pending,
         )
         sa.Index("ix_smspilot_message_hash", self.message.c.hash)  # who else had this phone and text
         sa.Index(
             "ix_smspilot_message_unknown",
             self.message.c.id,
-            postgresql_where=self.message.c.state == State.UNKNOWN.value,
-            sqlite_where=self.message.c.state == sa.literal_column(f"'{State.UNKNOWN.value}'"),
+            postgresql_where=self.is_unknown,
+            sqlite_where=self.is_unknown,
         )
 
         self.attempt: Final = self._table(
@@ -355,6 +357,18 @@ class Tables:
             sa.Column("at", _TIME, nullable=False),
             comment="Keys of messages that were purged",
         )
+
+    def _is_in(self, state: State) -> sa.ColumnElement[bool]:
+        """Return the condition that a message is in a state, as the index by it has it.
+
+        On PostgreSQL it is a column of its own: where no column that an index knows changes, as from in flight to
+        accepted, a row's new version stays in its page, and no index gets a new entry.
+        """
+        is_it = f"state = '{state.value}'"
+        if self._prefix:
+            return self.message.c.state == sa.literal_column(f"'{state.value}'")
+        self.message.append_column(sa.Column(f"is_{state.value}", sa.Boolean, sa.Computed(is_it, persisted=True)))
+        return self.message.c[f"is_{state.value}"]
 
     def _setting(self, name: str, type_: str) -> sa.Computed:
         """Return a column's expression that takes a value out of a campaign's settings, so that no claim reads JSON."""

@@ -101,7 +101,7 @@ def _fits(tables: Tables, word: str, pending_as: State, why: Why | None) -> Any:
     if word in _REASONS:
         state, reason = _REASONS[word]
         fits = (message.c.state == state.value) & (message.c.reason == reason.value)
-        return fits | _is_pending(tables) if why is reason else fits
+        return fits | tables.is_pending if why is reason else fits
     if word in _STATUSES:
         return (message.c.state == State.ACCEPTED.value) & message.c.status.in_([int(one) for one in _STATUSES[word]])
     if word.isdigit():
@@ -110,8 +110,4 @@ def _fits(tables: Tables, word: str, pending_as: State, why: Why | None) -> Any:
         return message.c.state == word
     if word == State.PENDING:
         return sa.false()
-    return (message.c.state == word) | _is_pending(tables) if word == pending_as else message.c.state == word
-
-
-def _is_pending(tables: Tables) -> Any:
-    return tables.message.c.state == State.PENDING.value
+    return (message.c.state == word) | tables.is_pending if word == pending_as else message.c.state == word

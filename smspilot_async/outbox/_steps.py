@@ -3,7 +3,8 @@
 A transaction is a generator: it yields statements with their values, is sent the rows of each, and returns what it
 found. In a statement ``{t}`` stands before a table's name, ``{now}`` is the database's clock, ``{lock}`` locks rows
 until the end of the transaction (on SQLite there is one writer anyway), ``{units}`` is an upper bound of the UTF-16
-units of `m.text`, ``{ids}`` are the messages of the attempt `a`, as ``i.value``, and ``:name`` is a value.
+units of `m.text`, ``{ids}`` are the messages of the attempt `a`, as ``i.value``, ``m.{pending}`` and ``m.{unknown}``
+are the conditions of the indexes by state, and ``:name`` is a value.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Words:
     lock: str
     units: str
     ids: str
+    pending: str
+    unknown: str
     value: str
 
     @functools.cache  # noqa: B019 - there are two, and few statements
@@ -42,6 +45,7 @@ class Words:
         """Return a statement in this database's words."""
         statement = template.replace("{t}", self.table).replace("{now}", self.now).replace("{lock}", self.lock)
         statement = statement.replace("{units}", self.units).replace("{ids}", self.ids)
+        statement = statement.replace("{pending}", self.pending).replace("{unknown}", self.unknown)
         return _value.sub(self.value, statement)
 
 
@@ -51,6 +55,8 @@ SQLITE: Final = Words(
     lock="",
     units="(length(m.text) + (length(CAST(m.text AS BLOB)) - length(m.text)) / 3)",
     ids="json_each(a.message_ids) AS i",
+    pending="state = 'pending'",
+    unknown="state = 'unknown'",
     value=r":\1",
 )
 POSTGRESQL: Final = Words(
@@ -59,6 +65,8 @@ POSTGRESQL: Final = Words(
     lock="FOR NO KEY UPDATE",
     units="(char_length(m.text) + (octet_length(m.text) - char_length(m.text)) / 3)",
     ids="LATERAL unnest(a.message_ids) AS i(value)",
+    pending="is_pending",
+    unknown="is_unknown",
     value=r"%(\1)s",
 )
 

@@ -176,7 +176,7 @@ def _undecided(tables: Tables, campaign_id: int | None) -> sa.Select[Any]:
         sa.select(message)
         .join(stream, stream.c.id == message.c.stream_id)
         .join(attempt, attempt.c.id == message.c.attempt_id)
-        .where(message.c.state == State.UNKNOWN.value, reason.not_in(_DECIDED), stream.c.campaign_id == campaign_id)
+        .where(tables.is_unknown, reason.not_in(_DECIDED), stream.c.campaign_id == campaign_id)
         .order_by(message.c.id)
     )
 

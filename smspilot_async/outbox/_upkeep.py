@@ -99,7 +99,7 @@ FROM (
     {t}stream s JOIN {t}campaign c ON c.id = s.campaign_id AND c.state = 'running'
   CROSS JOIN LATERAL (
     SELECT m.due, m.id FROM {t}message m
-    WHERE m.stream_id = s.id AND m.state = 'pending'
+    WHERE m.stream_id = s.id AND m.{pending}
       AND (m.due, m.id) >= (s.floor_due * :from_floor, s.floor_id * :from_floor)
     ORDER BY m.due, m.id LIMIT 1
   ) d
@@ -119,9 +119,9 @@ def move_floors(*, from_floor: bool) -> Steps[None]:
 
 
 _SPENT_CODES: Final = """
-SELECT id, state FROM {t}message
-WHERE stream_id = 0 AND valid_until <= {now} AND (state = 'pending' OR (state = 'unknown' AND text IS NOT NULL))
-ORDER BY id
+SELECT m.id, m.state FROM {t}message m
+WHERE m.stream_id = 0 AND m.valid_until <= {now} AND (m.{pending} OR (m.{unknown} AND m.text IS NOT NULL))
+ORDER BY m.id
 """
 _ERASE: Final = "UPDATE {t}message SET text = NULL WHERE id = :id"
 _EXPIRE: Final = f"""

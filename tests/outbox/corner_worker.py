@@ -24,6 +24,7 @@ from smspilot_async import Client
 from smspilot_async._network import http11
 from smspilot_async._network.http11 import Connection
 from smspilot_async.outbox import Outbox, _deliver
+from smspilot_async.outbox._request import send_once
 from smspilot_async.outbox._sqlite import SqliteHotPath
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ def stop_at(left: str) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     crash_worker.passing = passing
-    send_once = _deliver.send_once
 
     async def sending(*arguments: Any, **more: Any) -> Any:
         result = await send_once(*arguments, **more)

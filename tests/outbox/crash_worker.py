@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from smspilot_async import Client
 from smspilot_async.outbox import Outbox, _deliver, _slots
+from smspilot_async.outbox._request import send_once
 
 POINTS: Final = ("before_intent", "after_intent", "after_acceptance", "before_outcome", "after_outcome")
 IN_FLIGHT: Final = 4
@@ -63,7 +64,6 @@ async def main(ledger: str, url: str, key: str, point: str, *numbers: str) -> No
     settings.update(LEASE_MARGIN=0.2, _FIRST_BACK_OFF=20_000)
     slots: Any = vars(_slots)
     slots.update(LEASE=0.5, RENEW=0.1)  # the next one need not wait for those of the dead
-    send_once = _deliver.send_once
 
     async def sending(*arguments: Any, **more: Any) -> Any:
         result = await send_once(*arguments, **more)

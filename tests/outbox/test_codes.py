@@ -14,6 +14,7 @@ from smspilot_async import Message, Outcome
 from smspilot_async.emulator import Fault
 from smspilot_async.outbox import Outbox, _deliver
 from smspilot_async.outbox._ledger import SECOND
+from smspilot_async.outbox._request import send_once
 from smspilot_async.outbox._upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ AHEAD = 3
 def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     """The texts of each request, in the order in which they began."""
     requests: list[set[str]] = []
-    send_once = _deliver.send_once
 
     async def noting(client: Client, messages: Sequence[Message], **more: Any) -> Any:
         requests.append({message.text for message in messages})

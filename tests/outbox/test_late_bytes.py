@@ -21,7 +21,7 @@ from waiting import PATIENCE, until
 from smspilot_async import Message
 from smspilot_async._tools.clock import boot_time
 from smspilot_async.emulator import Emulator
-from smspilot_async.outbox._deliver import longest_on_the_wire
+from smspilot_async.outbox._request import longest_on_the_wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,6 +13,7 @@ from smspilot_async import Message
 from smspilot_async.outbox import Outbox, _deliver, _slots
 from smspilot_async.outbox._deliver import SendOptions
 from smspilot_async.outbox._ledger import MAX_UNKNOWNS
+from smspilot_async.outbox._request import send_once
 from smspilot_async.outbox._schema import MARKETING
 from smspilot_async.outbox._slots import LEASE, Share, Slot, Slots, leave_slots, share, share_slots
 
@@ -77,7 +78,6 @@ async def test_all_senders_together_have_no_more_on_the_wire_than_the_account_ma
 ) -> None:
     await desk.campaign(rows=300)
     under_way, most = 0, 0
-    send_once = _deliver.send_once
 
     async def counting(*arguments: object, **more: object) -> object:
         nonlocal under_way, most

@@ -135,6 +135,7 @@ ROWS = {
         """,
     ]
 }
+ROWS["0002"] = ROWS["0001"]  # it has no column of its own to be written
 LEDGER = """
 INSERT INTO {t}ledger (id, uid, version, oldest_compatible, account_id, endpoint, is_test, home, salt, created_at)
 VALUES (1, 'u', :version, :version, :account, :url, {no}, :home, {hash}, 1)

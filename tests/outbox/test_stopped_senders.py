@@ -21,7 +21,8 @@ from smspilot_async import Message, Outcome
 from smspilot_async._tools.clock import boot_time
 from smspilot_async.emulator import Fault
 from smspilot_async.outbox import Outbox, SenderBusy
-from smspilot_async.outbox._deliver import LEASE_MARGIN, longest_on_the_wire, start_within
+from smspilot_async.outbox._deliver import LEASE_MARGIN
+from smspilot_async.outbox._request import longest_on_the_wire, start_within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

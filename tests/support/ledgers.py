@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from smspilot_async import Message
 from smspilot_async._tools.clock import boot_time
 from smspilot_async.outbox import _ledger
-from smspilot_async.outbox._deliver import send_once
 from smspilot_async.outbox._ledger import SECOND, Answer, Claim, ClaimRequest, MessageAnswer
+from smspilot_async.outbox._request import send_once
 from smspilot_async.outbox._schema import MARKETING
 from smspilot_async.outbox._states import Event, State
 
