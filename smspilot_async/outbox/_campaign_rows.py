@@ -326,7 +326,7 @@ def _is_busy(tables: Tables, row: Any, now: int) -> Any:
     message, attempt = tables.message, tables.attempt
     awaits = sa.exists().where(
         messages_of(tables, row),
-        message.c.state == State.UNKNOWN.value,
+        tables.is_unknown,
         message.c.resends == 0,
         sa.func.coalesce(message.c.reason, "").not_in(_DECIDED),
     )

@@ -248,7 +248,7 @@ class Outbox(Afterwards):
             async with self._reading() as connection:
                 exists = await connection.run_sync(has_ledger)
                 row = (await connection.execute(sa.select(self._tables.ledger))).one_or_none() if exists else None
-            check_version(row)
+            check_version(row, self._dialect)
         except BaseException:
             await self.aclose()
             raise

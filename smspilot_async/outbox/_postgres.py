@@ -1,8 +1,9 @@
 """The hot path on PostgreSQL: a claim and an outcome are one statement each, over connections of its own.
 
 One connection claims, one is kept for outcomes, so that an answer never waits behind a claim, and one takes grants and
-looks after streams (:mod:`._postgres_line`). No statement holds message rows and a shared row, but for the campaign's
-``FOR SHARE``: a pause waits for the claims that began before it. Writers of several rows lock them by ascending id.
+looks after streams (:mod:`._postgres_connection`). No statement holds message rows and a shared row, but for the
+campaign's ``FOR SHARE``: a pause waits for the claims that began before it. Writers of several rows lock them by
+ascending id.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from smspilot_async.outbox._ledger import (
     ClaimedMessages,
     Why,
 )
-from smspilot_async.outbox._postgres_line import Line
+from smspilot_async.outbox._postgres_connection import LedgerConnection
 from smspilot_async.outbox._schema import CODE, MARKETING
 from smspilot_async.outbox._states import Event, sources
 
@@ -284,7 +285,7 @@ class PostgresHotPath:
     def __init__(self, conninfo: str, *, is_pooled: bool = False) -> None:
         self._is_pooled = is_pooled
         self._claims, self._outcomes, self._others, self._notices = (
-            Line(conninfo, is_pooled=is_pooled) for _ in range(4)
+            LedgerConnection(conninfo, is_pooled=is_pooled) for _ in range(4)
         )
 
     @property

@@ -27,7 +27,9 @@ _INSERTS: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgr
 _AT_ONCE: Final = 1000
 _TIMES: Final = frozenset({"due", "wanted_at", "valid_until", "created_at", "settled_at", "status_at"})
 _TIMES_OF_ATTEMPTS: Final = ("intent_at", "lease", "recorded_at")
-_HIDDEN: Final = frozenset({"hash", "stream_id", "attempt_id", "most", "on_wire", "resends"})
+_HIDDEN: Final = frozenset(
+    {"hash", "stream_id", "attempt_id", "most", "on_wire", "resends", "is_pending", "is_unknown"}
+)
 _KINDS: Final = {lane: kind for kind, lane in KINDS.items()}
 ERASED: Final = ""
 """What replaces a phone that was forgotten."""

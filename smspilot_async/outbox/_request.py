@@ -1,4 +1,4 @@
-"""One request of a ledger's sender: a claimed packet, sent once, and between which times it may be on the wire."""
+"""One request of a ledger's sender: a claimed packet, sent once, and how long it may be on the wire."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["lasting", "longest_on_the_wire", "may_probe", "messages_of_claim", "send_once", "start_within"]
 
 _LONGEST_START: Final = 10.0
-"""Seconds, from before a claim is asked for, in which its request begins at the latest."""
+"""Seconds, from before a claim is asked for, within which its request begins, or never."""
 
 
 async def send_once(

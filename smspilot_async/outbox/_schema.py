@@ -30,6 +30,7 @@ __all__ = [
     "CODE",
     "KINDS",
     "MARKETING",
+    "NEEDED",
     "OLDEST_COMPATIBLE",
     "SCHEMA",
     "SERVICE",
@@ -41,7 +42,9 @@ __all__ = [
 
 VERSION: Final = 2
 """The version of the tables that this code writes."""
-OLDEST_COMPATIBLE: Final = 2
+NEEDED: Final = {"sqlite": 1, "postgresql": 2}
+"""The oldest version of the tables that it works with."""
+OLDEST_COMPATIBLE: Final = 1
 """The oldest version of the library's tables whose code can still work with them."""
 
 SCHEMA: Final = "smspilot"
@@ -221,8 +224,8 @@ class Tables:
             sa.Column("status_at", _TIME),
             sqlite_autoincrement=True,
         )
-        self.is_pending: Final = self._is_in(State.PENDING)
-        self.is_unknown: Final = self._is_in(State.UNKNOWN)
+        self.is_pending: Final = self._state_condition(State.PENDING)
+        self.is_unknown: Final = self._state_condition(State.UNKNOWN)
         # Half of a page is room for new versions of rows. A table's `postgresql_with` came with SQLAlchemy 2.1 only.
         with_room = sa.DDL("ALTER TABLE %(fullname)s SET (fillfactor = 50)")  # type: ignore[no-untyped-call]
         event.listen(self.message, "after_create", with_room.execute_if(dialect="postgresql"))
@@ -358,17 +361,17 @@ class Tables:
             comment="Keys of messages that were purged",
         )
 
-    def _is_in(self, state: State) -> sa.ColumnElement[bool]:
-        """Return the condition that a message is in a state, as the index by it has it.
+    def _state_condition(self, state: State) -> sa.ColumnElement[bool]:
+        """Return the condition that a message is in a state, as the predicate of the partial index has it.
 
-        On PostgreSQL it is a column of its own: where no column that an index knows changes, as from in flight to
-        accepted, a row's new version stays in its page, and no index gets a new entry.
+        On PostgreSQL it is a generated column: `state` changes with every outcome, and an index that used it would keep
+        the update from being a HOT one, which writes to no index.
         """
-        is_it = f"state = '{state.value}'"
         if self._prefix:
             return self.message.c.state == sa.literal_column(f"'{state.value}'")
-        self.message.append_column(sa.Column(f"is_{state.value}", sa.Boolean, sa.Computed(is_it, persisted=True)))
-        return self.message.c[f"is_{state.value}"]
+        name, expression = f"is_{state.value}", sa.Computed(f"state = '{state.value}'", persisted=True)
+        self.message.append_column(sa.Column(name, sa.Boolean, expression))
+        return self.message.c[name]
 
     def _setting(self, name: str, type_: str) -> sa.Computed:
         """Return a column's expression that takes a value out of a campaign's settings, so that no claim reads JSON."""

@@ -106,8 +106,7 @@ def _fits(tables: Tables, word: str, pending_as: State, why: Why | None) -> Any:
         return (message.c.state == State.ACCEPTED.value) & message.c.status.in_([int(one) for one in _STATUSES[word]])
     if word.isdigit():
         return message.c.code == int(word)
-    if why is None:
-        return message.c.state == word
     if word == State.PENDING:
-        return sa.false()
-    return (message.c.state == word) | tables.is_pending if word == pending_as else message.c.state == word
+        return tables.is_pending if why is None else sa.false()
+    fits = tables.is_unknown if word == State.UNKNOWN else message.c.state == word
+    return fits | tables.is_pending if why is not None and word == pending_as else fits

@@ -10,7 +10,7 @@ from smspilot_async.outbox._errors import UnexpectedCount
 from smspilot_async.outbox._ledger import Why
 from smspilot_async.outbox._orders import write_order
 from smspilot_async.outbox._schema import KINDS
-from smspilot_async.outbox._states import Event, State, sources
+from smspilot_async.outbox._states import State
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,9 +29,8 @@ def _unsettled(tables: Tables, now: int, where: sa.ColumnElement[bool]) -> sa.Se
     """Select unknown messages that are not settled, and whose last request cannot be on the wire any more."""
     message, attempt = tables.message, tables.attempt
     lease_is_over = sa.not_(sa.exists().where(attempt.c.id == message.c.attempt_id, attempt.c.lease > now))
-    states = [state.value for state in sources(Event.SETTLE)]
     is_open = sa.func.coalesce(message.c.reason, "").not_in(_SETTLED)
-    return sa.select(message.c.id).where(where, message.c.state.in_(states), is_open, lease_is_over)
+    return sa.select(message.c.id).where(where, tables.is_unknown, is_open, lease_is_over)
 
 
 async def count_unsettled(

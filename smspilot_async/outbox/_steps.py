@@ -4,7 +4,7 @@ A transaction is a generator: it yields statements with their values, is sent th
 found. In a statement ``{t}`` stands before a table's name, ``{now}`` is the database's clock, ``{lock}`` locks rows
 until the end of the transaction (on SQLite there is one writer anyway), ``{units}`` is an upper bound of the UTF-16
 units of `m.text`, ``{ids}`` are the messages of the attempt `a`, as ``i.value``, ``m.{pending}`` and ``m.{unknown}``
-are the conditions of the indexes by state, and ``:name`` is a value.
+are the predicates of the partial indexes, and ``:name`` is a value.
 """
 
 from __future__ import annotations

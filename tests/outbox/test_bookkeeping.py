@@ -113,6 +113,7 @@ async def test_the_evidence_of_a_phone_is_its_messages_with_every_request_and_wh
     message = found.messages[0]
     assert (message["text"], message["state"], message["kind"]) == ("Ваш заказ готов", "accepted", "service")
     assert [attempt["outcome"] for attempt in message["attempts"]] == ["not_sent", "answered"]
+    assert not [name for name in message if name.startswith("is_")]  # columns that PostgreSQL has for its indexes
     assert [one["source"] for one in found.suppressions] == ["a call"]
     assert [(order["actor"], order["action"]) for order in found.orders] == [("anna", "halt")]
     assert json.loads(json.dumps(found.to_json()))["messages"] == list(found.messages)

@@ -22,7 +22,7 @@ from waiting import PATIENCE, until
 
 from smspilot_async import Message, Outcome
 from smspilot_async.emulator import Fault
-from smspilot_async.outbox import LedgerUnavailable, Outbox, _postgres_line
+from smspilot_async.outbox import LedgerUnavailable, Outbox, _postgres_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,7 +40,7 @@ async def desk(
 ) -> AsyncIterator[Desk]:
     """A ledger whose hot path, that of its senders, the test can look into."""
     monkeypatch.setenv("SMSPILOT_STATE", str(tmp_path))
-    monkeypatch.setattr(_postgres_line, "_ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(_postgres_connection, "_ANSWER_TIMEOUT", 1.0)
     url = postgres.database()
     await Outbox.create(url, client)
     async with Outbox(url) as outbox:
@@ -291,9 +291,10 @@ async def test_sending_goes_on_after_the_way_to_the_database_was_silent(
     ):
         await until(lambda: len(emulator.messages) >= 100)
         proxy.passes.clear()
-        await asyncio.sleep(3 * _postgres_line._ANSWER_TIMEOUT)  # so that every statement is given up at least once
+        timeout = _postgres_connection._ANSWER_TIMEOUT
+        await asyncio.sleep(3 * timeout)  # so that every statement is given up at least once
         seen = len(emulator.messages)
-        await asyncio.sleep(_postgres_line._ANSWER_TIMEOUT)
+        await asyncio.sleep(timeout)
         assert len(emulator.messages) == seen < 300
         proxy.passes.set()
         await until(lambda: len(emulator.messages) >= 300)

@@ -18,6 +18,7 @@ from smspilot_async import Message, Outcome
 from smspilot_async.cli._app import app
 from smspilot_async.emulator import Account, Emulator, Fault
 from smspilot_async.outbox import Outbox
+from smspilot_async.outbox._schema import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ async def test_a_ledger_is_made_looked_at_and_halted(environment: dict[str, str]
     assert (missing.exit_code, "outbox init" in missing.stderr) == (2, True)
     assert (await run("outbox", "init")).exit_code == 0
     assert (await run("outbox", "init")).exit_code == 2
-    assert (await run("outbox", "upgrade")).stdout == "The ledger's tables are of this version already (1).\n"
+    assert (await run("outbox", "upgrade")).stdout == f"The ledger's tables are of this version already ({VERSION}).\n"
     async with Outbox(ledger_url) as outbox:
         await outbox.enqueue(Message(PHONE, "Sale"), key="1", kind="marketing")
     halted = await run("outbox", "halt", "wrong text", "--as", "anna")

@@ -1,8 +1,8 @@
 """Making and upgrading the ledger's tables: Alembic, with a version table and a lock of its own.
 
-The version of the tables and the oldest version that can still work with them stand in ``ledger``: an upgrade first
-expands, and contracts a release later, so that workers can be rolled over. Everything here is synchronous, and runs in
-a thread.
+The version of the tables and the oldest version that can still work with them stand in ``ledger``: after an upgrade
+workers of the version before go on, correctly if slower, until they are replaced. Everything here is synchronous, and
+runs in a thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from smspilot_async.outbox._errors import LedgerMissing, LedgerSchemaError
 from smspilot_async.outbox._migrations.engine_tables import prepare_engine
-from smspilot_async.outbox._schema import OLDEST_COMPATIBLE, SCHEMA, VERSION, tables_of
+from smspilot_async.outbox._schema import NEEDED, OLDEST_COMPATIBLE, SCHEMA, VERSION, tables_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -77,11 +77,12 @@ def has_ledger(connection: Connection) -> bool:
     return sa.inspect(connection).has_table(tables.ledger.name, schema=tables.ledger.schema)
 
 
-def check_version(row: Any) -> None:
+def check_version(row: Any, dialect: str) -> None:
     """Check that this code can work with a ledger's tables.
 
     Args:
         row: The row of ``ledger``; ``None`` where there is none.
+        dialect: Of its database.
 
     Raises:
         LedgerMissing: There is no ledger.
@@ -94,10 +95,10 @@ def check_version(row: Any) -> None:
             f"the ledger's tables (version {row.version}) are newer than this version of smspilot_async can work with "
             f"(version {VERSION}). Nothing was sent. Install the version that upgraded them."
         )
-    if row.version < VERSION:
+    if row.version < NEEDED[dialect]:
         raise LedgerSchemaError(
             f"the ledger's tables (version {row.version}) are older than this version of smspilot_async needs "
-            f"(version {VERSION}). Nothing was sent. Upgrade them: smspilot outbox upgrade."
+            f"(version {NEEDED[dialect]}). Nothing was sent. Upgrade them: smspilot outbox upgrade."
         )
 
 

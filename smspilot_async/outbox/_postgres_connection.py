@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from smspilot_async.outbox._steps import Work
     from smspilot_async.outbox._tokens import SentToken
 
-__all__ = ["Line"]
+__all__ = ["LedgerConnection"]
 
 Value = TypeVar("Value")
 
@@ -48,7 +48,7 @@ SELECT l.attempts_gone, ARRAY(SELECT a.token FROM smspilot.attempt a WHERE a.tok
 """
 
 
-class Line:
+class LedgerConnection:
     """One connection, used by one caller at a time, and made anew after it broke.
 
     Attributes:

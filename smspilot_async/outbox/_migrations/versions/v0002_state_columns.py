@@ -1,6 +1,7 @@
-"""On PostgreSQL, columns for the states that indexes know: an outcome leaves indexes and pages alone.
+"""On PostgreSQL, columns for the states that partial indexes are about, so that an outcome is a HOT update.
 
-The table is written anew, and locked meanwhile.
+An update is one (PostgreSQL writes to no index, and the new version stays in its page) where no column changes that an
+index uses as a key or in its predicate. `state` was in two predicates. The table is rewritten, and locked meanwhile.
 """
 
 from alembic import op
@@ -9,6 +10,8 @@ revision = "0002"
 down_revision = "0001"
 
 _STATEMENTS = (
+    "SET LOCAL statement_timeout = 0",  # a rewrite may take minutes, and the role may have a limit
+    "SET LOCAL lock_timeout = '5s'",  # rather than make everyone else wait behind it
     "DROP INDEX smspilot.ix_smspilot_message_pending",
     "DROP INDEX smspilot.ix_smspilot_message_unknown",
     """
@@ -19,6 +22,7 @@ _STATEMENTS = (
     """,
     "CREATE INDEX ix_smspilot_message_pending ON smspilot.message (stream_id, due, id) WHERE is_pending",
     "CREATE INDEX ix_smspilot_message_unknown ON smspilot.message (id) WHERE is_unknown",
+    "ANALYZE smspilot.message",  # without statistics a column is half true
 )
 
 
