@@ -1,7 +1,7 @@
 """A connection of a sender to its ledger on PostgreSQL.
 
 Every statement has its time limits; serialization failures and deadlocks are repeated. A connection that breaks is
-replaced at the next call, which looks whether the database is still the ledger; what the broken one had asked is open.
+replaced at the next call, which checks that the database is still the ledger's; what the broken one had asked is open.
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ def _fits(tables: Tables, word: str, pending_as: State, why: Why | None) -> Any:
     message = tables.message
     if word in _REASONS:
         state, reason = _REASONS[word]
-        fits = (message.c.state == state.value) & (message.c.reason == reason.value)
-        return fits | tables.is_pending if why is reason else fits
+        decided = (message.c.state == state.value) & (message.c.reason == reason.value)
+        return decided | tables.is_pending if why is reason else decided
     if word in _STATUSES:
         return (message.c.state == State.ACCEPTED.value) & message.c.status.in_([int(one) for one in _STATUSES[word]])
     if word.isdigit():
