@@ -306,8 +306,10 @@ def _open_campaigns(tables: Tables) -> Any:
 
 def _pending(tables: Tables, campaign_id: Any) -> Any:
     message, stream = tables.message, tables.stream
-    pending = sa.exists().where(message.c.stream_id == stream.c.id, tables.is_pending)
-    return sa.exists().where(stream.c.campaign_id == campaign_id, pending)
+    # Not EXISTS: PostgreSQL may begin its join with all that is pending.
+    first = sa.select(message.c.id).where(message.c.stream_id == stream.c.id, tables.is_pending)
+    pending = first.order_by(message.c.due).limit(1).correlate(stream).scalar_subquery()
+    return sa.exists().where(stream.c.campaign_id == campaign_id, pending.is_not(None))
 
 
 def _in_flight(tables: Tables, campaign_id: Any) -> Any:

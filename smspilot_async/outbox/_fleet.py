@@ -41,7 +41,8 @@ LINGER: Final = 0.5
 """Seconds for which a slot of campaigns is kept without anything due."""
 _LOOK_AGAIN: Final = 0.5
 
-# As in the claim: what is due in a stream that is open now, and not behind a pause, a halt or the brake.
+# As in the claim: what is due in a stream that is open now, and not behind a pause, a halt or the brake. Not by EXISTS:
+# that is a join, which PostgreSQL may begin with all that is pending.
 _DUE: Final = """
 SELECT s.lane FROM {t}account a, {t}stream s LEFT JOIN {t}campaign c ON c.id = s.campaign_id
 WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < 3 OR a.brake_until <= {now})
@@ -51,10 +52,11 @@ WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < 3 OR a.brake_until <= {now
     c.state = 'running' AND c.starts_at <= {now} AND {now} < c.expires_at
     AND (NOT c.is_windowed OR s.closes_at IS NOT NULL)
   ))
-  AND EXISTS (
-    SELECT 1 FROM {t}message m WHERE m.stream_id = s.id AND m.{pending} AND m.due <= {now}
+  AND (
+    SELECT m.id FROM {t}message m WHERE m.stream_id = s.id AND m.{pending} AND m.due <= {now}
       AND (m.due, m.id) >= (s.floor_due, s.floor_id)
-  )
+    ORDER BY m.due, m.id LIMIT 1
+  ) IS NOT NULL
 LIMIT 1
 """
 _WAKE: Final = "SELECT smspilot.wake(:first, :last, 'look')"

@@ -136,10 +136,11 @@ WHERE c.state = 'running' AND (c.budget IS NOT NULL OR c.first IS NOT NULL OR c.
   AND c.starts_at <= {now} AND {now} < c.expires_at
   AND EXISTS (
     SELECT 1 FROM {t}stream s WHERE s.campaign_id = c.id AND s.open_from <= {now} AND {now} < s.open_until
-      AND EXISTS (
-        SELECT 1 FROM {t}message m WHERE m.stream_id = s.id AND m.{pending} AND m.due <= {now}
+      AND (  -- not EXISTS, as in the claim
+        SELECT m.id FROM {t}message m WHERE m.stream_id = s.id AND m.{pending} AND m.due <= {now}
           AND (m.due, m.id) >= (s.floor_due, s.floor_id)
-      )
+        ORDER BY m.due, m.id LIMIT 1
+      ) IS NOT NULL
   )
 ORDER BY c.id
 """

@@ -58,11 +58,12 @@ open_stream AS MATERIALIZED (
       AND ((c.budget IS NULL AND c.first IS NULL AND c.rate_limit IS NULL)
         OR (g.until > clock.now AND coalesce(g.messages, 1) > 0))
     ))
-    AND EXISTS (
-      SELECT 1 FROM smspilot.message m
+    AND (  -- not EXISTS: a join, which may begin with all that is pending
+      SELECT m.id FROM smspilot.message m
       WHERE m.stream_id = s.id AND m.is_pending AND m.due <= clock.now
         AND (m.due, m.id) >= (s.floor_due, s.floor_id)
-    )
+      ORDER BY m.due, m.id LIMIT 1
+    ) IS NOT NULL
   ORDER BY s.lane, s.open_until, s.id LIMIT 1
 ),
 running AS MATERIALIZED (
@@ -99,7 +100,7 @@ refused AS (
   UPDATE smspilot.message m
   SET state = CASE WHEN m.resends > 0 THEN 'unknown' ELSE 'refused' END, reason = j.against, settled_at = j.now,
     text = CASE WHEN m.stream_id = %(code)s THEN NULL ELSE m.text END
-  FROM judged j WHERE m.id = j.id AND j.against IS NOT NULL AND m.is_pending RETURNING m.id
+  FROM judged j WHERE m.id = j.id AND j.against IS NOT NULL AND m.state = 'pending' RETURNING m.id
 ),
 leaving AS MATERIALIZED (
   SELECT id, due, hash, now, cost FROM (
@@ -126,7 +127,7 @@ intent AS (
 ),
 taken AS (
   UPDATE smspilot.message m SET state = 'in_flight', attempt_id = intent.id, tries = m.tries + 1
-  FROM leaving l, intent WHERE m.id = l.id AND m.is_pending
+  FROM leaving l, intent WHERE m.id = l.id AND m.state = 'pending'  -- not `is_pending`, which has an index
   RETURNING m.id, m.phone, m.text, m.sender, m.ttl, m.valid_until, m.callback, m.callback_method, m.tries,
     m.send_at, m.due
 )

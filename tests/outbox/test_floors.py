@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from ledgers import accepted
 
-from smspilot_async.outbox import _postgres
+from smspilot_async.outbox import _fleet, _grants, _postgres, _steps
 from smspilot_async.outbox._ledger import MAX_UNKNOWNS, SECOND, MessageAnswer
 from smspilot_async.outbox._states import Event
 from smspilot_async.outbox._upkeep import FLOOR_MARGIN, move_floors
@@ -24,8 +24,18 @@ DEAD = 20_000
 ON_POSTGRESQL = pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
 
 
-async def pages_of_a_claim(url: str) -> int:
-    """Return how many pages a claim looks at, whatever it costs on this machine now; print how it is planned."""
+async def plan_of(url: str, statement: str, values: dict[str, Any]) -> Any:
+    """Return how a statement is planned and what it did, as PostgreSQL explains it; print it, too."""
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}".encode()
+        found: Any = await (await connection.execute(explained, values)).fetchone()
+        await connection.rollback()
+    plan = found[0] if isinstance(found[0], list) else json.loads(found[0])
+    sys.stdout.write(json.dumps(plan))  # shown where a test fails
+    return plan[0]["Plan"]
+
+
+async def plan_of_a_claim(url: str) -> Any:
     values = {
         "token": "token",
         "sender": "desk",
@@ -37,22 +47,52 @@ async def pages_of_a_claim(url: str) -> int:
         "marketing": 2,
         "code": 0,
     }
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_postgres._CLAIM}".encode()
-        found: Any = await (await connection.execute(explained, values)).fetchone()
-        await connection.rollback()
-    plan = found[0] if isinstance(found[0], list) else json.loads(found[0])
-    sys.stdout.write(json.dumps(plan))  # shown where a test fails
+    return await plan_of(url, _postgres._CLAIM, values)
+
+
+def pages(plan: Any) -> int:
+    """Return how many pages a claim looked at, whatever it costs on this machine now."""
     used = ("Shared Hit Blocks", "Shared Read Blocks", "Temp Read Blocks", "Temp Written Blocks")
-    return sum(int(plan[0]["Plan"][name]) for name in used)
+    return sum(int(plan[name]) for name in used)
+
+
+def uses(plan: Any, index: str) -> int:
+    """Return how often an index was used."""
+    below = sum(uses(one, index) for one in plan.get("Plans", ()))
+    return below + (plan["Actual Loops"] if plan.get("Index Name") == index else 0)
 
 
 @ON_POSTGRESQL
-async def test_a_claim_of_a_campaign_looks_at_no_more_than_its_packet(desk: Desk, ledger_url: str) -> None:
+@pytest.mark.parametrize("statistics", ["none", "of a time when little was pending", "of a time when nothing was"])
+async def test_a_claim_of_a_campaign_looks_at_no_more_than_its_packet(
+    desk: Desk, ledger_url: str, statistics: str
+) -> None:
+    await desk.execute("ALTER TABLE smspilot.message SET (autovacuum_enabled = false)")
     await desk.campaign(rows=300)
-    few = await pages_of_a_claim(ledger_url)
-    await desk.fill((await desk.execute(sa.select(sa.func.max(desk.tables.stream.c.id))))[0][0], DEAD)
-    assert await pages_of_a_claim(ledger_url) < 2 * few
+    few = pages(await plan_of_a_claim(ledger_url))
+    message, stream = desk.tables.message, desk.tables.stream
+    if statistics == "of a time when nothing was":
+        await desk.execute(sa.update(message).values(state="accepted"))
+    if statistics != "none":
+        await desk.execute("ANALYZE smspilot.message")
+    await desk.fill((await desk.execute(sa.select(sa.func.max(stream.c.id))))[0][0], DEAD)
+    plan = await plan_of_a_claim(ledger_url)
+    assert pages(plan) < 2 * few
+    assert uses(plan, "ix_smspilot_message_pending") == 5  # a look into each of four streams, and the packet
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("statement", [_fleet._DUE, _grants._LIMITED])
+async def test_a_look_for_what_is_due_reads_one_message_of_a_stream(
+    desk: Desk, ledger_url: str, statement: str
+) -> None:
+    await desk.campaign(rows=300, first=100)
+    message, stream = desk.tables.message, desk.tables.stream
+    await desk.execute(sa.update(message).values(state="accepted"))
+    await desk.execute("ANALYZE smspilot.message")
+    await desk.fill((await desk.execute(sa.select(sa.func.max(stream.c.id))))[0][0], DEAD)
+    values = {"marketing": 2, "last_lane": 2}
+    assert pages(await plan_of(ledger_url, _steps.POSTGRESQL.written(statement), values)) < 50
 
 
 @ON_POSTGRESQL
@@ -65,10 +105,10 @@ async def test_a_claim_beside_dead_entries_begins_at_the_floor(desk: Desk, ledge
         last = (await desk.execute(sa.select(sa.func.max(message.c.id))))[0][0]
         await desk.execute(sa.update(message).where(message.c.id <= last - 100).values(state="accepted"))
         await desk.execute("ANALYZE smspilot.message")
-        before = await pages_of_a_claim(ledger_url)
+        before = pages(await plan_of_a_claim(ledger_url))
         await desk.turn(2 * FLOOR_MARGIN / SECOND)
         await desk.hot.transact(lambda: move_floors(from_floor=True))
-        after = await pages_of_a_claim(ledger_url)
+        after = pages(await plan_of_a_claim(ledger_url))
         assert len((await desk.claim()).messages) == 100
     assert before > after + DEAD // 300  # an index page has that many entries, about
     assert after < 2000
