@@ -75,7 +75,9 @@ class Engine:
             await asyncio.sleep(_AGAIN)
 
     def _app(self) -> App:
-        options = f"-c search_path={JOBS_SCHEMA} -c application_name=smspilot-engine -c statement_timeout=10s"
+        options = (
+            f"-c search_path={JOBS_SCHEMA} -c application_name=smspilot-engine -c statement_timeout=10s -c jit=off"
+        )
         pooled: dict[str, Any] = {"prepare_threshold": None}  # and the search path is a setting of the role
         session = pooled if self._is_pooled else {"options": options}
         app = App(

@@ -256,12 +256,17 @@ class Outbox(Afterwards):
         return self
 
     def _async_engine(self) -> AsyncEngine:
-        url = self._url if self._dialect == "sqlite" else noticing(self._url)
-        more: Any = {"connect_args": {"prepare_threshold": None}} if self._is_pooled else {}
-        engine = create_async_engine(url.set(drivername=DRIVERS[self._dialect][1]), pool_pre_ping=True, **more)
+        driver = DRIVERS[self._dialect][1]
         if self._dialect == "sqlite":
+            engine = create_async_engine(self._url.set(drivername=driver), pool_pre_ping=True)
             prepare_sqlite(engine.sync_engine)
-        return engine
+            return engine
+        url = noticing(self._url).set(drivername=driver)
+        # To compile a look at the ledger takes longer than to do it.
+        session: Any = {"options": url.query.get("options", "-c jit=off")}
+        if self._is_pooled:  # there it is a setting of the role
+            session = {"prepare_threshold": None}
+        return create_async_engine(url, pool_pre_ping=True, connect_args=session)
 
     @staticmethod
     def _check_file(path: Path) -> None:

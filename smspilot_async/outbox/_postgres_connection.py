@@ -34,6 +34,7 @@ _ANSWER_TIMEOUT: Final = 15.0
 _OPTIONS: Final = (
     "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
     " -c default_transaction_isolation=read\\ committed -c application_name=smspilot"
+    " -c jit=off"  # compiling a statement takes a tenth of a second, doing it a few milliseconds
 )
 _MOST_REPEATS: Final = 5
 
