@@ -14,11 +14,10 @@ import random
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
-from fleets import Fleet, Verdict, fill, is_over, judge
+from fleets import Fleet, Verdict, fill, gateway_beside, is_over, judge
 from hosts import Hosts
 from postgres import Postgres
 
@@ -28,6 +27,7 @@ from smspilot_async.outbox._slots import URGENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from fleets import Member
 
@@ -35,9 +35,9 @@ WORKERS: Final = ("w1", "w2", "w3")
 DATABASE, GATEWAY = "db", "gw"
 IN_FLIGHT: Final = 4
 KEY: Final = "KEY"
-_PORT: Final = 8000
-_PROGRAM: Final = Path(__file__).with_name("gateway_process.py")
 _PATIENCE: Final = 300.0
+_BEFORE, _AFTER = 2.0, 6.0
+"""Seconds around a fault that count as its: afterwards slots of the lost are free, connections are back."""
 _PHONE: Final = "79087964781"
 
 
@@ -120,6 +120,7 @@ class Lab:
     def __init__(self, folder: Path, *, timeout: float, delay: float, packet_size: int) -> None:
         self._folder = folder
         self._timeout = timeout
+        self._delay = delay
         self._packet_size = packet_size
         self._count = 0
         self.hosts = Hosts([*WORKERS, DATABASE, GATEWAY])
@@ -127,20 +128,8 @@ class Lab:
             fsync=True, address=self.hosts.address(DATABASE), on=self.hosts.on(DATABASE) if os.geteuid() == 0 else ()
         )
         self._store = folder / "accepted"
-        self._store.touch()
-        address = self.hosts.address(GATEWAY)
-        self.url = f"http://{address}:{_PORT}/api2.php"
-        self._gateway = subprocess.Popen(
-            [*self.hosts.on(GATEWAY), sys.executable, _PROGRAM, address, str(_PORT), KEY, self._store, str(delay)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._gateway.stdout is not None
-        self._gateway.stdout.readline()
 
     def close(self) -> None:
-        self._gateway.communicate()
         self.postgres.stop()
         self.hosts.remove()
 
@@ -162,26 +151,28 @@ class Lab:
 
     @contextlib.asynccontextmanager
     async def ledger(self) -> AsyncIterator[tuple[Outbox, Fleet]]:
-        """A new ledger, and a fleet for it; its workers are killed at the end."""
+        """A new ledger and a new gateway, and a fleet for them; its workers are killed at the end."""
         self._count += 1
         self._store.write_text("")
         url = self.postgres.database()
         name = url.partition("@/")[2].partition("?")[0]
-        await asyncio.to_thread(self._make, url)
         remote = f"postgresql://postgres@{self.hosts.address(DATABASE)}/{name}"
-        fleet = Fleet(remote, self.url, KEY, self._folder / str(self._count))
-        async with Outbox(url) as outbox:
-            try:
-                yield outbox, fleet
-            finally:
-                await asyncio.to_thread(fleet.kill_all)
+        address, on = self.hosts.address(GATEWAY), self.hosts.on(GATEWAY)
+        with gateway_beside(self._store, delay=self._delay, address=address, on=on) as (gateway, _):
+            await asyncio.to_thread(self._make, url, gateway)
+            fleet = Fleet(remote, gateway, KEY, self._folder / str(self._count))
+            async with Outbox(url) as outbox:
+                try:
+                    yield outbox, fleet
+                finally:
+                    await asyncio.to_thread(fleet.kill_all)
 
-    def _make(self, ledger: str) -> None:
+    def _make(self, ledger: str, gateway: str) -> None:
         """Make the ledger, from a host that reaches the gateway."""
         program = (
             "import asyncio, sys\nfrom smspilot_async import Client\nfrom smspilot_async.outbox import Outbox\n"
             "async def main():\n"
-            f" async with Client({KEY!r}, url={self.url!r}, allow_http=True) as client:\n"
+            f" async with Client({KEY!r}, url={gateway!r}, allow_http=True) as client:\n"
             f"  await Outbox.create({ledger!r}, client)\n"
             "asyncio.run(main())"
         )
@@ -207,6 +198,8 @@ class Lab:
             await asyncio.sleep(fault.begins_after)
             with quiet.broken():
                 await self.break_(fleet, workers, fault)
+        if schedule:
+            await asyncio.sleep(_AFTER + pause / 2)  # codes once everything is whole again
         async with asyncio.timeout(_PATIENCE):
             enqueuing.cancel()
             await asyncio.wait({enqueuing})
@@ -256,10 +249,10 @@ class Quiet:
         return self
 
     def __enter__(self) -> None:
-        self._broken.append((time.time() - 2.0, float("inf")))
+        self._broken.append((time.time() - _BEFORE, float("inf")))
 
     def __exit__(self, *_: object) -> None:
-        self._broken[-1] = (self._broken[-1][0], time.time() + 6.0)  # slots of the lost are free, connections are back
+        self._broken[-1] = (self._broken[-1][0], time.time() + _AFTER)
 
     def ways(self, enqueued: dict[int, float], arrived: dict[int, float]) -> list[float]:
         """Return how long messages took that were enqueued in quiet times."""

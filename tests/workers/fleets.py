@@ -32,20 +32,24 @@ _PORT: Final = 8099
 
 
 @contextlib.contextmanager
-def gateway_beside(store: Path, *, delay: float) -> Iterator[tuple[str, int]]:
+def gateway_beside(
+    store: Path, *, delay: float, address: str = "127.0.0.1", on: Sequence[str] = ()
+) -> Iterator[tuple[str, int]]:
     """Run a gateway in a process of its own, for the key ``KEY``; give its URL, and the number of its process.
 
     Args:
         store: Gets a line for each message that it accepts: its number and when.
         delay: Seconds until it answers.
+        address: Where it listens.
+        on: What runs it on a host of its own (:mod:`hosts`).
     """
-    arguments = ["127.0.0.1", str(_PORT), "KEY", str(store), str(delay)]
+    arguments = [address, str(_PORT), "KEY", str(store), str(delay)]
     with subprocess.Popen(
-        [sys.executable, str(_GATEWAY), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*on, sys.executable, str(_GATEWAY), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as gateway:
         assert gateway.stdout is not None
         gateway.stdout.readline()
-        yield f"http://127.0.0.1:{_PORT}/api2.php", gateway.pid
+        yield f"http://{address}:{_PORT}/api2.php", gateway.pid
         gateway.communicate()
 
 
