@@ -206,7 +206,8 @@ async def _multiply(outbox: Outbox, campaign: Campaign, count: int) -> None:
     """Copy the campaign's only message, inside the database."""
     tables = outbox._tables
     message = tables.message
-    columns = [column for column in message.c if column.name not in {"id", "key", "line"}]
+    copied = [column for column in message.c if column.computed is None]
+    columns = [column for column in copied if column.name not in {"id", "key", "line"}]
     numbers = sa.text(
         f"(WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n) numbers"
     )
