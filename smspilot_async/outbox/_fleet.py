@@ -52,11 +52,11 @@ WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < 3 OR a.brake_until <= {now
     c.state = 'running' AND c.starts_at <= {now} AND {now} < c.expires_at
     AND (NOT c.is_windowed OR s.closes_at IS NOT NULL)
   ))
-  AND (
+  AND CASE WHEN c.state IS NULL OR c.state = 'running' THEN (
     SELECT m.id FROM {t}message m WHERE m.stream_id = s.id AND m.{pending} AND m.due <= {now}
       AND (m.due, m.id) >= (s.floor_due, s.floor_id)
     ORDER BY m.due, m.id LIMIT 1
-  ) IS NOT NULL
+  ) END IS NOT NULL
 LIMIT 1
 """
 _WAKE: Final = "SELECT smspilot.wake(:first, :last, 'look')"

@@ -58,12 +58,13 @@ open_stream AS MATERIALIZED (
       AND ((c.budget IS NULL AND c.first IS NULL AND c.rate_limit IS NULL)
         OR (g.until > clock.now AND coalesce(g.messages, 1) > 0))
     ))
-    AND (  -- not EXISTS: a join, which may begin with all that is pending
+    -- Not EXISTS: a join, which may begin with all that is pending. After all else, by what it has of the campaign.
+    AND CASE WHEN c.state IS NULL OR c.state = 'running' THEN (
       SELECT m.id FROM smspilot.message m
       WHERE m.stream_id = s.id AND m.is_pending AND m.due <= clock.now
         AND (m.due, m.id) >= (s.floor_due, s.floor_id)
       ORDER BY m.due, m.id LIMIT 1
-    ) IS NOT NULL
+    ) END IS NOT NULL
   ORDER BY s.lane, s.open_until, s.id LIMIT 1
 ),
 running AS MATERIALIZED (

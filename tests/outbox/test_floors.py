@@ -82,6 +82,15 @@ async def test_a_claim_of_a_campaign_looks_at_no_more_than_its_packet(
 
 
 @ON_POSTGRESQL
+async def test_a_claim_does_not_look_into_streams_of_campaigns_that_are_over(desk: Desk, ledger_url: str) -> None:
+    await desk.campaign(rows=300)
+    few = uses(await plan_of_a_claim(ledger_url), "ix_smspilot_message_pending")
+    for number in range(5):
+        await desk.campaign(f"over {number}", zones=("Europe/Moscow", "Asia/Omsk"), state="finished")
+    assert uses(await plan_of_a_claim(ledger_url), "ix_smspilot_message_pending") == few
+
+
+@ON_POSTGRESQL
 @pytest.mark.parametrize("statement", [_fleet._DUE, _grants._LIMITED])
 async def test_a_look_for_what_is_due_reads_one_message_of_a_stream(
     desk: Desk, ledger_url: str, statement: str
