@@ -318,7 +318,7 @@ class Sender:
         await self._slots.renew()
         await self._upkeep.do()
         account = await self._hot.account()
-        if account.next_due is not None and account.next_due <= account.now and account.paused is None:
+        if account.is_due:
             if not account.is_braked:
                 self.wake()
             elif account.brake_until <= account.now:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from smspilot_async._tools.tasks import outlast
 from smspilot_async.outbox._deliver import POLL, Sender, Sent
+from smspilot_async.outbox._due import is_due
 from smspilot_async.outbox._duties import Duties, Duty
 from smspilot_async.outbox._errors import LedgerDamaged, LedgerUnavailable
 from smspilot_async.outbox._fleet_slots import FleetSlots
@@ -41,30 +42,7 @@ LINGER: Final = 0.5
 """Seconds for which a slot of campaigns is kept without anything due."""
 _LOOK_AGAIN: Final = 0.5
 
-# As in the claim: what is due in a stream that is open now, and not behind a pause, a halt or the brake. Not by EXISTS:
-# that is a join, which PostgreSQL may begin with all that is pending.
-_DUE: Final = """
-SELECT s.lane FROM {t}account a, {t}stream s LEFT JOIN {t}campaign c ON c.id = s.campaign_id
-WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < 3 OR a.brake_until <= {now})
-  AND (a.halted IS NULL OR (a.halted = 'marketing' AND s.lane < :marketing))
-  AND s.lane <= :last_lane AND s.open_from <= {now} AND {now} < s.open_until
-  AND (s.campaign_id IS NULL OR (
-    c.state = 'running' AND c.starts_at <= {now} AND {now} < c.expires_at
-    AND (NOT c.is_windowed OR s.closes_at IS NOT NULL)
-  ))
-  AND CASE WHEN c.state IS NULL OR c.state = 'running' THEN (
-    SELECT m.id FROM {t}message m WHERE m.stream_id = s.id AND m.{pending} AND m.due <= {now}
-      AND (m.due, m.id) >= (s.floor_due, s.floor_id)
-    ORDER BY m.due, m.id LIMIT 1
-  ) END IS NOT NULL
-LIMIT 1
-"""
 _WAKE: Final = "SELECT smspilot.wake(:first, :last, 'look')"
-
-
-def is_due(last_lane: int) -> Steps[bool]:
-    """Return whether anything up to a lane may leave now."""
-    return bool((yield _DUE, {"marketing": MARKETING, "last_lane": last_lane}))
 
 
 def wake_what_is_due(common: int) -> Steps[None]:

@@ -320,7 +320,7 @@ class AccountState:
         unknowns: Packets in a row without an answer.
         brake_until: When the next message is let through the brake.
         now: The database's clock.
-        next_due: When the next pending message is due; ``None`` if none is.
+        is_due: Something may leave now, as far as the account and its campaigns go.
     """
 
     paused: str | None
@@ -329,7 +329,7 @@ class AccountState:
     unknowns: int
     brake_until: int
     now: int
-    next_due: int | None
+    is_due: bool
 
     @property
     def is_braked(self) -> bool:

@@ -173,7 +173,7 @@ async def overview(
             unknowns=account.unknowns,
             brake_until=account.brake_until,
             now=now,
-            next_due=None,
+            is_due=any(kind.messages for kind in waiting),
         ),
         waiting=waiting,
         requests=requests,

@@ -12,6 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from smspilot_async.outbox import _steps
+from smspilot_async.outbox._due import DUE
 from smspilot_async.outbox._grants import PARTS, PRICE
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
@@ -246,12 +247,9 @@ SELECT m.id FROM smspilot.message m WHERE m.id = ANY (%s) AND EXISTS (
   WHERE o.hash = m.hash AND o.id <> m.id AND a.intent_at > %s
 )
 """
-_ACCOUNT: Final = """
-SELECT a.paused, a.halted, a.halted_why, a.unknowns, a.brake_until, smspilot.now_us(), (
-  SELECT min(d.due) FROM smspilot.stream s CROSS JOIN LATERAL (
-    SELECT m.due FROM smspilot.message m WHERE m.stream_id = s.id AND m.is_pending ORDER BY m.due LIMIT 1
-  ) d
-) FROM smspilot.account a
+_ACCOUNT: Final = f"""
+SELECT paused, halted, halted_why, unknowns, brake_until, smspilot.now_us(), EXISTS ({_steps.POSTGRESQL.written(DUE)})
+FROM smspilot.account
 """
 _COUNT_UNKNOWN: Final = f"""
 UPDATE smspilot.account SET unknowns = unknowns + 1,
@@ -398,7 +396,8 @@ class PostgresHotPath:
         return {row[0] for row in await self._outcomes.fetch(_TRIED_BY_OTHERS, (list(ids), since))}
 
     async def account(self) -> AccountState:
-        paused, halted, halted_why, unknowns, brake_until, now, next_due = (await self._outcomes.fetch(_ACCOUNT))[0]
+        rows = await self._outcomes.fetch(_ACCOUNT, {"marketing": MARKETING, "last_lane": MARKETING})
+        paused, halted, halted_why, unknowns, brake_until, now, is_due = rows[0]
         return AccountState(
             paused=paused,
             halted=halted,
@@ -406,7 +405,7 @@ class PostgresHotPath:
             unknowns=unknowns,
             brake_until=brake_until,
             now=now,
-            next_due=next_due,
+            is_due=is_due,
         )
 
     async def pause(self, reason: str) -> None:

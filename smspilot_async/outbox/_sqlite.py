@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from smspilot_async.outbox import _ledger, _steps
+from smspilot_async.outbox._due import DUE
 from smspilot_async.outbox._errors import LedgerUnavailable
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
@@ -30,7 +31,7 @@ from smspilot_async.outbox._ledger import (
     Claim,
     Why,
 )
-from smspilot_async.outbox._schema import CODE
+from smspilot_async.outbox._schema import CODE, MARKETING
 from smspilot_async.outbox._sqlite_claim import claim_from, open_stream
 from smspilot_async.outbox._sqlite_errors import unavailable
 from smspilot_async.outbox._states import Event, State, sources
@@ -57,6 +58,9 @@ PRAGMAS: Final = (
 _MOST_AT_ONCE: Final = 64
 _WRITE: Final = object()
 
+_ACCOUNT: Final = f"""
+SELECT paused, halted, halted_why, unknowns, brake_until, EXISTS ({_steps.SQLITE.written(DUE)}) FROM smspilot_account
+"""
 _HELD: Final = ", ".join(f"'{state}'" for state in sources(Event.ACCEPTED))
 _ACCEPT: Final = f"""
 UPDATE smspilot_message
@@ -548,22 +552,17 @@ def _recover(connection: sqlite3.Connection) -> int:
 
 
 def _account(connection: sqlite3.Connection) -> AccountState:
-    row = connection.execute(
-        "SELECT paused, halted, halted_why, unknowns, brake_until FROM smspilot_account"
-    ).fetchone()
-    due = connection.execute(
-        "SELECT min(d) FROM (SELECT (SELECT m.due FROM smspilot_message m WHERE m.stream_id = s.id "
-        "AND m.state = 'pending' ORDER BY m.due LIMIT 1) AS d FROM smspilot_stream s)"
-    ).fetchone()
-    paused, halted, halted_why, unknowns, brake_until = row
+    now = _ledger.now_us()
+    row = connection.execute(_ACCOUNT, {"marketing": MARKETING, "last_lane": MARKETING, "now": now}).fetchone()
+    paused, halted, halted_why, unknowns, brake_until, is_due = row
     return AccountState(
         paused=paused,
         halted=halted,
         halted_why=halted_why,
         unknowns=unknowns,
         brake_until=brake_until,
-        now=_ledger.now_us(),
-        next_due=due[0],
+        now=now,
+        is_due=bool(is_due),
     )
 
 
