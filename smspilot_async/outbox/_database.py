@@ -64,6 +64,17 @@ def conninfo(url: URL) -> str:
     return noticing(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+def prepare_postgresql(engine: Engine) -> None:
+    """Let no statement of an engine of ours be compiled: that takes longer than to execute it."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SET jit = off")
+        cursor.close()
+        connection.commit()
+
+
 def prepare_sqlite(engine: Engine, *, is_new: bool = False) -> None:
     """Let transactions of an engine of ours begin at once as writers, and be durable when they end."""
 

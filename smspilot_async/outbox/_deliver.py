@@ -317,8 +317,8 @@ class Sender:
         """Wake places, if something is due."""
         await self._slots.renew()
         await self._upkeep.do()
-        account = await self._hot.account()
-        if account.is_due:
+        account, is_due = await self._hot.account_and_due()
+        if is_due:
             if not account.is_braked:
                 self.wake()
             elif account.brake_until <= account.now:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from smspilot_async.outbox._ledger import MAX_UNKNOWNS
 from smspilot_async.outbox._schema import MARKETING
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ __all__ = ["DUE", "is_due"]
 # that is a join, which PostgreSQL may begin with all that is pending.
 DUE: Final = """
 SELECT s.lane FROM {t}account a, {t}stream s LEFT JOIN {t}campaign c ON c.id = s.campaign_id
-WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < 3 OR a.brake_until <= {now})
+WHERE a.id = 1 AND a.paused IS NULL AND (a.unknowns < :most_unknowns OR a.brake_until <= {now})
   AND (a.halted IS NULL OR (a.halted = 'marketing' AND s.lane < :marketing))
   AND s.lane <= :last_lane AND s.open_from <= {now} AND {now} < s.open_until
   AND (s.campaign_id IS NULL OR (
@@ -32,5 +33,6 @@ LIMIT 1
 
 
 def is_due(last_lane: int) -> Steps[bool]:
-    """Return whether anything up to a lane may leave now."""
-    return bool((yield DUE, {"marketing": MARKETING, "last_lane": last_lane}))
+    """Return whether anything up to a lane may leave now, or is to be decided by a claim."""
+    values = {"marketing": MARKETING, "last_lane": last_lane, "most_unknowns": MAX_UNKNOWNS}
+    return bool((yield DUE, values))

@@ -166,10 +166,16 @@ WHERE outcome IS NULL AND stream_id IN (SELECT id FROM {t}stream WHERE campaign_
 """
 _OTHERS: Final = "SELECT amount FROM {t}grants WHERE campaign_id = :campaign AND owner <> :owner"
 _NEXT: Final = f"""
-SELECT {PRICE}, {PARTS} FROM {{t}}message m JOIN {{t}}stream s ON s.id = m.stream_id
-WHERE s.campaign_id = :campaign AND s.open_from <= {{now}} AND {{now}} < s.open_until
-  AND m.{{pending}} AND m.due <= {{now}} AND (m.due, m.id) >= (s.floor_due, s.floor_id)
-ORDER BY s.open_until, s.id, m.due, m.id LIMIT 1
+SELECT {PRICE}, {PARTS} FROM {{t}}message m WHERE m.id = (
+  SELECT f.message FROM (
+    SELECT s.id, s.open_until, (
+      SELECT m.id FROM {{t}}message m WHERE m.stream_id = s.id AND m.{{pending}} AND m.due <= {{now}}
+        AND (m.due, m.id) >= (s.floor_due, s.floor_id)
+      ORDER BY m.due, m.id LIMIT 1
+    ) AS message
+    FROM {{t}}stream s WHERE s.campaign_id = :campaign AND s.open_from <= {{now}} AND {{now}} < s.open_until
+  ) f WHERE f.message IS NOT NULL ORDER BY f.open_until, f.id LIMIT 1
+)
 """
 _SPEND: Final = "UPDATE {t}campaign SET tat = :tat, first = :first, spent = :spent WHERE id = :campaign"
 _PAUSE: Final = "UPDATE {t}campaign SET state = 'paused', reason = :reason, first = NULL WHERE id = :campaign"

@@ -320,7 +320,6 @@ class AccountState:
         unknowns: Packets in a row without an answer.
         brake_until: When the next message is let through the brake.
         now: The database's clock.
-        is_due: Something may leave now, as far as the account and its campaigns go.
     """
 
     paused: str | None
@@ -329,7 +328,6 @@ class AccountState:
     unknowns: int
     brake_until: int
     now: int
-    is_due: bool
 
     @property
     def is_braked(self) -> bool:
@@ -398,6 +396,10 @@ class HotPath(Protocol):
 
     async def account(self) -> AccountState:
         """Return what holds for the account."""
+        ...
+
+    async def account_and_due(self) -> tuple[AccountState, bool]:
+        """Return what holds for the account, and whether anything may leave now or is to be decided by a claim."""
         ...
 
     async def pause(self, reason: str) -> None:

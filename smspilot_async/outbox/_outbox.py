@@ -23,7 +23,15 @@ from smspilot_async.outbox._adopt import check_tokens
 from smspilot_async.outbox._afterwards import Afterwards
 from smspilot_async.outbox._campaign_rows import Access, tending
 from smspilot_async.outbox._campaigns import Campaigns
-from smspilot_async.outbox._database import DRIVERS, conninfo, ledger_url, noticing, one_error, prepare_sqlite
+from smspilot_async.outbox._database import (
+    DRIVERS,
+    conninfo,
+    ledger_url,
+    noticing,
+    one_error,
+    prepare_postgresql,
+    prepare_sqlite,
+)
 from smspilot_async.outbox._deliver import Sender, SendOptions, Sent
 from smspilot_async.outbox._enqueue import Entry, OutboxMessage, enqueue_in, executor_of, record_of
 from smspilot_async.outbox._errors import (
@@ -205,6 +213,7 @@ class Outbox(Afterwards):
         Raises:
             LedgerMissing: There is no ledger.
             LedgerSchemaError: Its tables are newer than this version of the library.
+            LedgerUnavailable: The database cannot be used, or a table that is to be rewritten is in use.
         """
         outbox = cls(ledger)
         return await asyncio.to_thread(outbox._upgrade)
@@ -261,12 +270,11 @@ class Outbox(Afterwards):
             engine = create_async_engine(self._url.set(drivername=driver), pool_pre_ping=True)
             prepare_sqlite(engine.sync_engine)
             return engine
-        url = noticing(self._url).set(drivername=driver)
-        # To compile a look at the ledger takes longer than to do it.
-        session: Any = {"options": url.query.get("options", "-c jit=off")}
-        if self._is_pooled:  # there it is a setting of the role
-            session = {"prepare_threshold": None}
-        return create_async_engine(url, pool_pre_ping=True, connect_args=session)
+        more: Any = {"connect_args": {"prepare_threshold": None}} if self._is_pooled else {}
+        engine = create_async_engine(noticing(self._url).set(drivername=driver), pool_pre_ping=True, **more)
+        if not self._is_pooled:
+            prepare_postgresql(engine.sync_engine)
+        return engine
 
     @staticmethod
     def _check_file(path: Path) -> None:

@@ -173,7 +173,6 @@ async def overview(
             unknowns=account.unknowns,
             brake_until=account.brake_until,
             now=now,
-            is_due=any(kind.messages for kind in waiting),
         ),
         waiting=waiting,
         requests=requests,

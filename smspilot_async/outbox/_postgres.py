@@ -59,7 +59,7 @@ open_stream AS MATERIALIZED (
       AND ((c.budget IS NULL AND c.first IS NULL AND c.rate_limit IS NULL)
         OR (g.until > clock.now AND coalesce(g.messages, 1) > 0))
     ))
-    -- Not EXISTS: a join, which may begin with all that is pending. After all else, by what it has of the campaign.
+    -- Not EXISTS: a join, which may begin with all that is pending. CASE: to be evaluated after the campaign's join.
     AND CASE WHEN c.state IS NULL OR c.state = 'running' THEN (
       SELECT m.id FROM smspilot.message m
       WHERE m.stream_id = s.id AND m.is_pending AND m.due <= clock.now
@@ -396,17 +396,22 @@ class PostgresHotPath:
         return {row[0] for row in await self._outcomes.fetch(_TRIED_BY_OTHERS, (list(ids), since))}
 
     async def account(self) -> AccountState:
-        rows = await self._outcomes.fetch(_ACCOUNT, {"marketing": MARKETING, "last_lane": MARKETING})
-        paused, halted, halted_why, unknowns, brake_until, now, is_due = rows[0]
-        return AccountState(
+        return (await self.account_and_due())[0]
+
+    async def account_and_due(self) -> tuple[AccountState, bool]:
+        values = {"marketing": MARKETING, "last_lane": MARKETING, "most_unknowns": MAX_UNKNOWNS}
+        paused, halted, halted_why, unknowns, brake_until, now, is_due = (await self._outcomes.fetch(_ACCOUNT, values))[
+            0
+        ]
+        account = AccountState(
             paused=paused,
             halted=halted,
             halted_why=halted_why,
             unknowns=unknowns,
             brake_until=brake_until,
             now=now,
-            is_due=is_due,
         )
+        return account, is_due
 
     async def pause(self, reason: str) -> None:
         await self._outcomes.fetch(_PAUSE, (reason,))

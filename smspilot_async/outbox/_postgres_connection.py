@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
@@ -37,6 +38,8 @@ _OPTIONS: Final = (
     " -c jit=off"  # compiling a statement takes a tenth of a second, doing it a few milliseconds
 )
 _MOST_REPEATS: Final = 5
+_PLANS_LAST: Final = 10.0
+"""Seconds until statements are planned anew: a plan made for a small table would read all of one that has grown."""
 
 # What is off may lose the last commits when the server fails, and a message would leave twice.
 _SYNCHRONOUS: Final = """
@@ -64,6 +67,7 @@ class LedgerConnection:
         self._is_pooled = is_pooled
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._plan_anew_at = 0.0
         self._abandoned: dict[asyncio.Future[None], asyncio.Task[Any]] = {}
 
     async def fetch(self, statement: str, values: Any = None) -> list[Any]:
@@ -181,6 +185,10 @@ class LedgerConnection:
                 await connection.close()
                 raise
             self._connection = connection
+            self._plan_anew_at = time.monotonic() + _PLANS_LAST
+        if not self._is_pooled and time.monotonic() >= self._plan_anew_at:  # behind pgbouncer no plan is kept
+            await self._connection.execute("DISCARD PLANS")
+            self._plan_anew_at = time.monotonic() + _PLANS_LAST
         return self._connection
 
     async def _check_home(self, connection: psycopg.AsyncConnection[Any], home: str) -> None:

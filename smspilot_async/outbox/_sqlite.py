@@ -419,6 +419,9 @@ class SqliteHotPath:
         return await self._read(lambda connection: {row[0] for row in connection.execute(_TRIED_BY_OTHERS, values)})
 
     async def account(self) -> AccountState:
+        return (await self.account_and_due())[0]
+
+    async def account_and_due(self) -> tuple[AccountState, bool]:
         return await self._read(_account)
 
     async def pause(self, reason: str) -> None:
@@ -551,19 +554,20 @@ def _recover(connection: sqlite3.Connection) -> int:
     return count
 
 
-def _account(connection: sqlite3.Connection) -> AccountState:
+def _account(connection: sqlite3.Connection) -> tuple[AccountState, bool]:
     now = _ledger.now_us()
-    row = connection.execute(_ACCOUNT, {"marketing": MARKETING, "last_lane": MARKETING, "now": now}).fetchone()
+    values = {"marketing": MARKETING, "last_lane": MARKETING, "most_unknowns": MAX_UNKNOWNS, "now": now}
+    row = connection.execute(_ACCOUNT, values).fetchone()
     paused, halted, halted_why, unknowns, brake_until, is_due = row
-    return AccountState(
+    account = AccountState(
         paused=paused,
         halted=halted,
         halted_why=halted_why,
         unknowns=unknowns,
         brake_until=brake_until,
         now=now,
-        is_due=bool(is_due),
     )
+    return account, bool(is_due)
 
 
 def _end(jobs: list[_Job]) -> None:

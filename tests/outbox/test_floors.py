@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 from ledgers import accepted
 
-from smspilot_async.outbox import _fleet, _grants, _postgres, _steps
+from smspilot_async.outbox import _grants, _postgres, _steps
+from smspilot_async.outbox._due import DUE
 from smspilot_async.outbox._ledger import MAX_UNKNOWNS, SECOND, MessageAnswer
 from smspilot_async.outbox._states import Event
 from smspilot_async.outbox._upkeep import FLOOR_MARGIN, move_floors
@@ -91,17 +92,41 @@ async def test_a_claim_does_not_look_into_streams_of_campaigns_that_are_over(des
 
 
 @ON_POSTGRESQL
-@pytest.mark.parametrize("statement", [_fleet._DUE, _grants._LIMITED])
+@pytest.mark.parametrize("statement", [DUE, _grants._LIMITED, _grants._NEXT])
 async def test_a_look_for_what_is_due_reads_one_message_of_a_stream(
     desk: Desk, ledger_url: str, statement: str
 ) -> None:
-    await desk.campaign(rows=300, first=100)
+    campaign = await desk.campaign(rows=300, first=100)
     message, stream = desk.tables.message, desk.tables.stream
     await desk.execute(sa.update(message).values(state="accepted"))
     await desk.execute("ANALYZE smspilot.message")
     await desk.fill((await desk.execute(sa.select(sa.func.max(stream.c.id))))[0][0], DEAD)
-    values = {"marketing": 2, "last_lane": 2}
+    values = {"marketing": 2, "last_lane": 2, "most_unknowns": MAX_UNKNOWNS, "campaign": campaign}
     assert pages(await plan_of(ledger_url, _steps.POSTGRESQL.written(statement), values)) < 50
+
+
+@ON_POSTGRESQL
+async def test_a_plan_made_for_a_small_table_is_soon_made_anew(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.execute("ALTER TABLE smspilot.message SET (autovacuum_enabled = false)")
+    await desk.campaign(rows=60)
+    message, stream, hot = desk.tables.message, desk.tables.stream, cast("Any", desk.hot)
+    await desk.execute(sa.update(message).values(state="accepted"))
+    await desk.execute("ANALYZE smspilot.message")
+    for _ in range(20):  # of these, PostgreSQL keeps the plan
+        await desk.hot.account()
+    await desk.fill((await desk.execute(sa.select(sa.func.max(stream.c.id))))[0][0], DEAD)
+
+    async def scans_of_a_look() -> int:
+        await desk.hot.account()
+        await hot._outcomes.fetch("SELECT pg_stat_force_next_flush()")
+        counted = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'message'"
+        return int((await hot._outcomes.fetch(counted))[0][0])
+
+    before = await scans_of_a_look()
+    assert await scans_of_a_look() > before  # the kept plan reads the whole table, still
+    before = await scans_of_a_look()
+    monkeypatch.setattr(hot._outcomes, "_plan_anew_at", 0.0)
+    assert await scans_of_a_look() == before
 
 
 @ON_POSTGRESQL

@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -14,7 +15,7 @@ from alembic.script import ScriptDirectory
 from ledgers import PHONE
 
 from smspilot_async import Message
-from smspilot_async.outbox import LedgerMissing, LedgerSchemaError, Outbox, _migrations, include_name
+from smspilot_async.outbox import LedgerMissing, LedgerSchemaError, LedgerUnavailable, Outbox, _migrations, include_name
 from smspilot_async.outbox._migrations import upgrade
 from smspilot_async.outbox._schema import OLDEST_COMPATIBLE, SCHEMA, VERSION, WAKE_CHANNEL, tables_of
 
@@ -192,6 +193,18 @@ async def test_tables_of_an_earlier_version_are_used_where_they_suffice(
     async with outbox:
         await outbox.drain(client)
     assert [message.text for message in emulator.messages] == ["New"]
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+async def test_an_upgrade_does_not_wait_for_who_uses_the_tables(ledger_url: str, client: Client) -> None:
+    account_id = (await client.info()).id
+    assert account_id is not None
+    await asyncio.to_thread(old_ledger, ledger_url, "0001", client, account_id)
+    async with await psycopg.AsyncConnection.connect(ledger_url) as reader:
+        await reader.execute("SELECT count(*) FROM smspilot.message")
+        with pytest.raises(LedgerUnavailable, match="in use, and were left as they are"):
+            await Outbox.upgrade(ledger_url)
+    assert await Outbox.upgrade(ledger_url) == (1, VERSION)
 
 
 async def test_an_upgrade_that_was_made_changes_nothing(desk: Desk, ledger_url: str) -> None:

@@ -78,6 +78,6 @@ async def test_what_waits_and_what_is_unknown_is_found_without_reading_all_messa
 
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
-async def test_no_statement_is_compiled_which_takes_longer_than_to_do_it(desk: Desk) -> None:
+async def test_no_statement_is_compiled(desk: Desk) -> None:
     hot: Any = desk.hot
     assert await hot._claims.fetch("SHOW jit") == await desk.execute("SHOW jit") == [("off",)]

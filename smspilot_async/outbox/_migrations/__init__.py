@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
-from smspilot_async.outbox._errors import LedgerMissing, LedgerSchemaError
+from smspilot_async.outbox._errors import LedgerMissing, LedgerSchemaError, LedgerUnavailable
 from smspilot_async.outbox._migrations.engine_tables import prepare_engine
 from smspilot_async.outbox._schema import NEEDED, OLDEST_COMPATIBLE, SCHEMA, VERSION, tables_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["VERSION_TABLE", "check_version", "has_ledger", "upgrade", "upgrade_ledger"]
 
 VERSION_TABLE: Final = "alembic_version"
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 _LOCK: Final = 0x534D5350  # "SMSP": the key of the advisory lock
 
 
@@ -31,6 +33,9 @@ def upgrade(connection: Connection, to: str = "head") -> None:
     Args:
         connection: In a transaction; on SQLite one that has begun with ``BEGIN IMMEDIATE``.
         to: A revision of the tables; by default this version's.
+
+    Raises:
+        LedgerUnavailable: On PostgreSQL, a table that is to be rewritten cannot be locked.
     """
     from alembic import command  # noqa: PLC0415 - only upgrades need it, and it is slow to import
     from alembic.config import Config  # noqa: PLC0415
@@ -42,7 +47,14 @@ def upgrade(connection: Connection, to: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    command.upgrade(config, to)
+    try:
+        command.upgrade(config, to)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        raise LedgerUnavailable(
+            "the ledger's tables are in use, and were left as they are: upgrade them when less is under way."
+        ) from None
 
 
 def upgrade_ledger(connection: Connection) -> int:

@@ -11,7 +11,7 @@ down_revision = "0001"
 
 _STATEMENTS = (
     "SET LOCAL statement_timeout = 0",  # a rewrite may take minutes, and the role may have a limit
-    "SET LOCAL lock_timeout = '5s'",  # rather than make everyone else wait behind it
+    "SET LOCAL lock_timeout = '3s'",  # rather than make everyone else wait behind it
     "DROP INDEX smspilot.ix_smspilot_message_pending",
     "DROP INDEX smspilot.ix_smspilot_message_unknown",
     """
@@ -22,7 +22,9 @@ _STATEMENTS = (
     """,
     "CREATE INDEX ix_smspilot_message_pending ON smspilot.message (stream_id, due, id) WHERE is_pending",
     "CREATE INDEX ix_smspilot_message_unknown ON smspilot.message (id) WHERE is_unknown",
-    "ANALYZE smspilot.message",  # without statistics a column is half true
+    "ANALYZE smspilot.message",  # without statistics the planner takes half of the rows for pending
+    "SET LOCAL lock_timeout TO DEFAULT",
+    "SET LOCAL statement_timeout TO DEFAULT",
 )
 
 
