@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NO_HOST = "02:00:00:00:00:01"
+_numbers = itertools.count(1)
 _UNSENT = 4  # the column of /proc/net/tcp with the bytes that wait for an acknowledgement
 
 
@@ -25,8 +27,8 @@ class CutPath:
     """
 
     def __init__(self) -> None:
-        self._name = f"smspilot-{os.getpid()}"
-        self._near, self._far = f"sn{os.getpid()}", f"sf{os.getpid()}"
+        mark = f"{os.getpid()}x{next(_numbers)}"  # what is removed may be there for a moment more
+        self._name, self._near, self._far = f"smspilot-{mark}", f"sn{mark}", f"sf{mark}"
         subnet = f"10.{128 + os.getpid() // 250 % 100}.{os.getpid() % 250}"
         self.here, there = f"{subnet}.1", f"{subnet}.2"
         _ip("netns", "add", self._name)
@@ -65,8 +67,9 @@ class CutPath:
         return sum(int(line.split()[_UNSENT].partition(":")[0], 16) > 0 for line in lines)
 
     def remove(self) -> None:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            _ip("netns", "del", self._name)  # and with it the path, both ends
+        for command in (("link", "del", self._near), ("netns", "del", self._name)):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                _ip(*command)
 
 
 def _ip(*arguments: str) -> str:
