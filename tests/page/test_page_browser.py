@@ -11,6 +11,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 from raw_servers import answering, http, raw_server
 from visitor import Visitor
+from waiting import until
 
 from smspilot_async import Client, GatewayError, Message, Retry, Unanswered
 from smspilot_async.emulator import TEST_KEY, Account, Emulator, Fault
@@ -366,7 +367,11 @@ class TestLooks:
         before = await row.bounding_box()
         await client.send_packet([Message(PHONE, f"later {n}") for n in range(50)])
         await expect(visitor.page.locator("#foot")).to_have_text("150 of 150 messages")
-        assert await row.bounding_box() == before
+
+        async def is_there() -> bool:  # not while it is drawn anew
+            return await row.bounding_box() == before
+
+        await until(is_there)
 
     async def test_it_can_be_used_by_keyboard_alone(self, visitor: Visitor, client: Client) -> None:
         for name in ("Anna", "Boris", "Vera"):
