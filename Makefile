@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # The first interpreter on the PATH that is new enough; PYTHON=... overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
-# Of the tests; four keep two cores busy, for many tests wait for another process. Who has nothing left helps the others.
-WORKERS := -n 4 --dist worksteal
+# Of the tests; three keep two cores busy, for many tests wait for another process. Who has nothing left helps the others.
+WORKERS := -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: $(VENV)/.demo

@@ -65,7 +65,7 @@ def run_tests(session: nox.Session, *install_options: str) -> None:
         session.install("pip>=25.1")  # the first that knows --group
     groups = ("--group", "test", "--group", "docs")
     session.install("--editable", f".[{','.join(EXTRAS)}]", *groups, *install_options)
-    session.run("python", "-m", "pytest", "-q", "-n", "4", "--dist", "worksteal", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", *session.posargs)
 
 
 def lowest_versions() -> Iterator[str]:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 PATIENCE: Final = 30.0
 
 
-async def until(holds: Callable[[], Any]) -> None:
+async def until(holds: Callable[[], Any], *, patience: float = PATIENCE) -> None:
     """Wait until something holds; it may be a coroutine function."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         while True:
             held = holds()
             if await held if inspect.isawaitable(held) else held:

@@ -63,7 +63,7 @@ async def test_three_workers_together_keep_to_the_rate(desk: Desk, emulator: Emu
     began = time.monotonic()
     times = arrivals(emulator)
     await fill(desk.outbox, 4000)
-    await until(partial(_grew, times, MESSAGES))
+    await until(partial(_grew, times, MESSAGES), patience=120)  # a busy machine uses less of the rate
     # At any moment; what is late makes it less. After ten seconds this is less than one percent more.
     caught_up = CATCH_UP / SECOND
     assert all(number <= RATE * (at - began + caught_up) + PACKET for number, at in enumerate(times, 1))
