@@ -19,6 +19,7 @@ import attrs
 
 from smspilot_async._numbering import countries_by_prefix, kind_of
 from smspilot_async.outbox._account_rate import QUARTER
+from smspilot_async.outbox._due import FIRST_DUE
 from smspilot_async.outbox._ledger import SECOND
 from smspilot_async.outbox._steps import money
 
@@ -130,17 +131,13 @@ def _messages(standing: Standing) -> tuple[int | None, int]:
     return messages, tat
 
 
-_LIMITED: Final = """
-SELECT c.id FROM {t}campaign c
+_LIMITED: Final = f"""
+SELECT c.id FROM {{t}}campaign c
 WHERE c.state = 'running' AND (c.budget IS NOT NULL OR c.first IS NOT NULL OR c.rate_limit IS NOT NULL)
-  AND c.starts_at <= {now} AND {now} < c.expires_at
+  AND c.starts_at <= {{now}} AND {{now}} < c.expires_at
   AND EXISTS (
-    SELECT 1 FROM {t}stream s WHERE s.campaign_id = c.id AND s.open_from <= {now} AND {now} < s.open_until
-      AND (  -- not EXISTS, as in the claim
-        SELECT m.id FROM {t}message m WHERE m.stream_id = s.id AND m.{pending} AND m.due <= {now}
-          AND (m.due, m.id) >= (s.floor_due, s.floor_id)
-        ORDER BY m.due, m.id LIMIT 1
-      ) IS NOT NULL
+    SELECT 1 FROM {{t}}stream s WHERE s.campaign_id = c.id AND s.open_from <= {{now}} AND {{now}} < s.open_until
+      AND {FIRST_DUE} IS NOT NULL
   )
 ORDER BY c.id
 """
@@ -168,11 +165,7 @@ _OTHERS: Final = "SELECT amount FROM {t}grants WHERE campaign_id = :campaign AND
 _NEXT: Final = f"""
 SELECT {PRICE}, {PARTS} FROM {{t}}message m WHERE m.id = (
   SELECT f.message FROM (
-    SELECT s.id, s.open_until, (
-      SELECT m.id FROM {{t}}message m WHERE m.stream_id = s.id AND m.{{pending}} AND m.due <= {{now}}
-        AND (m.due, m.id) >= (s.floor_due, s.floor_id)
-      ORDER BY m.due, m.id LIMIT 1
-    ) AS message
+    SELECT s.id, s.open_until, {FIRST_DUE} AS message
     FROM {{t}}stream s WHERE s.campaign_id = :campaign AND s.open_from <= {{now}} AND {{now}} < s.open_until
   ) f WHERE f.message IS NOT NULL ORDER BY f.open_until, f.id LIMIT 1
 )

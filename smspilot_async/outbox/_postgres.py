@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from smspilot_async.outbox import _steps
-from smspilot_async.outbox._due import DUE
+from smspilot_async.outbox._due import account_and_due
 from smspilot_async.outbox._grants import PARTS, PRICE
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
@@ -247,10 +247,6 @@ SELECT m.id FROM smspilot.message m WHERE m.id = ANY (%s) AND EXISTS (
   WHERE o.hash = m.hash AND o.id <> m.id AND a.intent_at > %s
 )
 """
-_ACCOUNT: Final = f"""
-SELECT paused, halted, halted_why, unknowns, brake_until, smspilot.now_us(), EXISTS ({_steps.POSTGRESQL.written(DUE)})
-FROM smspilot.account
-"""
 _COUNT_UNKNOWN: Final = f"""
 UPDATE smspilot.account SET unknowns = unknowns + 1,
   brake_until = CASE WHEN unknowns + 1 = {MAX_UNKNOWNS} THEN smspilot.now_us() + {BRAKE_FIRST} ELSE brake_until END,
@@ -399,19 +395,7 @@ class PostgresHotPath:
         return (await self.account_and_due())[0]
 
     async def account_and_due(self) -> tuple[AccountState, bool]:
-        values = {"marketing": MARKETING, "last_lane": MARKETING, "most_unknowns": MAX_UNKNOWNS}
-        paused, halted, halted_why, unknowns, brake_until, now, is_due = (await self._outcomes.fetch(_ACCOUNT, values))[
-            0
-        ]
-        account = AccountState(
-            paused=paused,
-            halted=halted,
-            halted_why=halted_why,
-            unknowns=unknowns,
-            brake_until=brake_until,
-            now=now,
-        )
-        return account, is_due
+        return await self._outcomes.look(account_and_due)
 
     async def pause(self, reason: str) -> None:
         await self._outcomes.fetch(_PAUSE, (reason,))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from smspilot_async.outbox import _ledger, _steps
-from smspilot_async.outbox._due import DUE
+from smspilot_async.outbox._due import account_and_due
 from smspilot_async.outbox._errors import LedgerUnavailable
 from smspilot_async.outbox._ledger import (
     BRAKE_FIRST,
@@ -31,7 +31,7 @@ from smspilot_async.outbox._ledger import (
     Claim,
     Why,
 )
-from smspilot_async.outbox._schema import CODE, MARKETING
+from smspilot_async.outbox._schema import CODE
 from smspilot_async.outbox._sqlite_claim import claim_from, open_stream
 from smspilot_async.outbox._sqlite_errors import unavailable
 from smspilot_async.outbox._states import Event, State, sources
@@ -58,9 +58,6 @@ PRAGMAS: Final = (
 _MOST_AT_ONCE: Final = 64
 _WRITE: Final = object()
 
-_ACCOUNT: Final = f"""
-SELECT paused, halted, halted_why, unknowns, brake_until, EXISTS ({_steps.SQLITE.written(DUE)}) FROM smspilot_account
-"""
 _HELD: Final = ", ".join(f"'{state}'" for state in sources(Event.ACCEPTED))
 _ACCEPT: Final = f"""
 UPDATE smspilot_message
@@ -422,7 +419,7 @@ class SqliteHotPath:
         return (await self.account_and_due())[0]
 
     async def account_and_due(self) -> tuple[AccountState, bool]:
-        return await self._read(_account)
+        return await self.look(account_and_due)
 
     async def pause(self, reason: str) -> None:
         sql = "UPDATE smspilot_account SET paused = coalesce(paused, ?), paused_at = coalesce(paused_at, ?)"
@@ -552,22 +549,6 @@ def _recover(connection: sqlite3.Connection) -> int:
             (Why.LEASE_OVER, now, id_),
         )
     return count
-
-
-def _account(connection: sqlite3.Connection) -> tuple[AccountState, bool]:
-    now = _ledger.now_us()
-    values = {"marketing": MARKETING, "last_lane": MARKETING, "most_unknowns": MAX_UNKNOWNS, "now": now}
-    row = connection.execute(_ACCOUNT, values).fetchone()
-    paused, halted, halted_why, unknowns, brake_until, is_due = row
-    account = AccountState(
-        paused=paused,
-        halted=halted,
-        halted_why=halted_why,
-        unknowns=unknowns,
-        brake_until=brake_until,
-        now=now,
-    )
-    return account, bool(is_due)
 
 
 def _end(jobs: list[_Job]) -> None:
