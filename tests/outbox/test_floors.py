@@ -16,13 +16,18 @@ from smspilot_async.outbox import _grants, _postgres, _steps
 from smspilot_async.outbox._due import DUE
 from smspilot_async.outbox._ledger import MAX_UNKNOWNS, SECOND, MessageAnswer
 from smspilot_async.outbox._states import Event
-from smspilot_async.outbox._upkeep import FLOOR_MARGIN, move_floors
+from smspilot_async.outbox._upkeep import FLOOR_MARGIN, SPENT_CODES, move_floors
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from ledgers import Desk
+
+    from smspilot_async.outbox._sqlite import SqliteHotPath
 
 DEAD = 20_000
 ON_POSTGRESQL = pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+ON_SQLITE = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 
 
 async def plan_of(url: str, statement: str, values: dict[str, Any]) -> Any:
@@ -92,7 +97,7 @@ async def test_a_claim_does_not_look_into_streams_of_campaigns_that_are_over(des
 
 
 @ON_POSTGRESQL
-@pytest.mark.parametrize("statement", [DUE, _grants._LIMITED, _grants._NEXT])
+@pytest.mark.parametrize("statement", [DUE, _grants._LIMITED, _grants._NEXT, *SPENT_CODES])
 async def test_a_look_for_what_is_due_reads_one_message_of_a_stream(
     desk: Desk, ledger_url: str, statement: str
 ) -> None:
@@ -103,6 +108,23 @@ async def test_a_look_for_what_is_due_reads_one_message_of_a_stream(
     await desk.fill((await desk.execute(sa.select(sa.func.max(stream.c.id))))[0][0], DEAD)
     values = {"marketing": 2, "last_lane": 2, "most_unknowns": MAX_UNKNOWNS, "campaign": campaign}
     assert pages(await plan_of(ledger_url, _steps.POSTGRESQL.written(statement), values)) < 50
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("statement", [DUE, _grants._LIMITED, _grants._NEXT, *SPENT_CODES])
+async def test_a_look_for_what_is_due_does_not_read_all_messages(desk: Desk, statement: str) -> None:
+    values = {"marketing": 2, "last_lane": 2, "most_unknowns": MAX_UNKNOWNS, "campaign": 1, "now": 1}
+
+    def plan(connection: sqlite3.Connection) -> list[str]:
+        return [
+            step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {_steps.SQLITE.written(statement)}", values)
+        ]
+
+    steps = await cast("SqliteHotPath", desk.hot).run(plan)
+    of_messages = [step for step in steps if step.split()[1] == "m"]
+    assert of_messages
+    assert "SCAN m" not in of_messages, steps  # nor a whole index, but for that of what is unknown
+    assert "SCAN m USING INDEX ix_smspilot_message_pending" not in of_messages, steps
 
 
 @ON_POSTGRESQL
