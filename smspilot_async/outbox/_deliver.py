@@ -314,9 +314,7 @@ class Sender:
             await asyncio.sleep(POLL)
 
     async def _look(self) -> None:
-        """Wake places, if something is due."""
-        await self._slots.renew()
-        await self._upkeep.do()
+        """Wake places, if something is due: before the upkeep, for which a code need not wait."""
         account, is_due = await self._hot.account_and_due()
         if is_due:
             if not account.is_braked:
@@ -324,6 +322,8 @@ class Sender:
             elif account.brake_until <= account.now:
                 with contextlib.suppress(LedgerUnavailable):
                     await self._take_one(MARKETING, size=1, is_probe=True)
+        await self._slots.renew()
+        await self._upkeep.do()
 
     # --- one packet ------------------------------------------------------------------------------
 

@@ -180,6 +180,9 @@ class ClaimedMessage:
     send_at: int | None = None
 
 
+_VALID_UNTIL: Final = [field.name for field in attrs.fields(ClaimedMessage)].index("valid_until")
+
+
 class ClaimedMessages(Sequence[ClaimedMessage]):
     """The messages of a claim, each made when it is looked at.
 
@@ -218,6 +221,11 @@ class ClaimedMessages(Sequence[ClaimedMessage]):
         """Their numbers."""
         return [row[0] for row in self._rows]
 
+    @property
+    def ends(self) -> list[int]:
+        """When the time of those is over that may not leave at any time."""
+        return [row[_VALID_UNTIL] for row in self._rows if row[_VALID_UNTIL] is not None]
+
 
 @attrs.frozen(kw_only=True)
 class Claim:
@@ -243,7 +251,7 @@ class Claim:
     expires_at: int | None = None
     reserved: Decimal | None = None
     lane: int = 0
-    messages: Sequence[ClaimedMessage] = ()
+    messages: ClaimedMessages = attrs.field(factory=ClaimedMessages)
     settled: int = 0
     unknowns: int = 0
 

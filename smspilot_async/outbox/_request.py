@@ -72,7 +72,7 @@ def _timeout(client: Client) -> float:
 
 def lasting(claim: Claim) -> float:
     """Return the seconds for which everything in a packet may still leave."""
-    ends = [one.valid_until for one in claim.messages if one.valid_until is not None]
+    ends = claim.messages.ends
     if claim.expires_at is not None:
         ends.append(claim.expires_at)
     return (min(ends) - claim.intent_at) / SECOND if ends else math.inf

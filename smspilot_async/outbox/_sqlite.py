@@ -204,25 +204,32 @@ class SqliteHotPath:
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         """Do a group of jobs. What only reads takes no lock, in which a stopped process would hold up all others."""
-        failure: Exception | None = None
         writing = [job for job in jobs if not self._is_read(connection, job)]
-        try:
-            if writing:
-                connection.execute("BEGIN IMMEDIATE")
-                do = self._do_alone if len(writing) == 1 else self._do
-                for job in writing:
-                    do(connection, job)
-                if connection.in_transaction:
-                    connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            failure = unavailable(error)
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        for job in writing:
-            job.error = failure or job.error
+        if writing:
+            self._write(connection, writing)
         for loop, group in itertools.groupby(jobs, key=lambda job: job.loop):
             with contextlib.suppress(RuntimeError):  # its loop is gone
                 loop.call_soon_threadsafe(_end, list(group))
+
+    def _write(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        """Do jobs in one transaction or, if one of them fails, each in its own.
+
+        A savepoint for each would be two more statements, after which this thread waits for the interpreter.
+        """
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            have_succeeded = all(_succeeds(connection, job) for job in jobs)
+            connection.execute("COMMIT" if have_succeeded else "ROLLBACK")
+        except sqlite3.Error as error:
+            failure = unavailable(error)
+            for job in jobs:
+                job.error = failure
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            return
+        if not have_succeeded and len(jobs) > 1:
+            for job in jobs:
+                self._write(connection, [job])
 
     @staticmethod
     def _is_read(connection: sqlite3.Connection, job: _Job) -> bool:
@@ -236,20 +243,6 @@ class SqliteHotPath:
         except Exception as error:  # noqa: BLE001 - its caller's to raise
             job.error = error
         return job.result is not _WRITE
-
-    @staticmethod
-    def _do(connection: sqlite3.Connection, job: _Job) -> None:
-        """Do one job of a group; what fails alone is undone alone."""
-        connection.execute("SAVEPOINT job")
-        if not _succeeds(connection, job):
-            connection.execute("ROLLBACK TO job")
-        connection.execute("RELEASE job")
-
-    @staticmethod
-    def _do_alone(connection: sqlite3.Connection, job: _Job) -> None:
-        """Do the only job of a group. Each statement less is one after which this thread waits for the interpreter."""
-        if not _succeeds(connection, job):
-            connection.execute("ROLLBACK")
 
     def _forget_erased(self, connection: sqlite3.Connection) -> None:
         """Empty the log once texts were erased, for it still holds them.
@@ -458,6 +451,7 @@ class SqliteHotPath:
 
 def _succeeds(connection: sqlite3.Connection, job: _Job) -> bool:
     """Do a job, and return whether what it did may stay."""
+    job.error = None  # of an earlier try
     try:
         job.result = job.work(connection)
     except sqlite3.IntegrityError as error:

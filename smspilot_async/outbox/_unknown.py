@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import attrs
 import sqlalchemy as sa
 
-from smspilot_async.outbox._ledger import MAX_UNKNOWNS, SECOND, Claim, ClaimedMessage, Why, packet_hash
+from smspilot_async.outbox._ledger import MAX_UNKNOWNS, SECOND, Claim, ClaimedMessages, Why, packet_hash
 from smspilot_async.outbox._schema import MARKETING
 from smspilot_async.outbox._states import State
 
@@ -238,7 +238,8 @@ async def claim_probe(
         .where(message.c.id.in_(ids), message.c.state == State.UNKNOWN.value)
         .values(**held, tries=message.c.tries + 1, resends=message.c.resends + 1)
     )
-    return Claim(attempt_id=attempt_id, intent_at=now, lane=rows[0].lane, messages=tuple(map(_claimed, rows)))
+    messages = ClaimedMessages([_values_of(row) for row in rows])
+    return Claim(attempt_id=attempt_id, intent_at=now, lane=rows[0].lane, messages=messages)
 
 
 def _can_be_probed(tables: Tables, now: int, request: ProbeRequest, campaign_id: int | None) -> sa.Select[Any]:
@@ -287,8 +288,9 @@ def _can_be_probed(tables: Tables, now: int, request: ProbeRequest, campaign_id:
     )
 
 
-def _claimed(row: Any) -> ClaimedMessage:
-    return ClaimedMessage(
+def _values_of(row: Any) -> tuple[Any, ...]:
+    """Return the values of a claimed message, in the order of its fields."""
+    return (
         row.id,
         row.phone,
         row.text,

@@ -118,12 +118,18 @@ def move_floors(*, from_floor: bool) -> Steps[None]:
     yield _FLOORS, {"margin": FLOOR_MARGIN, "from_floor": int(from_floor)}
 
 
+_WAITING_CODES: Final = """
+SELECT m.id, m.state FROM {t}message m
+WHERE m.stream_id = 0 AND m.{pending} AND m.valid_until <= {now}
+ORDER BY m.id
+"""
+_UNKNOWN_CODES: Final = """
+SELECT m.id, m.state FROM {t}message m
+WHERE m.stream_id = 0 AND m.{unknown} AND m.valid_until <= {now} AND m.text IS NOT NULL
+ORDER BY m.id
+"""
 # Two statements, for no index serves both: with OR, SQLite reads the whole table, every second.
-_SPENT_CODES: Final = "SELECT m.id, m.state FROM {t}message m WHERE m.stream_id = 0 AND m.valid_until <= {now}"
-SPENT_CODES: Final = (
-    f"{_SPENT_CODES} AND m.{{pending}} ORDER BY m.id",
-    f"{_SPENT_CODES} AND m.{{unknown}} AND m.text IS NOT NULL ORDER BY m.id",
-)
+SPENT_CODES: Final = (_WAITING_CODES, _UNKNOWN_CODES)
 _ERASE: Final = "UPDATE {t}message SET text = NULL WHERE id = :id"
 _EXPIRE: Final = f"""
 UPDATE {{t}}message SET state = CASE WHEN resends > 0 THEN 'unknown' ELSE 'refused' END,
