@@ -115,12 +115,24 @@ class _Departure:
     Attributes:
         at: When.
         late: How many seconds after its turn.
-        owed: How many messages of later turns it cost.
+        messages: How many it had.
     """
 
     at: float
     late: float
-    owed: int
+    messages: int
+
+
+@attrs.frozen
+class _Debt:
+    """Messages of later turns that late packets cost.
+
+    Attributes:
+        at: When it was made.
+    """
+
+    at: float
+    messages: int
 
 
 class RateShare:
@@ -147,7 +159,8 @@ class RateShare:
         self._clock = clock
         self._grants: list[Grant] = []
         self._departures: deque[_Departure] = deque()
-        self._owed = 0
+        self._debts: deque[_Debt] = deque()
+        self._owed = 0  # what of them was not paid yet
         self._unsure = 0.0
         self._in_turn = asyncio.Lock()
 
@@ -189,7 +202,7 @@ class RateShare:
         for grant in self._grants:
             grant.take(max(0, math.ceil((oldest - grant.next) * per_second)), per_second)
         if not is_urgent:  # campaigns owe it
-            self._forget_departures(now)
+            self._owe(now, per_second)
             for grant in self._grants:
                 self._owed -= grant.take(self._owed, per_second)
         self._grants = [grant for grant in self._grants if grant.left]
@@ -228,24 +241,25 @@ class RateShare:
             if turn.grant not in self._grants:
                 self._grants.append(turn.grant)
         if messages and turn.at is not None:
-            self._owe(self._clock() - turn.at, messages, self.per_second)
+            now = self._clock()
+            self._departures.append(_Departure(now, now - turn.at, messages))
 
-    def _owe(self, late: float, messages: int, per_second: float) -> None:
-        """Owe what leaves later than the promptest packets, but no more than all that is late can make too many."""
-        now = self._clock()
-        self._forget_departures(now)
-        all_late = [late, *(departure.late for departure in self._departures)]
-        least, most = min(all_late), max(all_late)
-        owed = 0
-        if late > least + CATCH_UP / SECOND:
-            too_many = int((most - least) * per_second)
-            owed = max(0, min(messages, too_many - sum(departure.owed for departure in self._departures)))
-        self._departures.append(_Departure(now, late, owed))
-        self._owed += owed
+    def _owe(self, now: float, per_second: float) -> None:
+        """Owe what left later than the promptest packets, but no more than all that is late can make too many.
 
-    def _forget_departures(self, now: float) -> None:
-        """Forget what no window of these ten seconds has in it, and what was owed for it."""
-        while self._departures and self._departures[0].at < now - _WINDOW:
-            self._departures.popleft()
+        What was owed, and paid, for one stall lapses with its ten seconds: then all of a later one is owed.
+        """
+        for past in (self._departures, self._debts):
+            while past and past[0].at < now - _WINDOW:
+                past.popleft()
         if not self._departures:
             self._owed = 0
+            return
+        all_late = [departure.late for departure in self._departures]
+        least, most = min(all_late), max(all_late)
+        prompt = least + CATCH_UP / SECOND
+        late = sum(departure.messages for departure in self._departures if departure.late > prompt)
+        owed = min(late, int((most - least) * per_second)) - sum(debt.messages for debt in self._debts)
+        if owed > 0:
+            self._debts.append(_Debt(now, owed))
+            self._owed += owed

@@ -166,6 +166,7 @@ def _sleep_by(clock: ManualClock) -> Callable[[float], Any]:
 @settings(max_examples=10, deadline=None)
 @example(stalls=[(5.0, 1.0)], holds_commits=False, seed=0)
 @example(stalls=[(2.0, 2.0)], holds_commits=True, seed=0)
+@example(stalls=[(2.0, 1.25), (9.0, 0.5)], holds_commits=False, seed=0)  # what was paid for the first was not for both
 @given(
     stalls=st.lists(st.tuples(st.floats(2.0, 15.0), st.floats(0.05, 2.0)), min_size=1, max_size=4),
     holds_commits=st.booleans(),
