@@ -217,11 +217,17 @@ def not_running(name: str, state: str, reason: str | None) -> CampaignStateError
     return CampaignStateError(f"campaign {name!r} is {stands}: it sends nothing.{f' {first}' if first else ''}")
 
 
-def messages_of(tables: Tables, row: Any) -> Any:
-    """Return the condition of a campaign's messages, for a WHERE."""
+def messages_of(tables: Tables, row: Any, *, first: int = 0) -> Any:
+    """Return the condition of a campaign's messages, for a WHERE.
+
+    Args:
+        tables: The ledger's.
+        row: The campaign's.
+        first: Of those from this number on. Of two lower bounds SQLite uses one, and reads all rows from there.
+    """
     message, stream = tables.message, tables.stream
     streams = sa.select(stream.c.id).where(stream.c.campaign_id == row["id"])
-    return message.c.id.between(row["first_id"], row["last_id"]) & message.c.stream_id.in_(streams)
+    return message.c.id.between(max(row["first_id"], first), row["last_id"]) & message.c.stream_id.in_(streams)
 
 
 def seen_as(row: Any, now: int) -> tuple[State, Why | None]:
@@ -305,11 +311,17 @@ def _open_campaigns(tables: Tables) -> Any:
 
 
 def _pending(tables: Tables, campaign_id: Any) -> Any:
+    """Return the condition that something of a campaign is pending."""
+    return sa.exists().where(*_streams_with_pending(tables, campaign_id))
+
+
+def _streams_with_pending(tables: Tables, campaign_id: Any) -> tuple[Any, Any]:
+    """Return the conditions of a campaign's streams that have something pending."""
     message, stream = tables.message, tables.stream
     # Not EXISTS: PostgreSQL may begin its join with all that is pending.
     first = sa.select(message.c.id).where(message.c.stream_id == stream.c.id, tables.is_pending)
     pending = first.order_by(message.c.due).limit(1).correlate(stream).scalar_subquery()
-    return sa.exists().where(stream.c.campaign_id == campaign_id, pending.is_not(None))
+    return stream.c.campaign_id == campaign_id, pending.is_not(None)
 
 
 def _in_flight(tables: Tables, campaign_id: Any) -> Any:
@@ -350,11 +362,12 @@ async def _settle_some(access: Access, campaign_id: int, state: State, why: Why)
         row = await campaign_row(connection, tables, lock=True, id=campaign_id)
         if seen_as(row, now) != (state, why):  # a retry has opened it again
             return 0
-        streams = sa.select(stream.c.id).where(stream.c.campaign_id == campaign_id)
+        # From one stream, in the order of the index: any other order would have all of them sorted each time.
+        one = sa.select(stream.c.id).where(*_streams_with_pending(tables, campaign_id)).limit(1).scalar_subquery()
         some = (
             sa.select(message.c.id)
-            .where(message.c.stream_id.in_(streams), tables.is_pending)
-            .order_by(message.c.id)
+            .where(message.c.stream_id == one, tables.is_pending)
+            .order_by(message.c.due, message.c.id)
             .limit(_AT_ONCE)
             .with_for_update(skip_locked=True)
         )

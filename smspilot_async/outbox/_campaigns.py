@@ -602,18 +602,17 @@ class Campaign:
 
     async def _all(self, row: Any, chosen: Any, *columns: Any) -> AsyncIterator[Any]:
         """Yield columns of those of its messages that are chosen, their ``id`` among them."""
-        message = self._access.tables.message
-        query = sa.select(*columns).where(messages_of(self._access.tables, row), chosen)
-        last = 0
+        tables = self._access.tables
+        query = sa.select(*columns).where(chosen).order_by(tables.message.c.id).limit(_AT_ONCE)
+        first = 0
         while True:
             async with self._access.reading() as connection:
-                page = query.where(message.c.id > last).order_by(message.c.id).limit(_AT_ONCE)
-                rows = (await connection.execute(page)).all()
+                rows = (await connection.execute(query.where(messages_of(tables, row, first=first)))).all()
             for one in rows:
                 yield one
             if len(rows) < _AT_ONCE:
                 return
-            last = rows[-1].id
+            first = rows[-1].id + 1
             await asyncio.sleep(0)
 
     async def _as_rows(self, selection: Selection) -> AsyncIterator[Any]:

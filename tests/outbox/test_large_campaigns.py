@@ -1,0 +1,84 @@
+"""What is done to a campaign costs in proportion to its size, and not to the square of it, on a SQLite ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from smspilot_async.outbox import Outbox, _campaign_info, _campaign_rows, _campaigns
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from smspilot_async import Client
+    from smspilot_async.outbox import Campaign
+
+pytestmark = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+
+FEW, MANY = 1_000, 2_000
+PAGE = 10
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many steps SQLite's machine has done, in hundreds, on connections that are opened from now on."""
+    done = [0]
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+    def count() -> int:
+        done[0] += 1
+        return 0
+
+    def counted(*args: Any, **more: Any) -> sqlite3.Connection:
+        connection = connect(*args, **more)
+        connection.set_progress_handler(count, 100)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+    return done
+
+
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (_campaign_info, _campaign_rows, _campaigns):
+        monkeypatch.setattr(module, "_AT_ONCE", PAGE)
+
+
+async def made(outbox: Outbox, client: Client, rows: int) -> Campaign:
+    """Return a campaign of so many rows, estimated."""
+    people = ({"to": f"7908{number:07d}", "text": f"Text {number}"} for number in range(rows))
+    campaign = await outbox.campaigns.create(f"of {rows}", people)
+    await campaign.estimate(client)
+    return campaign
+
+
+async def read(campaign: Campaign) -> None:
+    assert len([message async for message in campaign.messages()]) in {FEW, MANY}
+
+
+async def approve(campaign: Campaign) -> None:
+    await campaign.approve(overlap_ok=True)
+
+
+async def cancel(campaign: Campaign) -> None:
+    await campaign.cancel()
+    while await _campaign_rows.tend(campaign._access):
+        pass
+    assert {message.reason async for message in campaign.messages()} == {"cancelled"}
+
+
+@pytest.mark.parametrize("what", [read, approve, cancel])
+async def test_twice_as_many_rows_cost_about_twice_as_much(
+    outbox: Outbox, client: Client, ledger_url: str, steps: list[int], what: Callable[[Campaign], Awaitable[None]]
+) -> None:
+    costs = []
+    async with Outbox(ledger_url) as counted:
+        for rows in (FEW, MANY):
+            campaign = await made(outbox, client, rows)
+            counted_campaign = await counted.campaigns.get(campaign.name)
+            before = steps[0]
+            await what(counted_campaign)
+            costs.append(steps[0] - before)
+    assert 1.5 < costs[1] / costs[0] < 2.5, costs
