@@ -463,17 +463,21 @@ class Afterwards:
 
     async def _purge(self, limit: int, actor: str) -> Purged:
         messages, attempts = 0, 0
-        while True:
+        while await self._has_old(limit):
             async with self._writing() as connection:
                 purged = await _records.purge_some(connection, self._tables, limit, self._row.salt)
             messages, attempts = messages + purged.messages, attempts + purged.attempts
-            if not (purged.messages or purged.attempts):
+            if not (purged.messages or purged.attempts):  # others have it locked
                 break
         if messages or attempts:
             async with self._writing() as connection:
                 now = await self._now(connection)
                 await _orders.write_order(connection, self._tables, now, actor=actor, action="purge", count=messages)
         return Purged(messages=messages, attempts=attempts)
+
+    async def _has_old(self, limit: int) -> bool:
+        async with self._reading() as connection:
+            return await _records.has_old(connection, self._tables, limit)
 
     async def statement(self, month: str) -> Statement:
         """Add up what left within a month, by kind, campaign and sender, to the kopeck.

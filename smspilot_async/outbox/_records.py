@@ -219,30 +219,47 @@ class Purged:
     attempts: int
 
 
+async def has_old(connection: AsyncConnection, tables: Tables, before: int) -> bool:
+    """Return whether there is anything to purge. It takes no lock, and may have to read every message."""
+    either = _old_messages(tables, before).exists() | _old_attempts(connection, tables, before).exists()
+    return bool((await connection.execute(sa.select(either))).scalar_one())
+
+
 async def purge_some(connection: AsyncConnection, tables: Tables, before: int, salt: bytes) -> Purged:
     """Remove some of what was settled before a moment, in the connection's transaction.
 
-    What is unknown, and was not settled by an order, is never removed.
+    What is unknown, and was not settled by an order, is never removed. Requests go after the last of the messages: only
+    then are they the first ones that are found.
     """
     message, attempt, ledger = tables.message, tables.attempt, tables.ledger
-    over = (State.ACCEPTED.value, State.REFUSED.value, State.NOT_SENT.value)
-    decided = (Why.ASSUMED_SENT.value, Why.PROVEN_DUPLICATE.value)
-    is_over = message.c.state.in_(over) | ((message.c.state == State.UNKNOWN.value) & message.c.reason.in_(decided))
-    chosen = sa.select(message.c.id).where(is_over, message.c.settled_at < before).order_by(message.c.id)
-    ids = list((await connection.execute(chosen.limit(_AT_ONCE).with_for_update(skip_locked=True))).scalars())
+    chosen = _old_messages(tables, before).order_by(message.c.id).limit(_AT_ONCE).with_for_update(skip_locked=True)
+    ids = list((await connection.execute(chosen)).scalars())
     await _spend_keys(connection, tables, message.c.id.in_(ids), salt)
     await connection.execute(sa.delete(message).where(message.c.id.in_(ids)))
-    old = sa.select(attempt.c.id).where(
-        attempt.c.outcome.is_not(None),
-        attempt.c.recorded_at < before,
-        sa.not_(_has_messages(tables, connection.dialect.name)),
-    )
-    attempts = list((await connection.execute(old.order_by(attempt.c.id).limit(_AT_ONCE))).scalars())
+    if len(ids) == _AT_ONCE:
+        return Purged(messages=len(ids), attempts=0)
+    old = _old_attempts(connection, tables, before).order_by(attempt.c.id).limit(_AT_ONCE)
+    attempts = list((await connection.execute(old)).scalars())
     if attempts:
         await connection.execute(sa.delete(attempt).where(attempt.c.id.in_(attempts)))
         gone = sa.case((ledger.c.attempts_gone < attempts[-1], attempts[-1]), else_=ledger.c.attempts_gone)
         await connection.execute(sa.update(ledger).values(attempts_gone=gone))
     return Purged(messages=len(ids), attempts=len(attempts))
+
+
+def _old_messages(tables: Tables, before: int) -> sa.Select[Any]:
+    message = tables.message
+    over = (State.ACCEPTED.value, State.REFUSED.value, State.NOT_SENT.value)
+    decided = (Why.ASSUMED_SENT.value, Why.PROVEN_DUPLICATE.value)
+    is_over = message.c.state.in_(over) | ((message.c.state == State.UNKNOWN.value) & message.c.reason.in_(decided))
+    return sa.select(message.c.id).where(is_over, message.c.settled_at < before)
+
+
+def _old_attempts(connection: AsyncConnection, tables: Tables, before: int) -> sa.Select[Any]:
+    """Select the requests of which no message is left."""
+    attempt = tables.attempt
+    is_empty = sa.not_(_has_messages(tables, connection.dialect.name))
+    return sa.select(attempt.c.id).where(attempt.c.outcome.is_not(None), attempt.c.recorded_at < before, is_empty)
 
 
 def _has_messages(tables: Tables, dialect: str) -> Any:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
+import sqlalchemy as sa
 
-from smspilot_async.outbox import Outbox, _campaign_info, _campaign_rows, _campaigns
+from smspilot_async.outbox import Outbox, _campaign_info, _campaign_rows, _campaigns, _records
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from smspilot_async import Client
     from smspilot_async.outbox import Campaign
+
+    What: TypeAlias = Callable[[Campaign, Outbox], Awaitable[None]]
 
 pytestmark = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 
@@ -42,7 +46,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_campaign_info, _campaign_rows, _campaigns):
+    for module in (_campaign_info, _campaign_rows, _campaigns, _records):
         monkeypatch.setattr(module, "_AT_ONCE", PAGE)
 
 
@@ -54,24 +58,41 @@ async def made(outbox: Outbox, client: Client, rows: int) -> Campaign:
     return campaign
 
 
-async def read(campaign: Campaign) -> None:
+async def read(campaign: Campaign, _: Outbox) -> None:
     assert len([message async for message in campaign.messages()]) in {FEW, MANY}
 
 
-async def approve(campaign: Campaign) -> None:
+async def approve(campaign: Campaign, _: Outbox) -> None:
     await campaign.approve(overlap_ok=True)
 
 
-async def cancel(campaign: Campaign) -> None:
+async def cancel(campaign: Campaign, _: Outbox) -> None:
     await campaign.cancel()
     while await _campaign_rows.tend(campaign._access):
         pass
     assert {message.reason async for message in campaign.messages()} == {"cancelled"}
 
 
-@pytest.mark.parametrize("what", [read, approve, cancel])
+async def purge(_: Campaign, outbox: Outbox) -> None:
+    """Purge it as if it had been sent long ago, in packets of ten."""
+    tables = outbox._tables
+    message, attempt = tables.message, tables.attempt
+    async with outbox._writing() as connection:
+        ids = list((await connection.execute(sa.select(message.c.id).order_by(message.c.id))).scalars())
+        await connection.execute(sa.update(message).values(state="accepted", settled_at=1))
+        packets = [
+            {"token": str(first), "sender": "", "intent_at": 1, "lease": 1, "outcome": "answered", "recorded_at": 1}
+            | {"message_ids": ids[first : first + 10]}
+            for first in range(0, len(ids), 10)
+        ]
+        await connection.execute(sa.insert(attempt), packets)
+    purged = await outbox.purge(datetime.now(UTC) - timedelta(days=42))
+    assert (purged.messages, purged.attempts) == (len(ids), len(packets))
+
+
+@pytest.mark.parametrize("what", [read, approve, cancel, purge])
 async def test_twice_as_many_rows_cost_about_twice_as_much(
-    outbox: Outbox, client: Client, ledger_url: str, steps: list[int], what: Callable[[Campaign], Awaitable[None]]
+    outbox: Outbox, client: Client, ledger_url: str, steps: list[int], what: What
 ) -> None:
     costs = []
     async with Outbox(ledger_url) as counted:
@@ -79,6 +100,6 @@ async def test_twice_as_many_rows_cost_about_twice_as_much(
             campaign = await made(outbox, client, rows)
             counted_campaign = await counted.campaigns.get(campaign.name)
             before = steps[0]
-            await what(counted_campaign)
+            await what(counted_campaign, counted)
             costs.append(steps[0] - before)
     assert 1.5 < costs[1] / costs[0] < 2.5, costs
