@@ -160,7 +160,7 @@ class RateShare:
         self._grants: list[Grant] = []
         self._departures: deque[_Departure] = deque()
         self._debts: deque[_Debt] = deque()
-        self._owed = 0  # what of them was not paid yet
+        self._owed = 0  # what is still unpaid of them
         self._unsure = 0.0
         self._in_turn = asyncio.Lock()
 
@@ -247,19 +247,20 @@ class RateShare:
     def _owe(self, now: float, per_second: float) -> None:
         """Owe what left later than the promptest packets, but no more than all that is late can make too many.
 
-        What was owed, and paid, for one stall lapses with its ten seconds: then all of a later one is owed.
+        A debt counts for ten seconds; after that, a later stall is owed in full.
         """
         for past in (self._departures, self._debts):
             while past and past[0].at < now - _WINDOW:
                 past.popleft()
         if not self._departures:
             self._owed = 0
+            self._debts.clear()  # what was not paid does not count as paid
             return
         all_late = [departure.late for departure in self._departures]
         least, most = min(all_late), max(all_late)
         prompt = least + CATCH_UP / SECOND
-        late = sum(departure.messages for departure in self._departures if departure.late > prompt)
-        owed = min(late, int((most - least) * per_second)) - sum(debt.messages for debt in self._debts)
+        late_messages = sum(departure.messages for departure in self._departures if departure.late > prompt)
+        owed = min(late_messages, int((most - least) * per_second)) - sum(debt.messages for debt in self._debts)
         if owed > 0:
             self._debts.append(_Debt(now, owed))
             self._owed += owed

@@ -27,7 +27,7 @@ from smspilot_async.outbox._unknown import AssumeSent, Hold, Probe, Resend, Unkn
 from smspilot_async.text import normalize_phone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from pathlib import Path
@@ -57,6 +57,7 @@ _LISTEN_AGAIN: Final = 30.0
 _NOTE_CALLS_EVERY: Final = 10 * SECOND
 _KEPT_FOR: Final = timedelta(days=41)
 _PURGE_EVERY: Final = 1800.0
+_PURGED_AT_ONCE: Final = 1000
 _APPLICATION: Final = "the application"
 _LONGEST_NAP: Final = 60.0
 
@@ -462,22 +463,32 @@ class Afterwards:
         await self._purge(now - age // timedelta(microseconds=1), "worker")
 
     async def _purge(self, limit: int, actor: str) -> Purged:
-        messages, attempts = 0, 0
-        while await self._has_old(limit):
+        tables, messages, attempts = self._tables, 0, 0
+        async for ids in self._in_chunks(_records.old_messages(tables, limit), tables.message.c.id):
             async with self._writing() as connection:
-                purged = await _records.purge_some(connection, self._tables, limit, self._row.salt)
-            messages, attempts = messages + purged.messages, attempts + purged.attempts
-            if not (purged.messages or purged.attempts):  # others have it locked
-                break
+                messages += await _records.purge_messages(connection, tables, ids, before=limit, salt=self._row.salt)
+        old = _records.old_attempts(tables, limit, "sqlite" if self._path is not None else "postgresql")
+        async for ids in self._in_chunks(old, tables.attempt.c.id):
+            async with self._writing() as connection:
+                attempts += await _records.purge_attempts(connection, tables, ids)
         if messages or attempts:
             async with self._writing() as connection:
                 now = await self._now(connection)
-                await _orders.write_order(connection, self._tables, now, actor=actor, action="purge", count=messages)
+                await _orders.write_order(connection, tables, now, actor=actor, action="purge", count=messages)
         return Purged(messages=messages, attempts=attempts)
 
-    async def _has_old(self, limit: int) -> bool:
-        async with self._reading() as connection:
-            return await _records.has_old(connection, self._tables, limit)
+    async def _in_chunks(self, query: sa.Select[Any], id_: sa.Column[int]) -> AsyncIterator[list[int]]:
+        """Yield the numbers that a query selects, some at a time; it reads the table once, and holds no lock."""
+        last = 0
+        while True:
+            async with self._reading() as connection:
+                chunk = query.where(id_ > last).order_by(id_).limit(_PURGED_AT_ONCE)
+                ids = list((await connection.execute(chunk)).scalars())
+            if ids:
+                yield ids
+            if len(ids) < _PURGED_AT_ONCE:
+                return
+            last = ids[-1]
 
     async def statement(self, month: str) -> Statement:
         """Add up what left within a month, by kind, campaign and sender, to the kopeck.

@@ -207,8 +207,8 @@ async def messages(
         now = await access.now(connection)
     bad = _bad_rows(access, campaign_id, selection, -1 if after is None else after.line)
     next_bad = await anext(bad, None)
-    first = 0 if after is None or after.id is None else after.id + 1
-    async for message in _good_rows(access, row, selection, seen_as(row, now), first):
+    from_id = 0 if after is None or after.id is None else after.id + 1
+    async for message in _good_rows(access, row, selection, seen_as(row, now), from_id):
         while next_bad is not None and next_bad.line < message.line:
             yield next_bad
             next_bad = await anext(bad, None)
@@ -219,7 +219,7 @@ async def messages(
 
 
 async def _good_rows(
-    access: Access, row: Any, selection: Selection | None, seen: tuple[State, Why | None], first: int
+    access: Access, row: Any, selection: Selection | None, seen: tuple[State, Why | None], from_id: int
 ) -> AsyncIterator[CampaignMessage]:
     message = access.tables.message
     chosen = sa.true() if selection is None else selection.where(access.tables, *seen)
@@ -233,12 +233,12 @@ async def _good_rows(
     )
     while True:
         async with access.reading() as connection:
-            rows = (await connection.execute(query.where(messages_of(access.tables, row, first=first)))).all()
+            rows = (await connection.execute(query.where(messages_of(access.tables, row, from_id=from_id)))).all()
         for one in rows:
             yield _message_of(one, *seen)
         if len(rows) < _AT_ONCE:
             return
-        first = rows[-1].id + 1
+        from_id = rows[-1].id + 1
 
 
 def _message_of(row: Any, seen: State, why: Why | None) -> CampaignMessage:

@@ -217,17 +217,17 @@ def not_running(name: str, state: str, reason: str | None) -> CampaignStateError
     return CampaignStateError(f"campaign {name!r} is {stands}: it sends nothing.{f' {first}' if first else ''}")
 
 
-def messages_of(tables: Tables, row: Any, *, first: int = 0) -> Any:
+def messages_of(tables: Tables, row: Any, *, from_id: int = 0) -> Any:
     """Return the condition of a campaign's messages, for a WHERE.
 
     Args:
         tables: The ledger's.
         row: The campaign's.
-        first: Of those from this number on. Of two lower bounds SQLite uses one, and reads all rows from there.
+        from_id: Only those from this number on. Within the range, because of two lower bounds SQLite uses only one.
     """
     message, stream = tables.message, tables.stream
     streams = sa.select(stream.c.id).where(stream.c.campaign_id == row["id"])
-    return message.c.id.between(max(row["first_id"], first), row["last_id"]) & message.c.stream_id.in_(streams)
+    return message.c.id.between(max(row["first_id"], from_id), row["last_id"]) & message.c.stream_id.in_(streams)
 
 
 def seen_as(row: Any, now: int) -> tuple[State, Why | None]:
@@ -362,7 +362,7 @@ async def _settle_some(access: Access, campaign_id: int, state: State, why: Why)
         row = await campaign_row(connection, tables, lock=True, id=campaign_id)
         if seen_as(row, now) != (state, why):  # a retry has opened it again
             return 0
-        # From one stream, in the order of the index: any other order would have all of them sorted each time.
+        # One stream at a time, in the order of the index: any other order would sort all that is pending each time.
         one = sa.select(stream.c.id).where(*_streams_with_pending(tables, campaign_id)).limit(1).scalar_subquery()
         some = (
             sa.select(message.c.id)

@@ -604,15 +604,15 @@ class Campaign:
         """Yield columns of those of its messages that are chosen, their ``id`` among them."""
         tables = self._access.tables
         query = sa.select(*columns).where(chosen).order_by(tables.message.c.id).limit(_AT_ONCE)
-        first = 0
+        from_id = 0
         while True:
             async with self._access.reading() as connection:
-                rows = (await connection.execute(query.where(messages_of(tables, row, first=first)))).all()
+                rows = (await connection.execute(query.where(messages_of(tables, row, from_id=from_id)))).all()
             for one in rows:
                 yield one
             if len(rows) < _AT_ONCE:
                 return
-            first = rows[-1].id + 1
+            from_id = rows[-1].id + 1
             await asyncio.sleep(0)
 
     async def _as_rows(self, selection: Selection) -> AsyncIterator[Any]:

@@ -314,7 +314,7 @@ class Sender:
             await asyncio.sleep(POLL)
 
     async def _look(self) -> None:
-        """Wake places, if something is due: before the upkeep, for which a code need not wait."""
+        """Wake places if something is due, and only then do the upkeep: no code waits for it."""
         account, is_due = await self._hot.account_and_due()
         if is_due:
             if not account.is_braked:

@@ -62,7 +62,7 @@ def check_home(known: str, actual: str) -> None:
         raise LedgerMoved(
             f"the ledger is not where it was made: {_in_words(differing, then, now)}. It may be a copy or a restore, "
             "which has forgotten what left since. Nothing was sent. If it is the right one, say from when its contents "
-            'are: smspilot outbox adopt --ledger URL --restored-to "2026-11-28 03:00 +03:00". If it was only moved, '
+            'are: smspilot outbox adopt --ledger URL --restored-to "YYYY-MM-DD HH:MM +03:00". If it was only moved, '
             "and has lost nothing: --restored-to now."
         )
 
@@ -81,7 +81,7 @@ def refuse_missing(missing: Sequence[SentToken]) -> None:
         raise LedgerMoved(
             f"the ledger does not know {len(missing)} of the last packets that were sent from this machine, the first "
             f"at {at}: it was restored from before that, or its server has lost them. Nothing was sent. Find out from "
-            'when its contents are, then: smspilot outbox adopt --ledger URL --restored-to "2026-11-28 03:00 +03:00".'
+            'when its contents are, then: smspilot outbox adopt --ledger URL --restored-to "YYYY-MM-DD HH:MM +03:00".'
         )
 
 

@@ -223,7 +223,7 @@ class ClaimedMessages(Sequence[ClaimedMessage]):
 
     @property
     def ends(self) -> list[int]:
-        """When the time of those is over that may not leave at any time."""
+        """Until when those may leave that have a limit."""
         return [row[_VALID_UNTIL] for row in self._rows if row[_VALID_UNTIL] is not None]
 
 

@@ -104,7 +104,7 @@ async def _at_random(access: Access, row: Any, number: int, seed: int | None) ->
     found: dict[int, PreviewRow] = {}
     for _ in range(number):
         at = choose.randint(row["first_id"], max(row["first_id"], row["last_id"]))
-        for one in await _select(access, row, sa.true(), 1, first=at):
+        for one in await _select(access, row, sa.true(), 1, from_id=at):
             found[one.line] = one
     if missing := number - len(found):  # the same was drawn again: of a short list that would hide much
         others = message.c.line.not_in(list(found))
@@ -116,10 +116,10 @@ async def _at_lines(access: Access, row: Any, lines: list[int]) -> tuple[Preview
     return await _select(access, row, access.tables.message.c.line.in_(lines), len(lines)) if lines else ()
 
 
-async def _select(access: Access, row: Any, chosen: Any, most: int, *, first: int = 0) -> tuple[PreviewRow, ...]:
+async def _select(access: Access, row: Any, chosen: Any, most: int, *, from_id: int = 0) -> tuple[PreviewRow, ...]:
     message = access.tables.message
     query = sa.select(message.c.line, message.c.phone, message.c.text, message.c.sender)
-    query = query.where(messages_of(access.tables, row, first=first), chosen).order_by(message.c.id).limit(most)
+    query = query.where(messages_of(access.tables, row, from_id=from_id), chosen).order_by(message.c.id).limit(most)
     async with access.reading() as connection:
         rows = (await connection.execute(query)).all()
     return tuple(

@@ -17,14 +17,25 @@ from smspilot_async.outbox._schema import KINDS
 from smspilot_async.outbox._states import Event, State, sources
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from smspilot_async.outbox._schema import Tables
 
-__all__ = ["Evidence", "Forgotten", "Purged", "evidence", "forget", "purge_some"]
+__all__ = [
+    "Evidence",
+    "Forgotten",
+    "Purged",
+    "evidence",
+    "forget",
+    "old_attempts",
+    "old_messages",
+    "purge_attempts",
+    "purge_messages",
+]
 
 _INSERTS: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_AT_ONCE: Final = 1000
 _TIMES: Final = frozenset({"due", "wanted_at", "valid_until", "created_at", "settled_at", "status_at"})
 _TIMES_OF_ATTEMPTS: Final = ("intent_at", "lease", "recorded_at")
 _HIDDEN: Final = frozenset(
@@ -219,35 +230,8 @@ class Purged:
     attempts: int
 
 
-async def has_old(connection: AsyncConnection, tables: Tables, before: int) -> bool:
-    """Return whether there is anything to purge. It takes no lock, and may have to read every message."""
-    either = _old_messages(tables, before).exists() | _old_attempts(connection, tables, before).exists()
-    return bool((await connection.execute(sa.select(either))).scalar_one())
-
-
-async def purge_some(connection: AsyncConnection, tables: Tables, before: int, salt: bytes) -> Purged:
-    """Remove some of what was settled before a moment, in the connection's transaction.
-
-    What is unknown, and was not settled by an order, is never removed. Requests go after the last of the messages: only
-    then are they the first ones that are found.
-    """
-    message, attempt, ledger = tables.message, tables.attempt, tables.ledger
-    chosen = _old_messages(tables, before).order_by(message.c.id).limit(_AT_ONCE).with_for_update(skip_locked=True)
-    ids = list((await connection.execute(chosen)).scalars())
-    await _spend_keys(connection, tables, message.c.id.in_(ids), salt)
-    await connection.execute(sa.delete(message).where(message.c.id.in_(ids)))
-    if len(ids) == _AT_ONCE:
-        return Purged(messages=len(ids), attempts=0)
-    old = _old_attempts(connection, tables, before).order_by(attempt.c.id).limit(_AT_ONCE)
-    attempts = list((await connection.execute(old)).scalars())
-    if attempts:
-        await connection.execute(sa.delete(attempt).where(attempt.c.id.in_(attempts)))
-        gone = sa.case((ledger.c.attempts_gone < attempts[-1], attempts[-1]), else_=ledger.c.attempts_gone)
-        await connection.execute(sa.update(ledger).values(attempts_gone=gone))
-    return Purged(messages=len(ids), attempts=len(attempts))
-
-
-def _old_messages(tables: Tables, before: int) -> sa.Select[Any]:
+def old_messages(tables: Tables, before: int) -> sa.Select[Any]:
+    """Select the messages that were settled before a moment; what is unknown only if an order has settled it."""
     message = tables.message
     over = (State.ACCEPTED.value, State.REFUSED.value, State.NOT_SENT.value)
     decided = (Why.ASSUMED_SENT.value, Why.PROVEN_DUPLICATE.value)
@@ -255,11 +239,32 @@ def _old_messages(tables: Tables, before: int) -> sa.Select[Any]:
     return sa.select(message.c.id).where(is_over, message.c.settled_at < before)
 
 
-def _old_attempts(connection: AsyncConnection, tables: Tables, before: int) -> sa.Select[Any]:
-    """Select the requests of which no message is left."""
+def old_attempts(tables: Tables, before: int, dialect: str) -> sa.Select[Any]:
+    """Select the requests that were recorded before a moment, and of which no message is left."""
     attempt = tables.attempt
-    is_empty = sa.not_(_has_messages(tables, connection.dialect.name))
+    is_empty = sa.not_(_has_messages(tables, dialect))
     return sa.select(attempt.c.id).where(attempt.c.outcome.is_not(None), attempt.c.recorded_at < before, is_empty)
+
+
+async def purge_messages(
+    connection: AsyncConnection, tables: Tables, ids: Sequence[int], *, before: int, salt: bytes
+) -> int:
+    """Remove those of some messages that are still to be removed, and keep their keys; return how many those were."""
+    message = tables.message
+    chosen = old_messages(tables, before).where(message.c.id.in_(ids)).with_for_update(skip_locked=True)
+    there = list((await connection.execute(chosen)).scalars())
+    await _spend_keys(connection, tables, message.c.id.in_(there), salt)
+    await connection.execute(sa.delete(message).where(message.c.id.in_(there)))
+    return len(there)
+
+
+async def purge_attempts(connection: AsyncConnection, tables: Tables, ids: Sequence[int]) -> int:
+    """Remove some requests of which no message is left, and remember that they are gone; return how many."""
+    attempt, ledger = tables.attempt, tables.ledger
+    removed = await connection.execute(sa.delete(attempt).where(attempt.c.id.in_(ids)))
+    gone = sa.case((ledger.c.attempts_gone < max(ids), max(ids)), else_=ledger.c.attempts_gone)
+    await connection.execute(sa.update(ledger).values(attempts_gone=gone))
+    return removed.rowcount
 
 
 def _has_messages(tables: Tables, dialect: str) -> Any:

@@ -211,15 +211,16 @@ class SqliteHotPath:
             with contextlib.suppress(RuntimeError):  # its loop is gone
                 loop.call_soon_threadsafe(_end, list(group))
 
-    def _write(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-        """Do jobs in one transaction or, if one of them fails, each in its own.
+    def _write(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+        """Do jobs in one transaction; one that fails keeps its error, and the others are done again without it.
 
-        A savepoint for each would be two more statements, after which this thread waits for the interpreter.
+        A savepoint for each would be two more statements, after each of which this thread waits for the interpreter.
         """
+        failed: _Job | None = None
         try:
             connection.execute("BEGIN IMMEDIATE")
-            have_succeeded = all(_succeeds(connection, job) for job in jobs)
-            connection.execute("COMMIT" if have_succeeded else "ROLLBACK")
+            failed = next((job for job in jobs if not _succeeds(connection, job)), None)
+            connection.execute("COMMIT" if failed is None else "ROLLBACK")
         except sqlite3.Error as error:
             failure = unavailable(error)
             for job in jobs:
@@ -227,9 +228,8 @@ class SqliteHotPath:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             return
-        if not have_succeeded and len(jobs) > 1:
-            for job in jobs:
-                self._write(connection, [job])
+        if failed is not None and (others := [job for job in jobs if job is not failed]):
+            self._write(connection, others)
 
     @staticmethod
     def _is_read(connection: sqlite3.Connection, job: _Job) -> bool:
@@ -451,7 +451,6 @@ class SqliteHotPath:
 
 def _succeeds(connection: sqlite3.Connection, job: _Job) -> bool:
     """Do a job, and return whether what it did may stay."""
-    job.error = None  # of an earlier try
     try:
         job.result = job.work(connection)
     except sqlite3.IntegrityError as error:

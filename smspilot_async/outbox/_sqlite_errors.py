@@ -30,8 +30,8 @@ def unavailable(error: sqlite3.Error) -> LedgerUnavailable:
     if name in _DAMAGED:
         return LedgerDamaged(
             f"the ledger's file is damaged, or is none: {error}. Nothing leaves any more. Keep the file, restore its "
-            "latest backup, and say from when it is: smspilot outbox adopt --ledger URL --restored-to "
-            '"2026-11-28 03:00 +03:00".'
+            "latest backup, and give that backup's time: smspilot outbox adopt --ledger URL --restored-to "
+            '"YYYY-MM-DD HH:MM +03:00".'
         )
     advice = f"{_ADVICE[name]}. " if name in _ADVICE else ""
     return LedgerUnavailable(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from manual_clock import ManualClock
 from rates import most_in
 
-from smspilot_async.outbox._account_rate import RateShare
+from smspilot_async.outbox._account_rate import RateShare, Turn
 from smspilot_async.outbox._ledger import SECOND
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _sleep_by(clock: ManualClock) -> Callable[[float], Any]:
 @settings(max_examples=10, deadline=None)
 @example(stalls=[(5.0, 1.0)], holds_commits=False, seed=0)
 @example(stalls=[(2.0, 2.0)], holds_commits=True, seed=0)
-@example(stalls=[(2.0, 1.25), (9.0, 0.5)], holds_commits=False, seed=0)  # what was paid for the first was not for both
+@example(stalls=[(2.0, 1.25), (9.0, 0.5)], holds_commits=False, seed=0)  # what was paid for the first counted for both
 @given(
     stalls=st.lists(st.tuples(st.floats(2.0, 15.0), st.floats(0.05, 2.0)), min_size=1, max_size=4),
     holds_commits=st.booleans(),
@@ -188,6 +188,35 @@ async def test_what_stood_still_is_not_caught_up_with(
     fleet = Fleet(clock, commit=lambda: 0.005 + (rest_of_a_stall() if holds_commits else 0.0), stall=claim)
     await fleet.send(20.0, in_flight=12)
     assert most_in(fleet.left, WINDOW) <= RATE * WINDOW * 1.01
+
+
+async def test_what_was_owed_and_never_paid_does_not_count_as_paid() -> None:
+    clock, commits = ManualClock(), [0.0]
+    share = RateShare(
+        cast("HotPath", Account(clock, lambda: commits[-1])), RATE, _sleep_by(clock), clock=clock.monotonic
+    )
+
+    async def take() -> Turn:
+        turn = await clock.drive(share.take(PACKET, is_urgent=False))
+        assert turn is not None
+        return turn
+
+    async def stall() -> None:
+        turns = [await take() for _ in range(30)]
+        share.used(turns.pop(), PACKET)
+        await clock.advance(2.0)
+        for turn in turns:
+            share.used(turn, PACKET)
+
+    await stall()
+    await clock.advance(9.9)
+    commits.append(0.2)  # the grant of which it would be paid comes after its ten seconds
+    share.used(await take(), 0)
+    commits.append(0.0)
+    await stall()
+    before = clock.monotonic()
+    await take()
+    assert clock.monotonic() - before > 0.9  # of the next second almost everything is owed
 
 
 @pytest.mark.parametrize("messages", [0, 3])

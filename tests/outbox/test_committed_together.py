@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import pytest
 
 from smspilot_async.outbox import LedgerUnavailable
+from smspilot_async.outbox._ledger import SECOND, ClaimRequest
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,7 +35,7 @@ async def together(desk: Desk) -> AsyncIterator[Callable[..., Any]]:
 
     async def do(*jobs: Work) -> list[Any]:
         blocking = asyncio.ensure_future(hot.run(block, look=block))  # outside of any transaction
-        await asyncio.to_thread(entered.wait, 10)
+        assert await asyncio.to_thread(entered.wait, 10)
         results = [asyncio.ensure_future(hot.run(job)) for job in jobs]
         await asyncio.sleep(0)
         go.set()
@@ -87,6 +88,23 @@ async def test_a_job_that_fails_is_undone_alone(desk: Desk, together: Callable[.
     assert await prices(desk) == ["1", "2"]
 
 
+async def test_a_claim_beside_a_job_that_fails_is_made_once(desk: Desk, together: Callable[..., Any]) -> None:
+    id_, hot = await desk.pending(), cast("SqliteHotPath", desk.hot)
+    request = ClaimRequest(token="token", sender="desk", size=10, lease=SECOND)
+    claim, failed = await together(lambda connection: hot._claim(connection, request), fail_after_writing)
+    assert isinstance(failed, RuntimeError)
+    assert claim.messages.ids == [id_]
+    message = await desk.row(id_)
+    assert (message.attempt_id, message.tries, message.state) == (claim.attempt_id, 1, "in_flight")
+    assert await desk.execute("SELECT id, token FROM smspilot_attempt") == [(claim.attempt_id, "token")]
+
+
+async def test_each_of_several_that_fail_is_undone_alone(desk: Desk, together: Callable[..., Any]) -> None:
+    results = await together(fail_after_writing, price("1"), fail_after_writing, price("2"), fail_after_writing)
+    assert [type(result) for result in results] == [RuntimeError, str, RuntimeError, str, RuntimeError]
+    assert await prices(desk) == ["1", "2"]
+
+
 async def test_a_row_that_cannot_be_written_fails_its_own_job_only(desk: Desk, together: Callable[..., Any]) -> None:
     first, failed, last = await together(price("1"), price("1"), price("2"))
     assert (first, last) == ("1", "2")
@@ -101,4 +119,4 @@ async def test_a_database_that_fails_fails_the_whole_group(desk: Desk, together:
     results = await together(price("1"), broken, price("2"))
     assert all(isinstance(result, LedgerUnavailable) for result in results)
     assert await prices(desk) == []
-    assert await together(price("3")) == ["3"]
+    assert await cast("SqliteHotPath", desk.hot).run(price("3")) == "3"
