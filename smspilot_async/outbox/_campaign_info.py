@@ -11,7 +11,7 @@ import attrs
 import sqlalchemy as sa
 
 from smspilot_async.errors import Outcome
-from smspilot_async.outbox._campaign_rows import campaign_row, messages_of, seen_as
+from smspilot_async.outbox._campaign_rows import campaign_row, messages_of, rows_in_pages, seen_as
 from smspilot_async.outbox._campaign_settings import CampaignSettings
 from smspilot_async.outbox._enqueue import moment
 from smspilot_async.outbox._import import Counts
@@ -228,17 +228,9 @@ async def _good_rows(
         sa.select(message, attempt.c.server_packet_id)
         .outerjoin(attempt, attempt.c.id == message.c.attempt_id)
         .where(chosen)
-        .order_by(message.c.id)
-        .limit(_AT_ONCE)
     )
-    while True:
-        async with access.reading() as connection:
-            rows = (await connection.execute(query.where(messages_of(access.tables, row, from_id=from_id)))).all()
-        for one in rows:
-            yield _message_of(one, *seen)
-        if len(rows) < _AT_ONCE:
-            return
-        from_id = rows[-1].id + 1
+    async for one in rows_in_pages(access, row, query, size=_AT_ONCE, from_id=from_id):
+        yield _message_of(one, *seen)
 
 
 def _message_of(row: Any, seen: State, why: Why | None) -> CampaignMessage:

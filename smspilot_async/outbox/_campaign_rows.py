@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import RowMapping
 
-__all__ = ["Access", "BackgroundSender", "campaign_row", "messages_of", "move", "seen_as", "tend", "tending"]
+__all__ = [
+    "Access",
+    "BackgroundSender",
+    "campaign_row",
+    "messages_of",
+    "move",
+    "rows_in_pages",
+    "seen_as",
+    "tend",
+    "tending",
+]
 
 logger: Final = logging.getLogger("smspilot_async.outbox")
 
@@ -228,6 +238,27 @@ def messages_of(tables: Tables, row: Any, *, from_id: int = 0) -> Any:
     message, stream = tables.message, tables.stream
     streams = sa.select(stream.c.id).where(stream.c.campaign_id == row["id"])
     return message.c.id.between(max(row["first_id"], from_id), row["last_id"]) & message.c.stream_id.in_(streams)
+
+
+async def rows_in_pages(access: Access, row: Any, query: Any, *, size: int, from_id: int = 0) -> AsyncIterator[Any]:
+    """Yield what a query selects of a campaign's messages, their ``id`` among it, in the order of the list.
+
+    Args:
+        access: To the ledger.
+        row: The campaign's.
+        query: Without a limit, and without the condition that they are the campaign's.
+        size: Of a page: no connection is held between two of them.
+        from_id: Only those from this number on.
+    """
+    page = query.order_by(access.tables.message.c.id).limit(size)
+    while True:
+        async with access.reading() as connection:
+            rows = (await connection.execute(page.where(messages_of(access.tables, row, from_id=from_id)))).all()
+        for one in rows:
+            yield one
+        if len(rows) < size:
+            return
+        from_id = rows[-1].id + 1
 
 
 def seen_as(row: Any, now: int) -> tuple[State, Why | None]:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from smspilot_async.models import Message
 from smspilot_async.outbox import _campaign_info as info
 from smspilot_async.outbox import _estimate, _preview, _retry, _settle
-from smspilot_async.outbox._campaign_rows import campaign_row, messages_of, move, seen_as
+from smspilot_async.outbox._campaign_rows import campaign_row, messages_of, move, rows_in_pages, seen_as
 from smspilot_async.outbox._campaign_run import Run, watch
 from smspilot_async.outbox._campaign_settings import CampaignSettings, approval_digest, rows_digest
 from smspilot_async.outbox._errors import CampaignExists, CampaignStateError
@@ -600,20 +600,9 @@ class Campaign:
             budget=row["budget"],
         )
 
-    async def _all(self, row: Any, chosen: Any, *columns: Any) -> AsyncIterator[Any]:
+    def _all(self, row: Any, chosen: Any, *columns: Any) -> AsyncIterator[Any]:
         """Yield columns of those of its messages that are chosen, their ``id`` among them."""
-        tables = self._access.tables
-        query = sa.select(*columns).where(chosen).order_by(tables.message.c.id).limit(_AT_ONCE)
-        from_id = 0
-        while True:
-            async with self._access.reading() as connection:
-                rows = (await connection.execute(query.where(messages_of(tables, row, from_id=from_id)))).all()
-            for one in rows:
-                yield one
-            if len(rows) < _AT_ONCE:
-                return
-            from_id = rows[-1].id + 1
-            await asyncio.sleep(0)
+        return rows_in_pages(self._access, row, sa.select(*columns).where(chosen), size=_AT_ONCE)
 
     async def _as_rows(self, selection: Selection) -> AsyncIterator[Any]:
         """Yield rows for a follow-up: the columns of its list."""

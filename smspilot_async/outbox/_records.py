@@ -190,10 +190,8 @@ async def forget(  # noqa: PLR0917 - what an order needs
     return Forgotten(messages=erased.rowcount, cancelled=cancelled.rowcount, in_flight=flying)
 
 
-async def _spend_keys(
-    connection: AsyncConnection, tables: Tables, where: sa.ColumnElement[bool], salt: bytes
-) -> list[int]:
-    """Keep the keys of messages as keyed hashes; return the messages' numbers."""
+async def _spend_keys(connection: AsyncConnection, tables: Tables, where: sa.ColumnElement[bool], salt: bytes) -> None:
+    """Keep the keys of messages as keyed hashes."""
     message, spent = tables.message, tables.spent_key
     columns = (message.c.id, message.c.key, message.c.hash, message.c.state, message.c.created_at)
     rows = (await connection.execute(sa.select(*columns).where(where))).all()
@@ -211,7 +209,6 @@ async def _spend_keys(
     if keys:
         insert = _INSERTS[connection.dialect.name](spent).on_conflict_do_nothing()
         await connection.execute(insert, keys)
-    return [row.id for row in rows]
 
 
 # --- purging -------------------------------------------------------------------------------------
